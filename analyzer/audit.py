@@ -1,0 +1,135 @@
+"""Is this folder what it seems? Looks at headers and names only, before any metric."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from analyzer.names import printable
+from analyzer.run import Checkpoint, Finding, Run
+
+NAMES_SHOWN = 5
+
+
+def audit(run: Run) -> list[Finding]:
+    """Everything that is worth knowing before the run is measured, the most serious first.
+
+    The findings that the layout made (refused files, duplicates, unfinished runs) come along.
+    """
+    findings = [
+        *run.findings,
+        *_gaps(run),
+        *_disorder(run),
+        *_changed_tensors(run),
+        *_unmeasured(run),
+        *_too_few(run),
+    ]
+    severities = ("serious", "warning", "notice", "info")
+    return sorted(findings, key=lambda finding: severities.index(finding.severity))
+
+
+def _too_few(run: Run) -> Iterator[Finding]:
+    if len(run.checkpoints) == 1:
+        yield Finding(
+            "single_checkpoint",
+            "notice",
+            f"{_shown([run.checkpoints[0].name])} is the only checkpoint, so there is no motion to measure.",
+            checkpoints=(run.checkpoints[0].name,),
+        )
+
+
+def _gaps(run: Run) -> Iterator[Finding]:
+    """Places where the usual distance between neighbours, in epochs or else in steps, is exceeded."""
+    for unit in ("epoch", "step"):
+        places = [getattr(checkpoint, unit) for checkpoint in run.checkpoints]
+        if len(places) < 3 or any(place is None for place in places):
+            continue
+        spacings = [b - a for a, b in pairwise(places)]
+        usual = min(Counter(spacings).most_common(), key=lambda item: (-item[1], item[0]))[0]
+        # Spacing that is uneven throughout (say, powers of two) is a schedule, not a gap.
+        if usual <= 0 or Counter(spacings)[usual] * 2 <= len(spacings):
+            continue
+        for (a, b), spacing in zip(pairwise(run.checkpoints), spacings, strict=True):
+            if spacing > usual and spacing % usual == 0:
+                missing = int(spacing / usual) - 1
+                yield Finding(
+                    "missing_checkpoint",
+                    "warning",
+                    f"{missing} checkpoint{'s are' if missing > 1 else ' is'} missing between {unit} "
+                    f"{getattr(a, unit):g} and {unit} {getattr(b, unit):g}; what is measured there spans "
+                    f"{unit}s {getattr(a, unit):g} → {getattr(b, unit):g}.",
+                    checkpoints=(a.name, b.name),
+                    evidence={"unit": unit, "usual_spacing": usual, "spacing": spacing},
+                    figure="step_distance",
+                )
+        return
+
+
+def _disorder(run: Run) -> Iterator[Finding]:
+    """Epochs that run against steps."""
+    for a, b in pairwise(run.checkpoints):
+        if a.epoch is not None and b.epoch is not None and b.epoch < a.epoch:
+            yield Finding(
+                "wrong_order",
+                "serious",
+                f"By {run.ordered_by}, {_shown([b.name])} comes after {_shown([a.name])}, but its epoch {b.epoch:g} is "
+                f"before {a.epoch:g}. Two runs may be mixed in this folder.",
+                checkpoints=(a.name, b.name),
+            )
+
+
+def _changed_tensors(run: Run) -> Iterator[Finding]:
+    """Tensors that come, go, or change shape or dtype from one checkpoint to the next."""
+    for a, b in pairwise(run.checkpoints):
+        gone = [name for name in a.tensors if name not in b.tensors]
+        come = [name for name in b.tensors if name not in a.tensors]
+        for names, verb in ((gone, "has no"), (come, "newly has")):
+            if names:
+                yield _event("tensors_changed", a, b, f"{_shown([b.name])} {verb} {_shown(names)}", names)
+        for field in ("shape", "dtype"):
+            changed = [
+                name
+                for name, info in b.tensors.items()
+                if name in a.tensors and getattr(a.tensors[name], field) != getattr(info, field)
+            ]
+            if changed:
+                was, now = (getattr(one.tensors[changed[0]], field) for one in (a, b))
+                what = f"{_shown(changed)}: {field} {was} in {_shown([a.name])} becomes {now} in {_shown([b.name])}"
+                yield _event("tensors_changed", a, b, what, changed)
+
+
+def _event(rule: str, a: Checkpoint, b: Checkpoint, sentence: str, names: list[str]) -> Finding:
+    return Finding(
+        rule,
+        "warning",
+        sentence + ".",
+        tensor=names[0] if len(names) == 1 else None,
+        checkpoints=(a.name, b.name),
+        evidence={"tensors": names},
+    )
+
+
+def _unmeasured(run: Run) -> Iterator[Finding]:
+    reasons: dict[str, list[str]] = {}
+    for checkpoint in run.checkpoints:
+        for name, info in checkpoint.tensors.items():
+            if info.unsupported and name not in reasons.setdefault(info.unsupported, []):
+                reasons[info.unsupported].append(name)
+    for reason, names in reasons.items():
+        yield Finding(
+            "unsupported_tensors", "warning", f"{_shown(names)}: not measured, {reason}.", evidence={"tensors": names}
+        )
+    fp8 = sorted({info.dtype for one in run.checkpoints for info in one.tensors.values() if "float8" in info.dtype})
+    if fp8:
+        yield Finding(
+            "unscaled_float8",
+            "warning",
+            f"Some tensors are stored as {', '.join(fp8)}: such weights usually have scale tensors beside them, which "
+            "are not applied. Ratios such as the condition number hold only within one scale.",
+        )
+
+
+def _shown(names: list[str]) -> str:
+    text = ", ".join(printable(name, 80) for name in names[:NAMES_SHOWN])
+    return text if len(names) <= NAMES_SHOWN else f"{text} and {len(names) - NAMES_SHOWN} more"

@@ -1,0 +1,209 @@
+"""What follows from stored rows and is never measured: sums over tensors, means over matrices, paths over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from math import isfinite
+from operator import add
+from typing import Any
+
+from analyzer.metrics.needs import (
+    ChangedBits,
+    DeadLines,
+    ElementSummary,
+    FinitenessCount,
+    InnerProducts,
+    Interval,
+    SignFlips,
+)
+from analyzer.metrics.registry import Metric
+from analyzer.run import STATUSES_WITH_VALUE, CheckpointRow, Curve, Measurement, MetricRow, Status, TensorRow, Value
+from analyzer.store import Store
+
+ADDITIVE: Mapping[str, type[Any]] = {
+    "weights": InnerProducts,
+    "step": InnerProducts,
+    "consecutive_steps": InnerProducts,
+    "drift": InnerProducts,
+    "elements": ElementSummary,
+    "finiteness": FinitenessCount,
+    "changed_bits": ChangedBits,
+    "sign_flips": SignFlips,
+    "dead_lines": DeadLines,
+}
+PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})  # what counts in totals: no buffers, no integers
+MATRICES = frozenset({"matrix", "stack"})
+
+DERIVED = (
+    MetricRow(
+        "path_length",
+        "motion",
+        "weight units",
+        "Σ‖Δ‖_F of the steps so far: a lower bound that grows with the density of checkpoints",
+        "length of a polygonal path",
+        1,
+    ),
+    MetricRow(
+        "tortuosity",
+        "motion",
+        "1",
+        "path_length / initial_distance, ≥ 1: a lower bound that grows with the density of checkpoints",
+        "Benhamou, How to reliably estimate the tortuosity of an animal's path (2004): its inverse is straightness",
+        1,
+    ),
+)
+WORST_FIRST: tuple[Status, ...] = (
+    "nonfinite",
+    "error",
+    "missing",
+    "unsupported",
+    "not_converged",
+    "singular",
+    "undefined",
+    "below_precision",
+    "precision_limited",
+    "ok",
+)
+
+
+def derive(store: Store, run: str, metrics: Sequence[Metric]) -> None:
+    """Write the rows that follow from the measured ones, in place of earlier ones.
+
+    For each tensor its path; for the scope ``total`` all parameters together (root of summed squares, cosines from
+    summed products); for the scope ``mean`` the arithmetic mean over weight matrices, which has a value only where
+    every matrix has one.
+    """
+    tensors = {row.name: row for row in store.tensors(run)}
+    checkpoints = store.checkpoints(run)
+    writer = store.writer(run)
+    with store.transaction():
+        for scope in ("total", "mean"):
+            writer.forget(scope)
+        for row in DERIVED:
+            writer.forget("tensor", row.name)
+        for step in store.curves(run, "tensor", "step_distance"):
+            distance = next(store.curves(run, "tensor", "initial_distance", step.tensor), None)
+            writer.add_measurements(_path(checkpoints, step, distance))
+        for metric in metrics:
+            if metric.additive:
+                writer.add_measurements(_totals(store, run, metric, tensors, checkpoints))
+        for step in store.curves(run, "total", "step_distance"):
+            distance = next(store.curves(run, "total", "initial_distance"), None)
+            writer.add_measurements(_path(checkpoints, step, distance))
+        for name in store.metrics():
+            curves = [curve for curve in store.curves(run, "tensor", name) if _is_matrix(tensors, curve)]
+            writer.add_measurements(_means(checkpoints, name, curves))
+
+
+def _is_matrix(tensors: Mapping[str, TensorRow], curve: Curve) -> bool:
+    return curve.tensor in tensors and tensors[curve.tensor].kind in MATRICES
+
+
+def _worst(statuses: Sequence[Status]) -> Status:
+    return min(statuses, key=WORST_FIRST.index)
+
+
+def _path(checkpoints: Sequence[CheckpointRow], step: Curve, distance: Curve | None) -> list[Measurement]:
+    """Path length and tortuosity along one curve of step distances, from the first checkpoint on."""
+    rows: list[Measurement] = []
+    length, status, start = 0.0, None, None
+    for position, checkpoint in enumerate(checkpoints):
+        if start is None:
+            if distance is None or distance.statuses[position] is None:
+                continue
+            start, status = checkpoint.name, "ok"
+        if (now := step.statuses[position]) is not None and now != "missing":
+            # A stretch without motion adds nothing, whatever precision it was stored in.
+            if now not in STATUSES_WITH_VALUE or (now != "ok" and step.values[position] > 0):
+                status = _worst([status, now])  # type: ignore[list-item]
+            length += float(step.values[position])
+        known = status in STATUSES_WITH_VALUE
+        path = Value(length if known else None, status)  # type: ignore[arg-type]
+        rows.append(_row(checkpoint, step, "path_length", path, start))
+        net = distance.values[position] if distance is not None else float("nan")
+        bent = path if not known else Value(length / net, path.status) if net > 0 else Value(None, "undefined")
+        rows.append(_row(checkpoint, step, "tortuosity", bent, start))
+    return rows
+
+
+def _row(checkpoint: CheckpointRow, curve: Curve, metric: str, value: Value, reference: str | None) -> Measurement:
+    return Measurement(
+        checkpoint.name, curve.scope, curve.tensor, metric, value.value, value.bound, value.status, reference
+    )
+
+
+def _totals(
+    store: Store, run: str, metric: Metric, tensors: Mapping[str, TensorRow], checkpoints: Sequence[CheckpointRow]
+) -> list[Measurement]:
+    """One additive metric for all parameters together, at each checkpoint where any of them has it."""
+    curves = [
+        curve
+        for curve in store.curves(run, "tensor", metric.row.name)
+        if curve.tensor in tensors and tensors[curve.tensor].kind in PARAMETERS
+    ]
+    steps = {checkpoint.name: checkpoint.step for checkpoint in checkpoints}
+    rows = []
+    for position, checkpoint in enumerate(checkpoints):
+        here = [curve for curve in curves if curve.statuses[position] is not None]
+        if not here:
+            continue
+        references = {curve.references[position] for curve in here}
+        reference = references.pop() if len(references) == 1 else None
+        interval = _interval(steps, checkpoint, reference)
+        total = _total(store.sums(run, checkpoint.name), metric, here, position, interval)
+        if references or len(here) < len(_alive(curves, position)):
+            total = Value(None, "undefined")  # the tensors do not all compare with the same checkpoint
+        rows.append(
+            Measurement(checkpoint.name, "total", "", metric.row.name, total.value, total.bound, total.status, reference)
+        )
+    return rows
+
+
+def _alive(curves: Sequence[Curve], position: int) -> list[Curve]:
+    """The curves that have begun by this checkpoint or begin with it: a later metric row shows that they exist."""
+    return [curve for curve in curves if any(status is not None for status in curve.statuses[: position + 1])]
+
+
+def _interval(steps: Mapping[str, int | None], checkpoint: CheckpointRow, reference: str | None) -> Interval:
+    earlier = steps.get(reference) if reference else None
+    return Interval(checkpoint.step - earlier if checkpoint.step is not None and earlier is not None else None)
+
+
+def _total(
+    sums: Mapping[str, Mapping[str, tuple[float, ...]]],
+    metric: Metric,
+    curves: Sequence[Curve],
+    position: int,
+    interval: Interval,
+) -> Value:
+    arguments: list[Any] = []
+    for need in metric.needs:
+        if need.name == "interval":
+            arguments.append(interval)
+            continue
+        stored = sums.get(need.name, {})
+        absent = [curve.statuses[position] for curve in curves if curve.tensor not in stored]
+        if absent:
+            return Value(None, _worst([status for status in absent if status is not None]))
+        payloads = [ADDITIVE[need.name](*stored[curve.tensor]) for curve in curves]
+        arguments.append(reduce(add, payloads))
+    result = metric.function(*arguments)
+    value = result if isinstance(result, Value) else Value(float(result))
+    return value if value.value is None or isfinite(value.value) else Value(None, "nonfinite")
+
+
+def _means(checkpoints: Sequence[CheckpointRow], metric: str, curves: Sequence[Curve]) -> list[Measurement]:
+    rows = []
+    for position, checkpoint in enumerate(checkpoints):
+        here = [curve for curve in curves if curve.statuses[position] is not None]
+        if not here:
+            continue
+        status = _worst([curve.statuses[position] for curve in here])  # type: ignore[misc]
+        references = {curve.references[position] for curve in here}
+        value = None
+        if status in STATUSES_WITH_VALUE:
+            value = float(sum(float(curve.values[position]) for curve in here)) / len(here)
+        reference = references.pop() if len(references) == 1 else None
+        rows.append(Measurement(checkpoint.name, "mean", "", metric, value, None, status, reference))
+    return rows

@@ -1,0 +1,213 @@
+"""The safetensors encoding: eight bytes of header length, a JSON header, then the tensors' bytes without gaps.
+
+Accepts what the reference library accepts, except that a key that occurs twice is refused (the library keeps the
+last). The rules are those of the format's specification, https://github.com/huggingface/safetensors#format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analyzer.errors import CheckpointError
+from analyzer.formats import FileIndex
+from analyzer.names import natural_key
+from analyzer.run import Part, TensorInfo
+from analyzer.sources import LocalSource
+
+HEADER_LIMIT = 100_000_000
+LARGEST_INTEGER = 2**64 - 1
+MOST_DIMENSIONS = 64  # numpy's own limit
+
+# Bits per element and the numpy (or ml-dtypes) name; no name where an element is less than a byte.
+DTYPES: Mapping[str, tuple[int, str | None]] = {
+    "BOOL": (8, "bool"),
+    "U8": (8, "uint8"),
+    "I8": (8, "int8"),
+    "U16": (16, "uint16"),
+    "I16": (16, "int16"),
+    "U32": (32, "uint32"),
+    "I32": (32, "int32"),
+    "U64": (64, "uint64"),
+    "I64": (64, "int64"),
+    "F16": (16, "float16"),
+    "BF16": (16, "bfloat16"),
+    "F32": (32, "float32"),
+    "F64": (64, "float64"),
+    "C64": (64, "complex64"),
+    "F8_E4M3": (8, "float8_e4m3fn"),
+    "F8_E5M2": (8, "float8_e5m2"),
+    "F8_E4M3FNUZ": (8, "float8_e4m3fnuz"),
+    "F8_E5M2FNUZ": (8, "float8_e5m2fnuz"),
+    "F8_E8M0": (8, "float8_e8m0fnu"),
+    "F4": (4, None),
+    "F6_E2M3": (6, None),
+    "F6_E3M2": (6, None),
+}
+
+
+def read_index(path: str) -> FileIndex:
+    """Where each tensor lies in the file at ``path``; reads the header only.
+
+    Raises:
+        CheckpointError: the file is not whole, not safetensors, or contradicts itself.
+    """
+    with LocalSource(path) as source:
+        stamp = source.stamp
+        header_bytes = _read_header(source)
+    header = _parse_header(path, header_bytes)
+    metadata = _metadata(path, header.pop("__metadata__", None))
+    declared = [_declared(path, name, entry) for name, entry in header.items()]
+    data_start = 8 + len(header_bytes)
+    _require_contiguous(path, declared, stamp.size - data_start)
+    # Writers sort by dtype and alphabet, so the file's order says nothing; layers.10 belongs after layers.2.
+    declared.sort(key=lambda item: natural_key(item.name))
+    return FileIndex({item.name: _tensor(path, item, data_start) for item in declared}, metadata, stamp)
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """A header entry whose own fields are sound: ``begin`` and ``end`` count from the start of the data."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def _read_header(source: LocalSource) -> bytearray:
+    size = source.stamp.size
+    if size < 8:
+        raise CheckpointError(
+            f"{source.path}: {size} bytes are too few for a safetensors file; copy it again"
+        )
+    length = int.from_bytes(source.read(0, 8), "little")
+    if length > HEADER_LIMIT:
+        raise CheckpointError(
+            f"{source.path}: is not a safetensors file: its first eight bytes declare a header of {length} bytes"
+        )
+    if length > size - 8:
+        raise CheckpointError(
+            f"{source.path}: truncated: a header of {length} bytes is declared but {size - 8} follow; copy it again"
+        )
+    return source.read(8, length)
+
+
+def _parse_header(path: str, data: bytearray) -> dict[str, Any]:
+    try:
+        header = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_integer,
+        )
+        json.dumps(header, ensure_ascii=False).encode()  # refuses lone surrogates, as the reference does
+    except (ValueError, RecursionError) as error:
+        reason = str(error) or "nested too deeply"
+        raise CheckpointError(f"{path}: the safetensors header is not sound JSON: {reason}") from None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: the safetensors header is not a JSON object")
+    return header
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key!r} occurs twice")
+            seen.add(key)
+    return result
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _parse_integer(text: str) -> int | float:
+    # A JSON number as Rust reads it: what an unsigned 64-bit integer cannot hold becomes a float.
+    if text == "-0" or len(text) > 20 or abs(int(text)) > LARGEST_INTEGER:
+        return float(text)
+    return int(text)
+
+
+def _metadata(path: str, value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise CheckpointError(
+            f"{path}: __metadata__ in the safetensors header is not a map from text to text"
+        )
+    return value
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER
+
+
+def _declared(path: str, name: str, entry: Any) -> _Declared:
+    where = f"{path}: tensor {name!r}"
+    if (
+        isinstance(entry, list) and len(entry) == 3
+    ):  # the reference library accepts the fields in order as well
+        entry = dict(zip(("dtype", "shape", "data_offsets"), entry, strict=True))
+    if not isinstance(entry, dict):
+        raise CheckpointError(f"{where}: its header entry is not a JSON object")
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise CheckpointError(f"{where}: unknown dtype {dtype!r}")
+    if not isinstance(shape, list) or not all(_is_size(size) for size in shape):
+        raise CheckpointError(f"{where}: its shape is not a list of sizes")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(offset) for offset in offsets):
+        raise CheckpointError(f"{where}: its data_offsets are not two positions")
+    begin, end = offsets
+    bits = _checked_product(where, [*shape, DTYPES[dtype][0]])
+    if bits % 8 or bits // 8 != end - begin:
+        raise CheckpointError(
+            f"{where}: shape {shape} of {dtype} does not fill the {end - begin} bytes declared for it"
+        )
+    return _Declared(name, dtype, tuple(shape), begin, end)
+
+
+def _checked_product(where: str, factors: list[int]) -> int:
+    """The product as unsigned 64-bit arithmetic sees it from left to right: an overflow on the way is an error."""
+    product = 1
+    for factor in factors:
+        product *= factor
+        if product > LARGEST_INTEGER:
+            raise CheckpointError(f"{where}: its declared size overflows")
+    return product
+
+
+def _require_contiguous(path: str, declared: list[_Declared], data_length: int) -> None:
+    position = 0
+    for item in sorted(declared, key=lambda item: (item.begin, item.end)):
+        if item.begin != position or item.end < item.begin:
+            raise CheckpointError(
+                f"{path}: tensor {item.name!r}: its bytes {item.begin} to {item.end} overlap or leave a hole "
+                f"(expected to begin at {position})"
+            )
+        position = item.end
+    if position > data_length:
+        raise CheckpointError(
+            f"{path}: truncated: its tensors need {position} bytes of data but {data_length} are there; copy it again"
+        )
+    if position < data_length:
+        raise CheckpointError(
+            f"{path}: {data_length - position} bytes follow the last tensor; it is not one whole file"
+        )
+
+
+def _tensor(path: str, item: _Declared, data_start: int) -> TensorInfo:
+    dtype = DTYPES[item.dtype][1]
+    unsupported = None
+    if dtype is None:
+        unsupported = f"elements of {item.dtype} are smaller than a byte"
+    elif len(item.shape) > MOST_DIMENSIONS:
+        unsupported = f"{len(item.shape)} dimensions are more than {MOST_DIMENSIONS}"
+    part = Part(path, data_start + item.begin, item.end - item.begin)
+    return TensorInfo(item.name, dtype or item.dtype, item.shape, (part,), unsupported)

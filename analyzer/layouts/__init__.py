@@ -1,0 +1,84 @@
+"""A folder's arrangement, turned into a :class:`analyzer.run.Run`: one file per layout.
+
+A layout module has three names: ``NAME``, ``SPECIFICITY`` (the higher one wins where two layouts match) and
+``recognise(folder) -> reason or None``; and ``read(folder) -> Series`` lists the checkpoints it finds. Putting them
+in order and refusing contradictions is the same for all layouts and happens in :mod:`analyzer.layouts.ordering`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from analyzer.errors import LayoutError, NoCheckpointsError
+from analyzer.layouts import huggingface, safetensors_folder, weightlapse
+from analyzer.layouts.ordering import assemble
+from analyzer.run import Run
+from analyzer.sources import list_folder
+
+LAYOUTS: dict[str, ModuleType] = {
+    module.NAME: module
+    for module in sorted(
+        (weightlapse, huggingface, safetensors_folder), key=lambda module: module.SPECIFICITY, reverse=True
+    )
+}
+DEEPEST_SEARCH = 4
+
+
+def open_runs(path: str, layout: str | None = None) -> list[Run]:
+    """The run in the folder ``path``, or the runs in the folders below it, sorted by name.
+
+    Args:
+        path: a run's folder or a folder of runs.
+        layout: the name of a layout, to settle what the folder is.
+
+    Raises:
+        NoCheckpointsError: nothing was recognised.
+        LayoutError: two layouts of equal rank match, or ``layout`` does not exist.
+        CheckpointError: the folder cannot be read, or a run in it contradicts itself.
+    """
+    if layout is not None and layout not in LAYOUTS:
+        raise LayoutError(f"--layout {layout}: there is no such layout; choose one of {', '.join(LAYOUTS)}")
+    if not Path(path).exists():
+        raise NoCheckpointsError(f"{path}: does not exist; name a folder of checkpoints")
+    if not Path(path).is_dir():
+        raise NoCheckpointsError(f"{path}: is not a folder; name the folder that holds the checkpoints")
+    runs = _search(path, layout, depth=0)
+    if not runs:
+        raise NoCheckpointsError(
+            f"{path}: no checkpoints found, here or in the folders below. weightlapse reads "
+            + "; ".join(f"{module.NAME} ({module.LOOKS_LIKE})" for module in LAYOUTS.values())
+        )
+    return _named_apart(path, runs)
+
+
+def _search(folder: str, layout: str | None, depth: int) -> list[Run]:
+    module = _recognise(folder, layout)
+    if module is not None:
+        return [assemble(folder, module.NAME, module.read(folder))]
+    if depth == DEEPEST_SEARCH:
+        return []
+    runs: list[Run] = []
+    for entry in list_folder(folder):
+        # Links are not followed on the way down: a loop of links would never end.
+        if entry.is_folder and not entry.name.startswith(".") and not Path(entry.path).is_symlink():
+            runs.extend(_search(entry.path, layout, depth + 1))
+    return runs
+
+
+def _recognise(folder: str, layout: str | None) -> ModuleType | None:
+    if layout is not None:
+        return LAYOUTS[layout] if LAYOUTS[layout].recognise(folder) else None
+    matches = [module for module in LAYOUTS.values() if module.recognise(folder)]
+    if len(matches) > 1 and matches[0].SPECIFICITY == matches[1].SPECIFICITY:
+        names = f"{matches[0].NAME} and {matches[1].NAME}"
+        raise LayoutError(f"{folder}: looks like {names} alike; settle it with --layout")
+    return matches[0] if matches else None
+
+
+def _named_apart(path: str, runs: list[Run]) -> list[Run]:
+    """Runs below one folder are named by their path from there, so that two of the same name stay apart."""
+    if len({run.name for run in runs}) == len(runs):
+        return runs
+    return [replace(run, name=Path(run.path).relative_to(path).as_posix()) for run in runs]

@@ -1,0 +1,116 @@
+"""What ``transformers.Trainer`` leaves behind: ``checkpoint-N/`` with ``trainer_state.json`` and the weights."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from analyzer.errors import CheckpointError
+from analyzer.formats.safetensors import read_index
+from analyzer.layouts.ordering import Series, parse_score, refused
+from analyzer.layouts.sidecars import ScoreTable, read_json, score_table
+from analyzer.run import Checkpoint, Finding
+from analyzer.sources import Entry, list_folder
+
+NAME = "huggingface"
+SPECIFICITY = 90
+LOOKS_LIKE = "checkpoint-N/ folders with trainer_state.json, from transformers.Trainer"
+
+_FOLDER = re.compile(r"checkpoint-(\d+)")
+_NOT_A_SCORE = re.compile(r".*(?:runtime|_per_second)")
+
+
+def recognise(folder: str) -> str | None:
+    """Why the folder is a Trainer's output, or None."""
+    for entry in _candidates(folder):
+        if (Path(entry.path) / "trainer_state.json").is_file():
+            return f"{entry.name}/trainer_state.json"
+    return None
+
+
+def read(folder: str) -> Series:
+    """Every ``checkpoint-N``; scores come from the newest one's log, which holds the whole run's."""
+    checkpoints, findings = [], []
+    for entry in sorted(_candidates(folder), key=_step):
+        try:
+            checkpoints.append(_checkpoint(entry))
+        except CheckpointError as error:
+            findings.append(refused(entry.path, str(error)))
+    log = _log_history(checkpoints, findings)
+    return Series(_scored(checkpoints, log, findings), "the folders' names", findings)
+
+
+def _candidates(folder: str) -> list[Entry]:
+    return [entry for entry in list_folder(folder) if entry.is_folder and _FOLDER.fullmatch(entry.name)]
+
+
+def _step(entry: Entry) -> int:
+    return int(entry.name.rpartition("-")[2])
+
+
+def _checkpoint(entry: Entry) -> Checkpoint:
+    path = Path(entry.path) / "model.safetensors"
+    if not path.exists():
+        raise CheckpointError(
+            f"{entry.path}: holds no model.safetensors. Save the checkpoint with save_safetensors=True and unsharded."
+        )
+    index = read_index(str(path))
+    state = Path(entry.path) / "trainer_state.json"
+    epoch = parse_score(_mapping(read_json(str(state))).get("epoch")) if state.is_file() else None
+    return Checkpoint(entry.name, entry.path, epoch, _step(entry), {}, index.tensors, (index.stamp,))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _log_history(checkpoints: list[Checkpoint], findings: list[Finding]) -> ScoreTable:
+    """The newest readable log, by step; keys that are timings rather than scores are dropped."""
+    for checkpoint in reversed(checkpoints):
+        state = Path(checkpoint.path) / "trainer_state.json"
+        try:
+            history = _mapping(read_json(str(state))).get("log_history")
+        except CheckpointError as error:
+            findings.append(Finding("scores_unreadable", "warning", f"{error}. An older log is used."))
+            continue
+        rows = (
+            [_scores_of(entry) for entry in history if isinstance(entry, dict)]
+            if isinstance(history, list)
+            else []
+        )
+        return {place: scores for place, scores in score_table(rows).items() if place[0] == "step"}
+    return {}
+
+
+def _scores_of(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in entry.items()
+        if key in ("step", "loss") or (key.startswith("eval_") and not _NOT_A_SCORE.fullmatch(key))
+    }
+
+
+def _scored(checkpoints: list[Checkpoint], log: ScoreTable, findings: list[Finding]) -> list[Checkpoint]:
+    """Each checkpoint with its scores: the log entry of its own step, else the last one before it, which is said."""
+    scored, late = [], []
+    for checkpoint in checkpoints:
+        latest: dict[str, tuple[float, float]] = {}
+        for (_, step), entry in sorted(log.items(), key=lambda item: item[0]):
+            if checkpoint.step is not None and step <= checkpoint.step:
+                latest.update({name: (step, value) for name, value in entry.items()})
+        scored.append(replace(checkpoint, scores={name: value for name, (_, value) in latest.items()}))
+        late.extend(
+            (checkpoint.name, f"{name} in {checkpoint.name} is that of step {step:g}")
+            for name, (step, _) in sorted(latest.items())
+            if step != checkpoint.step
+        )
+    if late:
+        names = tuple(dict.fromkeys(name for name, _ in late))
+        sentence = (
+            f"The log has no entry at the very step of {len(names)} of {len(checkpoints)} checkpoints; "
+            f"the last one before it is used (for example, {late[0][1]})."
+        )
+        findings.append(Finding("score_from_earlier_step", "notice", sentence, checkpoints=names))
+    return scored

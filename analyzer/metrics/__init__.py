@@ -1,0 +1,13 @@
+"""Metrics: pure functions whose parameter names declare what they need; one file per family.
+
+The engine computes each need once per tensor and checkpoint (see :mod:`analyzer.metrics.needs`) and hands it to
+every metric that names it. A metric returns a number, or a :class:`analyzer.run.Value` where a status has to be told.
+A metric all of whose needs are additive also has a value for all parameters together.
+"""
+
+from __future__ import annotations
+
+from analyzer.metrics import motion, size, spectrum
+from analyzer.metrics.registry import METRICS, Metric, metric, select_metrics
+
+__all__ = ["METRICS", "Metric", "metric", "motion", "select_metrics", "size", "spectrum"]

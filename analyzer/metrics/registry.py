@@ -1,0 +1,150 @@
+"""The register of metrics: checked when a metric is declared, so that a mistake names its author's function."""
+
+from __future__ import annotations
+
+import inspect
+import runpy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from analyzer.errors import MetricError
+from analyzer.metrics.needs import NEEDS, Need
+from analyzer.run import MetricRow, Value
+
+MetricFunction = Callable[..., "float | Value"]
+ON_REQUEST = frozenset({"subspace", "pruning", "update"})
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A registered metric: its table row, its function, and the needs that the function's parameters name."""
+
+    row: MetricRow
+    function: MetricFunction
+    needs: tuple[Need, ...]
+    fingerprint: str
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """Which of ``current``, ``previous``, ``before_previous`` and ``initial`` it looks at."""
+        return frozenset().union(*(need.roles for need in self.needs))
+
+    @property
+    def additive(self) -> bool:
+        """Whether it can be computed for all parameters together, from summed needs."""
+        return all(need.additive for need in self.needs)
+
+
+METRICS: dict[str, Metric] = {}
+_LOADED_FILES: dict[str, list[str]] = {}
+
+
+def metric(
+    *, family: str, unit: str, definition: str, source: str, version: int = 1
+) -> Callable[[MetricFunction], MetricFunction]:
+    """Register a function as the metric of its name.
+
+    Its parameters name what it needs, out of :data:`analyzer.metrics.needs.NEEDS`: ``current``, ``previous`` and
+    ``initial`` are the tensor's arrays as stored, ``singular_values`` its float64 spectrum in falling order, ...
+
+    Args:
+        family: the group that ``--metrics`` selects it by.
+        unit: for the axis of a figure, e.g. ``"weight units"``, or ``"1"`` for a pure number.
+        definition: the formula, with its convention.
+        source: paper, book or section; for a metric of one's own, its name will do.
+        version: to be raised when the number changes, so that stored ones are measured again.
+
+    Raises:
+        MetricError: an unknown need, an empty description, or a name that is taken.
+    """
+
+    def register(function: MetricFunction) -> MetricFunction:
+        name = function.__name__
+        where = f"metric {name} ({inspect.getsourcefile(function)})"
+        if name in METRICS:
+            raise MetricError(f"{where}: a metric of this name exists already; rename the function")
+        for label, text in (
+            ("family", family),
+            ("unit", unit),
+            ("definition", definition),
+            ("source", source),
+        ):
+            if not text.strip():
+                raise MetricError(f"{where}: its {label} is empty")
+        names = list(inspect.signature(function).parameters)
+        unknown = [parameter for parameter in names if parameter not in NEEDS]
+        if unknown or not names:
+            raise MetricError(
+                f"{where}: its parameters must name what it needs, out of {', '.join(NEEDS)}; "
+                f"unknown: {', '.join(unknown) or 'none given at all'}"
+            )
+        row = MetricRow(name, family, unit, definition, source, version)
+        needs = tuple(NEEDS[parameter] for parameter in names)
+        METRICS[name] = Metric(row, function, needs, f"{name}:{version}")
+        return function
+
+    return register
+
+
+def load_metrics_file(path: str) -> list[str]:
+    """Run a user's Python file and register the metrics that it declares; loading it again replaces them.
+
+    Stored values depend on the whole file: whatever is edited in it, its metrics are measured again.
+
+    Raises:
+        MetricError: the file cannot be read, fails, or declares no metric.
+    """
+    where = Path(path).resolve()
+    for name in _LOADED_FILES.pop(str(where), []):
+        METRICS.pop(name, None)
+    known = set(METRICS)
+    try:
+        code = where.read_bytes()
+        namespace = runpy.run_path(str(where), run_name=f"weightlapse_metrics_{where.stem}")
+    except MetricError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        raise MetricError(f"--metrics-from {path}: {type(error).__name__}: {error}") from error
+    added = [name for name in METRICS if name not in known]
+    if not added:
+        raise MetricError(
+            f"--metrics-from {path}: declares no metric; decorate a function with analyzer.metric(...) "
+            f"(the file defines {', '.join(key for key in namespace if not key.startswith('_')) or 'nothing'})"
+        )
+    content = sha256(code).hexdigest()[:16]
+    for name in added:
+        METRICS[name] = replace(METRICS[name], fingerprint=f"{METRICS[name].fingerprint}:{content}")
+    _LOADED_FILES[str(where)] = added
+    return added
+
+
+def load_installed_metrics() -> None:
+    """Import what other packages offer under the entry point ``weightlapse.metrics``."""
+    for entry_point in entry_points(group="weightlapse.metrics"):
+        try:
+            entry_point.load()
+        except Exception as error:  # a broken plug-in is named rather than left to a traceback
+            raise MetricError(
+                f"the plug-in {entry_point.name} ({entry_point.value}) fails: {error}"
+            ) from error
+
+
+def select_metrics(families: Iterable[str] | None = None) -> list[Metric]:
+    """The metrics of the given families (or single metrics by name); by default all but those on request.
+
+    Raises:
+        MetricError: a name that is neither a family nor a metric.
+    """
+    if families is None:
+        return [one for one in METRICS.values() if one.row.family not in ON_REQUEST]
+    wanted = set(families)
+    known = {one.row.family for one in METRICS.values()} | METRICS.keys()
+    if wanted - known:
+        raise MetricError(
+            f"--metrics {','.join(sorted(wanted - known))}: no such family or metric; "
+            f"families are {', '.join(sorted({one.row.family for one in METRICS.values()}))}"
+        )
+    return [one for name, one in METRICS.items() if one.row.family in wanted or name in wanted]

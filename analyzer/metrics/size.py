@@ -1,0 +1,82 @@
+"""How large the elements of a tensor are, and how many of them are nothing or not a number."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from analyzer.metrics.needs import DeadLines, ElementSummary, FinitenessCount, InnerProducts
+from analyzer.metrics.registry import metric
+from analyzer.run import Value
+
+TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"
+COUNT = "a count of elements"
+
+
+@metric(family="size", unit="weight units", definition="‖W_t‖_F", source=TEXTBOOK)
+def frobenius_norm(weights: InnerProducts) -> float:
+    """Root of the summed squares."""
+    return sqrt(weights.current)
+
+
+@metric(family="size", unit="weight units", definition="mean of |w|", source="arithmetic mean")
+def mean_absolute(elements: ElementSummary) -> float:
+    """Mean magnitude of an element."""
+    return elements.absolute / elements.count
+
+
+@metric(family="size", unit="weight units", definition="√(mean of w²)", source="root mean square")
+def rms(elements: ElementSummary) -> float:
+    """Root mean square of the elements."""
+    return sqrt(elements.squares / elements.count)
+
+
+@metric(family="size", unit="weight units", definition="max |w|", source="largest magnitude")
+def max_absolute(elements: ElementSummary) -> float:
+    """Largest magnitude of an element."""
+    return elements.largest
+
+
+@metric(
+    family="size", unit="share of elements", definition="share of elements that are exactly 0", source=COUNT
+)
+def zero_fraction(elements: ElementSummary) -> float:
+    """Share of exact zeros, negative zero included."""
+    return elements.zeros / elements.count
+
+
+@metric(
+    family="size",
+    unit="share of elements",
+    definition="share of elements with |w| < 10⁻³ · rms of their tensor, exact zeros included",
+    source=COUNT,
+)
+def near_zero_fraction(elements: ElementSummary) -> Value:
+    """Share of elements that are negligible beside their neighbours; undefined for the zero tensor."""
+    if elements.squares == 0:
+        return Value(None, "undefined")
+    return Value(elements.near_zeros / elements.count)
+
+
+@metric(family="size", unit="rows", definition="number of rows that are entirely 0", source="a count of rows")
+def dead_row_count(dead_lines: DeadLines) -> float:
+    """Outputs that are switched off."""
+    return float(dead_lines.rows)
+
+
+@metric(
+    family="size",
+    unit="columns",
+    definition="number of columns that are entirely 0",
+    source="a count of columns",
+)
+def dead_column_count(dead_lines: DeadLines) -> float:
+    """Inputs that are ignored."""
+    return float(dead_lines.columns)
+
+
+@metric(
+    family="size", unit="elements", definition="number of elements that are NaN or infinite", source=COUNT
+)
+def nonfinite_count(finiteness: FinitenessCount) -> float:
+    """The one metric that has a value where NaN or Inf are present."""
+    return float(finiteness.nonfinite)

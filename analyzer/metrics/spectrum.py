@@ -1,0 +1,159 @@
+"""What the singular values σ₁ ≥ … ≥ σ_n of a weight matrix say; n = min(rows, columns).
+
+Conventions: singular values (not eigenvalues λ = σ²), natural logarithms, no normalisation by n.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+
+from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, Spectrum
+from analyzer.metrics.registry import metric
+from analyzer.run import Value
+
+TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.4 and 2.6.2"
+UNDEFINED = Value(None, "undefined")
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+def _smallest(spectrum: Spectrum) -> Value:
+    """σ_n with the status that it and the condition number share."""
+    largest, smallest = float(spectrum.values[0]), float(spectrum.values[-1])
+    if largest == 0:
+        return UNDEFINED
+    if smallest <= max(spectrum.rows, spectrum.columns) * EPSILON * largest:
+        return Value(None, "singular")
+    # σ_n below what rounding each element to the stored dtype adds at random: the σ of the finer matrix is unknown.
+    rms = sqrt(float(np.square(spectrum.values).sum()) / (spectrum.rows * spectrum.columns))
+    noise = ROUNDING_DISPLACEMENT * spectrum.roundoff * rms * (sqrt(spectrum.rows) + sqrt(spectrum.columns))
+    return Value(smallest, "precision_limited" if smallest < noise else "ok", spectrum.bound)
+
+
+@metric(family="spectrum", unit="weight units", definition="σ₁", source=TEXTBOOK)
+def spectral_norm(spectrum: Spectrum) -> float:
+    """The largest singular value."""
+    return float(spectrum.values[0])
+
+
+@metric(family="spectrum", unit="weight units", definition="σ_n, n = min(rows, columns)", source=TEXTBOOK)
+def smallest_singular_value(spectrum: Spectrum) -> Value:
+    """The smallest singular value; ``singular`` where it is rounding only, ``undefined`` for the zero matrix."""
+    return _smallest(spectrum)
+
+
+@metric(family="spectrum", unit="weight units", definition="Σσ", source=TEXTBOOK)
+def nuclear_norm(spectrum: Spectrum) -> float:
+    """The sum of the singular values."""
+    return float(spectrum.values.sum())
+
+
+@metric(
+    family="spectrum",
+    unit="1",
+    definition="κ₂ = σ₁/σ_n (2-norm, no clamping; λ-based tools report κ²)",
+    source=TEXTBOOK,
+)
+def condition_number(spectrum: Spectrum) -> Value:
+    """How much the matrix stretches one direction more than another."""
+    smallest = _smallest(spectrum)
+    if smallest.value is None:
+        return smallest
+    return Value(float(spectrum.values[0]) / smallest.value, smallest.status, smallest.bound)
+
+
+@metric(
+    family="spectrum",
+    unit="dimensions",
+    definition="‖W‖_F² / σ₁²",
+    source="Rudelson & Vershynin, Sampling from large matrices (JACM 2007)",
+)
+def stable_rank(spectrum: Spectrum) -> Value:
+    """A rank that small singular values hardly move; undefined for the zero matrix."""
+    shares = _relative(spectrum)
+    return UNDEFINED if shares is None else Value(float(np.square(shares).sum()))
+
+
+@metric(
+    family="spectrum",
+    unit="dimensions",
+    definition="exp(−Σ p ln p), p = σ/Σσ (natural log, not normalised by n)",
+    source="Roy & Vetterli, The effective rank (EUSIPCO 2007)",
+)
+def effective_rank(spectrum: Spectrum) -> Value:
+    """The exponential of the spectrum's entropy; undefined for the zero matrix."""
+    relative = _relative(spectrum)
+    if relative is None:
+        return UNDEFINED
+    shares = relative / relative.sum()
+    shares = shares[shares > 0]
+    return Value(float(np.exp(-(shares * np.log(shares)).sum())))
+
+
+@metric(
+    family="spectrum",
+    unit="dimensions",
+    definition="(Σσ²)² / Σσ⁴",
+    source="Bell & Dean, Atomic vibrations in vitreous silica (1970); of the eigenvalues λ = σ²",
+)
+def participation_ratio(spectrum: Spectrum) -> Value:
+    """How many directions share the energy; undefined for the zero matrix."""
+    relative = _relative(spectrum)
+    if relative is None:
+        return UNDEFINED
+    squares = np.square(relative)
+    return Value(float(squares.sum() ** 2 / np.square(squares).sum()))
+
+
+@metric(
+    family="spectrum",
+    unit="dimensions",
+    definition="number of σ > max(rows, columns) · eps(stored dtype) · σ₁",
+    source="Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1; Press et al., Numerical Recipes",
+)
+def numerical_rank(spectrum: Spectrum) -> float:
+    """The rank that is left if rounding in the stored dtype counts as zero."""
+    threshold = max(spectrum.rows, spectrum.columns) * 2 * spectrum.roundoff * float(spectrum.values[0])
+    return float(np.count_nonzero(spectrum.values > threshold))
+
+
+def _relative(spectrum: Spectrum) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+    """σ/σ₁, so that no square overflows or vanishes; None for the zero matrix."""
+    largest = float(spectrum.values[0])
+    return None if largest == 0 else spectrum.values / largest
+
+
+def _energy_rank(spectrum: Spectrum, share: float) -> Value:
+    relative = _relative(spectrum)
+    if relative is None:
+        return UNDEFINED
+    energy = np.cumsum(np.square(relative))
+    return Value(float(np.searchsorted(energy, share * energy[-1]) + 1))
+
+
+ENERGY = "truncated SVD: Eckart & Young (1936)"
+
+
+@metric(
+    family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.90 ‖W‖_F²", source=ENERGY
+)
+def energy_rank_90(spectrum: Spectrum) -> Value:
+    """What a low-rank cut that keeps 90 % of the energy would need."""
+    return _energy_rank(spectrum, 0.90)
+
+
+@metric(
+    family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.95 ‖W‖_F²", source=ENERGY
+)
+def energy_rank_95(spectrum: Spectrum) -> Value:
+    """What a low-rank cut that keeps 95 % of the energy would need."""
+    return _energy_rank(spectrum, 0.95)
+
+
+@metric(
+    family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.99 ‖W‖_F²", source=ENERGY
+)
+def energy_rank_99(spectrum: Spectrum) -> Value:
+    """What a low-rank cut that keeps 99 % of the energy would need."""
+    return _energy_rank(spectrum, 0.99)

@@ -1,0 +1,36 @@
+"""Names from files: brought into a natural order, and made safe to show. They are untrusted and never become paths."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key under which ``layers.10`` comes after ``layers.2``."""
+    return tuple(
+        (1, int(part), "") if part.isdecimal() and part.isascii() else (0, 0, part)
+        for part in re.split(r"([0-9]{1,18})", name)
+        if part  # the empty parts around a leading or closing number
+    )
+
+
+def printable(text: str, limit: int = 0) -> str:
+    """The text with line breaks, terminal escapes and direction marks made visible; cut in the middle at ``limit``."""
+    safe = "".join(
+        character if character == " " or unicodedata.category(character)[0] not in "CZ" else _escaped(character)
+        for character in text
+    )
+    if limit and len(safe) > limit:
+        half = (limit - 1) // 2
+        return f"{safe[:half]}…{safe[-(limit - 1 - half) :]}"
+    return safe
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def slug(text: str) -> str:
+    """A file name made of the safe characters of a text; empty where it has none."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80]

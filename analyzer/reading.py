@@ -1,0 +1,50 @@
+"""A store's content as the tables that figures and the report are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from analyzer import statistics
+from analyzer.run import CheckpointRow, Tables
+from analyzer.store import Store
+
+
+def read_tables(store: Store, run: str) -> Tables:
+    """Everything about one run, correlations included.
+
+    Raises:
+        StoreError: the store holds no such run.
+    """
+    checkpoints = tuple(store.checkpoints(run))
+    axis, label = _axis(checkpoints)
+    scalars = store.scalars(run)
+    if "train_accuracy" in scalars and "test_accuracy" in scalars:
+        scalars["generalization_gap"] = scalars["train_accuracy"] - scalars["test_accuracy"]
+    tables = Tables(
+        run=run,
+        axis=axis,
+        axis_label=label,
+        checkpoints=checkpoints,
+        tensors=tuple(store.tensors(run)),
+        metrics=store.metrics(),
+        scalars=scalars,
+        curves={(curve.scope, curve.tensor, curve.metric): curve for curve in store.curves(run)},
+        correlations=(),
+        change_pairs=(),
+        findings=tuple(store.findings(run)),
+    )
+    return replace(
+        tables, correlations=statistics.correlations(tables), change_pairs=statistics.change_pairs(tables)
+    )
+
+
+def _axis(checkpoints: Sequence[CheckpointRow]) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], str]:
+    """Where the checkpoints stand: by epoch where each has its own, else by step, else one after the other."""
+    for label, values in (("epoch", [row.epoch for row in checkpoints]), ("step", [row.step for row in checkpoints])):
+        known = [float(value) for value in values if value is not None]
+        if len(known) == len(checkpoints) and all(np.diff(known) > 0):
+            return np.array(known), label
+    return np.arange(len(checkpoints), dtype=np.float64), "checkpoint (in order)"

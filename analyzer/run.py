@@ -1,0 +1,250 @@
+"""What flows through the analyzer: frozen dataclasses without logic.
+
+A layout turns a folder into a :class:`Run`; the engine turns a run into :class:`Measurement` rows in a store;
+figures and the report are drawn from :class:`Tables`, which are read back from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float64]
+
+Status = Literal[
+    "ok",
+    "below_precision",
+    "precision_limited",
+    "singular",
+    "undefined",
+    "nonfinite",
+    "missing",
+    "too_few",
+    "unsupported",
+    "not_converged",
+    "error",
+]
+STATUSES_WITH_VALUE: frozenset[Status] = frozenset({"ok", "below_precision", "precision_limited"})
+
+Severity = Literal["info", "notice", "warning", "serious"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of bytes in a file that holds (a piece of) a tensor, row-major."""
+
+    path: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where a tensor lies and how its bytes are to be read.
+
+    ``dtype`` is a numpy (or ml-dtypes) name such as ``float32`` or ``bfloat16``. ``unsupported`` gives the
+    reason why a tensor is listed but not measured.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    unsupported: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """A file as it was when it was indexed: enough to notice that it was replaced."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One saved state of the weights: ``name`` is its file's or folder's name, unique within the run."""
+
+    name: str
+    path: str
+    epoch: float | None
+    step: int | None
+    scores: Mapping[str, float]
+    tensors: Mapping[str, TensorInfo]
+    files: tuple[FileStamp, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A sentence about a run with the evidence for it."""
+
+    rule: str
+    severity: Severity
+    sentence: str
+    tensor: str | None = None
+    checkpoints: tuple[str, ...] = ()
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    figure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An ordered series of checkpoints, and what was noticed while it was put in order."""
+
+    name: str
+    path: str
+    layout: str
+    ordered_by: str
+    checkpoints: tuple[Checkpoint, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A metric's result. ``value`` is None unless the status is one of :data:`STATUSES_WITH_VALUE`.
+
+    ``bound`` bounds the relative error where it is more than plain rounding.
+    """
+
+    value: float | None
+    status: Status = "ok"
+    bound: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One row of ``measurements.csv``; ``reference`` names the checkpoint that the row compares with."""
+
+    checkpoint: str
+    scope: str
+    tensor: str
+    metric: str
+    value: float | None
+    bound: float | None
+    status: Status
+    reference: str | None
+
+
+# ------------------------------------------------------------------------ tables: what figures are drawn from
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """One row of ``checkpoints.csv``, without the scores."""
+
+    name: str
+    epoch: float | None
+    step: int | None
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRow:
+    """One row of ``tensors.csv``.
+
+    ``kind`` is ``matrix``, ``vector``, ``scalar``, ``buffer``, ``empty`` or ``unsupported``; ``matrix_shape``
+    is (rows, columns) after ``rule`` was applied, or None where the tensor has no spectrum.
+    """
+
+    name: str
+    module: str
+    kind: str
+    shape: tuple[int, ...]
+    matrix_shape: tuple[int, int] | None
+    rule: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One row of ``metrics.csv``."""
+
+    name: str
+    family: str
+    unit: str
+    definition: str
+    source: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One metric of one tensor (or aggregate) over all checkpoints of a run.
+
+    ``values`` has shape (checkpoints,), float64, NaN where there is no value; ``statuses`` and ``references``
+    run alongside, None where the metric has no row for that checkpoint.
+    """
+
+    scope: str
+    tensor: str
+    metric: str
+    values: FloatArray
+    statuses: tuple[Status | None, ...]
+    references: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """One row of ``correlations.csv``; METRICS "Statistics of curves" defines the fields."""
+
+    scope: str
+    tensor: str
+    metric: str
+    scalar: str
+    transform: str
+    lag: int
+    method: str
+    coefficient: float | None
+    low: float | None
+    high: float | None
+    n: int
+    n_effective: float | None
+    p_value: float | None
+    q_value: float | None
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePair:
+    """The classic picture for one scalar: z-scored accuracy differences beside z-scored mean step distances.
+
+    ``positions`` (n,) are places on the run's axis; ``score_change`` and ``weight_change`` (n,) are z-scores.
+    ``coefficient`` is Pearson's r of the two, a description only, None where ``status`` is not ``ok``.
+    """
+
+    scalar: str
+    positions: FloatArray
+    score_change: FloatArray
+    weight_change: FloatArray
+    coefficient: float | None
+    n: int
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All that a figure may draw of one run: plain arrays, read from the store.
+
+    ``axis`` (checkpoints,) places each checkpoint on the horizontal axis that ``axis_label`` names (epoch, step or
+    position). ``scalars`` maps a score's name to its values, shape (checkpoints,), NaN where absent. ``curves`` is
+    keyed by (scope, tensor, metric); for the scopes ``total`` and ``mean`` the tensor is the empty string.
+    """
+
+    run: str
+    axis: FloatArray
+    axis_label: str
+    checkpoints: tuple[CheckpointRow, ...]
+    tensors: tuple[TensorRow, ...]
+    metrics: Mapping[str, MetricRow]
+    scalars: Mapping[str, FloatArray]
+    curves: Mapping[tuple[str, str, str], Curve]
+    correlations: tuple[Correlation, ...]
+    change_pairs: tuple[ChangePair, ...]
+    findings: tuple[Finding, ...]

@@ -1,0 +1,509 @@
+"""The SQLite file that measurements are kept in: what was measured, from which bytes, by which code.
+
+A report is always drawn from here, never from checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.errors import StoreError
+from analyzer.run import (
+    CheckpointRow,
+    Curve,
+    Finding,
+    Measurement,
+    MetricRow,
+    Run,
+    Status,
+    TensorRow,
+)
+
+if TYPE_CHECKING:
+    from analyzer.run import FloatArray
+
+SCHEMA_VERSION = 1
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, layout TEXT NOT NULL,
+    ordered_by TEXT NOT NULL, complete INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    position INTEGER NOT NULL, name TEXT NOT NULL, epoch REAL, step INTEGER, path TEXT NOT NULL, bytes INTEGER NOT NULL,
+    files TEXT NOT NULL, UNIQUE (run, name));
+CREATE TABLE scalars (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, name TEXT NOT NULL,
+    value REAL NOT NULL, PRIMARY KEY (checkpoint, name)) WITHOUT ROWID;
+CREATE TABLE tensors (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    position INTEGER NOT NULL, name TEXT NOT NULL, module TEXT NOT NULL, kind TEXT NOT NULL, shape TEXT NOT NULL,
+    matrix_shape TEXT, rule TEXT NOT NULL, dtype TEXT NOT NULL, UNIQUE (run, name));
+CREATE TABLE metrics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, family TEXT NOT NULL, unit TEXT NOT NULL,
+    definition TEXT NOT NULL, source TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE series (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    scope TEXT NOT NULL, tensor TEXT NOT NULL, metric TEXT NOT NULL, UNIQUE (run, scope, tensor, metric));
+CREATE TABLE measurements (series INTEGER NOT NULL REFERENCES series ON DELETE CASCADE,
+    checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, value REAL, bound REAL, status TEXT NOT NULL,
+    reference TEXT, basis TEXT, PRIMARY KEY (series, checkpoint)) WITHOUT ROWID;
+CREATE TABLE sums (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    need TEXT NOT NULL, numbers TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor, need)) WITHOUT ROWID;
+CREATE TABLE spectra (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    singular_values BLOB NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
+CREATE TABLE contents (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    blake3 TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
+CREATE TABLE problems (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    metric TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor, metric)) WITHOUT ROWID;
+CREATE TABLE findings (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, position INTEGER NOT NULL,
+    rule TEXT NOT NULL, severity TEXT NOT NULL, sentence TEXT NOT NULL, tensor TEXT, checkpoints TEXT NOT NULL,
+    evidence TEXT NOT NULL, figure TEXT, PRIMARY KEY (run, position)) WITHOUT ROWID;
+CREATE INDEX measurements_by_checkpoint ON measurements (checkpoint);
+CREATE VIEW readable AS SELECT runs.name AS run, checkpoints.name AS checkpoint, epoch, step, scope, tensor, metric,
+    value, bound, status, reference FROM measurements JOIN series ON series.id = measurements.series
+    JOIN checkpoints ON checkpoints.id = measurements.checkpoint JOIN runs ON runs.id = series.run;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All that the engine found out about one tensor at one checkpoint.
+
+    ``bases`` names, for each metric, the bytes and the code that the value depends on. ``sums`` are additive needs,
+    ``spectra`` float64 singular values by matrix name, ``problems`` reasons by metric name.
+    """
+
+    checkpoint: str
+    tensor: str
+    measurements: tuple[Measurement, ...]
+    bases: Mapping[str, str]
+    sums: Mapping[str, tuple[float, ...]]
+    spectra: Mapping[str, FloatArray]
+    content: str | None
+    problems: Mapping[str, str]
+    bytes: int
+
+
+class Store:
+    """An open store. Writing happens in transactions; a killed process leaves whole ones behind."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection = connection
+        self.path = path
+
+    # ------------------------------------------------------------------------------------------------ writing
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; StoreError names the file and the cause, such as a full disk."""
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: the measurements cannot be written: {error}") from error
+
+    def put_run(self, run: Run, tensors: Iterable[TensorRow], metrics: Iterable[MetricRow]) -> list[str]:
+        """Bring the store's picture of a run up to date; returns the checkpoints that are gone from the folder."""
+        execute = self._connection.execute
+        execute(
+            "INSERT INTO runs (name, path, layout, ordered_by) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+            "path = excluded.path, layout = excluded.layout, ordered_by = excluded.ordered_by, complete = 0",
+            (run.name, run.path, run.layout, run.ordered_by),
+        )
+        run_id = self._run_id(run.name)
+        names = {checkpoint.name for checkpoint in run.checkpoints}
+        known = [name for (name,) in execute("SELECT name FROM checkpoints WHERE run = ? ORDER BY position", (run_id,))]
+        gone = [name for name in known if name not in names]
+        for name in gone:
+            execute("DELETE FROM checkpoints WHERE run = ? AND name = ?", (run_id, name))
+        for position, checkpoint in enumerate(run.checkpoints):
+            files = json.dumps([[stamp.path, stamp.size, stamp.modified_ns] for stamp in checkpoint.files])
+            total = sum(stamp.size for stamp in checkpoint.files)
+            execute(
+                "INSERT INTO checkpoints (run, position, name, epoch, step, path, bytes, files) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, name) DO UPDATE SET position = excluded.position, "
+                "epoch = excluded.epoch, step = excluded.step, path = excluded.path, bytes = excluded.bytes, "
+                "files = excluded.files",
+                (run_id, position, checkpoint.name, checkpoint.epoch, checkpoint.step, checkpoint.path, total, files),
+            )
+        ids = self._checkpoint_ids(run_id)
+        for checkpoint in run.checkpoints:
+            execute("DELETE FROM scalars WHERE checkpoint = ?", (ids[checkpoint.name],))
+            rows = [(ids[checkpoint.name], name, value) for name, value in checkpoint.scores.items()]
+            self._connection.executemany("INSERT INTO scalars VALUES (?, ?, ?)", rows)
+        self._put_tensors(run_id, list(tensors))
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO metrics (name, family, unit, definition, source, version) VALUES (?, ?, ?, ?, ?, ?)",
+            [(row.name, row.family, row.unit, row.definition, row.source, row.version) for row in metrics],
+        )
+        return gone
+
+    def _put_tensors(self, run_id: int, tensors: list[TensorRow]) -> None:
+        names = {row.name for row in tensors}
+        execute = self._connection.execute
+        known = {name for (name,) in execute("SELECT name FROM tensors WHERE run = ?", (run_id,))}
+        for name in known - names:
+            execute("DELETE FROM series WHERE run = ? AND scope = 'tensor' AND tensor = ?", (run_id, name))
+        execute("DELETE FROM tensors WHERE run = ?", (run_id,))
+        self._connection.executemany(
+            "INSERT INTO tensors (run, position, name, module, kind, shape, matrix_shape, rule, dtype) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    run_id,
+                    position,
+                    row.name,
+                    row.module,
+                    row.kind,
+                    json.dumps(row.shape),
+                    json.dumps(row.matrix_shape),
+                    row.rule,
+                    row.dtype,
+                )
+                for position, row in enumerate(tensors)
+            ],
+        )
+
+    def writer(self, run: str) -> Writer:
+        """Where the observations of one run go."""
+        run_id = self._run_id(run)
+        return Writer(self._connection, run_id, self._checkpoint_ids(run_id))
+
+    def bases(self, run: str, tensor: str) -> dict[tuple[str, str, str], str]:
+        """What the stored rows of a tensor (and the matrices in it) rest on: (matrix, metric, checkpoint) -> basis."""
+        rows = self._connection.execute(
+            "SELECT tensor, metric, checkpoints.name, basis FROM series JOIN measurements ON series = series.id "
+            "JOIN checkpoints ON checkpoints.id = checkpoint WHERE series.run = ? AND scope = 'tensor' "
+            "AND (tensor = ? OR (tensor >= ? AND tensor < ?)) AND basis IS NOT NULL",
+            (self._run_id(run), tensor, tensor + "[", tensor + "\\"),
+        )
+        return {(name, metric, checkpoint): basis for name, metric, checkpoint, basis in rows}
+
+    def replace_findings(self, run: str, findings: Iterable[Finding]) -> None:
+        """The findings of a run, in the order of reading."""
+        run_id = self._run_id(run)
+        self._connection.execute("DELETE FROM findings WHERE run = ?", (run_id,))
+        self._connection.executemany(
+            "INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    run_id,
+                    position,
+                    finding.rule,
+                    finding.severity,
+                    finding.sentence,
+                    finding.tensor,
+                    json.dumps(finding.checkpoints),
+                    json.dumps(dict(finding.evidence)),
+                    finding.figure,
+                )
+                for position, finding in enumerate(findings)
+            ],
+        )
+
+    def mark_complete(self, run: str) -> None:
+        """Everything that was asked for has been measured."""
+        self._connection.execute("UPDATE runs SET complete = 1 WHERE name = ?", (run,))
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def runs(self) -> list[str]:
+        """The names of the runs, sorted."""
+        return [name for (name,) in self._connection.execute("SELECT name FROM runs ORDER BY name")]
+
+    def about(self, run: str) -> dict[str, str]:
+        """``path``, ``layout`` and ``ordered_by`` of a run."""
+        row = self._connection.execute(
+            "SELECT path, layout, ordered_by FROM runs WHERE name = ?", (run,)
+        ).fetchone()
+        return dict(zip(("path", "layout", "ordered_by"), row, strict=True))
+
+    def checkpoints(self, run: str) -> list[CheckpointRow]:
+        """The checkpoints of a run, in order."""
+        rows = self._connection.execute(
+            "SELECT name, epoch, step, path, bytes FROM checkpoints WHERE run = ? ORDER BY position",
+            (self._run_id(run),),
+        )
+        return [CheckpointRow(*row) for row in rows]
+
+    def files(self, run: str) -> list[tuple[str, str, int]]:
+        """(checkpoint, path, size) of every file that a run was measured from."""
+        rows = self._connection.execute(
+            "SELECT name, files FROM checkpoints WHERE run = ? ORDER BY position", (self._run_id(run),)
+        )
+        return [(name, path, size) for name, files in rows for path, size, _ in json.loads(files)]
+
+    def tensors(self, run: str) -> list[TensorRow]:
+        """The tensors of a run, in the order of the files."""
+        rows = self._connection.execute(
+            "SELECT name, module, kind, shape, matrix_shape, rule, dtype FROM tensors WHERE run = ? ORDER BY position",
+            (self._run_id(run),),
+        )
+        return [
+            TensorRow(name, module, kind, tuple(json.loads(shape)), _pair(matrix_shape), rule, dtype)
+            for name, module, kind, shape, matrix_shape, rule, dtype in rows
+        ]
+
+    def metrics(self) -> dict[str, MetricRow]:
+        """The metrics that the store has rows of, by name."""
+        rows = self._connection.execute("SELECT name, family, unit, definition, source, version FROM metrics ORDER BY id")
+        return {row[0]: MetricRow(*row) for row in rows}
+
+    def scalars(self, run: str) -> dict[str, FloatArray]:
+        """Each score of a run, shape (checkpoints,), NaN where there is none."""
+        checkpoints = [row.name for row in self.checkpoints(run)]
+        positions = {name: position for position, name in enumerate(checkpoints)}
+        result: dict[str, FloatArray] = {}
+        rows = self._connection.execute(
+            "SELECT checkpoints.name, scalars.name, value FROM scalars JOIN checkpoints ON checkpoints.id = checkpoint "
+            "WHERE run = ? ORDER BY scalars.name, position",
+            (self._run_id(run),),
+        )
+        for checkpoint, name, value in rows:
+            result.setdefault(name, np.full(len(checkpoints), np.nan))[positions[checkpoint]] = value
+        return result
+
+    def curves(
+        self, run: str, scope: str | None = None, metric: str | None = None, tensor: str | None = None
+    ) -> Iterator[Curve]:
+        """The curves of a run, optionally of one scope, metric or tensor, sorted by scope, tensor and metric."""
+        run_id = self._run_id(run)
+        ids = [row[0] for row in self._connection.execute(
+            "SELECT id FROM checkpoints WHERE run = ? ORDER BY position", (run_id,))]
+        positions = {identity: position for position, identity in enumerate(ids)}
+        chosen = self._connection.execute(
+            "SELECT series.id, scope, series.tensor, metric FROM series LEFT JOIN tensors ON tensors.run = series.run AND "
+            "tensors.name = series.tensor WHERE series.run = ? AND (? IS NULL OR scope = ?) "
+            "AND (? IS NULL OR metric = ?) AND (? IS NULL OR series.tensor = ?) ORDER BY scope, tensors.position, tensor, series.id",
+            (run_id, scope, scope, metric, metric, tensor, tensor),
+        ).fetchall()
+        for identity, its_scope, its_tensor, its_metric in chosen:
+            values = np.full(len(ids), np.nan)
+            statuses: list[Status | None] = [None] * len(ids)
+            references: list[str | None] = [None] * len(ids)
+            for checkpoint, value, status, reference in self._connection.execute(
+                "SELECT checkpoint, value, status, reference FROM measurements WHERE series = ?", (identity,)
+            ):
+                position = positions[checkpoint]
+                values[position] = np.nan if value is None else value
+                statuses[position], references[position] = status, reference
+            yield Curve(its_scope, its_tensor, its_metric, values, tuple(statuses), tuple(references))
+
+    def measurements(self, run: str) -> Iterator[Measurement]:
+        """Every row of a run, by checkpoint, then scope, tensor and metric in the order of measuring."""
+        rows = self._connection.execute(
+            "SELECT checkpoints.name, scope, series.tensor, metric, value, bound, status, reference "
+            "FROM checkpoints JOIN measurements ON checkpoint = checkpoints.id JOIN series ON series.id = series "
+            "LEFT JOIN tensors ON tensors.run = series.run AND tensors.name = series.tensor "
+            "WHERE checkpoints.run = ? ORDER BY checkpoints.position, "
+            "scope = 'tensor' DESC, scope, tensors.position, series.tensor, series.metric",
+            (self._run_id(run),),
+        )
+        return (Measurement(*row) for row in rows)
+
+    def sums(self, run: str, checkpoint: str) -> dict[str, dict[str, tuple[float, ...]]]:
+        """Additive needs at one checkpoint: need -> tensor -> numbers."""
+        run_id = self._run_id(run)
+        rows = self._connection.execute(
+            "SELECT need, sums.tensor, numbers FROM sums JOIN checkpoints ON checkpoints.id = checkpoint "
+            "WHERE run = ? AND checkpoints.name = ?",
+            (run_id, checkpoint),
+        )
+        result: dict[str, dict[str, tuple[float, ...]]] = {}
+        for need, tensor, numbers in rows:
+            result.setdefault(need, {})[tensor] = tuple(json.loads(numbers))
+        return result
+
+    def spectra(self, run: str, tensor: str) -> dict[str, FloatArray]:
+        """Checkpoint -> float64 singular values, falling, of one matrix."""
+        rows = self._connection.execute(
+            "SELECT name, singular_values FROM spectra JOIN checkpoints ON checkpoints.id = checkpoint "
+            "WHERE run = ? AND tensor = ? ORDER BY position",
+            (self._run_id(run), tensor),
+        )
+        return {name: np.frombuffer(blob, dtype="<f8") for name, blob in rows}
+
+    def contents(self, run: str) -> dict[str, dict[str, str]]:
+        """Checkpoint -> tensor -> BLAKE3 of the stored bytes."""
+        rows = self._connection.execute(
+            "SELECT name, tensor, blake3 FROM contents JOIN checkpoints ON checkpoints.id = checkpoint "
+            "WHERE run = ? ORDER BY position, tensor",
+            (self._run_id(run),),
+        )
+        result: dict[str, dict[str, str]] = {}
+        for name, tensor, digest in rows:
+            result.setdefault(name, {})[tensor] = digest
+        return result
+
+    def problems(self, run: str) -> list[tuple[str, str, str, str]]:
+        """(checkpoint, tensor, metric, reason) of whatever failed."""
+        return self._connection.execute(
+            "SELECT name, tensor, metric, reason FROM problems JOIN checkpoints ON checkpoints.id = checkpoint "
+            "WHERE run = ? ORDER BY position, tensor, metric",
+            (self._run_id(run),),
+        ).fetchall()
+
+    def findings(self, run: str) -> list[Finding]:
+        """The findings of a run, in the order of reading."""
+        rows = self._connection.execute(
+            "SELECT rule, severity, sentence, tensor, checkpoints, evidence, figure FROM findings WHERE run = ? "
+            "ORDER BY position",
+            (self._run_id(run),),
+        )
+        return [
+            Finding(rule, severity, sentence, tensor, tuple(json.loads(names)), json.loads(evidence), figure)
+            for rule, severity, sentence, tensor, names, evidence, figure in rows
+        ]
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run_id(self, run: str) -> int:
+        row = self._connection.execute("SELECT id FROM runs WHERE name = ?", (run,)).fetchone()
+        if row is None:
+            raise StoreError(f"{self.path}: holds no run named {run!r}; it has {', '.join(self.runs()) or 'none'}")
+        return int(row[0])
+
+    def _checkpoint_ids(self, run_id: int) -> dict[str, int]:
+        return dict(self._connection.execute("SELECT name, id FROM checkpoints WHERE run = ?", (run_id,)))
+
+
+class Writer:
+    """Writes the observations of one run; to be used inside a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, run_id: int, checkpoints: Mapping[str, int]) -> None:
+        self._connection = connection
+        self._run_id = run_id
+        self._checkpoints = checkpoints
+        self._series: dict[tuple[str, str, str], int] = {
+            (scope, tensor, metric): identity
+            for identity, scope, tensor, metric in connection.execute(
+                "SELECT id, scope, tensor, metric FROM series WHERE run = ?", (run_id,)
+            )
+        }
+
+    def add(self, observation: Observation) -> None:
+        """Keep an observation, in place of an earlier one of the same tensor and checkpoint."""
+        checkpoint = self._checkpoints[observation.checkpoint]
+        many = self._connection.executemany
+        self._connection.execute(
+            "DELETE FROM problems WHERE checkpoint = ? AND tensor = ?", (checkpoint, observation.tensor)
+        )
+        many(
+            "INSERT OR REPLACE INTO problems VALUES (?, ?, ?, ?)",
+            [(checkpoint, observation.tensor, metric, reason) for metric, reason in observation.problems.items()],
+        )
+        self.add_measurements(observation.measurements, observation.bases)
+        many(
+            "INSERT OR REPLACE INTO sums VALUES (?, ?, ?, ?)",
+            [
+                (checkpoint, observation.tensor, need, json.dumps(numbers))
+                for need, numbers in observation.sums.items()
+            ],
+        )
+        many(
+            "INSERT OR REPLACE INTO spectra VALUES (?, ?, ?)",
+            [
+                (checkpoint, name, np.ascontiguousarray(values, dtype="<f8").tobytes())
+                for name, values in observation.spectra.items()
+            ],
+        )
+        if observation.content is not None:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", (checkpoint, observation.tensor, observation.content)
+            )
+
+    def add_measurements(self, rows: Iterable[Measurement], bases: Mapping[str, str] | None = None) -> None:
+        """Keep rows; ``bases`` tells by metric what a measured (rather than derived) row rests on."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    self._series_id(row.scope, row.tensor, row.metric),
+                    self._checkpoints[row.checkpoint],
+                    row.value,
+                    row.bound,
+                    row.status,
+                    row.reference,
+                    bases.get(row.metric) if bases else None,
+                )
+                for row in rows
+            ],
+        )
+
+    def forget(self, scope: str, metric: str | None = None) -> None:
+        """Drop the derived rows of a scope, or of one metric in it."""
+        self._connection.execute(
+            "DELETE FROM measurements WHERE series IN (SELECT id FROM series WHERE run = ? AND scope = ? "
+            "AND (? IS NULL OR metric = ?))",
+            (self._run_id, scope, metric, metric),
+        )
+
+    def _series_id(self, scope: str, tensor: str, metric: str) -> int:
+        key = (scope, tensor, metric)
+        if key not in self._series:
+            cursor = self._connection.execute(
+                "INSERT INTO series (run, scope, tensor, metric) VALUES (?, ?, ?, ?)", (self._run_id, *key)
+            )
+            assert cursor.lastrowid is not None
+            self._series[key] = cursor.lastrowid
+        return self._series[key]
+
+
+def open_store(path: str, create: bool = False) -> Store:
+    """Open a store.
+
+    Args:
+        path: the SQLite file.
+        create: make it where it does not exist.
+
+    Raises:
+        StoreError: it does not exist, is damaged, or was written by another version of the format (both are named).
+    """
+    exists = Path(path).exists()
+    if not exists and not create:
+        raise StoreError(f"{path}: no such store; weightlapse measure makes one")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path}: cannot be opened: {error}") from error
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _check_version(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise StoreError(f"{path}: is damaged or not a store: {error}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return Store(connection, path)
+
+
+def _check_version(connection: sqlite3.Connection, path: str) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    elif version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: has store format {version}, this weightlapse reads format {SCHEMA_VERSION}; "
+            "measure the run again into a new store"
+        )
+    connection.execute("SELECT count(*) FROM runs").fetchone()
+
+
+def _pair(text: str | None) -> tuple[int, int] | None:
+    value = json.loads(text) if text else None
+    return (value[0], value[1]) if value else None

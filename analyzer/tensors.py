@@ -1,0 +1,117 @@
+"""What a stored tensor is to the analysis: its kind, and which matrices are read out of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from analyzer.run import Run, TensorInfo, TensorRow
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_EXPERTS = re.compile(r"(?:^|[._])experts(?:$|[._])")
+_FLOATS = re.compile(r"(?:float|bfloat)\d")
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixView:
+    """A matrix inside a tensor: the whole of it, or the ``index``-th along the first axis."""
+
+    name: str
+    index: int | None
+    shape: tuple[int, int]
+
+
+def numpy_dtype(name: str) -> np.dtype[np.generic]:
+    """The little-endian numpy (or ml-dtypes) type of a stored dtype's name."""
+    try:
+        return np.dtype(name).newbyteorder("<")
+    except TypeError:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, name))
+
+
+def unsupported_reason(info: TensorInfo) -> str | None:
+    """Why a tensor's values are not measured, or None."""
+    if info.unsupported:
+        return info.unsupported
+    if not _FLOATS.match(info.dtype):
+        return f"{info.dtype} elements have no weight metrics"
+    return None
+
+
+def kind(info: TensorInfo) -> str:
+    """``matrix``, ``stack`` (of experts), ``vector``, ``scalar``, ``buffer``, ``empty`` or ``unsupported``."""
+    if unsupported_reason(info):
+        return "unsupported"
+    if 0 in info.shape:
+        return "empty"
+    if info.name.rpartition(".")[2] in _BUFFERS:
+        return "buffer"
+    if not info.shape or prod(info.shape) == 1:
+        return "scalar"
+    if _is_stack(info):
+        return "stack"
+    return "matrix" if _matrix_shape(info) else "vector"
+
+
+def matrices(info: TensorInfo) -> tuple[MatrixView, ...]:
+    """The matrices of a tensor: none, one, or one for each expert.
+
+    Linear weights are (out, in) as they are; convolutions and any other become (out, in·k·…); a stack of experts
+    (E, m, n), known by ``experts`` in its name, gives E matrices ``name[e]``.
+    """
+    what = kind(info)
+    if what == "stack":
+        rows, columns = info.shape[1], info.shape[2]
+        return tuple(MatrixView(f"{info.name}[{e}]", e, (rows, columns)) for e in range(info.shape[0]))
+    shape = _matrix_shape(info)
+    return (MatrixView(info.name, None, shape),) if what == "matrix" and shape else ()
+
+
+def tensor_rows(run: Run) -> list[TensorRow]:
+    """One row for each tensor name, as at its first appearance, and for each expert of a stack."""
+    first: dict[str, TensorInfo] = {}
+    for checkpoint in run.checkpoints:
+        for name, info in checkpoint.tensors.items():
+            first.setdefault(name, info)
+    rows = []
+    for info in first.values():
+        rows.append(_row(info))
+        rows.extend(
+            TensorRow(
+                view.name, _module(info.name), "matrix", view.shape, view.shape, f"expert {view.index}", info.dtype
+            )
+            for view in matrices(info)
+            if view.index is not None
+        )
+    return rows
+
+
+def _row(info: TensorInfo) -> TensorRow:
+    what = kind(info)
+    shape = _matrix_shape(info) if what == "matrix" else None
+    rule = {
+        "matrix": "as stored" if len(info.shape) == 2 else "(out, in·k·…)",
+        "stack": "one matrix for each expert",
+        "unsupported": unsupported_reason(info) or "",
+    }.get(what, "")
+    return TensorRow(info.name, _module(info.name), what, info.shape, shape, rule, info.dtype)
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _is_stack(info: TensorInfo) -> bool:
+    return len(info.shape) == 3 and min(info.shape[1:]) > 1 and bool(_EXPERTS.search(info.name))
+
+
+def _matrix_shape(info: TensorInfo) -> tuple[int, int] | None:
+    if len(info.shape) < 2:
+        return None
+    rows, columns = info.shape[0], prod(info.shape[1:])
+    return (rows, columns) if rows > 1 and columns > 1 else None
