@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from analyzer.names import printable
+from analyzer.findings import by_severity
+from analyzer.names import listed
 from analyzer.run import Checkpoint, Finding, Run
-
-NAMES_SHOWN = 5
 
 
 def audit(run: Run) -> list[Finding]:
@@ -17,16 +16,16 @@ def audit(run: Run) -> list[Finding]:
 
     The findings that the layout made (refused files, duplicates, unfinished runs) come along.
     """
-    findings = [
-        *run.findings,
-        *_gaps(run),
-        *_disorder(run),
-        *_changed_tensors(run),
-        *_unmeasured(run),
-        *_too_few(run),
-    ]
-    severities = ("serious", "warning", "notice", "info")
-    return sorted(findings, key=lambda finding: severities.index(finding.severity))
+    return by_severity(
+        [
+            *run.findings,
+            *_gaps(run),
+            *_disorder(run),
+            *_changed_tensors(run),
+            *_unmeasured(run),
+            *_too_few(run),
+        ]
+    )
 
 
 def _too_few(run: Run) -> Iterator[Finding]:
@@ -34,7 +33,7 @@ def _too_few(run: Run) -> Iterator[Finding]:
         yield Finding(
             "single_checkpoint",
             "notice",
-            f"{_shown([run.checkpoints[0].name])} is the only checkpoint, so there is no motion to measure.",
+            f"{listed([run.checkpoints[0].name])} is the only checkpoint, so there is no motion to measure.",
             checkpoints=(run.checkpoints[0].name,),
         )
 
@@ -73,7 +72,7 @@ def _disorder(run: Run) -> Iterator[Finding]:
             yield Finding(
                 "wrong_order",
                 "serious",
-                f"By {run.ordered_by}, {_shown([b.name])} comes after {_shown([a.name])}, but its epoch {b.epoch:g} is "
+                f"By {run.ordered_by}, {listed([b.name])} comes after {listed([a.name])}, but its epoch {b.epoch:g} is "
                 f"before {a.epoch:g}. Two runs may be mixed in this folder.",
                 checkpoints=(a.name, b.name),
             )
@@ -86,7 +85,7 @@ def _changed_tensors(run: Run) -> Iterator[Finding]:
         come = [name for name in b.tensors if name not in a.tensors]
         for names, verb in ((gone, "has no"), (come, "newly has")):
             if names:
-                yield _event("tensors_changed", a, b, f"{_shown([b.name])} {verb} {_shown(names)}", names)
+                yield _event("tensors_changed", a, b, f"{listed([b.name])} {verb} {listed(names)}", names)
         for field in ("shape", "dtype"):
             changed = [
                 name
@@ -95,7 +94,7 @@ def _changed_tensors(run: Run) -> Iterator[Finding]:
             ]
             if changed:
                 was, now = (getattr(one.tensors[changed[0]], field) for one in (a, b))
-                what = f"{_shown(changed)}: {field} {was} in {_shown([a.name])} becomes {now} in {_shown([b.name])}"
+                what = f"{listed(changed)}: {field} {was} in {listed([a.name])} becomes {now} in {listed([b.name])}"
                 yield _event("tensors_changed", a, b, what, changed)
 
 
@@ -118,7 +117,10 @@ def _unmeasured(run: Run) -> Iterator[Finding]:
                 reasons[info.unsupported].append(name)
     for reason, names in reasons.items():
         yield Finding(
-            "unsupported_tensors", "warning", f"{_shown(names)}: not measured, {reason}.", evidence={"tensors": names}
+            "unsupported_tensors",
+            "warning",
+            f"{listed(names)}: not measured, {reason}.",
+            evidence={"tensors": names},
         )
     fp8 = sorted({info.dtype for one in run.checkpoints for info in one.tensors.values() if "float8" in info.dtype})
     if fp8:
@@ -128,8 +130,3 @@ def _unmeasured(run: Run) -> Iterator[Finding]:
             f"Some tensors are stored as {', '.join(fp8)}: such weights usually have scale tensors beside them, which "
             "are not applied. Ratios such as the condition number hold only within one scale.",
         )
-
-
-def _shown(names: list[str]) -> str:
-    text = ", ".join(printable(name, 80) for name in names[:NAMES_SHOWN])
-    return text if len(names) <= NAMES_SHOWN else f"{text} and {len(names) - NAMES_SHOWN} more"

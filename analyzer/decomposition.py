@@ -20,10 +20,12 @@ def spectrum(matrix: npt.NDArray[Any]) -> Spectrum:
 
     Raises:
         numpy.linalg.LinAlgError: the iteration did not converge.
+
     """
     wide = matrix.astype(np.float64)
     if wide.shape[0] < wide.shape[1]:
         wide = wide.T
     exponent = frexp(float(np.abs(wide).max()))[1]
     values = np.linalg.svd(np.ldexp(wide, -exponent), compute_uv=False)
-    return Spectrum(np.ldexp(values, exponent), *matrix.shape, roundoff=unit_roundoff(matrix.dtype))
+    rows, columns = matrix.shape
+    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(matrix.dtype))

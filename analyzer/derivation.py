@@ -18,7 +18,16 @@ from analyzer.metrics.needs import (
     SignFlips,
 )
 from analyzer.metrics.registry import Metric
-from analyzer.run import STATUSES_WITH_VALUE, CheckpointRow, Curve, Measurement, MetricRow, Status, TensorRow, Value
+from analyzer.run import (
+    STATUSES_WITH_VALUE,
+    CheckpointRow,
+    Curve,
+    Measurement,
+    MetricRow,
+    Status,
+    TensorRow,
+    Value,
+)
 from analyzer.store import Store
 
 ADDITIVE: Mapping[str, type[Any]] = {
@@ -134,7 +143,11 @@ def _row(checkpoint: CheckpointRow, curve: Curve, metric: str, value: Value, ref
 
 
 def _totals(
-    store: Store, run: str, metric: Metric, tensors: Mapping[str, TensorRow], checkpoints: Sequence[CheckpointRow]
+    store: Store,
+    run: str,
+    metric: Metric,
+    tensors: Mapping[str, TensorRow],
+    checkpoints: Sequence[CheckpointRow],
 ) -> list[Measurement]:
     """One additive metric for all parameters together, at each checkpoint where any of them has it."""
     curves = [
@@ -155,7 +168,16 @@ def _totals(
         if references or len(here) < len(_alive(curves, position)):
             total = Value(None, "undefined")  # the tensors do not all compare with the same checkpoint
         rows.append(
-            Measurement(checkpoint.name, "total", "", metric.row.name, total.value, total.bound, total.status, reference)
+            Measurement(
+                checkpoint.name,
+                "total",
+                "",
+                metric.row.name,
+                total.value,
+                total.bound,
+                total.status,
+                reference,
+            )
         )
     return rows
 

@@ -47,11 +47,14 @@ def unit_roundoff(dtype: np.dtype[Any]) -> float:
         return float(np.finfo(dtype).eps) / 2
     import ml_dtypes
 
-    return float(ml_dtypes.finfo(dtype).eps) / 2
+    return float(ml_dtypes.finfo(dtype).eps) / 2  # type: ignore[no-untyped-call]
 
 
 def inner_products(
-    current: Array, previous: Array | None = None, before_previous: Array | None = None, initial: Array | None = None
+    current: Array,
+    previous: Array | None = None,
+    before_previous: Array | None = None,
+    initial: Array | None = None,
 ) -> InnerProducts:
     """All inner products of weights and displacements that the motion family needs, in one pass.
 
@@ -64,6 +67,7 @@ def inner_products(
     Returns:
         sums that are exact to about 1e-15·√(blocks) relative; NaN or Inf in an input makes its sums non-finite, and
         sums for which an input is missing are NaN.
+
     """
     flat = _flat(current)
     flat_previous, flat_before, flat_initial = (
@@ -94,7 +98,11 @@ def inner_products(
                 drift = np.subtract(w, i, out=i)
                 sums[8] += drift @ drift
     ww, pp, ss, sp, ee, se, ii, wi, dd = map(float, sums)
-    has_previous, has_before, has_initial = previous is not None, before_previous is not None, initial is not None
+    has_previous, has_before, has_initial = (
+        previous is not None,
+        before_previous is not None,
+        initial is not None,
+    )
     return InnerProducts(
         count=flat.size,
         current=ww,

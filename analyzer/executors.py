@@ -7,12 +7,13 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
+_Message = tuple[str, object]
 
 
 def available_cores() -> int:
@@ -27,9 +28,7 @@ def available_cores() -> int:
     return cores
 
 
-def run_in_threads(
-    tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int
-) -> Iterator[ResultT]:
+def run_in_threads(tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int) -> Iterator[ResultT]:
     """Results of all tasks as they come, from ``jobs`` threads that take the tasks in order.
 
     Closing the iterator (or Ctrl-C in the consumer) stops each thread before its next result. An exception of a task
@@ -38,44 +37,53 @@ def run_in_threads(
     waiting: queue.SimpleQueue[TaskT] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
-    results: queue.Queue[tuple[str, ResultT | BaseException | None]] = queue.Queue(maxsize=8 * jobs)
+    results: queue.Queue[_Message] = queue.Queue(maxsize=8 * jobs)
     stop = threading.Event()
-
-    def serve() -> None:
-        try:
-            while not stop.is_set():
-                for result in work(waiting.get_nowait()):
-                    results.put(("result", result))
-                    if stop.is_set():
-                        return
-        except queue.Empty:
-            pass
-        except BaseException as error:  # handed to the consumer, which raises it
-            results.put(("error", error))
-        finally:
-            results.put(("done", None))
-
     with threadpool_limits(limits=1):
         # Daemons: a decomposition that is under way when the user gives up must not keep the process alive.
         for _ in range(jobs):
-            threading.Thread(target=serve, daemon=True).start()
-        running = jobs
+            threading.Thread(target=_serve, args=(waiting, work, results, stop), daemon=True).start()
         try:
-            while running:
-                kind, result = results.get()
-                if kind == "done":
-                    running -= 1
-                elif kind == "error":
-                    assert isinstance(result, BaseException)
-                    raise result
-                else:
-                    yield result  # type: ignore[misc]
+            yield from _received(results, jobs)
         finally:
             stop.set()
             _drain(results)
 
 
-def _drain(results: queue.Queue[tuple[str, ResultT | BaseException | None]]) -> None:
+def _serve(
+    waiting: queue.SimpleQueue[TaskT],
+    work: Callable[[TaskT], Iterator[object]],
+    results: queue.Queue[_Message],
+    stop: threading.Event,
+) -> None:
+    """One thread: tasks until there are none, or until it is told to stop."""
+    try:
+        while not stop.is_set():
+            for result in work(waiting.get_nowait()):
+                results.put(("result", result))
+                if stop.is_set():
+                    return
+    except queue.Empty:
+        pass
+    except BaseException as error:  # handed to the consumer, which raises it
+        results.put(("error", error))
+    finally:
+        results.put(("done", None))
+
+
+def _received(results: queue.Queue[_Message], running: int) -> Iterator[Any]:
+    """What the threads deliver, until all of them are done."""
+    while running:
+        kind, result = results.get()
+        if kind == "done":
+            running -= 1
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            yield result
+
+
+def _drain(results: queue.Queue[_Message]) -> None:
     """Make room, so that a thread that waits to deliver its last result can see that it should stop."""
     try:
         while True:

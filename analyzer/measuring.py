@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from analyzer.derivation import DERIVED, derive
-from analyzer.engine import plan, walk
+from analyzer.engine import walk
 from analyzer.executors import available_cores, run_in_threads
 from analyzer.metrics.registry import Metric
+from analyzer.planning import plan
 from analyzer.run import Run
 from analyzer.store import Observation, Store
 from analyzer.tensors import tensor_rows
@@ -47,6 +48,7 @@ def bring_up_to_date(
 
     Raises:
         StoreError: the store cannot be written; what was measured before is kept.
+
     """
     with store.transaction():
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])

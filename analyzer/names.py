@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -25,6 +26,12 @@ def printable(text: str, limit: int = 0) -> str:
         half = (limit - 1) // 2
         return f"{safe[:half]}…{safe[-(limit - 1 - half) :]}"
     return safe
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first few names, printable, and how many more there are."""
+    text = ", ".join(printable(name, 80) for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
 def _escaped(character: str) -> str:

@@ -17,6 +17,7 @@ def read_tables(store: Store, run: str) -> Tables:
 
     Raises:
         StoreError: the store holds no such run.
+
     """
     checkpoints = tuple(store.checkpoints(run))
     axis, label = _axis(checkpoints)
@@ -36,14 +37,15 @@ def read_tables(store: Store, run: str) -> Tables:
         change_pairs=(),
         findings=tuple(store.findings(run)),
     )
-    return replace(
-        tables, correlations=statistics.correlations(tables), change_pairs=statistics.change_pairs(tables)
-    )
+    return replace(tables, correlations=statistics.correlations(tables), change_pairs=statistics.change_pairs(tables))
 
 
 def _axis(checkpoints: Sequence[CheckpointRow]) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], str]:
     """Where the checkpoints stand: by epoch where each has its own, else by step, else one after the other."""
-    for label, values in (("epoch", [row.epoch for row in checkpoints]), ("step", [row.step for row in checkpoints])):
+    for label, values in (
+        ("epoch", [row.epoch for row in checkpoints]),
+        ("step", [row.step for row in checkpoints]),
+    ):
         known = [float(value) for value in values if value is not None]
         if len(known) == len(checkpoints) and all(np.diff(known) > 0):
             return np.array(known), label

@@ -128,7 +128,16 @@ class Store:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, name) DO UPDATE SET position = excluded.position, "
                 "epoch = excluded.epoch, step = excluded.step, path = excluded.path, bytes = excluded.bytes, "
                 "files = excluded.files",
-                (run_id, position, checkpoint.name, checkpoint.epoch, checkpoint.step, checkpoint.path, total, files),
+                (
+                    run_id,
+                    position,
+                    checkpoint.name,
+                    checkpoint.epoch,
+                    checkpoint.step,
+                    checkpoint.path,
+                    total,
+                    files,
+                ),
             )
         ids = self._checkpoint_ids(run_id)
         for checkpoint in run.checkpoints:
@@ -137,7 +146,8 @@ class Store:
             self._connection.executemany("INSERT INTO scalars VALUES (?, ?, ?)", rows)
         self._put_tensors(run_id, list(tensors))
         self._connection.executemany(
-            "INSERT OR REPLACE INTO metrics (name, family, unit, definition, source, version) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO metrics (name, family, unit, definition, source, version) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
             [(row.name, row.family, row.unit, row.definition, row.source, row.version) for row in metrics],
         )
         return gone
@@ -205,6 +215,12 @@ class Store:
             ],
         )
 
+    def drop_runs_but(self, names: set[str]) -> None:
+        """Forget all runs but the named ones."""
+        with self.transaction():
+            for name in set(self.runs()) - names:
+                self._connection.execute("DELETE FROM runs WHERE name = ?", (name,))
+
     def mark_complete(self, run: str) -> None:
         """Everything that was asked for has been measured."""
         self._connection.execute("UPDATE runs SET complete = 1 WHERE name = ?", (run,))
@@ -217,9 +233,7 @@ class Store:
 
     def about(self, run: str) -> dict[str, str]:
         """``path``, ``layout`` and ``ordered_by`` of a run."""
-        row = self._connection.execute(
-            "SELECT path, layout, ordered_by FROM runs WHERE name = ?", (run,)
-        ).fetchone()
+        row = self._connection.execute("SELECT path, layout, ordered_by FROM runs WHERE name = ?", (run,)).fetchone()
         return dict(zip(("path", "layout", "ordered_by"), row, strict=True))
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
@@ -250,7 +264,9 @@ class Store:
 
     def metrics(self) -> dict[str, MetricRow]:
         """The metrics that the store has rows of, by name."""
-        rows = self._connection.execute("SELECT name, family, unit, definition, source, version FROM metrics ORDER BY id")
+        rows = self._connection.execute(
+            "SELECT name, family, unit, definition, source, version FROM metrics ORDER BY id"
+        )
         return {row[0]: MetricRow(*row) for row in rows}
 
     def scalars(self, run: str) -> dict[str, FloatArray]:
@@ -272,13 +288,16 @@ class Store:
     ) -> Iterator[Curve]:
         """The curves of a run, optionally of one scope, metric or tensor, sorted by scope, tensor and metric."""
         run_id = self._run_id(run)
-        ids = [row[0] for row in self._connection.execute(
-            "SELECT id FROM checkpoints WHERE run = ? ORDER BY position", (run_id,))]
+        ids = [
+            row[0]
+            for row in self._connection.execute("SELECT id FROM checkpoints WHERE run = ? ORDER BY position", (run_id,))
+        ]
         positions = {identity: position for position, identity in enumerate(ids)}
         chosen = self._connection.execute(
-            "SELECT series.id, scope, series.tensor, metric FROM series LEFT JOIN tensors ON tensors.run = series.run AND "
-            "tensors.name = series.tensor WHERE series.run = ? AND (? IS NULL OR scope = ?) "
-            "AND (? IS NULL OR metric = ?) AND (? IS NULL OR series.tensor = ?) ORDER BY scope, tensors.position, tensor, series.id",
+            "SELECT series.id, scope, series.tensor, metric FROM series LEFT JOIN tensors "
+            "ON tensors.run = series.run AND tensors.name = series.tensor WHERE series.run = ? "
+            "AND (? IS NULL OR scope = ?) AND (? IS NULL OR metric = ?) AND (? IS NULL OR series.tensor = ?) "
+            "ORDER BY scope, tensors.position, series.tensor, series.id",
             (run_id, scope, scope, metric, metric, tensor, tensor),
         ).fetchall()
         for identity, its_scope, its_tensor, its_metric in chosen:
@@ -407,10 +426,7 @@ class Writer:
         self.add_measurements(observation.measurements, observation.bases)
         many(
             "INSERT OR REPLACE INTO sums VALUES (?, ?, ?, ?)",
-            [
-                (checkpoint, observation.tensor, need, json.dumps(numbers))
-                for need, numbers in observation.sums.items()
-            ],
+            [(checkpoint, observation.tensor, need, json.dumps(numbers)) for need, numbers in observation.sums.items()],
         )
         many(
             "INSERT OR REPLACE INTO spectra VALUES (?, ?, ?)",
@@ -421,7 +437,8 @@ class Writer:
         )
         if observation.content is not None:
             self._connection.execute(
-                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", (checkpoint, observation.tensor, observation.content)
+                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)",
+                (checkpoint, observation.tensor, observation.content),
             )
 
     def add_measurements(self, rows: Iterable[Measurement], bases: Mapping[str, str] | None = None) -> None:
@@ -470,6 +487,7 @@ def open_store(path: str, create: bool = False) -> Store:
 
     Raises:
         StoreError: it does not exist, is damaged, or was written by another version of the format (both are named).
+
     """
     exists = Path(path).exists()
     if not exists and not create:

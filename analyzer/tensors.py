@@ -31,7 +31,8 @@ def numpy_dtype(name: str) -> np.dtype[np.generic]:
     except TypeError:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, name))
+        its_type: type[np.generic] = getattr(ml_dtypes, name)
+        return np.dtype(its_type)
 
 
 def unsupported_reason(info: TensorInfo) -> str | None:
@@ -83,7 +84,13 @@ def tensor_rows(run: Run) -> list[TensorRow]:
         rows.append(_row(info))
         rows.extend(
             TensorRow(
-                view.name, _module(info.name), "matrix", view.shape, view.shape, f"expert {view.index}", info.dtype
+                view.name,
+                _module(info.name),
+                "matrix",
+                view.shape,
+                view.shape,
+                f"expert {view.index}",
+                info.dtype,
             )
             for view in matrices(info)
             if view.index is not None

@@ -53,6 +53,7 @@ def read_index(path: str) -> FileIndex:
 
     Raises:
         CheckpointError: the file is not whole, not safetensors, or contradicts itself.
+
     """
     with LocalSource(path) as source:
         stamp = source.stamp
@@ -81,9 +82,7 @@ class _Declared:
 def _read_header(source: LocalSource) -> bytearray:
     size = source.stamp.size
     if size < 8:
-        raise CheckpointError(
-            f"{source.path}: {size} bytes are too few for a safetensors file; copy it again"
-        )
+        raise CheckpointError(f"{source.path}: {size} bytes are too few for a safetensors file; copy it again")
     length = int.from_bytes(source.read(0, 8), "little")
     if length > HEADER_LIMIT:
         raise CheckpointError(
@@ -139,9 +138,7 @@ def _metadata(path: str, value: Any) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise CheckpointError(
-            f"{path}: __metadata__ in the safetensors header is not a map from text to text"
-        )
+        raise CheckpointError(f"{path}: __metadata__ in the safetensors header is not a map from text to text")
     return value
 
 
@@ -151,9 +148,7 @@ def _is_size(value: Any) -> bool:
 
 def _declared(path: str, name: str, entry: Any) -> _Declared:
     where = f"{path}: tensor {name!r}"
-    if (
-        isinstance(entry, list) and len(entry) == 3
-    ):  # the reference library accepts the fields in order as well
+    if isinstance(entry, list) and len(entry) == 3:  # the reference library accepts the fields in order as well
         entry = dict(zip(("dtype", "shape", "data_offsets"), entry, strict=True))
     if not isinstance(entry, dict):
         raise CheckpointError(f"{where}: its header entry is not a JSON object")

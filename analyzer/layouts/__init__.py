@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from analyzer.errors import LayoutError, NoCheckpointsError
+from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
 from analyzer.layouts import huggingface, safetensors_folder, weightlapse
-from analyzer.layouts.ordering import assemble
+from analyzer.layouts.ordering import assemble, merge_scores
+from analyzer.layouts.sidecars import read_scores
 from analyzer.run import Run
 from analyzer.sources import list_folder
 
@@ -37,6 +38,7 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
         NoCheckpointsError: nothing was recognised.
         LayoutError: two layouts of equal rank match, or ``layout`` does not exist.
         CheckpointError: the folder cannot be read, or a run in it contradicts itself.
+
     """
     if layout is not None and layout not in LAYOUTS:
         raise LayoutError(f"--layout {layout}: there is no such layout; choose one of {', '.join(LAYOUTS)}")
@@ -51,6 +53,21 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
             + "; ".join(f"{module.NAME} ({module.LOOKS_LIKE})" for module in LAYOUTS.values())
         )
     return _named_apart(path, runs)
+
+
+def with_scores(run: Run, path: str) -> Run:
+    """The run with scores from a CSV or JSON-lines file by epoch or step added; what the run has itself wins.
+
+    Raises:
+        CheckpointError: the file cannot be read, or none of its rows belongs to a checkpoint.
+
+    """
+    checkpoints = merge_scores(list(run.checkpoints), read_scores(path))
+    if [one.scores for one in checkpoints] == [one.scores for one in run.checkpoints]:
+        raise CheckpointError(
+            f"{path}: adds no score to {run.name}: none of its epochs or steps is one of a checkpoint"
+        )
+    return replace(run, checkpoints=tuple(checkpoints))
 
 
 def _search(folder: str, layout: str | None, depth: int) -> list[Run]:

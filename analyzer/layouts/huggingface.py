@@ -75,11 +75,7 @@ def _log_history(checkpoints: list[Checkpoint], findings: list[Finding]) -> Scor
         except CheckpointError as error:
             findings.append(Finding("scores_unreadable", "warning", f"{error}. An older log is used."))
             continue
-        rows = (
-            [_scores_of(entry) for entry in history if isinstance(entry, dict)]
-            if isinstance(history, list)
-            else []
-        )
+        rows = [_scores_of(entry) for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
         return {place: scores for place, scores in score_table(rows).items() if place[0] == "step"}
     return {}
 
@@ -94,7 +90,8 @@ def _scores_of(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _scored(checkpoints: list[Checkpoint], log: ScoreTable, findings: list[Finding]) -> list[Checkpoint]:
     """Each checkpoint with its scores: the log entry of its own step, else the last one before it, which is said."""
-    scored, late = [], []
+    scored: list[Checkpoint] = []
+    late: list[tuple[str, str]] = []
     for checkpoint in checkpoints:
         latest: dict[str, tuple[float, float]] = {}
         for (_, step), entry in sorted(log.items(), key=lambda item: item[0]):

@@ -58,6 +58,7 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
 
     Raises:
         NoCheckpointsError: every file was refused.
+
     """
     findings = list(series.findings)
     checkpoints, ordered_by = _ordered(series)
@@ -80,13 +81,9 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
 def _ordered(series: Series) -> tuple[list[Checkpoint], str]:
     checkpoints = series.checkpoints
     if all(checkpoint.step is not None for checkpoint in checkpoints):
-        return sorted(
-            checkpoints, key=lambda one: (one.step, one.name)
-        ), f"step, from {series.source_of_order}"
+        return sorted(checkpoints, key=lambda one: (one.step, one.name)), f"step, from {series.source_of_order}"
     if all(checkpoint.epoch is not None for checkpoint in checkpoints):
-        return sorted(
-            checkpoints, key=lambda one: (one.epoch, one.name)
-        ), f"epoch, from {series.source_of_order}"
+        return sorted(checkpoints, key=lambda one: (one.epoch, one.name)), f"epoch, from {series.source_of_order}"
     if all(_NUMBER.search(checkpoint.name) for checkpoint in checkpoints):
         return sorted(checkpoints, key=lambda one: natural_key(one.name)), "the numbers in the names"
     return sorted(checkpoints, key=lambda one: (one.files[0].modified_ns, one.name)), "modification time"
@@ -105,16 +102,16 @@ def _without_duplicates(checkpoints: list[Checkpoint], findings: list[Finding]) 
             kept.append(group[0])
             continue
         names = tuple(checkpoint.name for checkpoint in group)
-        place = " and ".join(
+        claimed = " and ".join(
             f"{word} {value:g}" for word, value in (("epoch", epoch), ("step", step)) if value is not None
         )
         if _identical(group):
             kept.append(group[0])
-            sentence = f"{', '.join(names)} are byte-identical files of {place}; {names[0]} stands for them."
+            sentence = f"{', '.join(names)} are byte-identical files of {claimed}; {names[0]} stands for them."
             findings.append(Finding("duplicate_files", "notice", sentence, checkpoints=names))
         else:
             sentence = (
-                f"{', '.join(names)} all claim {place} but differ, so none of them is used. "
+                f"{', '.join(names)} all claim {claimed} but differ, so none of them is used. "
                 "Move the ones that do not belong to this run out of the folder."
             )
             findings.append(Finding("contradicting_files", "serious", sentence, checkpoints=names))
@@ -136,8 +133,7 @@ def _same_bytes(first: str, second: str, first_size: int, second_size: int, bloc
     try:
         with LocalSource(first) as a, LocalSource(second) as b:
             return all(
-                a.read(offset, min(block, first_size - offset))
-                == b.read(offset, min(block, first_size - offset))
+                a.read(offset, min(block, first_size - offset)) == b.read(offset, min(block, first_size - offset))
                 for offset in range(0, first_size, block)
             )
     except CheckpointError:

@@ -49,9 +49,7 @@ def _scores(folder: str, findings: list[Finding]) -> ScoreTable:
     try:
         return beside(folder)
     except CheckpointError as error:
-        findings.append(
-            Finding("scores_unreadable", "warning", f"{error}. The run is measured without scores.")
-        )
+        findings.append(Finding("scores_unreadable", "warning", f"{error}. The run is measured without scores."))
         return {}
 
 

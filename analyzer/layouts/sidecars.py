@@ -26,15 +26,14 @@ def read_scores(path: str) -> ScoreTable:
 
     Raises:
         CheckpointError: the file cannot be read, or has neither column.
+
     """
     text = read_text(path)
     suffix = Path(path).suffix.lower()
     rows = list(csv.DictReader(io.StringIO(text))) if suffix == ".csv" else _json_rows(path, text)
     table = score_table(rows)
     if rows and not table:
-        raise CheckpointError(
-            f"{path}: no row has a number under 'step' or 'epoch', so its scores belong nowhere"
-        )
+        raise CheckpointError(f"{path}: no row has a number under 'step' or 'epoch', so its scores belong nowhere")
     return table
 
 
@@ -65,6 +64,7 @@ def read_json(path: str) -> Any:
 
     Raises:
         CheckpointError: the file cannot be read or is not JSON.
+
     """
     return _parse(path, read_text(path))
 

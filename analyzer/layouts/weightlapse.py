@@ -5,7 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatch
 
 from analyzer.errors import CheckpointError
-from analyzer.formats.safetensors import FileIndex, read_index
+from analyzer.formats import FileIndex
+from analyzer.formats.safetensors import read_index
 from analyzer.layouts.ordering import Series, parse_count, parse_score, place_in_name, refused
 from analyzer.run import Checkpoint, Finding
 from analyzer.sources import Entry, list_folder
@@ -53,9 +54,7 @@ def unfinished(folder: str) -> list[Finding]:
 
 def _candidates(folder: str) -> list[Entry]:
     return [
-        entry
-        for entry in list_folder(folder)
-        if fnmatch(entry.name, "epoch_*.safetensors") and not entry.is_folder
+        entry for entry in list_folder(folder) if fnmatch(entry.name, "epoch_*.safetensors") and not entry.is_folder
     ]
 
 

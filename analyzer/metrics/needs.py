@@ -163,9 +163,7 @@ NEEDS: Mapping[str, Need] = dict(
         _need("interval", "current previous", "Interval between the two checkpoints", additive=True),
         _need("elements", "current", "ElementSummary of W_t", additive=True),
         _need("finiteness", "current", "FinitenessCount of W_t", additive=True, any_bits=True),
-        _need(
-            "changed_bits", "current previous", "ChangedBits", additive=True, any_bits=True, any_dtype=True
-        ),
+        _need("changed_bits", "current previous", "ChangedBits", additive=True, any_bits=True, any_dtype=True),
         _need("sign_flips", "current previous", "SignFlips", additive=True),
         _need("dead_lines", "current", "DeadLines of W_t", additive=True, matrix_only=True),
         _need("spectrum", "current", "Spectrum of W_t", matrix_only=True),

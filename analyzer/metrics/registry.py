@@ -59,6 +59,7 @@ def metric(
 
     Raises:
         MetricError: an unknown need, an empty description, or a name that is taken.
+
     """
 
     def register(function: MetricFunction) -> MetricFunction:
@@ -96,6 +97,7 @@ def load_metrics_file(path: str) -> list[str]:
 
     Raises:
         MetricError: the file cannot be read, fails, or declares no metric.
+
     """
     where = Path(path).resolve()
     for name in _LOADED_FILES.pop(str(where), []):
@@ -127,9 +129,7 @@ def load_installed_metrics() -> None:
         try:
             entry_point.load()
         except Exception as error:  # a broken plug-in is named rather than left to a traceback
-            raise MetricError(
-                f"the plug-in {entry_point.name} ({entry_point.value}) fails: {error}"
-            ) from error
+            raise MetricError(f"the plug-in {entry_point.name} ({entry_point.value}) fails: {error}") from error
 
 
 def select_metrics(families: Iterable[str] | None = None) -> list[Metric]:
@@ -137,6 +137,7 @@ def select_metrics(families: Iterable[str] | None = None) -> list[Metric]:
 
     Raises:
         MetricError: a name that is neither a family nor a metric.
+
     """
     if families is None:
         return [one for one in METRICS.values() if one.row.family not in ON_REQUEST]

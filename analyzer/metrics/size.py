@@ -36,9 +36,7 @@ def max_absolute(elements: ElementSummary) -> float:
     return elements.largest
 
 
-@metric(
-    family="size", unit="share of elements", definition="share of elements that are exactly 0", source=COUNT
-)
+@metric(family="size", unit="share of elements", definition="share of elements that are exactly 0", source=COUNT)
 def zero_fraction(elements: ElementSummary) -> float:
     """Share of exact zeros, negative zero included."""
     return elements.zeros / elements.count
@@ -74,9 +72,7 @@ def dead_column_count(dead_lines: DeadLines) -> float:
     return float(dead_lines.columns)
 
 
-@metric(
-    family="size", unit="elements", definition="number of elements that are NaN or infinite", source=COUNT
-)
+@metric(family="size", unit="elements", definition="number of elements that are NaN or infinite", source=COUNT)
 def nonfinite_count(finiteness: FinitenessCount) -> float:
     """The one metric that has a value where NaN or Inf are present."""
     return float(finiteness.nonfinite)

@@ -135,25 +135,19 @@ def _energy_rank(spectrum: Spectrum, share: float) -> Value:
 ENERGY = "truncated SVD: Eckart & Young (1936)"
 
 
-@metric(
-    family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.90 ‖W‖_F²", source=ENERGY
-)
+@metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.90 ‖W‖_F²", source=ENERGY)
 def energy_rank_90(spectrum: Spectrum) -> Value:
     """What a low-rank cut that keeps 90 % of the energy would need."""
     return _energy_rank(spectrum, 0.90)
 
 
-@metric(
-    family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.95 ‖W‖_F²", source=ENERGY
-)
+@metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.95 ‖W‖_F²", source=ENERGY)
 def energy_rank_95(spectrum: Spectrum) -> Value:
     """What a low-rank cut that keeps 95 % of the energy would need."""
     return _energy_rank(spectrum, 0.95)
 
 
-@metric(
-    family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.99 ‖W‖_F²", source=ENERGY
-)
+@metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.99 ‖W‖_F²", source=ENERGY)
 def energy_rank_99(spectrum: Spectrum) -> Value:
     """What a low-rank cut that keeps 99 % of the energy would need."""
     return _energy_rank(spectrum, 0.99)

@@ -1,0 +1,268 @@
+"""The command line ``weightlapse``: the one place where errors become exit codes.
+
+Exit codes: 0 done; 1 failed; 2 usage; 3 finished but parts could not be measured, or the audit found a serious defect;
+4 no checkpoints found; 130 interrupted (what was measured is kept).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from analyzer.errors import NoCheckpointsError, WeightlapseError
+
+if TYPE_CHECKING:
+    from analyzer.metrics.registry import Metric
+    from analyzer.run import Finding, Run
+
+EXIT_FAILED, EXIT_PARTS_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 4, 130
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    try:
+        code = command.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _say("Interrupted; what was measured so far is kept, the same command goes on from there.")
+        code = EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except NoCheckpointsError as error:
+        _say(f"Error: {error}")
+        code = EXIT_NOTHING_FOUND
+    except WeightlapseError as error:
+        _say(f"Error: {error}")
+        code = EXIT_FAILED
+    except MemoryError:
+        _say("Error: not enough memory. Use fewer streams at a time (--jobs 1).")
+        code = EXIT_FAILED
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    """A line for people, on stderr, with untrusted characters made harmless."""
+    from analyzer.names import printable
+
+    click.echo("\n".join(printable(line) for line in text.split("\n")), err=True)
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    options: list[Decorator] = [
+        click.option("--store", metavar="FILE.sqlite", help="Keep the measurements in this file."),
+        click.option(
+            "--metrics",
+            metavar="FAMILY,...",
+            help="Families to measure: motion, size, spectrum. All by default.",
+        ),
+        click.option(
+            "--metrics-from",
+            metavar="FILE.py",
+            type=click.Path(exists=True, dir_okay=False),
+            help="A Python file of your own with decorated metrics; it runs as your code.",
+        ),
+        click.option(
+            "--scalars",
+            metavar="FILE",
+            type=click.Path(exists=True, dir_okay=False),
+            help="CSV or JSON lines with accuracies by epoch or step, where the run has none.",
+        ),
+        click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous."),
+        click.option("--jobs", type=click.IntRange(min=1), help="Threads. All available cores by default."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="weightlapse", prog_name="weightlapse")
+def command() -> None:
+    """What happened to the weights, from the checkpoints that a training run left behind."""
+
+
+@command.command("audit")
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous.")
+def audit_command(path: str, as_json: bool, layout: str | None) -> int:
+    """Tell whether a folder of checkpoints is what it seems, before anything is measured."""
+    from analyzer import audit
+    from analyzer.auditing import as_json_object, as_text
+    from analyzer.layouts import open_runs
+
+    audited = [(run, audit(run)) for run in open_runs(path, layout)]
+    click.echo(json.dumps(as_json_object(audited), indent=1) if as_json else as_text(audited))
+    serious = any(finding.severity == "serious" for _, findings in audited for finding in findings)
+    return EXIT_PARTS_FAILED if serious else 0
+
+
+@command.command("measure")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@_measure_options
+def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -> int:
+    """Measure runs into a store, without drawing anything."""
+    from analyzer.store import open_store
+
+    runs, metrics = _prepare(paths, options)
+    path = store or str(_default_out(paths, runs) / "measurements.sqlite")
+    if store is None:
+        from analyzer.report import claim_folder
+
+        claim_folder(_default_out(paths, runs), {run.name: run.path for run in runs})
+    with open_store(path, create=True) as opened:
+        findings = _measure(opened, runs, metrics, options["jobs"])
+    click.echo(path)
+    return _told(findings)
+
+
+@command.command("report")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--out", metavar="DIR", help="The report folder; reports/NAME by default.")
+@click.option("--force", is_flag=True, help="Write over the report of another run, or beside other files.")
+@_measure_options
+def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: str | None, **options: Any) -> int:
+    """Measure what is missing, then draw the report folder.
+
+    PATH is a run's folder, a folder of runs, or a store or report folder to be drawn again without checkpoints.
+    """
+    from analyzer.reporting import report_store
+
+    arguments = {"paths": list(paths), "out": out, "force": force, "store": store, **options}
+    if (stored := _stored(paths)) is not None:
+        folder = out or (stored.parent if stored.name == "measurements.sqlite" else Path("reports") / stored.stem)
+        report_store(str(stored), str(folder), force=force, arguments=arguments)
+        click.echo(Path(folder) / "index.html")
+        return 0
+    from analyzer.report import STORE_NAME, claim_folder
+
+    started = perf_counter()
+    runs, metrics = _prepare(paths, options)
+    found = perf_counter()
+    folder = Path(out) if out else _default_out(paths, runs)
+    claim_folder(folder, {run.name: run.path for run in runs}, force)
+    path = store or str(folder / STORE_NAME)
+    with _store_for_report(path, runs, force) as opened:
+        findings = _measure(opened, runs, metrics, options["jobs"])
+    seconds = {"find": round(found - started, 3), "measure": round(perf_counter() - found, 3)}
+    report_store(path, str(folder), force=force, arguments=arguments, seconds=seconds)
+    click.echo(folder / "index.html")
+    _say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
+    return _told(findings)
+
+
+@command.command("export")
+@click.argument("path")
+@click.option("--format", "kind", type=click.Choice(["csv", "json"]), required=True, help="What to write.")
+@click.option("--out", metavar="PATH", help="The file to write; standard output by default.")
+def export_command(path: str, kind: str, out: str | None) -> int:
+    """Write every measurement of a report folder or a store as one table."""
+    from analyzer.errors import StoreError
+    from analyzer.exporting import export
+
+    stored = _stored((path,))
+    if stored is None:
+        raise StoreError(f"{path}: is neither a store nor a report folder; weightlapse report makes one")
+    data = export(str(stored), kind)
+    if out:
+        from analyzer.files import write_whole
+
+        write_whole(Path(out), data)
+        click.echo(out)
+    else:
+        sys.stdout.buffer.write(data)
+    return 0
+
+
+def _stored(paths: tuple[str, ...]) -> Path | None:
+    """The store that a path names, itself or through its report folder; None where it is a folder of checkpoints."""
+    if len(paths) != 1:
+        return None
+    path = Path(paths[0])
+    if path.is_file():
+        return path
+    inside = path / "measurements.sqlite"
+    return inside if inside.is_file() else None
+
+
+def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Run], list[Metric]]:
+    """The runs and the metrics that the options name."""
+    from analyzer.layouts import open_runs, with_scores
+    from analyzer.metrics import select_metrics
+    from analyzer.metrics.registry import load_installed_metrics, load_metrics_file
+
+    load_installed_metrics()
+    families = options["metrics"].split(",") if options["metrics"] else None
+    added = load_metrics_file(options["metrics_from"]) if options["metrics_from"] else []
+    metrics = select_metrics([*families, *added] if families else None)
+    runs = [run for path in paths for run in open_runs(path, options["layout"])]
+    if options["scalars"]:
+        runs = [with_scores(run, options["scalars"]) for run in runs]
+    if len({run.name for run in runs}) < len(runs):
+        names = ", ".join(f"{run.name} ({run.path})" for run in runs)
+        raise WeightlapseError(f"two of the runs have the same name: {names}; rename a folder, or report them apart")
+    return runs, metrics
+
+
+def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
+    from analyzer.names import slug
+    from analyzer.sources import folder_name
+
+    name = runs[0].name if len(runs) == 1 else folder_name(paths[0])
+    return Path("reports") / (slug(name) or "run")
+
+
+@contextmanager
+def _store_for_report(path: str, runs: list[Run], force: bool) -> Iterator[Any]:
+    """The report's own store; a damaged one, or one of another version, is set aside and measured again."""
+    from analyzer.errors import StoreError
+    from analyzer.store import open_store
+
+    try:
+        store = open_store(path, create=True)
+    except StoreError as error:
+        aside = Path(path).with_suffix(".unreadable")
+        if not Path(path).is_file():
+            raise
+        Path(path).replace(aside)
+        _say(f"Warning: {error}. It is kept as {aside}; everything is measured again.")
+        store = open_store(path, create=True)
+    with store:
+        if force:
+            store.drop_runs_but({run.name for run in runs})
+        yield store
+
+
+def _measure(store: Any, runs: list[Run], metrics: list[Metric], jobs: int | None) -> list[Finding]:
+    from analyzer.reporting import measure_runs
+
+    if not sys.stderr.isatty():
+        return measure_runs(store, runs, metrics, jobs)
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("Measuring"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        return measure_runs(
+            store, runs, metrics, jobs, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+def _told(findings: list[Finding]) -> int:
+    """Say what needs attention; the exit code tells whether parts could not be measured."""
+    for finding in findings:
+        if finding.severity in ("serious", "warning"):
+            _say(f"{finding.severity.capitalize()}: {finding.sentence}")
+    parts_failed = any(finding.rule in ("refused_file", "contradicting_files", "not_measured") for finding in findings)
+    return EXIT_PARTS_FAILED if parts_failed else 0

@@ -1,0 +1,66 @@
+"""What was measured of one run, for use from Python."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from analyzer.errors import StoreError
+from analyzer.store import open_store
+
+if TYPE_CHECKING:
+    import pandas
+
+    from analyzer.run import Curve, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """The rows of one run in a store; each call reads the file anew."""
+
+    path: str
+    run: str
+
+    def series(self, tensor: str, metric: str) -> Curve:
+        """One metric of one tensor over all checkpoints: float64 values (checkpoints,) with statuses.
+
+        ``"mean"`` and ``"total"`` in place of a tensor give the mean over weight matrices and all parameters together.
+
+        Raises:
+            StoreError: no such tensor or metric was measured.
+
+        """
+        scope, name = (tensor, "") if tensor in ("mean", "total") else ("tensor", tensor)
+        with open_store(self.path) as store:
+            for curve in store.curves(self.run, scope, metric, name):
+                return curve
+        raise StoreError(f"{self.path}: holds no {metric!r} of {tensor!r} in run {self.run!r}")
+
+    def spectra(self, tensor: str) -> dict[str, FloatArray]:
+        """Checkpoint name -> float64 singular values in falling order, shape (min(rows, columns),).
+
+        Raises:
+            StoreError: no spectrum of this tensor was measured.
+
+        """
+        with open_store(self.path) as store:
+            spectra = store.spectra(self.run, tensor)
+        if not spectra:
+            raise StoreError(f"{self.path}: holds no spectra of {tensor!r} in run {self.run!r}")
+        return spectra
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every measurement as a dictionary with the columns of ``measurements.csv``, epoch and step left out."""
+        with open_store(self.path) as store:
+            return [asdict(row) for row in store.measurements(self.run)]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Every measurement as a data frame, with the columns of ``measurements.csv`` (needs pandas)."""
+        import pandas
+
+        from analyzer import tabular
+        from analyzer.reading import read_tables
+
+        with open_store(self.path) as store:
+            content = list(tabular.rows("measurements", store, [read_tables(store, self.run)]))
+        return pandas.DataFrame(content, columns=tabular.HEADERS["measurements"].split(","))

@@ -1,0 +1,279 @@
+"""The report folder: tables, figures, summary and a page that reads without JavaScript, all drawn from a store."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from analyzer import tabular
+from analyzer.errors import ReportError
+from analyzer.files import flush_folder, write_whole
+from analyzer.names import slug
+from analyzer.page import FigureOnPage, render_page, stylesheet
+from analyzer.run import Tables
+from analyzer.store import Store
+
+SCHEMA_VERSION = 1
+STORE_NAME = "measurements.sqlite"
+MANIFEST = "manifest.json"
+OUR_NAMES = frozenset({"index.html", "report.css", "summary.json", MANIFEST, STORE_NAME, "figures", "data"})
+PACKAGES = ("numpy", "scipy", "matplotlib", "safetensors", "ml-dtypes", "jinja2", "blake3")
+SUMMARY_METRICS = ("step_distance", "initial_distance", "condition_number", "effective_rank", "stable_rank")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a report came about: the command's arguments, and the seconds that each part took so far."""
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False) -> None:
+    """Make sure that a report of these runs may be written to ``out``, and make the folder.
+
+    Args:
+        out: the report folder.
+        runs: run name -> folder of its checkpoints.
+        force: write even beside other people's files or over the report of another run.
+
+    Raises:
+        ReportError: the folder holds the checkpoints themselves, foreign files, or the report of another run.
+
+    """
+    for name, path in runs.items():
+        if path and (_same(out, Path(path)) or _inside(Path(path), out)):
+            raise ReportError(f"{out}: holds the checkpoints of {name!r}; choose another folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        present = {entry.name for entry in out.iterdir() if not entry.name.startswith(".")}
+    except OSError as error:
+        raise ReportError(f"{out}: cannot be used as a report folder: {error.strerror}; choose --out") from error
+    if force or not present:
+        return
+    if foreign := sorted(present - OUR_NAMES):
+        raise ReportError(
+            f"{out}: holds files that are not weightlapse's ({', '.join(foreign[:5])}); "
+            "choose another folder with --out, or write beside them with --force"
+        )
+    earlier = _runs_of(out / STORE_NAME)
+    if earlier is not None and _differ(earlier, runs):
+        raise ReportError(
+            f"{out}: holds the report of {_described(earlier)}, not of {_described(runs)}; "
+            "choose another folder with --out, or replace it with --force"
+        )
+
+
+def _runs_of(store: Path) -> dict[str, str] | None:
+    from analyzer.errors import StoreError
+    from analyzer.store import open_store
+
+    with suppress(StoreError), open_store(str(store)) as opened:
+        return {name: opened.about(name)["path"] for name in opened.runs()}
+    return None
+
+
+def _differ(earlier: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Another run: another name, or the same name in another folder while the first one is still there."""
+    if not earlier:
+        return False
+    if earlier.keys() != now.keys():
+        return True
+    return any(
+        now[name] and Path(path).exists() and not _same(Path(path), Path(now[name])) for name, path in earlier.items()
+    )
+
+
+def _described(runs: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({path})" if path else name for name, path in sorted(runs.items()))
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve()
+
+
+def _inside(inner: Path, outer: Path) -> bool:
+    return inner.resolve().is_relative_to(outer.resolve())
+
+
+def write_report(store: Store, runs: Sequence[Tables], out: Path, provenance: Provenance | None = None) -> None:
+    """Draw the report of some runs; the folder was claimed before.
+
+    The manifest is taken away first and written last: a folder without it is an unfinished report.
+
+    Args:
+        store: where the runs were measured to.
+        runs: the tables of each run.
+        out: the report folder.
+        provenance: goes to the manifest.
+
+    Raises:
+        ReportError: a file cannot be written; what stood there before is unchanged.
+
+    """
+    provenance = provenance or Provenance()
+    started = time.perf_counter()
+    (out / MANIFEST).unlink(missing_ok=True)
+    for folder in ("figures", "data"):
+        (out / folder).mkdir(exist_ok=True)
+    for name in tabular.HEADERS:
+        write_whole(out / "data" / f"{name}.csv", tabular.to_csv(name, tabular.rows(name, store, runs)))
+    figures = {tables.run: _draw_figures(tables, out, _prefix(tables, runs)) for tables in runs}
+    summary = summarise(store, runs)
+    write_whole(out / "summary.json", _json(summary))
+    write_whole(out / "report.css", stylesheet())
+    write_whole(out / "index.html", render_page(summary, runs, figures))
+    seconds = {**provenance.seconds, "draw": round(time.perf_counter() - started, 3)}
+    write_whole(out / MANIFEST, _json(_manifest(store, runs, provenance, seconds, out)))
+    for written in (out / "figures", out / "data", out):
+        flush_folder(written)
+
+
+def _prefix(tables: Tables, runs: Sequence[Tables]) -> str:
+    """Where a run's figures lie: in ``figures/`` itself, or in a folder for each of several runs."""
+    if len(runs) == 1:
+        return ""
+    number = [one.run for one in runs].index(tables.run) + 1
+    return f"{number:02d}-{slug(tables.run)}".rstrip("-") + "/"
+
+
+def _draw_figures(tables: Tables, out: Path, prefix: str) -> list[FigureOnPage]:
+    from analyzer.figures import FIGURES, render
+
+    (out / "figures" / prefix).mkdir(exist_ok=True)
+    drawn = []
+    for spec in FIGURES:
+        path = out / "figures" / f"{prefix}{spec.name}.png"
+        figure = spec.draw(tables)
+        if figure is None:
+            for stale in (path, path.with_suffix(".svg")):
+                stale.unlink(missing_ok=True)  # our own, of an earlier state of the run
+            continue
+        png, svg = render(figure)
+        write_whole(path, png)
+        write_whole(path.with_suffix(".svg"), svg)
+        drawn.append(FigureOnPage(spec.name, spec.title, spec.how_to_read, f"figures/{prefix}{spec.name}"))
+    return drawn
+
+
+def summarise(store: Store, runs: Sequence[Tables]) -> dict[str, Any]:
+    """The content of ``summary.json``: findings and final values of each run."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "runs": [
+            {
+                "run": tables.run,
+                **store.about(tables.run),
+                "checkpoints": len(tables.checkpoints),
+                "tensors": sum("[" not in row.name for row in tables.tensors),
+                "final": _final_values(tables),
+            }
+            for tables in runs
+        ],
+        "findings": [
+            {
+                "run": tables.run,
+                "rule": finding.rule,
+                "severity": finding.severity,
+                "sentence": finding.sentence,
+                "tensor": finding.tensor,
+                "checkpoints": list(finding.checkpoints),
+                "evidence": dict(finding.evidence),
+                "figure": finding.figure,
+            }
+            for tables in runs
+            for finding in tables.findings
+        ],
+    }
+
+
+def _final_values(tables: Tables) -> dict[str, Any]:
+    last = tables.checkpoints[-1]
+    result: dict[str, Any] = {
+        "checkpoint": last.name,
+        "epoch": last.epoch,
+        "step": last.step,
+        "scalars": {name: float(values[-1]) for name, values in tables.scalars.items() if values[-1] == values[-1]},
+    }
+    for scope in ("total", "mean"):
+        result[scope] = {
+            metric: {"value": None if curve.values[-1] != curve.values[-1] else float(curve.values[-1])}
+            | {"status": curve.statuses[-1]}
+            for metric in SUMMARY_METRICS
+            if (curve := tables.curves.get((scope, "", metric))) is not None and curve.statuses[-1] is not None
+        }
+    return result
+
+
+def _manifest(
+    store: Store, runs: Sequence[Tables], provenance: Provenance, seconds: Mapping[str, float], out: Path
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "weightlapse": _version("weightlapse"),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "blas": _blas(),
+        "machine": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "processor": platform.machine(),
+        },
+        "arguments": dict(provenance.arguments),
+        "seconds": dict(seconds),
+        "inputs": [record for tables in runs for record in _inputs(store, tables.run)],
+        "files": sorted(
+            path.relative_to(out).as_posix()
+            for path in out.rglob("*")
+            if path.is_file() and path.relative_to(out).parts[0] in OUR_NAMES and path.suffix != ".tmp"
+        ),
+    }
+
+
+def _inputs(store: Store, run: str) -> list[dict[str, Any]]:
+    """Each checkpoint's files, and a hash of its measured content: names and bytes of the tensors, however stored."""
+    contents = store.contents(run)
+    files: dict[str, list[dict[str, Any]]] = {}
+    for checkpoint, path, size in store.files(run):
+        files.setdefault(checkpoint, []).append({"path": path, "bytes": size})
+    return [
+        {"run": run, "checkpoint": name, "files": its_files, "content": content_hash(contents.get(name, {}))}
+        for name, its_files in files.items()
+    ]
+
+
+def content_hash(tensors: Mapping[str, str]) -> str | None:
+    """SHA-256 over the sorted lines "name, tab, BLAKE3 of the tensor's bytes"; None where nothing was read."""
+    if not tensors:
+        return None
+    lines = "".join(f"{name}\t{digest}\n" for name, digest in sorted(tensors.items()))
+    return "sha256:" + sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _blas() -> list[dict[str, Any]]:
+    from threadpoolctl import threadpool_info
+
+    return [
+        {key: library.get(key) for key in ("internal_api", "version", "architecture")}
+        for library in threadpool_info()
+        if library.get("user_api") == "blas"
+    ]
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode()

@@ -1,0 +1,136 @@
+"""The report's CSV tables as bytes: 17 significant digits, an empty field where there is no number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from analyzer.run import MetricRow, Tables
+from analyzer.store import Store
+
+HEADERS: Mapping[str, str] = {
+    "measurements": "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference",
+    "checkpoints": "run,checkpoint,epoch,step,train_accuracy,test_accuracy,train_loss,test_loss,path,bytes",
+    "scalars": "run,checkpoint,epoch,step,scalar,value",
+    "tensors": "run,tensor,module,kind,shape,matrix_shape,rule,dtype",
+    "metrics": "metric,family,unit,definition,source,version",
+    "correlations": "run,scope,tensor,metric,scalar,transform,lag,method,coefficient,low,high,n,n_effective,p_value,"
+    "q_value,status",
+}
+Row = tuple[Any, ...]
+
+
+def rows(name: str, store: Store, runs: Iterable[Tables]) -> Iterator[Row]:
+    """The rows of the table ``name`` (a key of :data:`HEADERS`), values as Python objects, None where there is none."""
+    if name == "metrics":
+        return (_metric(row) for row in store.metrics().values())
+    table = {
+        "measurements": lambda tables: _measurements(store, tables),
+        "checkpoints": _checkpoints,
+        "scalars": _scalars,
+        "tensors": _tensors,
+        "correlations": _correlations,
+    }[name]
+    return ((tables.run, *row) for tables in runs for row in table(tables))
+
+
+def to_csv(name: str, content: Iterable[Row]) -> bytes:
+    """A table as CSV. Text that a spreadsheet would take for a formula is led by an apostrophe."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADERS[name].split(","))
+    writer.writerows([_cell(value) for value in row] for row in content)
+    return text.getvalue().encode("utf-8", "surrogatepass")
+
+
+def number(value: float) -> str:
+    """17 significant digits, which give back the very same float64."""
+    return f"{value:.17g}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, (tuple, list)):
+        return json.dumps(value)
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _places(tables: Tables) -> dict[str, tuple[float | None, int | None]]:
+    return {row.name: (row.epoch, row.step) for row in tables.checkpoints}
+
+
+def _measurements(store: Store, tables: Tables) -> Iterator[Row]:
+    places = _places(tables)
+    for one in store.measurements(tables.run):
+        epoch, step = places[one.checkpoint]
+        yield (
+            one.checkpoint,
+            epoch,
+            step,
+            one.scope,
+            one.tensor,
+            one.metric,
+            one.value,
+            one.bound,
+            one.status,
+            one.reference,
+        )
+
+
+def _checkpoints(tables: Tables) -> Iterator[Row]:
+    for position, row in enumerate(tables.checkpoints):
+        scores = [
+            _score(tables, name, position) for name in ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+        ]
+        yield (row.name, row.epoch, row.step, *scores, row.path, row.bytes)
+
+
+def _scalars(tables: Tables) -> Iterator[Row]:
+    for position, row in enumerate(tables.checkpoints):
+        for name in tables.scalars:
+            if (value := _score(tables, name, position)) is not None:
+                yield (row.name, row.epoch, row.step, name, value)
+
+
+def _score(tables: Tables, name: str, position: int) -> float | None:
+    values = tables.scalars.get(name)
+    if values is None or values[position] != values[position]:  # NaN: no score there
+        return None
+    return float(values[position])
+
+
+def _tensors(tables: Tables) -> Iterator[Row]:
+    for row in tables.tensors:
+        yield (row.name, row.module, row.kind, row.shape, row.matrix_shape, row.rule, row.dtype)
+
+
+def _correlations(tables: Tables) -> Iterator[Row]:
+    for one in tables.correlations:
+        yield (
+            one.scope,
+            one.tensor,
+            one.metric,
+            one.scalar,
+            one.transform,
+            one.lag,
+            one.method,
+            one.coefficient,
+            one.low,
+            one.high,
+            one.n,
+            one.n_effective,
+            one.p_value,
+            one.q_value,
+            one.status,
+        )
+
+
+def _metric(row: MetricRow) -> Row:
+    return (row.name, row.family, row.unit, row.definition, row.source, row.version)
