@@ -1,0 +1,50 @@
+# Every target makes .venv itself; a machine with Python 3.11 or later and its package registry is enough.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The demo's run; the trainer and the report take their defaults.
+DEMO_RUN := checkpoints/demo
+DEMO_REPORT := reports/demo
+
+.PHONY: demo test stress check format clean
+
+demo: $(VENV)/.demo
+	@started=$$(date +%s); \
+	$(BIN)/weightlapse-train --out $(DEMO_RUN) --resume && trained=$$(date +%s) && \
+	$(BIN)/weightlapse report $(DEMO_RUN) --out $(DEMO_REPORT) && drawn=$$(date +%s) && \
+	echo && echo "Training took $$((trained - started)) s, measuring and drawing $$((drawn - trained)) s." && \
+	echo "Open $(DEMO_REPORT)/index.html in a browser."
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+
+stress: $(VENV)/.dev
+	WEIGHTLAPSE_STRESS=1 $(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "weightlapse needs Python 3.11 or later; name one with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.demo: $(BIN)/uv pyproject.toml
+	@echo "Installing weightlapse and PyTorch (about 5 GB) into $(VENV) ..."
+	@started=$$(date +%s); $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[train]' && \
+	echo "Installing took $$(($$(date +%s) - started)) s."
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
+	@touch $@

@@ -1,0 +1,92 @@
+"""The classic picture of accuracy: whether it changes when the weights change."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analyzer.figures.horizontal import draw_horizontal, horizontal
+from analyzer.figures.labels import fitted
+from analyzer.figures.line_panel import draw_line, finish_panel
+from analyzer.figures.registry import figure
+from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
+from analyzer.figures.style import INK, LABEL_SIZE, LOOKS
+from analyzer.figures.ticks import linear_limits, linear_ticks
+from analyzer.run import ChangePair, Tables
+
+_HEIGHT, _GAP = 2.1, 0.95
+_LEFT, _SERIES_WIDTH, _BETWEEN = 0.6, 4.7, 0.85
+_MOST_PAIRS = 6
+_SCORE, _WEIGHTS = LOOKS[0], LOOKS[1]
+
+
+@figure(
+    order=40,
+    title="Change of accuracy beside change of weights",
+    how_to_read=(
+        "Left: how much the accuracy and the weights (mean step distance) changed into each checkpoint, "
+        "both as z-scores; right: the one against the other. Both usually shrink as training settles, which "
+        "alone makes them correlate, so r describes the picture and proves nothing."
+    ),
+)
+def accuracy_change(tables: Tables) -> Figure | None:
+    """Draw z-scored score differences and mean step distances, over the axis and against each other."""
+    pairs = [pair for pair in tables.change_pairs if len(pair.positions)]
+    if not pairs:
+        return None
+    foot = [
+        KeyLine("change of the score", look=_SCORE),
+        KeyLine("change of the weights (mean step distance)", look=_WEIGHTS),
+        KeyLine("r is Pearson's, a description only, no p-value: curves that both settle correlate anyway"),
+    ]
+    if len(pairs) > _MOST_PAIRS:
+        foot.append(KeyLine(f"{len(pairs) - _MOST_PAIRS} more scores are in correlations.csv"))
+        pairs = pairs[:_MOST_PAIRS]
+    top = HEAD + 0.3
+    bottom = top + len(pairs) * (_HEIGHT + _GAP)
+    drawn = new_sheet(bottom + key_height(foot) + MARGIN - 0.3)
+    axis = horizontal(tables)
+    for index, pair in enumerate(pairs):
+        start = top + index * (_HEIGHT + _GAP)
+        series = place(drawn, _LEFT, start, _SERIES_WIDTH, _HEIGHT)
+        _draw_series(series, pair)
+        draw_horizontal(series, axis)
+        left = _LEFT + _SERIES_WIDTH + _BETWEEN
+        _draw_scatter(place(drawn, left, start, WIDTH - left - 2 * MARGIN, _HEIGHT), pair)
+    draw_key(drawn, MARGIN, bottom - 0.3, WIDTH - 2 * MARGIN, foot)
+    return drawn
+
+
+def _draw_series(axes: Axes, pair: ChangePair) -> None:
+    both = np.concatenate([pair.score_change, pair.weight_change])
+    name = fitted(pair.scalar.replace("_", " "), 150, LABEL_SIZE)
+    finish_panel(axes, f"{name}: change into each checkpoint (z-score)", linear_limits(both), log=False)
+    draw_line(axes, pair.positions, pair.weight_change, _WEIGHTS, 1)
+    draw_line(axes, pair.positions, pair.score_change, _SCORE)
+
+
+def _draw_scatter(axes: Axes, pair: ChangePair) -> None:
+    limits = linear_limits(pair.weight_change)
+    finish_panel(axes, coefficient_text(pair), linear_limits(pair.score_change), log=False)
+    axes.set_xlim(*limits)
+    axes.set_xticks(*linear_ticks(limits, 5))
+    both = np.isfinite(pair.weight_change) & np.isfinite(pair.score_change)
+    axes.plot(
+        pair.weight_change[both],
+        pair.score_change[both],
+        "o",
+        color=_SCORE.colour,
+        markersize=4,
+        alpha=0.7,
+        mew=0,
+    )
+    axes.set_xlabel("change of the weights (z-score)", size=LABEL_SIZE, color=INK, labelpad=3)
+    axes.set_ylabel("change of the score (z-score)", size=LABEL_SIZE, color=INK, labelpad=3)
+
+
+def coefficient_text(pair: ChangePair) -> str:
+    """Say r and n, or that there is no r and why."""
+    if pair.status == "ok" and pair.coefficient is not None:
+        return f"r = {pair.coefficient:.2f}, n = {pair.n} (a description only)".replace("-", "−")
+    return f"r undefined ({pair.status.replace('_', ' ')}), n = {pair.n}"

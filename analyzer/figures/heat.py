@@ -1,0 +1,118 @@
+"""Many layers: a heat map of layers by checkpoints for each metric, side by side, with shared rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analyzer.figures.colour_scale import ColourScale, colour_scale, draw_colour_bar
+from analyzer.figures.foot import GAP_MARKER, foot_lines, gap_steps
+from analyzer.figures.heat_cells import cells, draw_cells, is_pooled
+from analyzer.figures.horizontal import Horizontal, draw_horizontal, horizontal
+from analyzer.figures.labels import short_labels, text_width
+from analyzer.figures.layers import LayerTable, Panel
+from analyzer.figures.line_panel import LEFT, draw_line, finish_panel
+from analyzer.figures.sheet import (
+    HATCHED,
+    HEAD,
+    MARGIN,
+    WIDTH,
+    KeyLine,
+    draw_key,
+    key_height,
+    new_sheet,
+    place,
+)
+from analyzer.figures.style import INK, MEAN_LOOK, SMALL_SIZE, SOFT_INK, plain_axes
+from analyzer.figures.ticks import linear_limits
+
+if TYPE_CHECKING:
+    from analyzer.run import Curve, FloatArray, Tables
+
+_NAME_WIDTH = 150.0  # points for a layer's name
+_GAP = 0.5  # inches between panels
+_BAR = 0.92  # the height of a colour bar with its numbers and its label
+_STRIP, _STRIP_GAP = 0.85, 0.3  # the mean's panel
+_ROW, _LEAST, _MOST = 0.14, 2.2, 8.4  # inches: a row, and all rows together
+_LABEL_PITCH = 10.0  # points from one layer's name to the next
+
+
+def heat_figure(
+    tables: Tables, panels: Sequence[Panel], layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool
+) -> Figure:
+    """Draw every layer as a row; ``mean`` has a panel above, with ``gaps`` columns after a gap a ring."""
+    axis = horizontal(tables)
+    edges, _ = cells(axis)
+    limits = (float(edges[0]), float(edges[-1]))
+    names, remark = short_labels(layers[0].names, _NAME_WIDTH)
+    left = MARGIN + max(text_width(name) for name in names) / 72 + 0.12
+    left = max(left, LEFT) if mean is not None else left
+    width = (WIDTH - left - 2 * MARGIN - (len(panels) - 1) * _GAP) / len(panels)
+    height = min(max(len(names) * _ROW, _LEAST), _MOST)
+    scales = [colour_scale(table.values, panel.scale) for panel, table in zip(panels, layers, strict=True)]
+    foot = [*foot_lines(tables, axis, layers, gaps=gaps), *_cell_lines(axis, layers, scales)]
+    foot += [KeyLine(remark)] if remark else []
+    top = HEAD + (_STRIP + _STRIP_GAP + 0.25 if mean is not None else 0.0) + _BAR
+    drawn = new_sheet(top + height + 0.52 + key_height(foot) + MARGIN)
+    if mean is not None:
+        _draw_mean(place(drawn, left, HEAD + 0.25, width, _STRIP), axis, mean, panels[0], limits)
+    over = gap_steps(tables, axis, layers) if gaps else np.zeros(len(axis.positions), dtype=bool)
+    for index, (panel, table, scale) in enumerate(zip(panels, layers, scales, strict=True)):
+        start = left + index * (width + _GAP)
+        draw_colour_bar(place(drawn, start, top - 0.42, width, 0.12), panel, scale)
+        axes = place(drawn, start, top, width, height)
+        draw_cells(axes, axis, table, scale)
+        draw_horizontal(axes, axis, limits=limits)
+        _label_rows(axes, names if index == 0 else [], len(names), height)
+        if over.any():
+            _draw_rings(axes, axis.positions[over], height)
+    draw_key(drawn, MARGIN, top + height + 0.52, WIDTH - 2 * MARGIN, foot)
+    return drawn
+
+
+def _cell_lines(axis: Horizontal, layers: Sequence[LayerTable], scales: Sequence[ColourScale]) -> list[KeyLine]:
+    lines = []
+    _, columns = cells(axis)
+    if -1 in columns or any(np.isnan(table.values).any() for table in layers):
+        lines.append(HATCHED)
+    if any(scale.zeros for scale in scales):
+        lines.append(KeyLine("white: exactly 0, which a log scale cannot show", patch="white"))
+    if is_pooled(len(layers[0].names), len(columns)):
+        lines.append(KeyLine("too many values for the page: each cell shows the largest of its neighbours"))
+    return lines
+
+
+def _draw_mean(axes: Axes, axis: Horizontal, mean: Curve, panel: Panel, limits: tuple[float, float]) -> None:
+    finish_panel(axes, f"mean over the layers ({panel.unit})", linear_limits(mean.values), log=False)
+    draw_line(axes, axis.positions, mean.values, MEAN_LOOK)
+    draw_horizontal(axes, axis, limits=limits, labelled=False)
+
+
+def _label_rows(axes: Axes, names: Sequence[str], rows: int, height: float) -> None:
+    """Write as many names as fit, evenly thinned, first layer at the top."""
+    plain_axes(axes, grid=False)
+    if not names:
+        axes.set_yticks([])
+        return
+    every = max(1, int(np.ceil(_LABEL_PITCH * rows / (height * 72))))
+    shown = range(0, rows, every)
+    labels = [names[layer] for layer in shown]
+    axes.set_yticks([layer + 0.5 for layer in shown], labels, size=SMALL_SIZE, color=INK, parse_math=False)
+
+
+def _draw_rings(axes: Axes, x: FloatArray, height: float) -> None:
+    """Mark columns by rings just above them."""
+    axes.plot(
+        x,
+        np.full(x.shape, 1 + 0.05 / height),
+        GAP_MARKER,
+        color=SOFT_INK,
+        markersize=4,
+        markerfacecolor="white",
+        clip_on=False,
+        transform=axes.get_xaxis_transform(),
+    )

@@ -1,0 +1,125 @@
+"""Where ticks stand and what they say: few, inside the limits, and never wider than about nine characters."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+if TYPE_CHECKING:
+    from analyzer.run import FloatArray
+
+
+Ticks = tuple[list[float], list[str]]
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_MOST_DECIMALS = 7
+_LARGEST = 1e300  # limits beyond this overflow in matplotlib's arithmetic
+
+
+def linear_limits(values: FloatArray) -> tuple[float, float]:
+    """Give limits around the finite values, from zero where that is near enough: true proportions."""
+    finite = np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
+    if not finite.size or not np.abs(finite).max() > 1 / _LARGEST:
+        return (-0.02, 1.0)
+    low, high = float(finite.min()), float(finite.max())
+    if 0 <= low < 0.5 * high or low == high > 0:
+        return (-0.02 * high, 1.06 * high)
+    span = max(high - low, 1e-4 * max(abs(low), abs(high)))  # a narrower span could not be told on the ticks
+    middle = low / 2 + high / 2
+    return (middle - 0.56 * span, middle + 0.56 * span)
+
+
+def log_limits(values: FloatArray) -> tuple[float, float]:
+    """Give limits around the positive finite values on a log scale, (1, 10) where there are none."""
+    positive = values[np.isfinite(values) & (values > 1 / _LARGEST) & (values < _LARGEST)]
+    if not positive.size:
+        return (1.0, 10.0)
+    low, high = math.log10(positive.min()), math.log10(positive.max())
+    margin = max(0.05 * (high - low), 0.03)
+    return (10 ** (low - margin), 10 ** (high + margin))
+
+
+def make_room(limits: tuple[float, float], below: float, above: float, *, log: bool) -> tuple[float, float]:
+    """Widen limits so that these shares of the axis stay free of data, for marks at its edges."""
+    low, high = (math.log10(limit) for limit in limits) if log else limits
+    unit = (high - low) / (1 - below - above)
+    low, high = low - below * unit, high + above * unit
+    return (10**low, 10**high) if log else (low, high)
+
+
+def linear_ticks(limits: tuple[float, float], most: int, *, integer: bool = False) -> Ticks:
+    """Give at most ``most`` evenly spaced ticks within the limits, and their labels."""
+    low, high = limits
+    slack = 1e-9 * (high - low)
+    positions: list[float] = []
+    for intervals in range(most + 1, 0, -1):
+        locator = MaxNLocator(nbins=intervals, steps=[1, 2, 2.5, 5, 10], integer=integer, min_n_ticks=1)
+        positions = [float(p) for p in locator.tick_values(low, high) if low - slack <= p <= high + slack]
+        if len(positions) <= most:
+            break
+    return positions, _linear_texts(positions)
+
+
+def log_ticks(limits: tuple[float, float], most: int) -> Ticks:
+    """Give at most ``most`` ticks: powers of ten, 1-2-5 steps, or evenly spaced in a narrow span."""
+    low, high = limits
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    finest = [(1, 2, 5), (1, 3), (1,)]
+    choices = [[m * 10.0**k for k in range(first, last + 1) for m in digits] for digits in finest]
+    choices += [[10.0**k for k in range(first, last + 1) if k % stride == 0] for stride in (2, 3, 5, 10, 20, 50, 100)]
+    for choice in choices:
+        inside = [p for p in choice if low <= p <= high]
+        if 3 <= len(inside) <= most:
+            return inside, _log_texts(inside)
+    return _thinned(linear_ticks(limits, most), math.log10(high / low) / most)
+
+
+def _thinned(ticks: Ticks, apart: float) -> Ticks:
+    """Leave out ticks that are less than so many powers of ten above the one before."""
+    kept: list[tuple[float, str]] = []
+    for position, text in zip(*ticks, strict=True):
+        if position > 0 and (not kept or math.log10(position / kept[-1][0]) >= apart):
+            kept.append((position, text))
+    return [position for position, _ in kept], [text for _, text in kept]
+
+
+def _linear_texts(values: Sequence[float]) -> list[str]:
+    """Write evenly spaced numbers with enough decimals and one power of ten for all."""
+    largest = max((abs(value) for value in values), default=0.0)
+    if largest == 0:
+        return ["0"] * len(values)
+    decimals = _decimals(values)
+    exponent = 0
+    if not 1e-3 <= largest < 1e6 or decimals > _MOST_DECIMALS:
+        exponent = math.floor(math.log10(largest))
+        values = [value / 10.0**exponent for value in values]
+        decimals = _decimals(values)
+    power = f"×10{str(exponent).translate(_SUPERSCRIPTS)}" if exponent else ""
+    texts = [f"{value:.{decimals}f}" for value in values]
+    return ["0" if float(text) == 0 else f"{text}{power}".replace("-", "−") for text in texts]
+
+
+def _decimals(values: Sequence[float]) -> int:
+    """Give the number of decimals that tells the values apart, at most one more than we would print."""
+    step = min((abs(b - a) for a, b in itertools.pairwise(values)), default=abs(values[0]))
+    decimals = 0
+    while decimals <= _MOST_DECIMALS and any(abs(round(v, decimals) - v) > 1e-3 * step for v in values):
+        decimals += 1
+    return decimals
+
+
+def _log_texts(values: Sequence[float]) -> list[str]:
+    if all(1e-3 <= value < 1e6 for value in values):
+        return [f"{value:.6g}" for value in values]
+    return [_power_text(value) for value in values]
+
+
+def _power_text(value: float) -> str:
+    mantissa, exponent = f"{value:.0e}".split("e")
+    power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    return power if mantissa == "1" else f"{mantissa}×{power}"
