@@ -10,6 +10,8 @@ from analyzer.findings import by_severity
 from analyzer.names import listed
 from analyzer.run import Checkpoint, Finding, Run
 
+WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs round epochs
+
 
 def audit(run: Run) -> list[Finding]:
     """Everything that is worth knowing before the run is measured, the most serious first.
@@ -39,19 +41,21 @@ def _too_few(run: Run) -> Iterator[Finding]:
 
 
 def _gaps(run: Run) -> Iterator[Finding]:
-    """Places where the usual distance between neighbours, in epochs or else in steps, is exceeded."""
-    for unit in ("epoch", "step"):
+    """Places where the usual distance between neighbours is exceeded: in whole epochs, else in steps or fractions."""
+    whole = all(checkpoint.epoch is not None and float(checkpoint.epoch).is_integer() for checkpoint in run.checkpoints)
+    for unit in ("epoch", "step") if whole else ("step", "epoch"):
         places = [getattr(checkpoint, unit) for checkpoint in run.checkpoints]
         if len(places) < 3 or any(place is None for place in places):
             continue
-        spacings = [b - a for a, b in pairwise(places)]
+        # Rounded, for fractional epochs: 0.3 - 0.2 and 0.2 - 0.1 differ in the last bit.
+        spacings = [round(b - a, 6) for a, b in pairwise(places)]
         usual = min(Counter(spacings).most_common(), key=lambda item: (-item[1], item[0]))[0]
         # Spacing that is uneven throughout (say, powers of two) is a schedule, not a gap.
         if usual <= 0 or Counter(spacings)[usual] * 2 <= len(spacings):
             continue
         for (a, b), spacing in zip(pairwise(run.checkpoints), spacings, strict=True):
-            if spacing > usual and spacing % usual == 0:
-                missing = int(spacing / usual) - 1
+            missing = round(spacing / usual) - 1
+            if missing > 0 and abs(spacing / usual - missing - 1) < WHOLE:
                 yield Finding(
                     "missing_checkpoint",
                     "warning",
@@ -110,12 +114,12 @@ def _event(rule: str, a: Checkpoint, b: Checkpoint, sentence: str, names: list[s
 
 
 def _unmeasured(run: Run) -> Iterator[Finding]:
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, dict[str, None]] = {}  # names as a set in order
     for checkpoint in run.checkpoints:
         for name, info in checkpoint.tensors.items():
-            if info.unsupported and name not in reasons.setdefault(info.unsupported, []):
-                reasons[info.unsupported].append(name)
-    for reason, names in reasons.items():
+            if info.unsupported:
+                reasons.setdefault(info.unsupported, {})[name] = None
+    for reason, names in ((reason, list(known)) for reason, known in reasons.items()):
         yield Finding(
             "unsupported_tensors",
             "warning",

@@ -24,8 +24,13 @@ def printable(text: str, limit: int = 0) -> str:
     )
     if limit and len(safe) > limit:
         half = (limit - 1) // 2
-        return f"{safe[:half]}…{safe[-(limit - 1 - half) :]}"
+        return f"{safe[:half]}…{safe[len(safe) - (limit - 1 - half) :]}"
     return safe
+
+
+def is_text(name: str) -> bool:
+    """Whether a file name is text that can be stored; on POSIX it may be any bytes."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
@@ -40,4 +45,4 @@ def _escaped(character: str) -> str:
 
 def slug(text: str) -> str:
     """A file name made of the safe characters of a text; empty where it has none."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80].rstrip(".-")

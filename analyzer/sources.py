@@ -73,7 +73,8 @@ class LocalSource:
     def _stamp(self) -> FileStamp:
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(f"{self.path}: is not a regular file")
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, FIFO or socket"
+            raise CheckpointError(f"{self.path}: is {what}, not a regular file; move it elsewhere")
         return FileStamp(self.path, status.st_size, status.st_mtime_ns)
 
     def read(self, offset: int, length: int) -> bytearray:

@@ -7,6 +7,7 @@ plain p-value would be wrong. Coefficients are given with the number of pairs th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import frexp
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -40,11 +41,13 @@ class Coefficient(NamedTuple):
 
 def z_scores(values: FloatArray) -> FloatArray:
     """(x − mean) / standard deviation with ddof 0, shape as given; NaN throughout where all values are equal."""
-    spread = float(np.std(values)) if len(values) else 0.0
+    largest = float(np.abs(values).max(initial=0.0))
+    scaled = np.ldexp(values, -frexp(largest)[1])  # exact; the squares of a diverged loss would overflow
+    spread = float(np.std(scaled)) if len(values) else 0.0
     # A constant series has a spread of rounding noise only, which must not be blown up to one.
-    if spread <= 1e-12 * float(np.abs(values).max(initial=0.0)):
+    if spread <= 1e-12:
         return np.full(len(values), np.nan)
-    return (values - float(np.mean(values))) / spread
+    return (scaled - float(np.mean(scaled))) / spread
 
 
 def pearson(first: FloatArray, second: FloatArray) -> Coefficient:

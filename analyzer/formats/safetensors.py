@@ -7,8 +7,9 @@ last). The rules are those of the format's specification, https://github.com/hug
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isinf
 from typing import Any
 
 from analyzer.errors import CheckpointError
@@ -20,6 +21,8 @@ from analyzer.sources import LocalSource
 HEADER_LIMIT = 100_000_000
 LARGEST_INTEGER = 2**64 - 1
 MOST_DIMENSIONS = 64  # numpy's own limit
+FIELDS = ("dtype", "shape", "data_offsets")
+DEEPEST_FIELD = 125  # the reference library's JSON parser stops at 127 levels in all
 
 # Bits per element and the numpy (or ml-dtypes) name; no name where an element is less than a byte.
 DTYPES: Mapping[str, tuple[int, str | None]] = {
@@ -102,6 +105,7 @@ def _parse_header(path: str, data: bytearray) -> dict[str, Any]:
             object_pairs_hook=_unique_keys,
             parse_constant=_refuse_constant,
             parse_int=_parse_integer,
+            parse_float=_parse_float,
         )
         json.dumps(header, ensure_ascii=False).encode()  # refuses lone surrogates, as the reference does
     except (ValueError, RecursionError) as error:
@@ -130,8 +134,15 @@ def _refuse_constant(text: str) -> None:
 def _parse_integer(text: str) -> int | float:
     # A JSON number as Rust reads it: what an unsigned 64-bit integer cannot hold becomes a float.
     if text == "-0" or len(text) > 20 or abs(int(text)) > LARGEST_INTEGER:
-        return float(text)
+        return _parse_float(text)
     return int(text)
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if isinf(value):
+        raise ValueError(f"a number of {len(text)} characters is out of range")
+    return value
 
 
 def _metadata(path: str, value: Any) -> dict[str, str]:
@@ -149,10 +160,14 @@ def _is_size(value: Any) -> bool:
 def _declared(path: str, name: str, entry: Any) -> _Declared:
     where = f"{path}: tensor {name!r}"
     if isinstance(entry, list) and len(entry) == 3:  # the reference library accepts the fields in order as well
-        entry = dict(zip(("dtype", "shape", "data_offsets"), entry, strict=True))
+        entry = dict(zip(FIELDS, entry, strict=True))
     if not isinstance(entry, dict):
         raise CheckpointError(f"{where}: its header entry is not a JSON object")
-    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if len(entry) > len(FIELDS) and _deeper_than(DEEPEST_FIELD, [entry[key] for key in entry if key not in FIELDS]):
+        raise CheckpointError(f"{where}: its header entry is nested too deeply")
+    dtype, shape, offsets = (entry.get(field) for field in FIELDS)
+    if isinstance(dtype, dict) and list(dtype.values()) == [None]:  # another spelling that the reference accepts
+        (dtype,) = dtype
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise CheckpointError(f"{where}: unknown dtype {dtype!r}")
     if not isinstance(shape, list) or not all(_is_size(size) for size in shape):
@@ -166,6 +181,19 @@ def _declared(path: str, name: str, entry: Any) -> _Declared:
             f"{where}: shape {shape} of {dtype} does not fill the {end - begin} bytes declared for it"
         )
     return _Declared(name, dtype, tuple(shape), begin, end)
+
+
+def _deeper_than(levels: int, values: list[Any]) -> bool:
+    """Whether a list or object lies inside ``levels`` others."""
+    for _ in range(levels):
+        values = [inner for value in values if isinstance(value, (list, dict)) for inner in _items(value)]
+        if not values:
+            return False
+    return any(isinstance(value, (list, dict)) for value in values)
+
+
+def _items(value: list[Any] | dict[str, Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _checked_product(where: str, factors: list[int]) -> int:

@@ -18,8 +18,8 @@ NAME = "huggingface"
 SPECIFICITY = 90
 LOOKS_LIKE = "checkpoint-N/ folders with trainer_state.json, from transformers.Trainer"
 
-_FOLDER = re.compile(r"checkpoint-(\d+)")
-_NOT_A_SCORE = re.compile(r".*(?:runtime|_per_second)")
+_FOLDER = re.compile(r"checkpoint-[0-9]{1,15}")
+_NOT_A_SCORE = re.compile(r".*(?:runtime|_time|_per_second)")
 
 
 def recognise(folder: str) -> str | None:
@@ -57,9 +57,15 @@ def _checkpoint(entry: Entry) -> Checkpoint:
             f"{entry.path}: holds no model.safetensors. Save the checkpoint with save_safetensors=True and unsharded."
         )
     index = read_index(str(path))
-    state = Path(entry.path) / "trainer_state.json"
-    epoch = parse_score(_mapping(read_json(str(state))).get("epoch")) if state.is_file() else None
+    try:
+        epoch = parse_score(_state(entry.path).get("epoch"))
+    except CheckpointError:  # the weights are good all the same, and the folder's name tells the step
+        epoch = None
     return Checkpoint(entry.name, entry.path, epoch, _step(entry), {}, index.tensors, (index.stamp,))
+
+
+def _state(folder: str) -> dict[str, Any]:
+    return _mapping(read_json(str(Path(folder) / "trainer_state.json")))
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -69,9 +75,8 @@ def _mapping(value: Any) -> dict[str, Any]:
 def _log_history(checkpoints: list[Checkpoint], findings: list[Finding]) -> ScoreTable:
     """The newest readable log, by step; keys that are timings rather than scores are dropped."""
     for checkpoint in reversed(checkpoints):
-        state = Path(checkpoint.path) / "trainer_state.json"
         try:
-            history = _mapping(read_json(str(state))).get("log_history")
+            history = _state(checkpoint.path).get("log_history")
         except CheckpointError as error:
             findings.append(Finding("scores_unreadable", "warning", f"{error}. An older log is used."))
             continue
@@ -90,11 +95,12 @@ def _scores_of(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _scored(checkpoints: list[Checkpoint], log: ScoreTable, findings: list[Finding]) -> list[Checkpoint]:
     """Each checkpoint with its scores: the log entry of its own step, else the last one before it, which is said."""
+    entries = sorted((step, scores) for (_, step), scores in log.items())
     scored: list[Checkpoint] = []
     late: list[tuple[str, str]] = []
     for checkpoint in checkpoints:
         latest: dict[str, tuple[float, float]] = {}
-        for (_, step), entry in sorted(log.items(), key=lambda item: item[0]):
+        for step, entry in entries:
             if checkpoint.step is not None and step <= checkpoint.step:
                 latest.update({name: (step, value) for name, value in entry.items()})
         scored.append(replace(checkpoint, scores={name: value for name, (_, value) in latest.items()}))

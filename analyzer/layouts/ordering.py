@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analyzer.errors import CheckpointError, NoCheckpointsError
-from analyzer.names import natural_key
+from analyzer.names import is_text, natural_key, printable
 from analyzer.run import Checkpoint, Finding, Run
 from analyzer.sources import LocalSource, folder_name
 
-# A keyword wins over a bare number: checkpoint-230500-loss-1.2531 is step 230500.
-_STEP = re.compile(r"(?:global[_-]?step|step|iter(?:ation)?|checkpoint|ckpt)[_=-]?(\d+)", re.IGNORECASE)
-_EPOCH = re.compile(r"(?:epoch|ep)[_=-]?(\d+)", re.IGNORECASE)
-_NUMBER = re.compile(r"\d+")
+# A keyword wins over a bare number: checkpoint-230500-loss-1.2531 is step 230500. The surest keyword comes first.
+# "ep" and "iter" count only where no letter stands before them: "step3" is no epoch 3.
+_STEP = (r"step", r"(?<![a-z])iter(?:ation)?", r"checkpoint|ckpt")
+_EPOCH = (r"epoch", r"(?<![a-z])ep")
+_NUMBER = re.compile(r"[0-9]+")
+_LARGEST_PLACE = 2**53  # counts up to here are exact as floats, and fit in any integer
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,22 @@ class Series:
 
 def place_in_name(name: str) -> tuple[float | None, int | None]:
     """(epoch, step) as far as keywords in a file or folder name tell them."""
-    epoch, step = _EPOCH.search(name), _STEP.search(name)
-    return (float(epoch[1]) if epoch else None, int(step[1]) if step else None)
+    epoch, step = _number_after(_EPOCH, name), _number_after(_STEP, name)
+    return (None if epoch is None else float(epoch), step)
+
+
+def _number_after(keywords: Sequence[str], name: str) -> int | None:
+    for keyword in keywords:
+        match = re.search(rf"(?:{keyword})[_=-]?([0-9]+)", name, re.IGNORECASE)
+        if match and int(match[1]) <= _LARGEST_PLACE:
+            return int(match[1])
+    return None
 
 
 def parse_score(text: Any) -> float | None:
-    """A finite number from a metadata string or a CSV cell; None (a gap, never 0) for anything else."""
+    """A finite number from a metadata string, a CSV cell or JSON; None (a gap, never 0) for anything else."""
+    if isinstance(text, bool) or (isinstance(text, str) and "_" in text):  # Python reads False as 0 and "1_0" as 10
+        return None
     try:
         value = float(text)
     except (TypeError, ValueError, OverflowError):
@@ -45,12 +57,13 @@ def parse_score(text: Any) -> float | None:
 def parse_count(text: Any) -> int | None:
     """A whole number of steps or epochs from a metadata string; None for anything else."""
     value = parse_score(text)
-    return int(value) if value is not None and value == int(value) and value >= 0 else None
+    return int(value) if value is not None and value == int(value) and 0 <= value <= _LARGEST_PLACE else None
 
 
 def refused(path: str, reason: str) -> Finding:
     """A file that should be a checkpoint and cannot be used."""
-    return Finding("refused_file", "serious", reason if path in reason else f"{path}: {reason}")
+    sentence = reason if path in reason else f"{path}: {reason}"
+    return Finding("refused_file", "serious", sentence if is_text(sentence) else printable(sentence))
 
 
 def assemble(folder: str, layout: str, series: Series) -> Run:
@@ -60,8 +73,10 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
         NoCheckpointsError: every file was refused.
 
     """
+    if not is_text(folder_name(folder)) or not is_text(folder):
+        raise CheckpointError(f"{folder}: its name is not UTF-8 text, so it cannot be kept; rename the folder")
     findings = list(series.findings)
-    checkpoints, ordered_by = _ordered(series)
+    checkpoints, ordered_by = _ordered(_with_text_names(series.checkpoints, findings), series.source_of_order)
     checkpoints = _without_duplicates(checkpoints, findings)
     if not checkpoints:
         reasons = "\n  ".join(finding.sentence for finding in findings)
@@ -78,12 +93,21 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
     return Run(folder_name(folder), folder, layout, ordered_by, tuple(checkpoints), tuple(findings))
 
 
-def _ordered(series: Series) -> tuple[list[Checkpoint], str]:
-    checkpoints = series.checkpoints
+def _with_text_names(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
+    named = [checkpoint for checkpoint in checkpoints if is_text(checkpoint.path)]
+    findings.extend(
+        refused(checkpoint.path, "its name is not UTF-8 text, so it cannot be kept; rename it")
+        for checkpoint in checkpoints
+        if not is_text(checkpoint.path)
+    )
+    return named
+
+
+def _ordered(checkpoints: list[Checkpoint], source: str) -> tuple[list[Checkpoint], str]:
     if all(checkpoint.step is not None for checkpoint in checkpoints):
-        return sorted(checkpoints, key=lambda one: (one.step, one.name)), f"step, from {series.source_of_order}"
+        return sorted(checkpoints, key=lambda one: (one.step, one.name)), f"step, from {source}"
     if all(checkpoint.epoch is not None for checkpoint in checkpoints):
-        return sorted(checkpoints, key=lambda one: (one.epoch, one.name)), f"epoch, from {series.source_of_order}"
+        return sorted(checkpoints, key=lambda one: (one.epoch, one.name)), f"epoch, from {source}"
     if all(_NUMBER.search(checkpoint.name) for checkpoint in checkpoints):
         return sorted(checkpoints, key=lambda one: natural_key(one.name)), "the numbers in the names"
     return sorted(checkpoints, key=lambda one: (one.files[0].modified_ns, one.name)), "modification time"

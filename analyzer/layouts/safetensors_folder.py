@@ -18,7 +18,7 @@ NOT_SCORES = ("format", "schema", "epoch", "step", "global_step")
 
 def recognise(folder: str) -> str | None:
     """Why the folder is a series of safetensors files, or None."""
-    names = [entry.name for entry in list_folder(folder) if _is_candidate(entry)]
+    names = [entry.name for entry in list_folder(folder) if _is_candidate(entry) and not entry.is_folder]
     return f"{len(names)} safetensors files" if names else None
 
 
@@ -42,7 +42,7 @@ def read(folder: str) -> Series:
 
 
 def _is_candidate(entry: Entry) -> bool:
-    return entry.name.endswith(".safetensors") and not entry.name.startswith(".") and not entry.is_folder
+    return entry.name.endswith(".safetensors") and not entry.name.startswith(".")
 
 
 def _scores(folder: str, findings: list[Finding]) -> ScoreTable:

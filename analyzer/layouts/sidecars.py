@@ -30,7 +30,7 @@ def read_scores(path: str) -> ScoreTable:
     """
     text = read_text(path)
     suffix = Path(path).suffix.lower()
-    rows = list(csv.DictReader(io.StringIO(text))) if suffix == ".csv" else _json_rows(path, text)
+    rows = _csv_rows(path, text) if suffix == ".csv" else _json_rows(path, text)
     table = score_table(rows)
     if rows and not table:
         raise CheckpointError(f"{path}: no row has a number under 'step' or 'epoch', so its scores belong nowhere")
@@ -69,11 +69,18 @@ def read_json(path: str) -> Any:
     return _parse(path, read_text(path))
 
 
+def _csv_rows(path: str, text: str) -> list[dict[str, Any]]:
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise CheckpointError(f"{path}: is not sound CSV: {error}") from None
+
+
 def _json_rows(path: str, text: str) -> list[dict[str, Any]]:
     if text.lstrip().startswith("["):
         rows = _parse(path, text)
     else:
-        rows = [_parse(path, line) for line in text.splitlines() if line.strip()]
+        rows = [_parse(path, line) for line in text.split("\n") if line.strip()]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise CheckpointError(f"{path}: is not a table: each line (or list item) must be one JSON object")
     return rows

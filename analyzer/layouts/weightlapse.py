@@ -8,6 +8,7 @@ from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.safetensors import read_index
 from analyzer.layouts.ordering import Series, parse_count, parse_score, place_in_name, refused
+from analyzer.names import printable
 from analyzer.run import Checkpoint, Finding
 from analyzer.sources import Entry, list_folder
 
@@ -21,7 +22,7 @@ def recognise(folder: str) -> str | None:
     """Why the folder is a run of our trainer, or None."""
     for entry in _candidates(folder):
         try:
-            if _is_ours(read_index(entry.path)):
+            if not entry.is_folder and _is_ours(read_index(entry.path)):
                 return f"{entry.name} says format=weightlapse"
         except CheckpointError:
             continue
@@ -42,7 +43,7 @@ def read(folder: str) -> Series:
 
 def unfinished(folder: str) -> list[Finding]:
     """A finding where temporary files show that the run is being written or was cut off."""
-    names = tuple(entry.name for entry in list_folder(folder) if entry.name.endswith(".tmp"))
+    names = tuple(printable(entry.name) for entry in list_folder(folder) if entry.name.endswith(".tmp"))
     if not names:
         return []
     sentence = (
@@ -53,9 +54,7 @@ def unfinished(folder: str) -> list[Finding]:
 
 
 def _candidates(folder: str) -> list[Entry]:
-    return [
-        entry for entry in list_folder(folder) if fnmatch(entry.name, "epoch_*.safetensors") and not entry.is_folder
-    ]
+    return [entry for entry in list_folder(folder) if fnmatch(entry.name, "epoch_*.safetensors")]
 
 
 def _is_ours(index: FileIndex) -> bool:
