@@ -65,7 +65,6 @@ def open_runs(path: str | PathLike[str], layout: str | None = None) -> list[Run]
     Raises:
         NoCheckpointsError: nothing was recognised.
         LayoutError: two layouts match equally well.
-
     """
     from analyzer.layouts import open_runs
 
@@ -77,7 +76,6 @@ def open_run(path: str | PathLike[str], layout: str | None = None) -> Run:
 
     Raises:
         LayoutError: the folder holds several runs, which are named.
-
     """
     from analyzer.errors import LayoutError
 
@@ -111,7 +109,6 @@ def measure(
     Raises:
         MetricError: an unknown family.
         StoreError: the store is damaged, of another version, or cannot be written.
-
     """
     from analyzer.measurements import Measurements
     from analyzer.measuring import bring_up_to_date
@@ -129,7 +126,6 @@ def open_measurements(store: str | PathLike[str], run: str | None = None) -> Mea
 
     Raises:
         StoreError: the store cannot be read, or holds several runs and none was named.
-
     """
     from analyzer.errors import StoreError
     from analyzer.measurements import Measurements
@@ -147,8 +143,7 @@ def write_report(measurements: Measurements, out: str | PathLike[str], force: bo
 
     Raises:
         ReportError: the folder holds something else, or cannot be written.
-
     """
     from analyzer.reporting import report_store
 
-    report_store(measurements.path, str(out), force=force, only=measurements.run)
+    report_store(measurements.path, str(out), force=force, only=[measurements.run])

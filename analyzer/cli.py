@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from analyzer.run import Finding, Run
 
 EXIT_FAILED, EXIT_PARTS_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 4, 130
+PARTS_FAILED = frozenset({"refused_file", "contradicting_files", "not_measured", "nonfinite_weights"})
 
 
 def main() -> NoReturn:
@@ -115,11 +115,9 @@ def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -
     from analyzer.store import open_store
 
     runs, metrics = _prepare(paths, options)
-    path = store or str(_default_out(paths, runs) / "measurements.sqlite")
-    if store is None:
-        from analyzer.report import claim_folder
-
-        claim_folder(_default_out(paths, runs), {run.name: run.path for run in runs})
+    path = store
+    if path is None:
+        path = str(_claimed(_default_out(paths, runs), runs, force=False) / "measurements.sqlite")
     with open_store(path, create=True) as opened:
         findings = _measure(opened, runs, metrics, options["jobs"])
     click.echo(path)
@@ -144,18 +142,20 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
         report_store(str(stored), str(folder), force=force, arguments=arguments)
         click.echo(Path(folder) / "index.html")
         return 0
-    from analyzer.report import STORE_NAME, claim_folder
+    from analyzer.report import STORE_NAME
+    from analyzer.store import open_store
 
     started = perf_counter()
     runs, metrics = _prepare(paths, options)
     found = perf_counter()
-    folder = Path(out) if out else _default_out(paths, runs)
-    claim_folder(folder, {run.name: run.path for run in runs}, force)
-    path = store or str(folder / STORE_NAME)
-    with _store_for_report(path, runs, force) as opened:
+    folder = _claimed(Path(out) if out else _default_out(paths, runs), runs, force)
+    path, names = store or str(folder / STORE_NAME), {run.name for run in runs}
+    with open_store(path, create=True) as opened:
+        if force and store is None:
+            opened.drop_runs_but(names)
         findings = _measure(opened, runs, metrics, options["jobs"])
     seconds = {"find": round(found - started, 3), "measure": round(perf_counter() - found, 3)}
-    report_store(path, str(folder), force=force, arguments=arguments, seconds=seconds)
+    report_store(path, str(folder), force=force, only=names, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
     _say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
     return _told(findings)
@@ -222,25 +222,15 @@ def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
     return Path("reports") / (slug(name) or "run")
 
 
-@contextmanager
-def _store_for_report(path: str, runs: list[Run], force: bool) -> Iterator[Any]:
-    """The report's own store; a damaged one, or one of another version, is set aside and measured again."""
-    from analyzer.errors import StoreError
-    from analyzer.store import open_store
+def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
+    """The report folder, made ready: its own store is set aside where it cannot be read."""
+    from analyzer.report import STORE_NAME, claim_folder
+    from analyzer.reporting import set_aside_if_unreadable
 
-    try:
-        store = open_store(path, create=True)
-    except StoreError as error:
-        aside = Path(path).with_suffix(".unreadable")
-        if not Path(path).is_file():
-            raise
-        Path(path).replace(aside)
-        _say(f"Warning: {error}. It is kept as {aside}; everything is measured again.")
-        store = open_store(path, create=True)
-    with store:
-        if force:
-            store.drop_runs_but({run.name for run in runs})
-        yield store
+    claim_folder(folder, {run.name: run.path for run in runs}, force)
+    if warning := set_aside_if_unreadable(str(folder / STORE_NAME)):
+        _say(f"Warning: {warning}")
+    return folder
 
 
 def _measure(store: Any, runs: list[Run], metrics: list[Metric], jobs: int | None) -> list[Finding]:
@@ -261,8 +251,10 @@ def _measure(store: Any, runs: list[Run], metrics: list[Metric], jobs: int | Non
 
 def _told(findings: list[Finding]) -> int:
     """Say what needs attention; the exit code tells whether parts could not be measured."""
+    from analyzer.names import printable
+
     for finding in findings:
         if finding.severity in ("serious", "warning"):
-            _say(f"{finding.severity.capitalize()}: {finding.sentence}")
-    parts_failed = any(finding.rule in ("refused_file", "contradicting_files", "not_measured") for finding in findings)
+            _say(f"{finding.severity.capitalize()}: {printable(finding.sentence)}")
+    parts_failed = any(finding.rule in PARTS_FAILED for finding in findings)
     return EXIT_PARTS_FAILED if parts_failed else 0

@@ -37,6 +37,7 @@ RESIDUAL = 1e-6
 MOST_ROUNDS = 4
 # An SVD's absolute error is a small multiple of eps·σ₁ (Golub & Van Loan, Matrix Computations, sec. 8.6).
 SVD_ERROR = 4 * EPSILON
+PLAIN_ROUNDING = 1e-9  # a relative error below this is not worth a word beside the value
 
 
 def spectrum(matrix: Array) -> Spectrum:
@@ -45,7 +46,7 @@ def spectrum(matrix: Array) -> Spectrum:
     Nothing of rows × columns is held in float64 unless the SVD has to decide.
 
     Returns:
-        the values; ``bound`` on the relative error of the smallest one is None where that is below 1e-9.
+        the values; ``bound`` on the relative error of the smallest one is None where that is plain rounding.
 
     Raises:
         numpy.linalg.LinAlgError: neither of LAPACK's two SVD algorithms converged.
@@ -59,9 +60,8 @@ def spectrum(matrix: Array) -> Spectrum:
     if values is None:
         values = _svd(matrix, exponent)
         bound = SVD_ERROR * float(values[0]) / float(values[-1]) if values[-1] > 0 else None
-    return Spectrum(
-        np.ldexp(values, exponent), rows, columns, unit_roundoff(matrix.dtype), bound if bound and bound > 1e-9 else None
-    )
+    told = bound if bound and bound > PLAIN_ROUNDING else None
+    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(matrix.dtype), told)
 
 
 def gram(matrix: Array, exponent: int = 0) -> Matrix:
@@ -130,7 +130,7 @@ def _smallest(matrix: Array, exponent: int, product: Matrix, largest: float, cou
 
     A block Krylov space of (G + shift·I)⁻¹ holds their right singular vectors as well as G knows them. The singular
     values of the thin product W·X are free of G's squaring, and so is the residual r = Wᵀ(W·x) − σ²x; each round adds
-    the residuals, preconditioned with G's Cholesky factor, to the space (block Davidson; Golub & Van Loan, sec. 10.6.5).
+    the residuals, preconditioned with G's Cholesky factor, to the space (block Davidson; Golub & Van Loan, sec. 10.6).
     ‖r‖ in the norm of G⁻¹, over σ, bounds the relative distance to the nearest singular value (Mathias & Veselić,
     A relative perturbation bound for positive definite matrices, LAA 1998); the plain norm would say eps·κ².
 
@@ -177,7 +177,7 @@ def _cholesky(product: Matrix, largest: float) -> Matrix | None:
     for shift in (0.0, EPSILON, 10 * EPSILON, n * EPSILON):
         product.flat[:: n + 1] = diagonal + shift * largest
         try:
-            return np.linalg.cholesky(product)
+            return np.asarray(np.linalg.cholesky(product), dtype=np.float64)
         except np.linalg.LinAlgError:
             continue
     return None

@@ -17,7 +17,7 @@ from analyzer.metrics.needs import (
     Interval,
     SignFlips,
 )
-from analyzer.metrics.registry import Metric
+from analyzer.metrics.registry import METRICS, Metric
 from analyzer.run import (
     STATUSES_WITH_VALUE,
     CheckpointRow,
@@ -81,20 +81,22 @@ def derive(store: Store, run: str, metrics: Sequence[Metric]) -> None:
 
     For each tensor its path; for the scope ``total`` all parameters together (root of summed squares, cosines from
     summed products); for the scope ``mean`` the arithmetic mean over weight matrices, which has a value only where
-    every matrix has one.
+    every matrix has one. What was measured on another day is summed up anew with the rest.
     """
+    known = {**METRICS, **{metric.row.name: metric for metric in metrics}}.values()
     tensors = {row.name: row for row in store.tensors(run)}
     checkpoints = store.checkpoints(run)
     writer = store.writer(run)
     with store.transaction():
-        for scope in ("total", "mean"):
-            writer.forget(scope)
+        writer.forget("mean")
+        for name in (*(metric.row.name for metric in known), *(row.name for row in DERIVED)):
+            writer.forget("total", name)
         for row in DERIVED:
             writer.forget("tensor", row.name)
         for step in store.curves(run, "tensor", "step_distance"):
             distance = next(store.curves(run, "tensor", "initial_distance", step.tensor), None)
             writer.add_measurements(_path(checkpoints, step, distance))
-        for metric in metrics:
+        for metric in known:
             if metric.additive:
                 writer.add_measurements(_totals(store, run, metric, tensors, checkpoints))
         for step in store.curves(run, "total", "step_distance"):
@@ -128,7 +130,10 @@ def _path(checkpoints: Sequence[CheckpointRow], step: Curve, distance: Curve | N
                 status = _worst([status, now])  # type: ignore[list-item]
             length += float(step.values[position])
         known = status in STATUSES_WITH_VALUE
-        path = Value(length if known else None, status)  # type: ignore[arg-type]
+        if now == "missing":
+            path, known = Value(None, "missing"), False
+        else:
+            path = Value(length if known else None, status)  # type: ignore[arg-type]
         rows.append(_row(checkpoint, step, "path_length", path, start))
         net = distance.values[position] if distance is not None else float("nan")
         bent = path if not known else Value(length / net, path.status) if net > 0 else Value(None, "undefined")

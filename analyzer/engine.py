@@ -1,4 +1,4 @@
-"""Walks tensors through time: every byte is read once, and only four states of a bundle are held at a time.
+"""Walks tensors through time: every byte is read once, and only four states of a tensor are held at a time.
 
 The unit of work is a bundle: one large tensor, or neighbouring small ones. Tasks carry file ranges, never arrays. No
 state of one checkpoint's arithmetic enters the next, so any number of jobs and any cutting gives the same bits.
@@ -6,128 +6,178 @@ state of one checkpoint's arithmetic enters the next, so any number of jobs and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from math import isfinite
 
 import numpy as np
+import numpy.typing as npt
 from blake3 import blake3
 
 from analyzer.errors import CheckpointError
-from analyzer.frame import Frame, State, Trail
+from analyzer.frame import Frame, State
+from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
-from analyzer.planning import Task, applies, basis_of, identity_of, size_of
+from analyzer.planning import ROLES, Bases, Task, applicable, places, size_of
 from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
 from analyzer.sources import LocalSource
 from analyzer.store import Observation
 from analyzer.tensors import MatrixView, numpy_dtype
+
+ALIGNMENT = 64
+
+Read = State | CheckpointError
 
 
 def walk(task: Task, metrics: Mapping[str, Metric]) -> Iterator[Observation]:
     """Walk the task's tensors through time; a tensor that cannot be read yields rows with a status.
 
     Args:
-        task: what :func:`plan` made.
+        task: what :func:`analyzer.planning.plan` made.
         metrics: the metrics by name.
-
     """
-    trails: dict[str, Trail] = {name: Trail() for name in task.tensors}
-    first_wanted = min(position for position, _ in task.wanted)
-    last_wanted = max(position for position, _ in task.wanted)
-    initial = {name: next(p for p, one in enumerate(task.checkpoints) if name in one.tensors) for name in task.tensors}
-    for position in range(last_wanted + 1):
-        names = [
-            name
-            for name in task.tensors
-            if name in task.checkpoints[position].tensors
-            and (position >= first_wanted - 2 or position == initial[name])
-        ]
-        states = _read(task.checkpoints[position], position, names)
-        for name in task.tensors:
-            wanted = task.wanted.get((position, name))
-            trail = trails[name]
-            if wanted:
-                chosen = [metrics[metric] for metric in metrics if metric in wanted]
-                yield _observe(task.checkpoints, position, name, states.get(name), trail, chosen)
-            state = states.get(name)
-            if isinstance(state, State):
-                trail.advance(state)
+    streams = [_Stream(task, name, metrics) for name in task.wanted]
+    _lend_memory(streams)
+    for position in sorted(set().union(*(stream.last_use for stream in streams))):
+        _read([stream for stream in streams if position in stream.last_use], task.checkpoints[position], position)
+        for stream in streams:
+            if position in stream.wanted:
+                yield stream.observe(position)
 
 
-def _read(checkpoint: Checkpoint, position: int, names: list[str]) -> dict[str, State | CheckpointError]:
-    """The named tensors of a checkpoint; an error in place of each that cannot be had."""
+class _Arena(threading.local):
+    """Memory of one thread for four states of a bundle, used again from bundle to bundle.
+
+    To have fresh memory from the system for each read costs four times as much as the read itself.
+    """
+
+    def __init__(self) -> None:
+        self.slots = [np.empty(0, dtype=np.uint8) for _ in ROLES]
+
+
+_arena = _Arena()
+
+
+def _lend_memory(streams: Sequence[_Stream]) -> None:
+    """Give each stream its place in each of the arena's slots."""
+    starts = np.cumsum([0, *(-(-stream.largest // ALIGNMENT) * ALIGNMENT for stream in streams)])
+    slots = _arena.slots
+    for number in range(len(slots)):
+        if len(slots[number]) < starts[-1]:
+            slots[number] = np.empty(0, dtype=np.uint8)  # the old one goes before the new one comes
+            slots[number] = np.empty(int(starts[-1]), dtype=np.uint8)
+        for stream, start in zip(streams, starts[:-1], strict=True):
+            stream.memory.append(slots[number][start : start + stream.largest])
+
+
+class _Stream:
+    """One tensor on its way through the checkpoints of a task."""
+
+    def __init__(self, task: Task, name: str, metrics: Mapping[str, Metric]) -> None:
+        self.name = name
+        self.checkpoints = task.checkpoints
+        self.wanted = {
+            position: [metric for metric in metrics.values() if metric.row.name in chosen]
+            for position, chosen in task.wanted[name].items()
+        }
+        self.roles = {position: roles for position, roles in places(task.checkpoints, name) if position in self.wanted}
+        # The last checkpoint that looks at each state; until then the state is held.
+        self.last_use: dict[int, int] = {}
+        for position, chosen in self.wanted.items():
+            looked_at = frozenset({"current"}).union(*(metric.roles for metric in chosen))
+            self.last_use |= {other: position for role, other in self.roles[position].items() if role in looked_at}
+        self.largest = max(size_of(self.info(position)) for position in self.last_use)
+        self.memory: list[npt.NDArray[np.uint8]] = []
+        self.states: dict[int, Read] = {}
+        self._slots: dict[int, int] = {}
+
+    def info(self, position: int) -> TensorInfo | None:
+        """The tensor as a checkpoint has it; None where it is missing."""
+        return self.checkpoints[position].tensors.get(self.name)
+
+    def make_room(self, position: int) -> npt.NDArray[np.uint8]:
+        """Memory for the tensor at a position: a slot whose state no later checkpoint looks at."""
+        for other in [other for other in self.states if self.last_use[other] < position]:
+            del self.states[other]
+            self._slots.pop(other, None)
+        free = next(slot for slot in range(len(self.memory)) if slot not in self._slots.values())
+        self._slots[position] = free
+        return self.memory[free]
+
+    def observe(self, position: int) -> Observation:
+        """Every wanted row of the tensor at one checkpoint."""
+        positions, info = self.roles[position], self.info(position)
+        metrics = applicable(self.wanted[position], info, positions)
+        recorder = _Recorder(self.checkpoints, self.name, positions)
+        state = self.states.get(position)
+        frame = self._frame(info, positions, metrics) if info and isinstance(state, State) else None
+        for metric in metrics:
+            if frame is None:
+                recorder.add(self.name, metric, Value(None, _absence(info, state)))
+                continue
+            obstacle = frame.obstacle(metric)
+            if any(need.matrix_only for need in metric.needs):
+                for view in frame.views:
+                    recorder.measure(view.name, metric, frame, view, obstacle)
+            else:
+                recorder.measure(self.name, metric, frame, None, obstacle)
+        if isinstance(state, CheckpointError):
+            recorder.problems[""] = str(state)
+        return Observation(
+            self.checkpoints[position].name,
+            self.name,
+            tuple(recorder.rows),
+            recorder.bases,
+            frame.additive() if frame else {},
+            frame.spectra() if frame else {},
+            frame.state.content if frame else None,
+            recorder.problems,
+            size_of(info),
+        )
+
+    def _frame(self, info: TensorInfo, positions: Mapping[str, int], metrics: Sequence[Metric]) -> Frame:
+        states: dict[str, State | None] = {}
+        for role, other in positions.items():
+            if other in self.states:
+                state = self.states[other]
+                states[role] = state if isinstance(state, State) else None
+        steps = [self.checkpoints[positions[role]].step for role in ("current", "previous") if role in positions]
+        known = len(steps) == 2 and steps[0] is not None and steps[1] is not None
+        interval = Interval(steps[0] - steps[1] if known else None)  # type: ignore[operator]
+        return Frame(info, states, interval, {need.name for metric in metrics for need in metric.needs})
+
+
+def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> None:
+    """Read the streams' tensors of one checkpoint; an error stands in place of each that cannot be had."""
     stamps = {stamp.path: stamp for stamp in checkpoint.files}
-    states: dict[str, State | CheckpointError] = {}
     with ExitStack() as stack:
         sources: dict[str, LocalSource] = {}
-        for name in names:
-            info = checkpoint.tensors[name]
-            if info.unsupported or 0 in info.shape:
+        for stream in streams:
+            info = stream.info(position)
+            if info is None or info.unsupported or 0 in info.shape:
                 continue
+            memory = stream.make_room(position)
             try:
                 (part,) = info.parts
                 if part.path not in sources:
                     sources[part.path] = stack.enter_context(LocalSource(part.path, stamps.get(part.path)))
-                data = sources[part.path].read(part.offset, part.length)
-                states[name] = _state(position, info, data)
+                data = memory[: part.length]
+                sources[part.path].read_into(part.offset, data.data)
+                array = data.view(numpy_dtype(info.dtype)).reshape(info.shape)
+                stream.states[position] = State(array, blake3(data.data).hexdigest(length=16))
             except CheckpointError as error:
-                states[name] = error
-            except MemoryError:
-                states[name] = CheckpointError(f"{checkpoint.path}: not enough memory for {info.shape} of {info.dtype}")
-        for path, source in sources.items():
+                stream.states[position] = error
+        for source in sources.values():
             try:
                 source.verify_unchanged()
             except CheckpointError as error:
-                states.update({name: error for name in names if checkpoint.tensors[name].parts[0].path == path})
-    return states
+                for stream in streams:
+                    if (info := stream.info(position)) and info.parts[0].path == source.path:
+                        stream.states[position] = error
 
 
-def _state(position: int, info: TensorInfo, data: bytearray) -> State:
-    array = np.frombuffer(data, dtype=numpy_dtype(info.dtype)).reshape(info.shape)
-    return State(position, array, blake3(data).hexdigest(length=16))
-
-
-def _observe(
-    checkpoints: tuple[Checkpoint, ...],
-    position: int,
-    name: str,
-    state: State | CheckpointError | None,
-    trail: Trail,
-    metrics: list[Metric],
-) -> Observation:
-    """Every wanted row of one tensor at one checkpoint."""
-    checkpoint = checkpoints[position]
-    info = checkpoint.tensors.get(name)
-    frame = Frame(checkpoints, info, state, trail) if isinstance(state, State) and info else None
-    recorder = _Recorder(checkpoints, position, name, state, trail)
-    for metric in metrics:
-        if not applies(metric, info, recorder.positions):
-            continue
-        if frame is None:
-            recorder.add(name, metric, Value(None, _absence(info, state)))
-            continue
-        obstacle = frame.obstacle(metric)
-        if any(need.matrix_only for need in metric.needs):
-            for view in frame.views:
-                recorder.measure(view.name, metric, frame, view, obstacle)
-        else:
-            recorder.measure(name, metric, frame, None, obstacle)
-    if isinstance(state, CheckpointError):
-        recorder.problems[""] = str(state)
-    return Observation(
-        checkpoint.name,
-        name,
-        tuple(recorder.rows),
-        recorder.bases,
-        frame.sums() if frame else {},
-        frame.spectra() if frame else {},
-        frame.state.content if frame else None,
-        recorder.problems,
-        size_of(info),
-    )
-
-
-def _absence(info: TensorInfo | None, state: State | CheckpointError | None) -> Status:
+def _absence(info: TensorInfo | None, state: Read | None) -> Status:
     if info is None:
         return "missing"
     return "error" if isinstance(state, CheckpointError) else "unsupported"
@@ -136,22 +186,9 @@ def _absence(info: TensorInfo | None, state: State | CheckpointError | None) -> 
 class _Recorder:
     """Collects the rows of one tensor at one checkpoint, and what they rest on."""
 
-    def __init__(
-        self,
-        checkpoints: tuple[Checkpoint, ...],
-        position: int,
-        name: str,
-        state: State | CheckpointError | None,
-        trail: Trail,
-    ) -> None:
-        self.checkpoints = checkpoints
-        earlier = {
-            "previous": trail.previous,
-            "before_previous": trail.before_previous,
-            "initial": trail.initial or (state if isinstance(state, State) else None),
-        }
-        self.positions = {"current": position} | {role: one.position for role, one in earlier.items() if one}
-        self.identities = {role: identity_of(checkpoints[other], name) for role, other in self.positions.items()}
+    def __init__(self, checkpoints: Sequence[Checkpoint], name: str, positions: Mapping[str, int]) -> None:
+        self.names = {role: checkpoints[other].name for role, other in positions.items()}
+        self.basis = Bases(checkpoints, name, positions)
         self.rows: list[Measurement] = []
         self.bases: dict[str, str] = {}
         self.problems: dict[str, str] = {}
@@ -174,15 +211,12 @@ class _Recorder:
 
     def add(self, tensor: str, metric: Metric, value: Value) -> None:
         """Keep a row, with the checkpoint that it compares with."""
-        reference = None
-        for role in ("previous", "initial"):
-            if role in metric.roles:
-                reference = self.checkpoints[self.positions[role]].name
-        where = self.checkpoints[self.positions["current"]].name
-        self.rows.append(
-            Measurement(where, "tensor", tensor, metric.row.name, value.value, value.bound, value.status, reference)
-        )
-        self.bases[metric.row.name] = basis_of(metric, self.identities)
+        compared = next((role for role in ("initial", "previous") if role in metric.roles), None)
+        reference = self.names[compared] if compared else None
+        row = (self.names["current"], "tensor", tensor, metric.row.name, value.value, value.bound, value.status)
+        self.rows.append(Measurement(*row, reference))
+        if metric.row.name not in self.bases:
+            self.bases[metric.row.name] = self.basis.of(metric)
 
 
 def _checked(result: float | Value) -> Value:

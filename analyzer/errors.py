@@ -25,5 +25,9 @@ class StoreError(WeightlapseError):
     """A measurement store cannot be read or written."""
 
 
+class UnreadableStoreError(StoreError):
+    """A file is no measurement store, a damaged one, or one of another version of the format."""
+
+
 class ReportError(WeightlapseError):
     """A report folder cannot be written where it was asked for."""

@@ -18,7 +18,6 @@ def export(path: str, kind: str) -> bytes:
 
     Raises:
         StoreError: the store cannot be read.
-
     """
     with open_store(path) as store:
         content = tabular.rows("measurements", store, [read_tables(store, run) for run in store.runs()])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from analyzer.errors import ReportError
+
+
+TEMPORARY = ".weightlapse-{}."
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -18,19 +22,41 @@ def write_whole(path: Path, data: bytes) -> None:
 
     """
     temporary = None
+    with report_errors(path):
+        try:
+            prefix = TEMPORARY.format(path.name)
+            descriptor, temporary = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp makes it private, a report is to be shared
+            Path(temporary).replace(path)
+        except BaseException:
+            if temporary is not None:
+                with suppress(OSError):
+                    Path(temporary).unlink()
+            raise
+
+
+def sweep(folder: Path, below: bool = True) -> None:
+    """Remove what a killed process left of :func:`write_whole` in a folder; nobody may be writing there.
+
+    ``below`` tells whether to look in the folders in it, too.
+    """
+    pattern = TEMPORARY.format("*") + "*.tmp"
+    for path in folder.rglob(pattern) if below else folder.glob(pattern):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def report_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a ReportError that names the path and the cause."""
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp makes it private, a report is to be shared
-        Path(temporary).replace(path)
+        yield
     except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink()
-        raise ReportError(f"{path}: cannot be written: {error.strerror}. Free some space or choose --out.") from error
+        cause = error.strerror or error
+        raise ReportError(f"{path}: cannot be written: {cause}. Free some space or choose --out.") from error
 
 
 def flush_folder(path: Path) -> None:

@@ -18,7 +18,6 @@ def find(tables: Tables, problems: Sequence[tuple[str, str, str, str]]) -> list[
     Args:
         tables: one run.
         problems: (checkpoint, tensor, metric, reason) of whatever could not be measured.
-
     """
     found = [*_failed(problems), *_nonfinite(tables), *_singular(tables), *_frozen(tables), *_hidden(tables)]
     return by_severity(found)

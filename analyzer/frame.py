@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import astuple, dataclass
 from math import isfinite
 from typing import Any
@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from analyzer import elementwise
 from analyzer.decomposition import spectrum
-from analyzer.metrics.needs import NEEDS, InnerProducts, Interval, Need, Spectrum
+from analyzer.metrics.needs import NEEDS, ChangedBits, Interval, Need, Spectrum
 from analyzer.metrics.registry import Metric
-from analyzer.run import Checkpoint, Status, TensorInfo
+from analyzer.run import Status, TensorInfo
 from analyzer.tensors import MatrixView, matrices, unsupported_reason
 
 Array = npt.NDArray[Any]
@@ -24,54 +24,46 @@ Array = npt.NDArray[Any]
 class State:
     """One tensor at one checkpoint, in memory: the array in its stored dtype and shape, and its content's hash."""
 
-    position: int
     array: Array
     content: str
 
 
-class Trail:
-    """The earlier states of one tensor that later ones are compared with."""
-
-    def __init__(self) -> None:
-        self.initial: State | None = None
-        self.previous: State | None = None
-        self.before_previous: State | None = None
-
-    def advance(self, state: State) -> None:
-        """Make ``state`` the latest one."""
-        self.before_previous, self.previous = self.previous, state
-        if self.initial is None:
-            self.initial = state
-
-
 class Frame:
-    """One tensor at one checkpoint beside its earlier states; computes each need once, when it is first asked for."""
+    """One tensor at one checkpoint beside its other states; computes each need once, when it is first asked for.
 
-    def __init__(self, checkpoints: tuple[Checkpoint, ...], info: TensorInfo, state: State, trail: Trail) -> None:
-        self.state = state
-        self.info = info
+    Args:
+        info: the tensor.
+        states: by role; a role that does not exist is absent, one that could not be read is None.
+        interval: optimisation steps since the previous checkpoint.
+        wanted: the names of the needs that metrics will ask for, so that one walk serves them all.
+    """
+
+    def __init__(
+        self, info: TensorInfo, states: Mapping[str, State | None], interval: Interval, wanted: Collection[str]
+    ) -> None:
+        current = states["current"]
+        assert current is not None  # a frame is made only of what was read
+        self.state = current
+        self.states = states
         self.views = matrices(info)
-        self.supported = unsupported_reason(info) is None
-        self.states: dict[str, State | None] = {
-            "current": state,
-            "previous": trail.previous,
-            "before_previous": trail.before_previous,
-            "initial": trail.initial or state,
-        }
-        steps = [checkpoints[one.position].step if one else None for one in (state, trail.previous)]
-        self.interval = Interval(steps[0] - steps[1] if steps[0] is not None and steps[1] is not None else None)
+        self.interval = interval
+        self._wanted = wanted
+        self._supported = unsupported_reason(info) is None
+        self._sums: elementwise.Sums | None = None
         self._cache: dict[tuple[str, str], Any] = {}
 
     def obstacle(self, metric: Metric) -> Status | None:
         """Why a metric cannot be computed from these states, as a status."""
-        if not self.supported and not all(need.any_dtype for need in metric.needs):
+        if not self._supported and not all(need.any_dtype for need in metric.needs):
             return "unsupported"
         states = [self.states[role] for role in metric.roles]
-        if any(one is None or one.array.shape != self.state.array.shape for one in states):
+        if any(one is None for one in states):
+            return "error"  # what it compares with could not be read
+        if any(one.array.shape != self.state.array.shape for one in states if one):
             return "undefined"  # the tensor changed its shape: no broadcasting
         if all(need.any_bits for need in metric.needs):
-            return "undefined" if any(one and one.array.dtype != self.state.array.dtype for one in states) else None
-        products = self.products()
+            return "undefined" if any(one.array.dtype != self.state.array.dtype for one in states if one) else None
+        products = self.sums().products
         squares = {
             "current": products.current,
             "previous": products.previous,
@@ -92,18 +84,20 @@ class Frame:
             return self._array(name)
         if view is not None:
             return self._of_matrix(name, view)
+        if name in ("weights", "step", "consecutive_steps", "drift"):
+            return self.sums().products
         compute: dict[str, Callable[[], Any]] = {
-            "weights": self.products,
-            "step": self.products,
-            "consecutive_steps": self.products,
-            "drift": self.products,
             "interval": lambda: self.interval,
-            "elements": lambda: elementwise.element_summary(self.state.array, self.products().current),
-            "finiteness": lambda: elementwise.finiteness(self.state.array, self.products().current),
-            "changed_bits": lambda: elementwise.changed_bits(self.state.array, self._array("previous")),
-            "sign_flips": lambda: elementwise.sign_flips(self.state.array, self._array("previous")),
+            "elements": lambda: elementwise.element_summary(self.state.array, self.sums()),
+            "finiteness": lambda: elementwise.finiteness(self.state.array, self.sums().products.current),
+            "changed_bits": self._changed_bits,
+            "sign_flips": lambda: self.sums().flips,
         }
         return compute[name]()
+
+    def _changed_bits(self) -> ChangedBits:
+        taken = self.sums().changed if self._supported else None
+        return taken or elementwise.changed_bits(self.state.array, self._array("previous"))
 
     def _of_matrix(self, name: str, view: MatrixView) -> Any:
         if name == "matrix":
@@ -118,21 +112,24 @@ class Frame:
         assert state is not None  # obstacle() has seen to it
         return state.array
 
-    def products(self) -> InnerProducts:
-        """All inner products, in one pass over the states of the same shape."""
-        if ("products", "") not in self._cache:
+    def sums(self) -> elementwise.Sums:
+        """All sums that are wanted, in one walk over the states of the same shape."""
+        if self._sums is None:
             usable = {
-                role: one.array if one and one.array.shape == self.state.array.shape else None
+                role: one.array
                 for role, one in self.states.items()
+                if one is not None and one.array.shape == self.state.array.shape
             }
-            before = usable["before_previous"] if usable["previous"] is not None else None
-            self._cache["products", ""] = elementwise.inner_products(
-                self.state.array, usable["previous"], before, usable["initial"]
+            self._sums = elementwise.walk_sums(
+                self.state.array,
+                usable.get("previous"),
+                usable.get("before_previous"),
+                usable.get("initial"),
+                self._wanted,
             )
-        result: InnerProducts = self._cache["products", ""]
-        return result
+        return self._sums
 
-    def sums(self) -> dict[str, tuple[float, ...]]:
+    def additive(self) -> dict[str, tuple[float, ...]]:
         """The additive needs that were computed, as plain numbers; those of several matrices are added up."""
         result: dict[str, Any] = {}
         for (name, _), value in self._cache.items():

@@ -28,7 +28,6 @@ class Measurements:
 
         Raises:
             StoreError: no such tensor or metric was measured.
-
         """
         scope, name = (tensor, "") if tensor in ("mean", "total") else ("tensor", tensor)
         with open_store(self.path) as store:
@@ -41,7 +40,6 @@ class Measurements:
 
         Raises:
             StoreError: no spectrum of this tensor was measured.
-
         """
         with open_store(self.path) as store:
             spectra = store.spectra(self.run, tensor)

@@ -10,10 +10,10 @@ from functools import partial
 from analyzer.derivation import DERIVED, derive
 from analyzer.engine import walk
 from analyzer.executors import available_cores, run_in_threads
-from analyzer.metrics.registry import Metric
-from analyzer.planning import plan
+from analyzer.metrics.registry import METRICS, Metric
+from analyzer.planning import expected_bases, plan, tensor_names
 from analyzer.run import Run
-from analyzer.store import Observation, Store
+from analyzer.store import Observation, RowKey, Store, Writer
 from analyzer.tensors import tensor_rows
 
 COMMIT_SECONDS = 1.0
@@ -48,25 +48,45 @@ def bring_up_to_date(
 
     Raises:
         StoreError: the store cannot be written; what was measured before is kept.
-
     """
     with store.transaction():
+        has_only_grown = store.has_only_grown(run)
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])
-    tasks = plan(run, metrics, partial(store.bases, run.name))
+        if not has_only_grown:
+            store.forget_rows(run.name, _outdated(store, run, metrics))
+    jobs = jobs or available_cores()
+    tasks = plan(run, metrics, partial(store.bases, run.name), jobs)
     total = sum(task.bytes for task in tasks)
     work = partial(walk, metrics={metric.row.name: metric for metric in metrics})
-    _collect(store, run.name, run_in_threads(tasks, work, jobs or available_cores()), total, progress)
+    writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
+    _collect(store, writer, run_in_threads(tasks, work, jobs), total, progress)
     derive(store, run.name, metrics)
     with store.transaction():
         store.mark_complete(run.name)
-    return Summary(total, len({position for task in tasks for position, _ in task.wanted}), tuple(gone))
+    return Summary(
+        total, len({position for task in tasks for places in task.wanted.values() for position in places}), tuple(gone)
+    )
+
+
+def _outdated(store: Store, run: Run, metrics: Sequence[Metric]) -> Iterator[RowKey]:
+    """Stored rows that rest on other bytes than the run has now, asked for or not.
+
+    Rows of metrics that are not loaded now (a user's own of another day) cannot be judged; they go.
+    """
+    known_metrics = {**METRICS, **{metric.row.name: metric for metric in metrics}}
+    for name in tensor_names(run):
+        bases = store.bases(run.name, name)
+        expected = {
+            (metric, run.checkpoints[position].name): basis
+            for position, metric, basis in expected_bases(run, name, list(known_metrics.values()))
+        }
+        yield from (key for key, basis in bases.items() if expected.get((key[1], key[2])) != basis)
 
 
 def _collect(
-    store: Store, run: str, observations: Iterator[Observation], total: int, progress: Progress | None
+    store: Store, writer: Writer, observations: Iterator[Observation], total: int, progress: Progress | None
 ) -> None:
     """Keep observations as they come, a batch per transaction, the last batch also when interrupted."""
-    writer = store.writer(run)
     batch: list[Observation] = []
     done, last = 0, time.monotonic()
 

@@ -46,7 +46,6 @@ def render_page(
         summary: the content of ``summary.json``.
         runs: the tables of each run, as in the summary.
         figures: run name -> what was drawn of it.
-
     """
     import jinja2
 

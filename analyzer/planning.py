@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import ceil
 
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
@@ -12,47 +13,66 @@ from analyzer.tensors import kind, matrices
 
 BUNDLE_BYTES = 32 << 20
 ROLES = ("current", "previous", "before_previous", "initial")
+# A task much longer than the others leaves the other cores idle at the end; a stretch much shorter than this spends its
+# time on reading W_0, W_{t−1} and W_{t−2} again.
+SHORTEST_STRETCH = 3
+STRETCHES_PER_JOB = 4
+# Seconds per element and per element and column, measured: only their proportion matters here.
+ELEMENT_COST, GRAM_COST = 8e-9, 2e-11
+
+Wanted = Mapping[int, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """Some tensors to be walked through a stretch of a run.
 
-    ``checkpoints`` is the whole run in order; ``wanted`` maps (checkpoint position, tensor name) to the names of the
-    metrics to be measured there.
+    ``checkpoints`` is the whole run in order; ``wanted`` maps a tensor's name to the checkpoint positions at which
+    something is to be measured, and these to the names of the metrics. ``bytes`` is what these states hold, ``cost``
+    an estimate in seconds.
     """
 
-    tensors: tuple[str, ...]
     checkpoints: tuple[Checkpoint, ...]
-    wanted: Mapping[tuple[int, str], frozenset[str]]
+    wanted: Mapping[str, Wanted]
     bytes: int
+    cost: float
 
 
-def plan(run: Run, metrics: Sequence[Metric], known: Callable[[str], Mapping[tuple[str, str, str], str]]) -> list[Task]:
-    """The tasks that measure what is not known yet, largest first.
+def plan(
+    run: Run,
+    metrics: Sequence[Metric],
+    known: Callable[[str], Mapping[tuple[str, str, str], str]],
+    jobs: int = 1,
+) -> list[Task]:
+    """The tasks that measure what is not known yet, the costliest first.
 
     Args:
         run: the run.
         metrics: what is asked for.
         known: for a tensor's name, what its stored rows rest on: (matrix, metric, checkpoint) -> basis.
-
+        jobs: how many tasks will run at a time; long walks are cut so that all of them are busy to the end.
     """
-    wanted = {name: _wanted(run, name, metrics, known(name)) for name in _names(run)}
-    tasks = []
-    for bundle in _bundles(run, [name for name, places in wanted.items() if places]):
-        places = {(position, name): which for name in bundle for position, which in wanted[name].items()}
-        total = sum(size_of(run.checkpoints[position].tensors.get(name)) for position, name in places)
-        tasks.append(Task(bundle, run.checkpoints, places, total))
-    return sorted(tasks, key=lambda task: task.bytes, reverse=True)
+    wanted = {name: _wanted(run, name, metrics, known(name)) for name in tensor_names(run)}
+    spectral = frozenset(metric.row.name for metric in metrics if _is_spectral(metric))
+    bundles = _bundles(run, [name for name, places in wanted.items() if places])
+    tasks = [_task(run, {name: wanted[name] for name in bundle}, spectral) for bundle in bundles]
+    longest = sum(task.cost for task in tasks) / (jobs * STRETCHES_PER_JOB)
+    stretches = [stretch for task in tasks for stretch in _cut(run, task, spectral, longest if jobs > 1 else None)]
+    return sorted(stretches, key=lambda task: task.cost, reverse=True)
 
 
-def _names(run: Run) -> list[str]:
+def tensor_names(run: Run) -> list[str]:
+    """Every tensor's name, in the order of first appearance."""
     return list(dict.fromkeys(name for checkpoint in run.checkpoints for name in checkpoint.tensors))
 
 
 def size_of(info: TensorInfo | None) -> int:
     """Stored bytes of a tensor, 0 where it is absent."""
     return 0 if info is None else sum(part.length for part in info.parts)
+
+
+def _is_spectral(metric: Metric) -> bool:
+    return any(need.name in ("spectrum", "singular_values") for need in metric.needs)
 
 
 def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
@@ -70,64 +90,114 @@ def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(bundle)
 
 
-def _wanted(
-    run: Run, name: str, metrics: Sequence[Metric], known: Mapping[tuple[str, str, str], str]
-) -> dict[int, frozenset[str]]:
-    """Checkpoint position -> metrics whose stored row is missing or rests on other bytes."""
-    known_here: dict[tuple[str, str], set[str]] = {}
-    for (_, metric_name, checkpoint_name), basis in known.items():
-        known_here.setdefault((metric_name, checkpoint_name), set()).add(basis)
-    everything = frozenset(metric.row.name for metric in metrics)
-    result: dict[int, frozenset[str]] = {}
-    present = [position for position, one in enumerate(run.checkpoints) if name in one.tensors]
-    for position, checkpoint in enumerate(run.checkpoints):
-        earlier = [other for other in present if other < position]
-        if name not in checkpoint.tensors and not earlier:
-            continue  # it has not appeared yet
-        positions = _roles(position, earlier)
-        identities = {role: identity_of(run.checkpoints[other], name) for role, other in positions.items()}
-        missing = frozenset(
-            metric.row.name
-            for metric in metrics
-            if applies(metric, checkpoint.tensors.get(name), positions)
-            and known_here.get((metric.row.name, checkpoint.name)) != {basis_of(metric, identities)}
+def _task(run: Run, wanted: Mapping[str, Wanted], spectral: frozenset[str]) -> Task:
+    size, cost = 0, 0.0
+    for name, places in wanted.items():
+        for position, metrics in places.items():
+            info = run.checkpoints[position].tensors.get(name)
+            size += size_of(info)
+            cost += _cost(info, bool(spectral & metrics))
+    return Task(run.checkpoints, wanted, size, cost)
+
+
+def _cost(info: TensorInfo | None, with_spectrum: bool) -> float:
+    """Seconds, roughly: a walk over the elements, and for each matrix its Gram matrix and eigenvalues."""
+    if info is None:
+        return 0.0
+    seconds = ELEMENT_COST * size_of(info)
+    for view in matrices(info) if with_spectrum else ():
+        n, m = sorted(view.shape)
+        seconds += GRAM_COST * n * n * (m + 4 * n)
+    return seconds
+
+
+def _cut(run: Run, task: Task, spectral: frozenset[str], longest: float | None) -> Iterator[Task]:
+    """The task in stretches of time of about equal length."""
+    positions = sorted(set().union(*task.wanted.values()))
+    pieces = ceil(task.cost / longest) if longest else 1
+    pieces = max(1, min(pieces, len(positions) // SHORTEST_STRETCH))
+    for piece in range(pieces):
+        chosen = positions[len(positions) * piece // pieces : len(positions) * (piece + 1) // pieces]
+        within = range(chosen[0], chosen[-1] + 1)
+        stretch = {
+            name: {position: metrics for position, metrics in places.items() if position in within}
+            for name, places in task.wanted.items()
+        }
+        yield (
+            task if pieces == 1 else _task(run, {name: places for name, places in stretch.items() if places}, spectral)
         )
-        if missing:
-            result[position] = everything if missing == everything else missing
-    return result
 
 
-def _roles(position: int, earlier: Sequence[int]) -> dict[str, int]:
-    """Which checkpoint plays which part for the one at ``position``; ``earlier`` are those that have the tensor."""
-    positions = {"current": position, "initial": earlier[0] if earlier else position}
-    if earlier:
-        positions["previous"] = earlier[-1]
-    if len(earlier) > 1:
-        positions["before_previous"] = earlier[-2]
-    return positions
+# --------------------------------------------------------------------------- what rows there are, and what they rest on
 
 
-def applies(metric: Metric, info: TensorInfo | None, positions: Mapping[str, int]) -> bool:
-    """Whether a metric has a row at all: a first step, a vector's spectrum, or an empty tensor's size have none."""
-    if not metric.roles <= positions.keys():
-        return False
-    if info is None:  # gone: rows with the status "missing" mark the gap
-        return not any(need.matrix_only for need in metric.needs)
-    if any(need.matrix_only for need in metric.needs):
-        return bool(matrices(info))
-    return kind(info) != "empty"
+def _wanted(run: Run, name: str, metrics: Sequence[Metric], known: Mapping[tuple[str, str, str], str]) -> Wanted:
+    """Checkpoint position -> metrics whose stored row is missing or rests on other bytes."""
+    stored: dict[tuple[str, str], set[str]] = {}
+    for (_, metric_name, checkpoint_name), basis in known.items():
+        stored.setdefault((metric_name, checkpoint_name), set()).add(basis)
+    chosen: dict[int, set[str]] = {}
+    for position, metric, basis in expected_bases(run, name, metrics):
+        if stored.get((metric, run.checkpoints[position].name)) != {basis}:
+            chosen.setdefault(position, set()).add(metric)
+    shared: dict[frozenset[str], frozenset[str]] = {}  # most positions want the very same: one set serves them all
+    return {position: shared.setdefault(one := frozenset(names), one) for position, names in chosen.items()}
 
 
-def identity_of(checkpoint: Checkpoint, name: str) -> str:
+def expected_bases(run: Run, name: str, metrics: Sequence[Metric]) -> Iterator[tuple[int, str, str]]:
+    """Every row that there should be of a tensor: (checkpoint position, metric, what its value rests on)."""
+    for position, roles in places(run.checkpoints, name):
+        bases = Bases(run.checkpoints, name, roles)
+        for metric in applicable(metrics, run.checkpoints[position].tensors.get(name), roles):
+            yield position, metric.row.name, bases.of(metric)
+
+
+def places(checkpoints: Sequence[Checkpoint], name: str) -> Iterator[tuple[int, dict[str, int]]]:
+    """Each checkpoint from the tensor's first appearance on, with the checkpoints that play a part for it, by role."""
+    earlier: list[int] = []  # those that have the tensor
+    for position, checkpoint in enumerate(checkpoints):
+        present = name in checkpoint.tensors
+        if present or earlier:
+            roles = {"current": position, "initial": earlier[0] if earlier else position}
+            roles |= dict(zip(("previous", "before_previous"), reversed(earlier[-2:]), strict=False))
+            yield position, roles
+        if present:
+            earlier.append(position)
+
+
+def applicable(metrics: Sequence[Metric], info: TensorInfo | None, roles: Mapping[str, int]) -> list[Metric]:
+    """The metrics that have a row at all: a first step, a vector's spectrum, or an empty tensor's size have none.
+
+    Where the tensor is gone (``info`` is None), rows with the status ``missing`` mark the gap.
+    """
+    is_empty = info is not None and kind(info) == "empty"
+    has_matrix = info is not None and bool(matrices(info))
+    return [
+        metric
+        for metric in metrics
+        if metric.roles <= roles.keys()
+        and (has_matrix if any(need.matrix_only for need in metric.needs) else not is_empty)
+    ]
+
+
+class Bases:
+    """Digests of all that the values of one tensor at one checkpoint depend on: the metric's code and the bytes."""
+
+    def __init__(self, checkpoints: Sequence[Checkpoint], name: str, roles: Mapping[str, int]) -> None:
+        self._states = {role: _identity(checkpoints[position], name) for role, position in roles.items()}
+        self._digests: dict[frozenset[str], str] = {}
+
+    def of(self, metric: Metric) -> str:
+        """What a value of this metric rests on: the metric, and the state in each role that it looks at."""
+        if metric.roles not in self._digests:
+            states = [f"{role}:{self._states[role]}" for role in ROLES if role in metric.roles]
+            self._digests[metric.roles] = sha256("|".join(states).encode()).hexdigest()[:16]
+        return f"{self._digests[metric.roles]}{metric.digest}"
+
+
+def _identity(checkpoint: Checkpoint, name: str) -> str:
     """The stored bytes of one tensor at one checkpoint, as far as that is known without reading them."""
     info = checkpoint.tensors.get(name)
-    place = "" if info is None else f"{info.dtype}{info.shape}{[part.offset for part in info.parts]}"
-    return (
-        f"{checkpoint.name}:{[(stamp.size, stamp.modified_ns) for stamp in checkpoint.files]}:{place}:{checkpoint.step}"
-    )
-
-
-def basis_of(metric: Metric, identities: Mapping[str, str]) -> str:
-    """A digest of all that a value depends on: the metric's code, and the bytes in each role that it looks at."""
-    parts = [metric.fingerprint, *(f"{role}:{identities[role]}" for role in ROLES if role in metric.roles)]
-    return sha256("|".join(parts).encode()).hexdigest()[:16]
+    where = "" if info is None else f"{info.dtype}{info.shape}{[part.offset for part in info.parts]}"
+    files = [(stamp.size, stamp.modified_ns) for stamp in checkpoint.files]
+    return f"{checkpoint.name}:{files}:{where}:{checkpoint.step}"

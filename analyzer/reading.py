@@ -17,7 +17,6 @@ def read_tables(store: Store, run: str) -> Tables:
 
     Raises:
         StoreError: the store holds no such run.
-
     """
     checkpoints = tuple(store.checkpoints(run))
     axis, label = _axis(checkpoints)

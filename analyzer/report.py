@@ -15,14 +15,15 @@ from typing import Any
 
 from analyzer import tabular
 from analyzer.errors import ReportError
-from analyzer.files import flush_folder, write_whole
-from analyzer.names import slug
+from analyzer.files import flush_folder, report_errors, sweep, write_whole
+from analyzer.names import listed, slug
 from analyzer.page import FigureOnPage, render_page, stylesheet
 from analyzer.run import Tables
 from analyzer.store import Store
 
 SCHEMA_VERSION = 1
 STORE_NAME = "measurements.sqlite"
+UNREADABLE = ".unreadable"  # is added to the name of a store that is set aside
 MANIFEST = "manifest.json"
 OUR_NAMES = frozenset({"index.html", "report.css", "summary.json", MANIFEST, STORE_NAME, "figures", "data"})
 PACKAGES = ("numpy", "scipy", "matplotlib", "safetensors", "ml-dtypes", "jinja2", "blake3")
@@ -47,7 +48,6 @@ def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False) -> Non
 
     Raises:
         ReportError: the folder holds the checkpoints themselves, foreign files, or the report of another run.
-
     """
     for name, path in runs.items():
         if path and (_same(out, Path(path)) or _inside(Path(path), out)):
@@ -59,9 +59,9 @@ def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False) -> Non
         raise ReportError(f"{out}: cannot be used as a report folder: {error.strerror}; choose --out") from error
     if force or not present:
         return
-    if foreign := sorted(present - OUR_NAMES):
+    if foreign := sorted(name for name in present if not _is_ours(name)):
         raise ReportError(
-            f"{out}: holds files that are not weightlapse's ({', '.join(foreign[:5])}); "
+            f"{out}: holds files that are not weightlapse's ({listed(foreign)}); "
             "choose another folder with --out, or write beside them with --force"
         )
     earlier = _runs_of(out / STORE_NAME)
@@ -70,6 +70,11 @@ def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False) -> Non
             f"{out}: holds the report of {_described(earlier)}, not of {_described(runs)}; "
             "choose another folder with --out, or replace it with --force"
         )
+
+
+def _is_ours(name: str) -> bool:
+    """SQLite's journal, which a killed process leaves, and a store that was set aside have the store's name in front."""
+    return name in OUR_NAMES or name.startswith(f"{STORE_NAME}-") or name == f"{STORE_NAME}{UNREADABLE}"
 
 
 def _runs_of(store: Path) -> dict[str, str] | None:
@@ -117,13 +122,15 @@ def write_report(store: Store, runs: Sequence[Tables], out: Path, provenance: Pr
 
     Raises:
         ReportError: a file cannot be written; what stood there before is unchanged.
-
     """
     provenance = provenance or Provenance()
     started = time.perf_counter()
-    (out / MANIFEST).unlink(missing_ok=True)
-    for folder in ("figures", "data"):
-        (out / folder).mkdir(exist_ok=True)
+    with report_errors(out):
+        (out / MANIFEST).unlink(missing_ok=True)
+        for folder in (out / "figures", out / "data"):
+            folder.mkdir(exist_ok=True)
+            sweep(folder)
+        sweep(out, below=False)
     for name in tabular.HEADERS:
         write_whole(out / "data" / f"{name}.csv", tabular.to_csv(name, tabular.rows(name, store, runs)))
     figures = {tables.run: _draw_figures(tables, out, _prefix(tables, runs)) for tables in runs}
@@ -132,9 +139,12 @@ def write_report(store: Store, runs: Sequence[Tables], out: Path, provenance: Pr
     write_whole(out / "report.css", stylesheet())
     write_whole(out / "index.html", render_page(summary, runs, figures))
     seconds = {**provenance.seconds, "draw": round(time.perf_counter() - started, 3)}
-    write_whole(out / MANIFEST, _json(_manifest(store, runs, provenance, seconds, out)))
-    for written in (out / "figures", out / "data", out):
-        flush_folder(written)
+    with report_errors(out):
+        manifest = _manifest(store, runs, provenance, seconds, out)
+        for written in (out / "figures", out / "data", out):
+            flush_folder(written)
+        write_whole(out / MANIFEST, _json(manifest))
+        flush_folder(out)
 
 
 def _prefix(tables: Tables, runs: Sequence[Tables]) -> str:
@@ -148,14 +158,16 @@ def _prefix(tables: Tables, runs: Sequence[Tables]) -> str:
 def _draw_figures(tables: Tables, out: Path, prefix: str) -> list[FigureOnPage]:
     from analyzer.figures import FIGURES, render
 
-    (out / "figures" / prefix).mkdir(exist_ok=True)
+    with report_errors(out / "figures"):
+        (out / "figures" / prefix).mkdir(exist_ok=True)
     drawn = []
     for spec in FIGURES:
         path = out / "figures" / f"{prefix}{spec.name}.png"
         figure = spec.draw(tables)
         if figure is None:
-            for stale in (path, path.with_suffix(".svg")):
-                stale.unlink(missing_ok=True)  # our own, of an earlier state of the run
+            with report_errors(path):
+                for stale in (path, path.with_suffix(".svg")):
+                    stale.unlink(missing_ok=True)  # our own, of an earlier state of the run
             continue
         png, svg = render(figure)
         write_whole(path, png)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from analyzer.audit import audit
-from analyzer.errors import ReportError, StoreError
+from analyzer.errors import ReportError, StoreError, UnreadableStoreError
+from analyzer.files import report_errors
 from analyzer.findings import by_severity, find
 from analyzer.measuring import Progress, bring_up_to_date
 from analyzer.metrics.registry import Metric
 from analyzer.reading import read_tables
-from analyzer.report import STORE_NAME, Provenance, claim_folder, write_report
+from analyzer.report import STORE_NAME, UNREADABLE, Provenance, claim_folder, write_report
 from analyzer.run import Finding, Run
 from analyzer.store import Store, open_store
 
@@ -43,11 +44,11 @@ def report_store(
     out: str,
     *,
     force: bool = False,
-    only: str | None = None,
+    only: Collection[str] | None = None,
     arguments: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
 ) -> None:
-    """Draw the report of what a store holds (or of one run in it); no checkpoint is needed.
+    """Draw the report of what a store holds (or of some runs in it); no checkpoint is needed.
 
     Raises:
         StoreError: the store cannot be read.
@@ -56,28 +57,40 @@ def report_store(
     """
     target = Path(out) / STORE_NAME
     with open_store(path) as store:
-        names = [only] if only else store.runs()
+        names = [name for name in store.runs() if only is None or name in only]
         if not names:
-            raise StoreError(f"{path}: holds no run; measure one first")
-        paths = {name: store.about(name)["path"] for name in store.runs()}
-        claim_folder(Path(out), paths, force)
-        if Path(path).resolve() != target.resolve():
-            _copy_store(path, target)
+            raise StoreError(f"{path}: holds no run to report; measure one first")
+        claim_folder(Path(out), {name: store.about(name)["path"] for name in names}, force)
+    if Path(path).resolve() != target.resolve():
+        _copy_store(path, target, names)
     started = time.perf_counter()
-    with open_store(str(target)) as store:
+    # While the transaction lasts no other process writes to this folder, and it ends with the process, however that ends.
+    with open_store(str(target)) as store, store.transaction():
         tables = [read_tables(store, name) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
         write_report(store, tables, Path(out), Provenance(arguments or {}, parts))
 
 
-def _copy_store(source: str, target: Path) -> None:
-    """A consistent copy, moved into place when it is whole."""
-    temporary = target.with_name(f".{target.name}.tmp")
+def set_aside_if_unreadable(path: str) -> str | None:
+    """Move a damaged store, or one of another version, out of the way; returns what is to be said about it."""
     try:
-        temporary.unlink(missing_ok=True)
-        with closing(sqlite3.connect(source)) as origin, closing(sqlite3.connect(temporary)) as copy:
+        if Path(path).exists():
+            open_store(path, create=True).close()
+    except UnreadableStoreError as error:
+        aside = Path(path + UNREADABLE)
+        with report_errors(aside):
+            Path(path).replace(aside)
+        return f"{error}. It is kept as {aside}; everything is measured again."
+    return None
+
+
+def _copy_store(source: str, target: Path, names: Collection[str]) -> None:
+    """A consistent copy of some runs, whole or absent: SQLite undoes it if this process is killed."""
+    try:
+        set_aside_if_unreadable(str(target))
+        with closing(sqlite3.connect(source)) as origin, closing(sqlite3.connect(target)) as copy:
             origin.backup(copy)
-        temporary.replace(target)
+        with open_store(str(target)) as store:
+            store.drop_runs_but(set(names))
     except (OSError, sqlite3.Error) as error:
-        temporary.unlink(missing_ok=True)
         raise ReportError(f"{target}: the store cannot be copied: {error}") from error

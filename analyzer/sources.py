@@ -30,7 +30,6 @@ def list_folder(path: str) -> list[Entry]:
 
     Raises:
         CheckpointError: the folder cannot be read.
-
     """
     try:
         with os.scandir(path) as entries:
@@ -51,7 +50,6 @@ class LocalSource:
 
     Raises:
         CheckpointError: not a regular file, unreadable, or not the file that ``expected`` describes.
-
     """
 
     def __init__(self, path: str, expected: FileStamp | None = None) -> None:
@@ -134,7 +132,6 @@ def read_text(path: str, limit: int = 256 << 20) -> str:
 
     Raises:
         CheckpointError: not a regular file, larger than ``limit`` bytes, or not UTF-8.
-
     """
     with LocalSource(path) as source:
         if source.stamp.size > limit:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.errors import StoreError
+from analyzer.errors import StoreError, UnreadableStoreError
 from analyzer.run import (
+    Checkpoint,
     CheckpointRow,
     Curve,
     Finding,
@@ -29,6 +30,9 @@ from analyzer.run import (
 
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
+
+Stamps = list[tuple[int, int]]  # (size, modified_ns) of each file of a checkpoint
+RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 
 SCHEMA_VERSION = 1
 _TABLES = """
@@ -120,6 +124,9 @@ class Store:
         gone = [name for name in known if name not in names]
         for name in gone:
             execute("DELETE FROM checkpoints WHERE run = ? AND name = ?", (run_id, name))
+        for name in self._replaced(run_id, run):
+            # Other bytes under the same name are another checkpoint: nothing that was measured of the old ones holds.
+            execute("DELETE FROM checkpoints WHERE run = ? AND name = ?", (run_id, name))
         for position, checkpoint in enumerate(run.checkpoints):
             files = json.dumps([[stamp.path, stamp.size, stamp.modified_ns] for stamp in checkpoint.files])
             total = sum(stamp.size for stamp in checkpoint.files)
@@ -152,6 +159,24 @@ class Store:
         )
         return gone
 
+    def has_only_grown(self, run: Run) -> bool:
+        """Whether the checkpoints that the store knows of a run are still its first ones, unchanged and in order."""
+        if run.name not in self.runs():
+            return True
+        known = self._stamps(self._run_id(run.name))
+        now = [(checkpoint.name, _stamps_of(checkpoint)) for checkpoint in run.checkpoints]
+        return now[: len(known)] == known
+
+    def _stamps(self, run_id: int) -> list[tuple[str, Stamps]]:
+        rows = self._connection.execute(
+            "SELECT name, files FROM checkpoints WHERE run = ? ORDER BY position", (run_id,)
+        )
+        return [(name, [(size, modified) for _, size, modified in json.loads(files)]) for name, files in rows]
+
+    def _replaced(self, run_id: int, run: Run) -> list[str]:
+        known = dict(self._stamps(run_id))
+        return [one.name for one in run.checkpoints if known.get(one.name, _stamps_of(one)) != _stamps_of(one)]
+
     def _put_tensors(self, run_id: int, tensors: list[TensorRow]) -> None:
         names = {row.name for row in tensors}
         execute = self._connection.execute
@@ -178,12 +203,21 @@ class Store:
             ],
         )
 
-    def writer(self, run: str) -> Writer:
-        """Where the observations of one run go."""
+    def writer(self, run: str, needs: Mapping[str, Collection[str]] | None = None) -> Writer:
+        """Where the observations of one run go; ``needs`` are what each metric is computed from."""
         run_id = self._run_id(run)
-        return Writer(self._connection, run_id, self._checkpoint_ids(run_id))
+        return Writer(self._connection, run_id, self._checkpoint_ids(run_id), needs or {})
 
-    def bases(self, run: str, tensor: str) -> dict[tuple[str, str, str], str]:
+    def forget_rows(self, run: str, keys: Iterable[RowKey]) -> None:
+        """Drop measured rows, by (matrix, metric, checkpoint)."""
+        run_id = self._run_id(run)
+        self._connection.executemany(
+            "DELETE FROM measurements WHERE series = (SELECT id FROM series WHERE run = ? AND scope = 'tensor' AND "
+            "tensor = ? AND metric = ?) AND checkpoint = (SELECT id FROM checkpoints WHERE run = ? AND name = ?)",
+            [(run_id, tensor, metric, run_id, checkpoint) for tensor, metric, checkpoint in keys],
+        )
+
+    def bases(self, run: str, tensor: str) -> dict[RowKey, str]:
         """What the stored rows of a tensor (and the matrices in it) rest on: (matrix, metric, checkpoint) -> basis."""
         rows = self._connection.execute(
             "SELECT tensor, metric, checkpoints.name, basis FROM series JOIN measurements ON series = series.id "
@@ -401,10 +435,17 @@ class Store:
 class Writer:
     """Writes the observations of one run; to be used inside a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, run_id: int, checkpoints: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        run_id: int,
+        checkpoints: Mapping[str, int],
+        needs: Mapping[str, Collection[str]],
+    ) -> None:
         self._connection = connection
         self._run_id = run_id
         self._checkpoints = checkpoints
+        self._needs = needs
         self._series: dict[tuple[str, str, str], int] = {
             (scope, tensor, metric): identity
             for identity, scope, tensor, metric in connection.execute(
@@ -424,6 +465,7 @@ class Writer:
             [(checkpoint, observation.tensor, metric, reason) for metric, reason in observation.problems.items()],
         )
         self.add_measurements(observation.measurements, observation.bases)
+        self._forget_what_it_rested_on(checkpoint, observation)
         many(
             "INSERT OR REPLACE INTO sums VALUES (?, ?, ?, ?)",
             [(checkpoint, observation.tensor, need, json.dumps(numbers)) for need, numbers in observation.sums.items()],
@@ -439,6 +481,19 @@ class Writer:
             self._connection.execute(
                 "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)",
                 (checkpoint, observation.tensor, observation.content),
+            )
+
+    def _forget_what_it_rested_on(self, checkpoint: int, observation: Observation) -> None:
+        """Drop earlier sums and spectra that these metrics needed: now they may have none, for a NaN or a gap."""
+        needed = {need for metric in observation.bases for need in self._needs.get(metric, ())}
+        self._connection.executemany(
+            "DELETE FROM sums WHERE checkpoint = ? AND tensor = ? AND need = ?",
+            [(checkpoint, observation.tensor, need) for need in needed],
+        )
+        if "spectrum" in needed:
+            self._connection.execute(
+                "DELETE FROM spectra WHERE checkpoint = ? AND (tensor = ? OR (tensor >= ? AND tensor < ?))",
+                (checkpoint, observation.tensor, observation.tensor + "[", observation.tensor + "\\"),
             )
 
     def add_measurements(self, rows: Iterable[Measurement], bases: Mapping[str, str] | None = None) -> None:
@@ -470,11 +525,14 @@ class Writer:
     def _series_id(self, scope: str, tensor: str, metric: str) -> int:
         key = (scope, tensor, metric)
         if key not in self._series:
-            cursor = self._connection.execute(
-                "INSERT INTO series (run, scope, tensor, metric) VALUES (?, ?, ?, ?)", (self._run_id, *key)
+            place = (self._run_id, *key)
+            # Another process may have been faster.
+            self._connection.execute(
+                "INSERT OR IGNORE INTO series (run, scope, tensor, metric) VALUES (?, ?, ?, ?)", place
             )
-            assert cursor.lastrowid is not None
-            self._series[key] = cursor.lastrowid
+            self._series[key] = self._connection.execute(
+                "SELECT id FROM series WHERE run = ? AND scope = ? AND tensor = ? AND metric = ?", place
+            ).fetchone()[0]
         return self._series[key]
 
 
@@ -486,8 +544,8 @@ def open_store(path: str, create: bool = False) -> Store:
         create: make it where it does not exist.
 
     Raises:
-        StoreError: it does not exist, is damaged, or was written by another version of the format (both are named).
-
+        UnreadableStoreError: it is damaged, no store, or of another version of the format (both are named).
+        StoreError: it does not exist, or another process has locked it.
     """
     exists = Path(path).exists()
     if not exists and not create:
@@ -500,26 +558,57 @@ def open_store(path: str, create: bool = False) -> Store:
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
-        _check_version(connection, path)
+        if create:
+            _create_tables(connection)
+        _check(connection, path)
+    except sqlite3.OperationalError as error:  # locked, not readable, no space: nothing is wrong with the content
+        connection.close()
+        raise StoreError(f"{path}: cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise StoreError(f"{path}: is damaged or not a store: {error}") from error
+        raise UnreadableStoreError(f"{path}: is damaged or not a store: {error}") from error
     except BaseException:
         connection.close()
         raise
     return Store(connection, path)
 
 
-def _check_version(connection: sqlite3.Connection, path: str) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    elif version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path}: has store format {version}, this weightlapse reads format {SCHEMA_VERSION}; "
+def _create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new store; of several processes that try at a time, one does."""
+    if not _is_new(connection):
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if _is_new(connection):
+            for statement in _TABLES.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _is_new(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0 == _version(connection)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check(connection: sqlite3.Connection, path: str) -> None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not {"runs", "checkpoints", "series", "measurements"} <= tables:
+        raise UnreadableStoreError(f"{path}: is not a store that weightlapse made")
+    if _version(connection) != SCHEMA_VERSION:
+        raise UnreadableStoreError(
+            f"{path}: has store format {_version(connection)}, this weightlapse reads format {SCHEMA_VERSION}; "
             "measure the run again into a new store"
         )
-    connection.execute("SELECT count(*) FROM runs").fetchone()
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise UnreadableStoreError(f"{path}: is damaged or not a store: {verdict}")
+
+
+def _stamps_of(checkpoint: Checkpoint) -> Stamps:
+    return [(stamp.size, stamp.modified_ns) for stamp in checkpoint.files]
 
 
 def _pair(text: str | None) -> tuple[int, int] | None:

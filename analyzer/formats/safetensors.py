@@ -56,7 +56,6 @@ def read_index(path: str) -> FileIndex:
 
     Raises:
         CheckpointError: the file is not whole, not safetensors, or contradicts itself.
-
     """
     with LocalSource(path) as source:
         stamp = source.stamp

@@ -38,7 +38,6 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
         NoCheckpointsError: nothing was recognised.
         LayoutError: two layouts of equal rank match, or ``layout`` does not exist.
         CheckpointError: the folder cannot be read, or a run in it contradicts itself.
-
     """
     if layout is not None and layout not in LAYOUTS:
         raise LayoutError(f"--layout {layout}: there is no such layout; choose one of {', '.join(LAYOUTS)}")
@@ -60,7 +59,6 @@ def with_scores(run: Run, path: str) -> Run:
 
     Raises:
         CheckpointError: the file cannot be read, or none of its rows belongs to a checkpoint.
-
     """
     checkpoints = merge_scores(list(run.checkpoints), read_scores(path))
     if [one.scores for one in checkpoints] == [one.scores for one in run.checkpoints]:

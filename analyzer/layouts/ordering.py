@@ -71,7 +71,6 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
 
     Raises:
         NoCheckpointsError: every file was refused.
-
     """
     if not is_text(folder_name(folder)) or not is_text(folder):
         raise CheckpointError(f"{folder}: its name is not UTF-8 text, so it cannot be kept; rename the folder")

@@ -26,7 +26,6 @@ def read_scores(path: str) -> ScoreTable:
 
     Raises:
         CheckpointError: the file cannot be read, or has neither column.
-
     """
     text = read_text(path)
     suffix = Path(path).suffix.lower()
@@ -64,7 +63,6 @@ def read_json(path: str) -> Any:
 
     Raises:
         CheckpointError: the file cannot be read or is not JSON.
-
     """
     return _parse(path, read_text(path))
 

@@ -25,12 +25,8 @@ class Metric:
     row: MetricRow
     function: MetricFunction
     needs: tuple[Need, ...]
-    fingerprint: str
-
-    @property
-    def roles(self) -> frozenset[str]:
-        """Which of ``current``, ``previous``, ``before_previous`` and ``initial`` it looks at."""
-        return frozenset().union(*(need.roles for need in self.needs))
+    roles: frozenset[str]  # which of ``current``, ``previous``, ``before_previous`` and ``initial`` it looks at
+    digest: str  # of its name, its version and, for a user's own, its file: stored values depend on them
 
     @property
     def additive(self) -> bool:
@@ -59,7 +55,6 @@ def metric(
 
     Raises:
         MetricError: an unknown need, an empty description, or a name that is taken.
-
     """
 
     def register(function: MetricFunction) -> MetricFunction:
@@ -84,10 +79,15 @@ def metric(
             )
         row = MetricRow(name, family, unit, definition, source, version)
         needs = tuple(NEEDS[parameter] for parameter in names)
-        METRICS[name] = Metric(row, function, needs, f"{name}:{version}")
+        roles = frozenset[str]().union(*(need.roles for need in needs))
+        METRICS[name] = Metric(row, function, needs, roles, _digest(f"{name}:{version}"))
         return function
 
     return register
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:8]
 
 
 def load_metrics_file(path: str) -> list[str]:
@@ -97,7 +97,6 @@ def load_metrics_file(path: str) -> list[str]:
 
     Raises:
         MetricError: the file cannot be read, fails, or declares no metric.
-
     """
     where = Path(path).resolve()
     for name in _LOADED_FILES.pop(str(where), []):
@@ -116,9 +115,8 @@ def load_metrics_file(path: str) -> list[str]:
             f"--metrics-from {path}: declares no metric; decorate a function with analyzer.metric(...) "
             f"(the file defines {', '.join(key for key in namespace if not key.startswith('_')) or 'nothing'})"
         )
-    content = sha256(code).hexdigest()[:16]
     for name in added:
-        METRICS[name] = replace(METRICS[name], fingerprint=f"{METRICS[name].fingerprint}:{content}")
+        METRICS[name] = replace(METRICS[name], digest=_digest(f"{METRICS[name].digest}:{sha256(code).hexdigest()}"))
     _LOADED_FILES[str(where)] = added
     return added
 
@@ -137,7 +135,6 @@ def select_metrics(families: Iterable[str] | None = None) -> list[Metric]:
 
     Raises:
         MetricError: a name that is neither a family nor a metric.
-
     """
     if families is None:
         return [one for one in METRICS.values() if one.row.family not in ON_REQUEST]
