@@ -97,7 +97,7 @@ def command() -> None:
 @click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous.")
 def audit_command(path: str, as_json: bool, layout: str | None) -> int:
     """Tell whether a folder of checkpoints is what it seems, before anything is measured."""
-    from analyzer import audit
+    from analyzer.audit import audit
     from analyzer.auditing import as_json_object, as_text
     from analyzer.layouts import open_runs
 

@@ -28,10 +28,9 @@ from analyzer.metrics.needs import (
 Array = npt.NDArray[Any]
 Block = npt.NDArray[np.float64]
 
-# Elements. Eight float64 rows of this length take 2 MB; OpenBLAS's thin products fall off beyond it.
-BLOCK = 1 << 15
+BLOCK = 1 << 15  # elements; OpenBLAS's thin products fall off beyond it
 NEAR_ZERO = 1e-3  # of the tensor's rms
-# What each float64 row holds: the first four are multiplied with all six.
+# What each float64 row of a block holds: the first four are multiplied with the first six.
 W, STEP, DRIFT, EARLIER_STEP, PREVIOUS, INITIAL, SCRATCH = range(7)
 
 
@@ -89,39 +88,90 @@ def walk_sums(
         non-finite, and those for which an input is missing are NaN.
     """
     states = _States(current, previous, before_previous if previous is not None else None, initial)
-    count_flips = "sign_flips" in wanted and previous is not None
-    count_changed = "changed_bits" in wanted and previous is not None and previous.dtype == current.dtype
-    alone = previous is None and initial is None
-    total = np.zeros((4, 6))
-    absolute, largest, zeros, flipped, changed = 0.0, 0.0, 0, 0, 0
-    with np.errstate(invalid="ignore", over="ignore"):
+    tally = Tally(current, previous, before_previous, initial, wanted)
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in, NaN and Inf out: a status tells of them
         for start in range(0, current.size, BLOCK):
             piece = slice(start, min(start + BLOCK, current.size))
-            rows = _buffers.rows[:, : piece.stop - start]
-            flags = _buffers.flags[: piece.stop - start]
+            rows = block_rows(piece.stop - start)
             states.fill(rows, piece)
-            if alone:
-                total[W, W] += rows[W] @ rows[W]
-            else:
-                total += np.matmul(rows[:4], rows[:6].T, out=_buffers.products)
-            if count_flips:
-                np.multiply(rows[W], rows[PREVIOUS], out=rows[SCRATCH])
-                flipped += int(np.count_nonzero(np.less(rows[SCRATCH], 0.0, out=flags)))
-            if count_changed:
-                changed += int(np.count_nonzero(np.not_equal(*states.bits(piece), out=flags)))
-            if "elements" in wanted:
-                np.abs(rows[W], out=rows[SCRATCH])
-                absolute += float(rows[SCRATCH].sum())
-                largest = max(largest, float(rows[SCRATCH].max()))
-                zeros += int(np.count_nonzero(np.equal(rows[W], 0.0, out=flags)))
-    return Sums(
-        _inner_products(total, states),
-        absolute,
-        largest,
-        zeros,
-        SignFlips(current.size, flipped) if count_flips else None,
-        ChangedBits(current.size, changed) if count_changed else None,
-    )
+            tally.add(rows, *states.bits(piece))
+    return tally.sums()
+
+
+def block_rows(length: int) -> Block:
+    """This thread's rows, shape (7, length), for one block of a tensor."""
+    return _buffers.rows[:, :length]
+
+
+class Tally:
+    """Adds up the sums of one tensor at one checkpoint, block by block; arguments as for :func:`walk_sums`."""
+
+    def __init__(
+        self,
+        current: Array,
+        previous: Array | None,
+        before_previous: Array | None,
+        initial: Array | None,
+        wanted: Collection[str],
+    ) -> None:
+        self.size, self.roundoff = current.size, unit_roundoff(current.dtype)
+        self.has_previous, self.has_initial = previous is not None, initial is not None
+        self.has_before = self.has_previous and before_previous is not None
+        self.count_flips = "sign_flips" in wanted and self.has_previous
+        self.count_changed = "changed_bits" in wanted and previous is not None and previous.dtype == current.dtype
+        self.summarise = "elements" in wanted
+        self.total = np.zeros((4, 6))
+        self.absolute, self.largest = 0.0, 0.0
+        self.zeros, self.flipped, self.changed = 0, 0, 0
+
+    def add(self, rows: Block, bits: Array, previous_bits: Array | None) -> None:
+        """Add a block: its rows (7, length), and its stored bits and those of W_{t−1} as unsigned integers."""
+        flags = _buffers.flags[: rows.shape[1]]
+        if self.has_previous or self.has_initial:
+            self.total += np.matmul(rows[:4], rows[:6].T, out=_buffers.products)
+        else:
+            self.total[W, W] += rows[W] @ rows[W]
+        if self.count_flips:
+            np.multiply(rows[W], rows[PREVIOUS], out=rows[SCRATCH])
+            self.flipped += int(np.count_nonzero(np.less(rows[SCRATCH], 0.0, out=flags)))
+        if self.count_changed and previous_bits is not None:
+            self.changed += int(np.count_nonzero(np.not_equal(bits, previous_bits, out=flags)))
+        if self.summarise:
+            np.abs(rows[W], out=rows[SCRATCH])
+            self.absolute += float(rows[SCRATCH].sum())
+            self.largest = max(self.largest, float(rows[SCRATCH].max()))
+            self.zeros += int(np.count_nonzero(np.equal(rows[W], 0.0, out=flags)))
+
+    def sums(self) -> Sums:
+        """All that was added up."""
+        return Sums(
+            self._inner_products(),
+            self.absolute,
+            self.largest,
+            self.zeros,
+            SignFlips(self.size, self.flipped) if self.count_flips else None,
+            ChangedBits(self.size, self.changed) if self.count_changed else None,
+        )
+
+    def _inner_products(self) -> InnerProducts:
+        def of(row: int, column: int, present: bool) -> float:
+            return float(self.total[row, column]) if present else nan
+
+        squares = float(self.total[W, W])
+        return InnerProducts(
+            count=self.size,
+            current=squares,
+            # ⟨A, A⟩ = ⟨W_t, A⟩ − ⟨W_t − A, A⟩, for the rows of A itself are not multiplied with each other
+            previous=max(0.0, of(W, PREVIOUS, self.has_previous) - of(STEP, PREVIOUS, self.has_previous)),
+            initial=max(0.0, of(W, INITIAL, self.has_initial) - of(DRIFT, INITIAL, self.has_initial)),
+            step=of(STEP, STEP, self.has_previous),
+            earlier_step=of(EARLIER_STEP, EARLIER_STEP, self.has_before),
+            step_earlier_step=of(STEP, EARLIER_STEP, self.has_before),
+            step_previous=of(STEP, PREVIOUS, self.has_previous),
+            drift=of(DRIFT, DRIFT, self.has_initial),
+            current_initial=of(W, INITIAL, self.has_initial),
+            rounding=(ROUNDING_DISPLACEMENT * self.roundoff) ** 2 * squares,
+        )
 
 
 class _States:
@@ -149,32 +199,12 @@ class _States:
             rows[INITIAL] = self.initial[piece]
             np.subtract(rows[W], rows[INITIAL], out=rows[DRIFT])
 
-    def bits(self, piece: slice) -> tuple[Array, Array]:
-        """A piece of W_t and of W_{t−1} as unsigned integers."""
-        assert self.previous is not None  # asked for only then
-        return self.current[piece].view(self.unsigned), self.previous[piece].view(self.unsigned)
-
-
-def _inner_products(total: Block, states: _States) -> InnerProducts:
-    def of(row: int, column: int, other: Array | None) -> float:
-        return nan if other is None else float(total[row, column])
-
-    previous, before, initial = states.previous, states.before_previous, states.initial
-    squares = float(total[W, W])
-    return InnerProducts(
-        count=states.current.size,
-        current=squares,
-        # ⟨A, A⟩ = ⟨W_t, A⟩ − ⟨W_t − A, A⟩, for the rows of A itself are not multiplied with each other
-        previous=max(0.0, of(W, PREVIOUS, previous) - of(STEP, PREVIOUS, previous)),
-        initial=max(0.0, of(W, INITIAL, initial) - of(DRIFT, INITIAL, initial)),
-        step=of(STEP, STEP, previous),
-        earlier_step=of(EARLIER_STEP, EARLIER_STEP, before),
-        step_earlier_step=of(STEP, EARLIER_STEP, before),
-        step_previous=of(STEP, PREVIOUS, previous),
-        drift=of(DRIFT, DRIFT, initial),
-        current_initial=of(W, INITIAL, initial),
-        rounding=(ROUNDING_DISPLACEMENT * unit_roundoff(states.current.dtype)) ** 2 * squares,
-    )
+    def bits(self, piece: slice) -> tuple[Array, Array | None]:
+        """A piece of W_t and of W_{t−1} as unsigned integers; the latter None where the dtype is another one."""
+        current = self.current[piece].view(self.unsigned)
+        if self.previous is None or self.previous.dtype != self.current.dtype:
+            return current, None
+        return current, self.previous[piece].view(self.unsigned)
 
 
 def element_summary(current: Array, sums: Sums) -> ElementSummary:
@@ -204,14 +234,13 @@ def finiteness(current: Array, squares: float) -> FinitenessCount:
 
 def changed_bits(current: Array, previous: Array) -> ChangedBits:
     """How many elements differ in their stored bits, for any dtype; both arrays have the same dtype and size."""
-    states = _States(current, previous, None, None)
+    unsigned = np.dtype(f"u{min(current.dtype.itemsize, 8)}")
+    halves = current.dtype.itemsize // unsigned.itemsize  # a complex128 element changes with either half
+    a, b = (state.reshape(-1).view(unsigned).reshape(-1, halves) for state in (current, previous))
     changed = 0
-    for start in range(0, current.size, BLOCK):
-        a, b = states.bits(slice(start, min(start + BLOCK, current.size)))
-        differs = a != b
-        if current.dtype.itemsize > 8:  # a complex128 element changes with either half
-            differs = differs.reshape(-1, 2).any(axis=1)
-        changed += int(np.count_nonzero(differs))
+    for start in range(0, len(a), BLOCK):
+        differs = a[start : start + BLOCK] != b[start : start + BLOCK]
+        changed += int(np.count_nonzero(differs.any(axis=1)))
     return ChangedBits(current.size, changed)
 
 

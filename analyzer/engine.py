@@ -15,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from analyzer.elementwise import Sums
 from analyzer.errors import CheckpointError
 from analyzer.frame import Frame, State
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
+from analyzer.pieces import MOST_FILES, SUMMED_NEEDS, sums_through_time
 from analyzer.planning import ROLES, Bases, Task, applicable, places, size_of
 from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
 from analyzer.sources import LocalSource
 from analyzer.store import Observation
-from analyzer.tensors import MatrixView, numpy_dtype
+from analyzer.tensors import MatrixView, kind, numpy_dtype
 
 ALIGNMENT = 64
 
@@ -37,7 +39,14 @@ def walk(task: Task, metrics: Mapping[str, Metric]) -> Iterator[Observation]:
         task: what :func:`analyzer.planning.plan` made.
         metrics: the metrics by name.
     """
-    streams = [_Stream(task, name, metrics) for name in task.wanted]
+    streams = []
+    for stream in (_Stream(task, name, metrics) for name in task.wanted):
+        if stream.sum_in_pieces():
+            yield from (stream.observe(position) for position in stream.wanted)
+        else:
+            streams.append(stream)
+    if not streams:
+        return
     _lend_memory(streams)
     for position in sorted(set().union(*(stream.last_use for stream in streams))):
         _read([stream for stream in streams if position in stream.last_use], task.checkpoints[position], position)
@@ -91,6 +100,42 @@ class _Stream:
         self.memory: list[npt.NDArray[np.uint8]] = []
         self.states: dict[int, Read] = {}
         self._slots: dict[int, int] = {}
+        self._sums: dict[int, Sums] = {}
+
+    def sum_in_pieces(self) -> bool:
+        """Take all sums piece by piece through time, where they are all that is wanted and the series has no gap."""
+        positions = sorted(self.last_use)
+        infos = [info for position in positions if (info := self.info(position))]
+        needs = {need.name for chosen in self.wanted.values() for metric in chosen for need in metric.needs}
+        if not needs <= SUMMED_NEEDS or not self._is_plain_series(positions, infos):
+            return False
+        try:
+            taken = sums_through_time(infos, [self.checkpoints[position] for position in positions], needs)
+        except CheckpointError:
+            return False  # the ordinary walk tells which state it is, and goes on with the others
+        if taken is None:
+            return False
+        for position, info, (sums, content) in zip(positions, infos, taken, strict=True):
+            stand_in = np.broadcast_to(np.empty((), numpy_dtype(info.dtype)), info.shape)
+            self.states[position], self._sums[position] = State(stand_in, content), sums
+        return True
+
+    def _is_plain_series(self, positions: list[int], infos: list[TensorInfo]) -> bool:
+        """Whether each state compares with the one before it and with the first, all of one shape and float dtype."""
+        if not len(positions) == len(infos) <= MOST_FILES:
+            return False
+        if {(info.shape, info.dtype) for info in infos} != {(infos[0].shape, infos[0].dtype)}:
+            return False
+        before = dict(zip(positions[1:], positions, strict=False))
+        return (
+            kind(infos[0]) not in ("unsupported", "empty")
+            and all(roles["initial"] == positions[0] for roles in self.roles.values())
+            and all(roles.get("previous") == before.get(position) for position, roles in self.roles.items())
+            and all(
+                roles.get("before_previous") == before.get(before.get(position, -1))
+                for position, roles in self.roles.items()
+            )
+        )
 
     def info(self, position: int) -> TensorInfo | None:
         """The tensor as a checkpoint has it; None where it is missing."""
@@ -145,7 +190,8 @@ class _Stream:
         steps = [self.checkpoints[positions[role]].step for role in ("current", "previous") if role in positions]
         known = len(steps) == 2 and steps[0] is not None and steps[1] is not None
         interval = Interval(steps[0] - steps[1] if known else None)  # type: ignore[operator]
-        return Frame(info, states, interval, {need.name for metric in metrics for need in metric.needs})
+        needs = {need.name for metric in metrics for need in metric.needs}
+        return Frame(info, states, interval, needs, self._sums.get(positions["current"]))
 
 
 def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from analyzer.errors import ReportError
 
-
 TEMPORARY = ".weightlapse-{}."
 
 

@@ -117,7 +117,7 @@ def _hidden(tables: Tables) -> Iterator[Finding]:
     hidden = []
     for curve in _curves(tables, "step_distance"):
         count = sum(
-            status == "below_precision" and value > 0
+            status == "below_precision" and bool(value > 0)
             for status, value in zip(curve.statuses, curve.values, strict=True)
         )
         if count:

@@ -36,10 +36,16 @@ class Frame:
         states: by role; a role that does not exist is absent, one that could not be read is None.
         interval: optimisation steps since the previous checkpoint.
         wanted: the names of the needs that metrics will ask for, so that one walk serves them all.
+        sums: these sums, where they were taken already.
     """
 
     def __init__(
-        self, info: TensorInfo, states: Mapping[str, State | None], interval: Interval, wanted: Collection[str]
+        self,
+        info: TensorInfo,
+        states: Mapping[str, State | None],
+        interval: Interval,
+        wanted: Collection[str],
+        sums: elementwise.Sums | None = None,
     ) -> None:
         current = states["current"]
         assert current is not None  # a frame is made only of what was read
@@ -49,7 +55,7 @@ class Frame:
         self.interval = interval
         self._wanted = wanted
         self._supported = unsupported_reason(info) is None
-        self._sums: elementwise.Sums | None = None
+        self._sums = sums
         self._cache: dict[tuple[str, str], Any] = {}
 
     def obstacle(self, metric: Metric) -> Status | None:

@@ -73,7 +73,7 @@ def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False) -> Non
 
 
 def _is_ours(name: str) -> bool:
-    """SQLite's journal, which a killed process leaves, and a store that was set aside have the store's name in front."""
+    """Also SQLite's journal, which a killed process leaves, and a store that was set aside."""
     return name in OUR_NAMES or name.startswith(f"{STORE_NAME}-") or name == f"{STORE_NAME}{UNREADABLE}"
 
 

@@ -64,7 +64,7 @@ def report_store(
     if Path(path).resolve() != target.resolve():
         _copy_store(path, target, names)
     started = time.perf_counter()
-    # While the transaction lasts no other process writes to this folder, and it ends with the process, however that ends.
+    # While the transaction lasts no other process writes to this folder; it ends with this one, however that ends.
     with open_store(str(target)) as store, store.transaction():
         tables = [read_tables(store, name) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}

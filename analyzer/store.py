@@ -586,7 +586,8 @@ def _create_tables(connection: sqlite3.Connection) -> None:
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0 == _version(connection)
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return int(tables) == 0 == _version(connection)
 
 
 def _version(connection: sqlite3.Connection) -> int:

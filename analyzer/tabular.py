@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ HEADERS: Mapping[str, str] = {
     "q_value,status",
 }
 Row = tuple[Any, ...]
+NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
 def rows(name: str, store: Store, runs: Iterable[Tables]) -> Iterator[Row]:
@@ -39,11 +39,13 @@ def rows(name: str, store: Store, runs: Iterable[Tables]) -> Iterator[Row]:
 
 def to_csv(name: str, content: Iterable[Row]) -> bytes:
     """A table as CSV. Text that a spreadsheet would take for a formula is led by an apostrophe."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADERS[name].split(","))
-    writer.writerows([_cell(value) for value in row] for row in content)
-    return text.getvalue().encode("utf-8", "surrogatepass")
+    lines = [HEADERS[name], *(",".join(_quoted(_cell(value)) for value in row) for row in content)]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _quoted(cell: str) -> str:
+    # The csv module leaves a lone carriage return bare, which its own reader takes for the end of the row.
+    return '"' + cell.replace('"', '""') + '"' if NEEDS_QUOTES.search(cell) else cell
 
 
 def number(value: float) -> str:
