@@ -121,7 +121,7 @@ class Tally:
         self.count_changed = "changed_bits" in wanted and previous is not None and previous.dtype == current.dtype
         self.summarise = "elements" in wanted
         self.total = np.zeros((4, 6))
-        self.absolute, self.largest = 0.0, 0.0
+        self.previous, self.initial, self.absolute, self.largest = 0.0, 0.0, 0.0, 0.0
         self.zeros, self.flipped, self.changed = 0, 0, 0
 
     def add(self, rows: Block, bits: Array, previous_bits: Array | None) -> None:
@@ -129,6 +129,8 @@ class Tally:
         flags = _buffers.flags[: rows.shape[1]]
         if self.has_previous or self.has_initial:
             self.total += np.matmul(rows[:4], rows[:6].T, out=_buffers.products)
+            self.previous += float(rows[PREVIOUS] @ rows[PREVIOUS])
+            self.initial += float(rows[INITIAL] @ rows[INITIAL])
         else:
             self.total[W, W] += rows[W] @ rows[W]
         if self.count_flips:
@@ -161,9 +163,8 @@ class Tally:
         return InnerProducts(
             count=self.size,
             current=squares,
-            # ⟨A, A⟩ = ⟨W_t, A⟩ − ⟨W_t − A, A⟩, for the rows of A itself are not multiplied with each other
-            previous=max(0.0, of(W, PREVIOUS, self.has_previous) - of(STEP, PREVIOUS, self.has_previous)),
-            initial=max(0.0, of(W, INITIAL, self.has_initial) - of(DRIFT, INITIAL, self.has_initial)),
+            previous=self.previous if self.has_previous else nan,
+            initial=self.initial if self.has_initial else nan,
             step=of(STEP, STEP, self.has_previous),
             earlier_step=of(EARLIER_STEP, EARLIER_STEP, self.has_before),
             step_earlier_step=of(STEP, EARLIER_STEP, self.has_before),

@@ -211,6 +211,7 @@ def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> 
                 data = memory[: part.length]
                 sources[part.path].read_into(part.offset, data.data)
                 array = data.view(numpy_dtype(info.dtype)).reshape(info.shape)
+                array.setflags(write=False)  # a metric of the user's may not spoil what others look at
                 stream.states[position] = State(array, blake3(data.data).hexdigest(length=16))
             except CheckpointError as error:
                 stream.states[position] = error

@@ -62,6 +62,8 @@ class Frame:
         """Why a metric cannot be computed from these states, as a status."""
         if not self._supported and not all(need.any_dtype for need in metric.needs):
             return "unsupported"
+        if not metric.roles <= self.states.keys():
+            return "undefined"  # what it compares with has no elements
         states = [self.states[role] for role in metric.roles]
         if any(one is None for one in states):
             return "error"  # what it compares with could not be read

@@ -105,9 +105,11 @@ def load_metrics_file(path: str) -> list[str]:
     try:
         code = where.read_bytes()
         namespace = runpy.run_path(str(where), run_name=f"weightlapse_metrics_{where.stem}")
-    except MetricError:
-        raise
-    except Exception as error:  # whatever the user's own code raises
+    except BaseException as error:
+        for name in METRICS.keys() - known:
+            del METRICS[name]
+        if isinstance(error, (MetricError, KeyboardInterrupt)):
+            raise
         raise MetricError(f"--metrics-from {path}: {type(error).__name__}: {error}") from error
     added = [name for name in METRICS if name not in known]
     if not added:
