@@ -1,0 +1,391 @@
+"""Commands from outside: exit codes, what goes to which stream, drawing again, scores from a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import numpy as np
+import pytest
+from commands import read_csv, weightlapse
+from conftest import random_walk, save_weights
+
+from analyzer import cli, measuring, reporting
+from analyzer.store import open_store
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    """Figures are drawn in test_report.py; here a report is its tables."""
+    monkeypatch.setattr("analyzer.report._draw_figures", lambda *_: [])
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_exit_0_and_the_path_of_the_result_alone_on_stdout(make_run):
+    folder = make_run()
+    outcome = weightlapse("measure", folder)
+    assert (outcome.code, outcome.out) == (0, "reports/run/measurements.sqlite\n")
+    outcome = weightlapse("report", folder)
+    assert (outcome.code, outcome.out) == (0, "reports/run/index.html\n")
+    assert "Done in" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["measure"], ["draw"], ["report", "--nonsense", "x"], ["export", "x"],
+                                       ["measure", "x", "--jobs", "0"], ["export", "x", "--format", "parquette"]])  # fmt: skip
+def test_exit_2_for_wrong_usage(arguments):
+    outcome = weightlapse(*arguments)
+    assert outcome.code == 2
+    assert "Usage" in outcome.err and not outcome.out
+
+
+@pytest.mark.parametrize("command", ["measure", "report", "audit"])
+def test_exit_4_where_no_checkpoints_are(tmp_path, command):
+    (tmp_path / "empty").mkdir()
+    for path in ("empty", "absent"):
+        outcome = weightlapse(command, path)
+        assert outcome.code == 4
+        assert path in outcome.err and not outcome.out
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metrics", "nonsense"], "nonsense: no such family"),
+        (["--layout", "nonsense"], "nonsense: there is no such layout"),
+        (["--scalars", "metrics.txt"], "metrics.txt"),
+    ],
+)
+def test_exit_1_with_a_named_error(make_run, tmp_path, options, message):
+    (tmp_path / "metrics.txt").write_text("nothing of use")
+    outcome = weightlapse("measure", make_run(), *options)
+    assert outcome.code == 1
+    assert outcome.err.startswith("Error: ") and message in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_exit_3_where_a_file_was_refused_and_the_rest_is_measured(make_run, tmp_path):
+    folder = make_run(random_walk(4))
+    (folder / "epoch_0002.safetensors").write_bytes(b"abc")
+    outcome = weightlapse("measure", folder, "--store", "s.sqlite")
+    assert outcome.code == 3
+    assert "epoch_0002.safetensors" in outcome.err
+    with open_store("s.sqlite") as store:
+        assert len(store.checkpoints("run")) == 3
+
+
+def test_exit_1_where_memory_is_short(make_run, monkeypatch):
+    def too_large(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(reporting, "bring_up_to_date", too_large)
+    outcome = weightlapse("measure", make_run())
+    assert outcome.code == 1 and "not enough memory" in outcome.err and "--jobs 1" in outcome.err
+
+
+def test_audit_as_text_and_as_json(make_run):
+    folder = make_run()
+    outcome = weightlapse("audit", folder)
+    assert outcome.code == 0 and "Verdict" in outcome.out
+    outcome = weightlapse("audit", folder, "--json")
+    assert json.loads(outcome.out)["runs"][0]["run"] == "run"
+    (folder / "epoch_0001.safetensors").write_bytes(b"")
+    assert weightlapse("audit", folder).code == 3
+
+
+# ------------------------------------------------------------------------------------------------------- export
+
+
+def test_export_as_csv_and_json_hold_the_same_numbers(make_run, tmp_path):
+    weightlapse("measure", make_run(), "--store", "s.sqlite")
+    table = weightlapse("export", "s.sqlite", "--format", "csv")
+    text = weightlapse("export", "s.sqlite", "--format", "json", "--out", "rows.json")
+    assert (table.code, text.code, text.out) == (0, 0, "rows.json\n")
+    header, *lines = table.out.splitlines()
+    assert header == "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference"
+    records = json.loads((tmp_path / "rows.json").read_text())
+    assert len(records) == len(lines)
+    assert list(records[0]) == header.split(",")
+    with open_store("s.sqlite") as store:
+        values = [row.value for row in store.measurements("run")]
+    assert [one["value"] for one in records] == values
+    (tmp_path / "rows.csv").write_text(table.out)
+    rows = read_csv(tmp_path / "rows.csv")
+    assert [float(one["value"]) if one["value"] else None for one in rows] == values
+
+
+def test_export_of_a_report_folder_and_of_what_is_neither(make_run, tmp_path):
+    weightlapse("report", make_run(), "--out", "r")
+    outcome = weightlapse("export", "r", "--format", "csv")
+    assert outcome.stdout == (tmp_path / "r/data/measurements.csv").read_bytes()
+    (tmp_path / "letter.txt").write_text("dear aunt " * 500)
+    (tmp_path / "empty").touch()
+    for path in ("absent", "letter.txt", "run", "empty"):
+        outcome = weightlapse("export", path, "--format", "csv")
+        assert outcome.code == 1 and path in outcome.err and not outcome.stdout
+    assert (tmp_path / "empty").stat().st_size == 0
+    outcome = weightlapse("export", "r", "--format", "csv", "--out", "no/such/folder.csv")
+    assert outcome.code == 1 and "no/such/folder.csv" in outcome.err
+
+
+# ------------------------------------------------------------------------------------------------ scores from a file
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_scalars_by_epoch_from_a_file(make_plain_run, tmp_path, kind):
+    scores = [{"epoch": t, "test_accuracy": 0.1 * t, "f1": t**2} for t in range(5) if t != 3]
+    path = tmp_path / f"scores.{kind}"
+    if kind == "csv":
+        path.write_text(
+            "epoch,test_accuracy,f1\n" + "".join(f"{s['epoch']},{s['test_accuracy']!r},{s['f1']}\n" for s in scores)
+        )
+    else:
+        path.write_text("".join(json.dumps(s) + "\n" for s in scores))
+    assert weightlapse("report", make_plain_run(), "--scalars", path, "--out", "r").code == 0
+    rows = read_csv(tmp_path / "r/data/checkpoints.csv")
+    assert [float(one["test_accuracy"]) if one["test_accuracy"] else None for one in rows] == [0.0, 0.1, 0.2, None, 0.4]
+    scalars = {(one["epoch"], one["scalar"]): one["value"] for one in read_csv(tmp_path / "r/data/scalars.csv")}
+    assert {key for key in scalars if key[1] == "f1"} == {(str(t), "f1") for t in (0, 1, 2, 4)}
+    assert float(scalars["4", "f1"]) == 16
+
+
+def test_row14_scores_that_are_no_numbers_are_gaps(make_plain_run, tmp_path):
+    (tmp_path / "s.csv").write_text("epoch,test_accuracy\n0,0.5\n1,NaN\n2,1e999\n3,good\n4,\n")
+    weightlapse("report", make_plain_run(), "--scalars", "s.csv", "--out", "r")
+    rows = read_csv(tmp_path / "r/data/checkpoints.csv")
+    assert [one["test_accuracy"] for one in rows] == ["0.5", "", "", "", ""]
+
+
+def test_row14_a_huge_step_in_the_metadata_is_no_crash(tmp_path):
+    from conftest import weightlapse_metadata
+
+    for t, weights in enumerate(random_walk(3)):
+        save_weights(tmp_path / f"huge/epoch_{t}.safetensors", weights, weightlapse_metadata(t, step=str(10**30 + t)))
+    outcome = weightlapse("measure", "huge")
+    assert outcome.code in (0, 1, 3)
+    assert outcome.code == 0 or outcome.err.startswith("Error")
+
+
+# --------------------------------------------------------------------------------------------- several runs, redrawing
+
+
+def test_a_folder_of_runs_is_one_report_and_export(make_run, tmp_path):
+    make_run(random_walk(3, seed=1), "all/a")
+    make_run(random_walk(4, seed=2), "all/b")
+    assert weightlapse("report", "all").out == "reports/all/index.html\n"
+    assert [one["run"] for one in read_csv(tmp_path / "reports/all/data/checkpoints.csv")] == ["a"] * 3 + ["b"] * 4
+    summary = json.loads((tmp_path / "reports/all/summary.json").read_text())
+    assert [one["run"] for one in summary["runs"]] == ["a", "b"]
+
+
+def test_a_report_holds_only_the_runs_it_was_asked_for_though_the_store_has_more(make_run, tmp_path):
+    for name in ("a", "b"):
+        make_run(random_walk(3, seed=ord(name)), name)
+        assert weightlapse("report", name, "--store", "shared.sqlite").code == 0
+    for name in ("a", "b"):
+        assert {one["run"] for one in read_csv(tmp_path / f"reports/{name}/data/checkpoints.csv")} == {name}
+        with open_store(f"reports/{name}/measurements.sqlite") as store:
+            assert store.runs() == [name]
+    assert weightlapse("report", "a", "--store", "shared.sqlite").code == 0
+    assert weightlapse("report", "a", "--store", "shared.sqlite", "--force").code == 0
+    with open_store("shared.sqlite") as store:
+        assert store.runs() == ["a", "b"]  # --force is about the report folder, not about what others measured
+
+
+def test_two_runs_of_the_same_name_are_refused(make_run):
+    a, b = make_run(name="x/run"), make_run(name="y/run")
+    outcome = weightlapse("measure", a, b)
+    assert outcome.code == 1 and "same name" in outcome.err
+
+
+def test_a_report_is_drawn_again_without_checkpoints(make_run, tmp_path):
+    import shutil
+
+    folder = make_run(random_walk(4))
+    weightlapse("report", folder, "--out", "r")
+    before = {path: path.read_bytes() for path in (tmp_path / "r/data").iterdir()}
+    shutil.rmtree(folder)
+    for path in (tmp_path / "r/data").iterdir():
+        path.unlink()
+    (tmp_path / "r/index.html").unlink()
+    assert weightlapse("report", "r").code == 0
+    assert {path: path.read_bytes() for path in (tmp_path / "r/data").iterdir()} == before
+    outcome = weightlapse("report", "r/measurements.sqlite", "--out", "again")
+    assert (outcome.code, outcome.out) == (0, "again/index.html\n")
+    assert (tmp_path / "again/data/measurements.csv").read_bytes() == before[tmp_path / "r/data/measurements.csv"]
+    assert (tmp_path / "again/index.html").exists()
+
+
+@pytest.mark.parametrize("damage", ["version", "text", "truncated", "page"])
+@pytest.mark.parametrize("command", ["report", "measure"])
+def test_row43_an_unreadable_store_is_measured_again_with_a_warning(make_run, tmp_path, damage, command):
+    folder = make_run(random_walk(4))
+    weightlapse("report", folder)
+    store = tmp_path / "reports/run/measurements.sqlite"
+    expected = (tmp_path / "reports/run/data/measurements.csv").read_bytes()
+    if damage == "version":
+        with closing(sqlite3.connect(store)) as connection:
+            connection.execute("PRAGMA user_version = 7")
+    elif damage == "text":
+        store.write_text("no database " * 500)
+    elif damage == "truncated":
+        store.write_bytes(store.read_bytes()[: store.stat().st_size * 2 // 3])
+    else:
+        data = bytearray(store.read_bytes())
+        for place in range(len(data) // 2 // 4096 * 4096, len(data), 4096):
+            data[place : place + 8] = b"\xff" * 8
+        store.write_bytes(data)
+    damaged = store.read_bytes()
+    outcome = weightlapse(command, folder)
+    assert outcome.code == 0
+    assert "Warning: " in outcome.err and "measurements.sqlite" in outcome.err
+    if damage == "version":
+        assert "format 7" in outcome.err and "format 1" in outcome.err
+    assert store.with_name("measurements.sqlite.unreadable").read_bytes() == damaged
+    assert weightlapse("report", folder).code == 0  # what was set aside is no foreign file
+    assert (tmp_path / "reports/run/data/measurements.csv").read_bytes() == expected
+
+
+def test_row43_a_file_given_as_store_that_is_none_is_left_alone(make_run, tmp_path):
+    (tmp_path / "thesis.txt").write_text("chapter one " * 500)
+    for command in ("measure", "report"):
+        outcome = weightlapse(command, make_run(), "--store", "thesis.txt")
+        assert outcome.code == 1 and "thesis.txt" in outcome.err
+    assert (tmp_path / "thesis.txt").read_text() == "chapter one " * 500
+
+
+def test_row43_a_damaged_page_anywhere_never_is_a_traceback(make_run, tmp_path):
+    weightlapse("measure", make_run(random_walk(4)), "--store", "s.sqlite")
+    whole = (tmp_path / "s.sqlite").read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 4096):
+        data = bytearray(whole)
+        data[place : place + 16] = b"\xfe" * 16
+        (tmp_path / "d.sqlite").write_bytes(data)
+        outcome = weightlapse("export", "d.sqlite", "--format", "csv")
+        assert outcome.code in (0, 1)
+        refused += outcome.code
+    assert refused > 5
+
+
+# ------------------------------------------------------------------------------------------------- interruption
+
+
+def test_row47_ctrl_c_exits_130_and_keeps_what_was_measured(make_run, monkeypatch):
+    folder = make_run(random_walk(5))
+    walk = measuring.walk
+
+    def pressed(task, metrics):
+        for number, observation in enumerate(walk(task, metrics)):
+            if number == 7:
+                raise KeyboardInterrupt
+            yield observation
+
+    monkeypatch.setattr(measuring, "walk", pressed)
+    outcome = weightlapse("measure", folder, "--store", "s.sqlite", "--jobs", 1)
+    assert outcome.code == 130
+    assert "kept" in outcome.err and "Traceback" not in outcome.err
+    with open_store("s.sqlite") as store:
+        assert len({(row.checkpoint, row.tensor) for row in store.measurements("run")}) == 7
+
+
+SLOW = """
+import analyzer, time
+@analyzer.metric(family="mine", unit="1", definition="waits", source="me")
+def slow(current):
+    time.sleep(0.2)
+    return 1.0
+"""
+
+
+def test_row47_a_real_sigint_ends_within_two_seconds(make_run, tmp_path):
+    folder = make_run(random_walk(60))
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = [sys.executable, "-m", "analyzer", "measure", folder, "--store", "s.sqlite", "--metrics-from", "slow.py"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:  # until the first rows are in the store
+        time.sleep(0.1)
+        with_rows = False
+        if (tmp_path / "s.sqlite").exists():
+            with closing(sqlite3.connect(tmp_path / "s.sqlite")) as connection:
+                try:
+                    with_rows = connection.execute("SELECT count(*) FROM measurements").fetchone()[0] > 0
+                except sqlite3.OperationalError:
+                    continue
+        if with_rows:
+            break
+    assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, err = process.communicate(timeout=20)
+    assert time.monotonic() - started < 2
+    assert process.returncode == 130
+    assert "kept" in err and "Traceback" not in err
+    with open_store(str(tmp_path / "s.sqlite")) as store:
+        assert 0 < len({(row.checkpoint, row.tensor) for row in store.measurements("run")}) < 240
+
+
+def test_export_into_a_pipe_that_is_closed_is_no_traceback(make_run, tmp_path):
+    weightlapse("measure", make_run(random_walk(12)), "--store", "s.sqlite")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "analyzer", "export", "s.sqlite", "--format", "csv"]
+    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    os.close(writing)
+    assert "Traceback" not in result.stderr
+
+
+# --------------------------------------------------------------------------------------------------------- locale
+
+
+def test_row44_another_locale_writes_the_same_bytes(make_run, tmp_path):
+    import locale
+
+    folder = make_run(random_walk(3))
+    weightlapse("report", folder, "--out", "r")
+    expected = (tmp_path / "r/data/measurements.csv").read_bytes()
+    names = [name for name in ("de_DE.UTF-8", "de_DE", "fr_FR.UTF-8", "C") if _has_locale(locale, name)]
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        for name in names:
+            locale.setlocale(locale.LC_ALL, name)
+            assert weightlapse("report", "r").code == 0
+            assert (tmp_path / "r/data/measurements.csv").read_bytes() == expected
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+def _has_locale(locale, name):
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, name)
+    except locale.Error:
+        return False
+    locale.setlocale(locale.LC_ALL, before)
+    return True
+
+
+def test_row44_an_ascii_only_environment_works(tmp_path):
+    name = "größe.weight"
+    for t in range(2):
+        save_weights(tmp_path / f"runs/epoch_{t}.safetensors", {name: np.full((3, 3), np.nan, np.float32)})
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "analyzer", "measure", "runs", "--store", "s.sqlite"]
+    result = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=False)
+    assert result.returncode == 3, result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_the_codes_are_those_of_the_contract():
+    assert (cli.EXIT_FAILED, cli.EXIT_PARTS_FAILED, cli.EXIT_NOTHING_FOUND, cli.EXIT_INTERRUPTED) == (1, 3, 4, 130)

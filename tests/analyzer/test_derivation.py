@@ -1,0 +1,113 @@
+"""Sums over tensors, means over matrices and paths over time, from rows that were put in the store by hand."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from commands import measured, rows_of
+from conftest import random_walk, save_weights, weightlapse_metadata
+
+from analyzer.derivation import DERIVED, WORST_FIRST
+from analyzer.run import STATUSES_WITH_VALUE
+
+
+def run_of(tmp_path, states, steps=None):
+    for t, weights in enumerate(states):
+        step = None if steps is None else str(steps[t])
+        save_weights(tmp_path / f"run/epoch_{t}.safetensors", weights, weightlapse_metadata(t, step=step))
+    return rows_of(measured(tmp_path / "run"))
+
+
+def row(rows, t, metric, scope, tensor=""):
+    return rows[f"epoch_{t}.safetensors", scope, tensor, metric]
+
+
+def test_statuses_with_a_value_are_better_than_all_others():
+    assert set(WORST_FIRST[-3:]) == STATUSES_WITH_VALUE
+
+
+def test_a_total_is_the_root_of_summed_squares_and_never_a_sum_of_norms(tmp_path):
+    rows = run_of(tmp_path, [{"a": np.zeros(2), "b": np.zeros(2)}, {"a": np.array([3.0, 0]), "b": np.array([0, 4.0])}])
+    assert row(rows, 1, "step_distance", "total")["value"] == 5.0
+    assert row(rows, 1, "frobenius_norm", "total")["value"] == 5.0
+
+
+def test_a_total_cosine_comes_from_summed_products_not_from_a_mean_of_cosines(tmp_path):
+    first = {"a": np.array([1.0, 0]), "b": np.array([10.0, 0])}
+    second = {"a": np.array([0, 1.0]), "b": np.array([10.0, 0])}
+    rows = run_of(tmp_path, [first, second])
+    assert row(rows, 1, "initial_cosine", "total")["value"] == pytest.approx(100 / 101)
+
+
+def test_a_total_is_defined_where_one_of_its_tensors_is_zero(tmp_path):
+    first = {"a": np.ones(4), "b": np.zeros(3)}
+    second = {"a": np.ones(4) * 1.5, "b": np.ones(3)}
+    rows = run_of(tmp_path, [first, second])
+    assert row(rows, 1, "relative_step_distance", "tensor", "b")["status"] == "undefined"
+    assert row(rows, 1, "relative_step_distance", "total")["value"] == pytest.approx(sqrt(1 + 3) / 2)
+
+
+def test_a_mean_has_a_value_only_where_every_matrix_has_one(tmp_path):
+    states = random_walk(2, {"a.weight": (4, 5), "b.weight": (3, 3)})
+    states[1]["b.weight"][0] = 0
+    rows = run_of(tmp_path, states)
+    assert row(rows, 0, "condition_number", "mean")["status"] == "ok"
+    assert (row(rows, 1, "condition_number", "mean")["value"], row(rows, 1, "condition_number", "mean")["status"]) == (
+        None, "singular",
+    )  # fmt: skip
+
+
+def test_the_mean_leaves_out_vectors_and_buffers(tmp_path):
+    states = random_walk(2, {"a.weight": (4, 5), "a.bias": (4,), "bn.running_mean": (4,)})
+    rows = run_of(tmp_path, states)
+    own = row(rows, 1, "step_distance", "tensor", "a.weight")["value"]
+    assert row(rows, 1, "step_distance", "mean")["value"] == own
+    assert row(rows, 1, "step_distance", "total")["value"] > own
+
+
+def test_a_run_without_matrices_has_totals_and_no_means(tmp_path):
+    rows = run_of(tmp_path, random_walk(3, {"bias": (7,)}))
+    assert {scope for _, scope, *_ in rows} == {"tensor", "total"}
+
+
+def test_the_total_rate_divides_by_the_steps_between_and_is_undefined_without(tmp_path):
+    states = random_walk(3)
+    rows = run_of(tmp_path, states, [0, 30, 31])
+    for t, steps in ((1, 30), (2, 1)):
+        distance = row(rows, t, "step_distance", "total")["value"]
+        assert row(rows, t, "distance_rate", "total")["value"] == pytest.approx(distance / steps)
+    rows = run_of(tmp_path / "b", states)
+    assert row(rows, 1, "distance_rate", "total")["status"] == "undefined"
+
+
+def test_a_path_that_returns_is_long_though_its_end_is_near(tmp_path):
+    rows = run_of(tmp_path, [{"w": np.array([x, 0.0])} for x in (0, 3, 0, 3, 1)])
+    assert [row(rows, t, "path_length", "tensor", "w")["value"] for t in range(5)] == [0, 3, 6, 9, 11]
+    bent = [row(rows, t, "tortuosity", "tensor", "w") for t in range(5)]
+    assert [one["value"] for one in bent] == [None, 1, None, 3, 11]
+    assert [one["status"] for one in bent] == ["undefined", "ok", "undefined", "ok", "ok"]
+    assert {one["reference"] for one in bent} == {"epoch_0.safetensors"}
+
+
+def test_a_stretch_without_motion_does_not_spoil_a_path_and_a_hidden_step_marks_it(tmp_path):
+    import ml_dtypes
+
+    w = np.random.default_rng(0).standard_normal((30, 30))
+    nudged = w.copy()
+    nudged[0, 0] *= 1.02
+    states = [{"w": one.astype(ml_dtypes.bfloat16)} for one in (w, w * 2, w * 2, w * 2 + (nudged - w))]
+    rows = run_of(tmp_path, states)
+    assert [row(rows, t, "step_distance", "tensor", "w")["status"] for t in (1, 2, 3)] == [
+        "ok", "below_precision", "below_precision",
+    ]  # fmt: skip
+    assert row(rows, 2, "step_distance", "tensor", "w")["value"] == 0
+    paths = [row(rows, t, "path_length", "tensor", "w")["status"] for t in range(4)]
+    assert paths == ["ok", "ok", "ok", "below_precision"]
+    assert row(rows, 3, "path_length", "tensor", "w")["value"] > 0
+
+
+def test_derived_metrics_are_described_like_the_others(tmp_path):
+    assert {one.name for one in DERIVED} == {"path_length", "tortuosity"}
+    assert all(one.definition and one.source and "density" in one.definition for one in DERIVED)

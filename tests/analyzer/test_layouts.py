@@ -1,0 +1,625 @@
+"""Folders become runs: which layout wins, in what order, with which scores, and what is said about the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import random_walk, save_weights, weightlapse_metadata
+from hypothesis import given
+from hypothesis import strategies as st
+
+import analyzer
+from analyzer.audit import audit
+from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
+from analyzer.layouts import LAYOUTS, with_scores
+from analyzer.layouts.ordering import parse_count, parse_score, place_in_name
+from analyzer.layouts.sidecars import read_scores
+from analyzer.run import Finding, Run
+
+MakeRun = Callable[..., Path]
+NOT_NUMBERS = ["NaN", "nan", "1e999", "-1e999", "inf", "Infinity", "", " ", "high", "0x10", "1,5", "1_0", "None", "[]"]
+
+
+def names(run: Run) -> list[str]:
+    return [checkpoint.name for checkpoint in run.checkpoints]
+
+
+def epochs(run: Run) -> list[float | None]:
+    return [checkpoint.epoch for checkpoint in run.checkpoints]
+
+
+def scores(run: Run, name: str) -> list[float | None]:
+    return [checkpoint.scores.get(name) for checkpoint in run.checkpoints]
+
+
+def found(run: Run, rule: str) -> list[Finding]:
+    return [finding for finding in run.findings if finding.rule == rule]
+
+
+def plain(folder: Path, *file_names: str, seed: int = 0) -> Path:
+    for name, weights in zip(file_names, random_walk(len(file_names), seed=seed), strict=True):
+        save_weights(folder / name, weights)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------ which layout
+
+
+def test_our_own_run(make_run: MakeRun) -> None:
+    run = analyzer.open_run(make_run(random_walk(12), name="demo"))
+    assert (run.name, run.layout, run.findings) == ("demo", "weightlapse", ())
+    assert epochs(run) == list(range(12))
+    assert [checkpoint.step for checkpoint in run.checkpoints] == [100 * epoch for epoch in range(12)]
+    assert names(run)[2] == "epoch_0002.safetensors"
+    assert scores(run, "train_accuracy")[0] is None
+    assert scores(run, "test_accuracy")[0] == pytest.approx(0.1)
+    assert set(run.checkpoints[1].scores) == {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
+    assert "step" in run.ordered_by
+
+
+def test_a_plain_folder(make_plain_run: MakeRun) -> None:
+    run = analyzer.open_run(make_plain_run(random_walk(12)))
+    assert (run.layout, run.findings) == ("safetensors", ())
+    assert names(run) == [f"epoch_{epoch}.safetensors" for epoch in range(12)]  # 10 after 2
+    assert epochs(run) == list(range(12))
+    assert all(not checkpoint.scores for checkpoint in run.checkpoints)
+
+
+def test_layouts_are_ranked() -> None:
+    assert list(LAYOUTS) == ["weightlapse", "huggingface", "safetensors"]
+    ranks = [module.SPECIFICITY for module in LAYOUTS.values()]
+    assert ranks == sorted(set(ranks), reverse=True)
+
+
+def test_ours_wins_over_a_plain_folder_and_layout_settles_it(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert analyzer.open_run(folder).layout == "weightlapse"
+    as_plain = analyzer.open_run(folder, layout="safetensors")
+    assert as_plain.layout == "safetensors"
+    assert epochs(as_plain) == [0, 1, 2, 3, 4]
+    assert scores(as_plain, "test_accuracy") == scores(analyzer.open_run(folder), "test_accuracy")
+    assert set(as_plain.checkpoints[1].scores) == {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
+
+
+def test_huggingface_wins_over_a_plain_folder_beside_it(tmp_path: Path) -> None:
+    checkpoint = save_weights(tmp_path / "checkpoint-5" / "model.safetensors", random_walk(1)[0]).parent
+    (checkpoint / "trainer_state.json").write_text('{"epoch": 1.0, "log_history": []}')
+    save_weights(tmp_path / "model.safetensors", random_walk(1)[0])
+    assert analyzer.open_run(tmp_path).layout == "huggingface"
+    assert names(analyzer.open_run(tmp_path, layout="safetensors")) == ["model.safetensors"]
+
+
+def test_a_tie_of_equals_is_an_error(make_plain_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LAYOUTS["weightlapse"], "SPECIFICITY", 90)
+    monkeypatch.setattr(LAYOUTS["weightlapse"], "recognise", lambda folder: "it says so")
+    monkeypatch.setattr(LAYOUTS["huggingface"], "recognise", lambda folder: "it says so too")
+    folder = make_plain_run()
+    with pytest.raises(LayoutError, match="looks like weightlapse and huggingface alike; settle it with --layout"):
+        analyzer.open_run(folder)
+    assert analyzer.open_run(folder, layout="safetensors").layout == "safetensors"
+
+
+def test_a_layout_that_does_not_exist(make_run: MakeRun) -> None:
+    with pytest.raises(
+        LayoutError, match=r"--layout tensorflow: .* choose one of weightlapse, huggingface, safetensors"
+    ):
+        analyzer.open_run(make_run(), layout="tensorflow")
+
+
+def test_nothing_found(tmp_path: Path, make_plain_run: MakeRun) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no checkpoint")
+    for path in (tmp_path / "empty", tmp_path / "nowhere", tmp_path / "notes.txt", "nul\0"):
+        with pytest.raises(NoCheckpointsError):
+            analyzer.open_runs(path)
+    with pytest.raises(NoCheckpointsError, match=r"weightlapse reads weightlapse .*; huggingface .*; safetensors"):
+        analyzer.open_runs(tmp_path / "empty")
+    with pytest.raises(NoCheckpointsError):
+        analyzer.open_runs(make_plain_run(), layout="huggingface")
+
+
+def test_nothing_usable_says_why_for_each_file(tmp_path: Path) -> None:
+    (tmp_path / "epoch_1.safetensors").write_bytes(b"")
+    (tmp_path / "epoch_2.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(NoCheckpointsError) as caught:
+        analyzer.open_runs(tmp_path)
+    assert "epoch_1.safetensors: 0 bytes are too few" in str(caught.value)
+    assert "epoch_2.safetensors: is not a safetensors file" in str(caught.value)
+
+
+def test_a_folder_of_runs(make_run: MakeRun, make_plain_run: MakeRun, tmp_path: Path) -> None:
+    make_run(name="sweep/b")
+    make_plain_run(name="sweep/a")
+    make_run(name="sweep/deep/er/c")
+    make_run(name="sweep/.hidden")
+    (tmp_path / "sweep" / "notes").mkdir()
+    runs = analyzer.open_runs(tmp_path / "sweep")
+    assert [run.name for run in runs] == ["a", "b", "c"]
+    assert [run.layout for run in runs] == ["safetensors", "weightlapse", "weightlapse"]
+    with pytest.raises(LayoutError, match="holds several runs"):
+        analyzer.open_run(tmp_path / "sweep")
+
+
+def test_runs_of_equal_name_stay_apart(make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(random_walk(2, seed=seed), name=f"sweep/seed{seed}/weights")
+    make_run(name="sweep/other")
+    runs = analyzer.open_runs(tmp_path / "sweep")
+    assert [run.name for run in runs] == ["other", "seed0/weights", "seed1/weights"]
+
+
+def test_runs_of_equal_name_stay_apart_below_the_working_folder(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (0, 1):
+        make_run(name=f"sweep/seed{seed}/weights")
+    monkeypatch.chdir(tmp_path / "sweep")
+    assert [run.name for run in analyzer.open_runs(".")] == ["seed0/weights", "seed1/weights"]
+    monkeypatch.chdir(tmp_path / "sweep" / "seed0")
+    assert [run.name for run in analyzer.open_runs("../")] == ["seed0/weights", "seed1/weights"]
+
+
+# ------------------------------------------------------------------------------------------------ order
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("epoch_10", (10, None)),
+        ("Epoch-3.safetensors", (3, None)),
+        ("epoch=3-step=500.ckpt", (3, 500)),
+        ("model_ep12", (12, None)),
+        ("ep_7.safetensors", (7, None)),
+        ("step_100", (None, 100)),
+        ("model_step1000.safetensors", (None, 1000)),
+        ("globalstep200", (None, 200)),
+        ("global_step_200", (None, 200)),
+        ("iter_5", (None, 5)),
+        ("iteration-5", (None, 5)),
+        ("checkpoint-230500-loss-1.2531", (None, 230500)),
+        ("loss-1.2531-checkpoint-230500", (None, 230500)),
+        ("loss-0.5-step-20", (None, 20)),
+        ("ckpt-3-step-500", (None, 500)),
+        ("checkpoint_epoch_3_step_500", (3, 500)),
+        ("0003_step_7", (None, 7)),
+        ("sheep3", (None, None)),
+        ("arbiter3", (None, None)),
+        ("model-00042", (None, None)),
+        ("weights", (None, None)),
+        ("", (None, None)),
+        ("epoch_" + "9" * 200, (None, None)),
+        ("step_" + "9" * 200, (None, None)),
+        ("step_9223372036854775808", (None, None)),
+    ],
+)
+def test_a_keyword_wins_over_a_bare_number(name: str, expected: tuple[float | None, int | None]) -> None:
+    assert place_in_name(name) == expected
+
+
+@given(st.text(), st.integers(0, 10**9), st.sampled_from(["_", "-", "=", ""]), st.text())
+def test_any_step_is_found_in_a_name(before: str, step: int, joint: str, after: str) -> None:
+    name = f"{before}step{joint}{step}.{after}"
+    if "step" not in before.lower():
+        assert place_in_name(name)[1] == step
+
+
+def test_keyword_before_number_puts_the_series_in_order(tmp_path: Path) -> None:
+    files = [f"checkpoint-{step}-loss-{loss}.safetensors" for step, loss in ((900, 9.9), (1000, 1.25), (20500, 0.5))]
+    run = analyzer.open_run(plain(tmp_path, *files))
+    assert names(run) == files
+    assert [checkpoint.step for checkpoint in run.checkpoints] == [900, 1000, 20500]
+    assert epochs(run) == [None] * 3
+
+
+def test_step_in_a_name_is_no_epoch(tmp_path: Path) -> None:
+    run = analyzer.open_run(plain(tmp_path, "step_100.safetensors", "step_200.safetensors"))
+    assert epochs(run) == [None, None]
+    assert [checkpoint.step for checkpoint in run.checkpoints] == [100, 200]
+
+
+def test_without_keywords_the_numbers_decide(tmp_path: Path) -> None:
+    files = [f"w{number}.safetensors" for number in (1, 2, 9, 10, 11, 100)]
+    run = analyzer.open_run(plain(tmp_path, *files))
+    assert names(run) == files
+    assert run.ordered_by == "the numbers in the names"
+
+
+def test_without_numbers_the_age_decides_and_it_is_said(tmp_path: Path) -> None:
+    files = ["last.safetensors", "best.safetensors", "first.safetensors"]
+    plain(tmp_path, *files)
+    for age, name in enumerate(reversed(files)):
+        os.utime(tmp_path / name, ns=(10**18 + age, 10**18 + age))
+    run = analyzer.open_run(tmp_path)
+    assert names(run) == files[::-1]
+    assert run.ordered_by == "modification time"
+    assert [finding.severity for finding in found(run, "order_by_age")] == ["warning"]
+
+
+@pytest.mark.parametrize("step", ["step", "global_step"])
+def test_metadata_wins_over_the_name_in_a_plain_folder(tmp_path: Path, step: str) -> None:
+    for number, weights in enumerate(random_walk(3)):
+        place = {"epoch": str(2 - number), step: str(10 * (2 - number))}
+        save_weights(tmp_path / f"epoch_{number}_step_{number}.safetensors", weights, place)
+    run = analyzer.open_run(tmp_path)
+    assert [(one.epoch, one.step) for one in run.checkpoints] == [(0, 0), (1, 10), (2, 20)]
+    assert names(run)[0] == "epoch_2_step_2.safetensors"
+
+
+def test_metadata_wins_over_the_name(tmp_path: Path) -> None:
+    for number, weights in enumerate(random_walk(3)):
+        save_weights(tmp_path / f"epoch_{number}.safetensors", weights, weightlapse_metadata(2 - number))
+    run = analyzer.open_run(tmp_path)
+    assert names(run) == ["epoch_2.safetensors", "epoch_1.safetensors", "epoch_0.safetensors"]
+    assert epochs(run) == [0, 1, 2]
+
+
+# ------------------------------------------------------------------------------------------------ fault 14: gaps
+
+
+@pytest.mark.parametrize("text", [*NOT_NUMBERS, None, [], {}, True, False, float("nan"), float("inf"), 10**400])
+def test_fault_14_what_is_not_a_number_is_a_gap(text: object) -> None:
+    assert parse_score(text) is None
+    assert parse_count(text) is None
+
+
+@pytest.mark.parametrize(
+    "text, value", [("0.5", 0.5), (" 1e-3 ", 1e-3), ("0", 0.0), (3, 3.0), ("-2", -2.0), (0.25, 0.25)]
+)
+def test_numbers_are_numbers(text: object, value: float) -> None:
+    assert parse_score(text) == value
+
+
+@pytest.mark.parametrize("text", ["-1", "2.5", "1e300", "9223372036854775808", -3, 0.5])
+def test_fault_14_what_is_no_count_is_a_gap(text: object) -> None:
+    assert parse_count(text) is None
+    assert parse_count("12") == parse_count(12.0) == parse_count("1.2e1") == 12
+
+
+@pytest.mark.parametrize("text", [None, *NOT_NUMBERS])
+@pytest.mark.parametrize("key", ["test_accuracy", "train_loss", "step", "epoch"])
+def test_fault_14_metadata_that_is_not_a_number(tmp_path: Path, key: str, text: str | None) -> None:
+    for epoch, weights in enumerate(random_walk(4)):
+        metadata = weightlapse_metadata(epoch)
+        if epoch == 2:
+            metadata.pop(key)
+            metadata.update({key: text} if text is not None else {})
+        save_weights(tmp_path / f"epoch_{epoch:04d}.safetensors", weights, metadata)
+    run = analyzer.open_run(tmp_path)
+    assert run.layout == "weightlapse"
+    assert epochs(run) == [0, 1, 2, 3]  # from the name, where the metadata does not tell
+    assert [checkpoint.step for checkpoint in run.checkpoints] == [0, 100, None if key == "step" else 200, 300]
+    if key in ("test_accuracy", "train_loss"):
+        assert scores(run, key)[2] is None
+        assert None not in scores(run, key)[1:2] + scores(run, key)[3:]
+
+
+def test_fault_14_an_epoch_that_nothing_tells_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    save_weights(folder / "epoch_last.safetensors", random_walk(1)[0], {"format": "weightlapse", "epoch": "NaN"})
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 1, 2, 3, 4]
+    assert "neither its metadata nor its name tell its epoch" in found(run, "refused_file")[0].sentence
+
+
+@pytest.mark.parametrize("text", ["1e300", "9" * 30, "1e17"])
+@pytest.mark.parametrize("key", ["step", "epoch"])
+def test_fault_14_counts_beyond_reason_can_still_be_measured(tmp_path: Path, key: str, text: str) -> None:
+    folder = tmp_path / "run"
+    for epoch, weights in enumerate(random_walk(3)):
+        metadata = weightlapse_metadata(epoch)
+        save_weights(
+            folder / f"epoch_{epoch}.safetensors", weights, {**metadata, key: text} if epoch == 2 else metadata
+        )
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 1, 2]
+    assert len(analyzer.measure(run, tmp_path / "store.sqlite", ["size"]).rows()) > 0
+    as_plain = analyzer.open_run(folder, layout="safetensors")
+    assert len(analyzer.measure(as_plain, tmp_path / "plain.sqlite", ["size"]).rows()) > 0
+
+
+# ------------------------------------------------------------------------------------------------ refused, said
+
+
+def test_fault_01_a_damaged_file_is_named_and_the_others_go_on(make_run: MakeRun) -> None:
+    folder = make_run()
+    (folder / "epoch_0002.safetensors").write_bytes(b"\0\0\0")
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 1, 3, 4]
+    (finding,) = found(run, "refused_file")
+    assert finding.severity == "serious"
+    assert finding.sentence.startswith(f"{folder}/epoch_0002.safetensors: 3 bytes are too few")
+
+
+def test_a_foreign_file_among_ours_is_left_out(make_run: MakeRun) -> None:
+    folder = make_run()
+    save_weights(folder / "epoch_0007.safetensors", random_walk(1)[0])
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 1, 2, 3, 4]
+    assert "does not say format=weightlapse" in found(run, "refused_file")[0].sentence
+
+
+def test_fault_19_a_folder_where_a_file_belongs_makes_no_run(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(name="runs/odd.safetensors")
+    runs = analyzer.open_runs(tmp_path / "runs")
+    assert [run.name for run in runs] == ["odd.safetensors"]
+
+
+@pytest.mark.parametrize("temporary", ["epoch_0005.safetensors.tmp", ".epoch_0005.safetensors.tmp", "x\n\x1b[31m.tmp"])
+@pytest.mark.parametrize("make", ["make_run", "make_plain_run"])
+def test_fault_25_a_run_that_is_being_written(request: pytest.FixtureRequest, make: str, temporary: str) -> None:
+    folder = request.getfixturevalue(make)()
+    whole = sorted(folder.iterdir())[-1].read_bytes()
+    (folder / temporary).write_bytes(whole[: len(whole) // 2])
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 1, 2, 3, 4]
+    (finding,) = run.findings
+    assert (finding.rule, finding.severity) == ("unfinished_run", "notice")
+    assert "The last complete checkpoint is taken as its end" in finding.sentence
+    assert "\n" not in finding.sentence
+    assert "\x1b" not in finding.sentence
+
+
+def test_fault_25_a_file_without_its_end(make_run: MakeRun) -> None:
+    folder = make_run()
+    whole = (folder / "epoch_0004.safetensors").read_bytes()
+    (folder / "epoch_0004.safetensors").write_bytes(whole[:-1])
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 1, 2, 3]
+    assert "epoch_0004.safetensors: truncated" in found(run, "refused_file")[0].sentence
+
+
+@pytest.mark.parametrize("make", ["make_run", "make_plain_run"])
+def test_fault_36_two_checkpoints_of_one_epoch_with_the_same_bytes(request: pytest.FixtureRequest, make: str) -> None:
+    folder = request.getfixturevalue(make)(random_walk(5))
+    second = sorted(folder.iterdir())[2]
+    shutil.copy(second, folder / f"{second.stem}_copy.safetensors")
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 1, 2, 3, 4]
+    assert names(run)[2] == second.name
+    (finding,) = run.findings
+    assert (finding.rule, finding.severity) == ("duplicate_files", "notice")
+    assert finding.checkpoints == (second.name, f"{second.stem}_copy.safetensors")
+
+
+@pytest.mark.parametrize("where", ["weights", "metadata", "size"])
+def test_fault_36_two_checkpoints_of_one_epoch_that_differ(make_run: MakeRun, where: str) -> None:
+    states = random_walk(5)
+    folder = make_run(states)
+    other = {name: array.copy() for name, array in states[2].items()}
+    metadata = weightlapse_metadata(2)
+    if where == "weights":
+        other["out.bias"][-1] += 1
+    elif where == "metadata":
+        metadata["test_accuracy"] = "0.1234"
+    else:
+        other["new"] = np.ones(1, np.float32)
+    save_weights(folder / "epoch_0002_again.safetensors", other, metadata)
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 1, 3, 4]
+    (finding,) = run.findings
+    assert (finding.rule, finding.severity) == ("contradicting_files", "serious")
+    assert finding.checkpoints == ("epoch_0002.safetensors", "epoch_0002_again.safetensors")
+    assert "epoch 2 and step 200" in finding.sentence
+
+
+def test_fault_36_three_of_one_epoch_of_which_two_are_identical(make_run: MakeRun) -> None:
+    states = random_walk(3)
+    folder = make_run(states)
+    shutil.copy(folder / "epoch_0001.safetensors", folder / "epoch_0001_b.safetensors")
+    save_weights(folder / "epoch_0001_c.safetensors", states[0], weightlapse_metadata(1))
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [0, 2]
+    assert len(found(run, "contradicting_files")[0].checkpoints) == 3
+
+
+def test_fault_36_files_without_epoch_or_step_are_no_duplicates(tmp_path: Path) -> None:
+    for name in ("a1.safetensors", "a2.safetensors", "a3.safetensors"):
+        save_weights(tmp_path / name, random_walk(1)[0])
+    assert len(analyzer.open_run(tmp_path).checkpoints) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
+def test_fault_15_names_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    folder = plain(tmp_path / "run", "epoch_1.safetensors", "epoch_2.safetensors")
+    bad = os.fsencode(folder) + b"/epoch_3_\xff.safetensors"
+    shutil.copy(os.fsencode(folder / "epoch_2.safetensors"), bad)
+    damaged = os.fsencode(folder) + b"/epoch_4_\xff.safetensors"
+    Path(os.fsdecode(damaged)).write_bytes(b"")
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.tmp")).write_bytes(b"")
+    run = analyzer.open_run(folder)
+    assert epochs(run) == [1, 2]
+    assert len(found(run, "refused_file")) == 2
+    assert all("epoch_" in finding.sentence for finding in found(run, "refused_file"))
+    assert any("rename it" in finding.sentence for finding in found(run, "refused_file"))
+    json.dumps([finding.sentence for finding in run.findings]).encode()
+    for finding in run.findings:
+        finding.sentence.encode()
+    analyzer.measure(run, tmp_path / "store.sqlite", ["size"])
+    bad_folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/run_\xff"))
+    folder.rename(bad_folder)
+    with pytest.raises(CheckpointError, match="rename the folder"):
+        analyzer.open_run(bad_folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names exist on POSIX only")
+def test_fault_15_hostile_file_names_are_read_and_measured(tmp_path: Path) -> None:
+    files = [
+        f"epoch_{number}_{odd}.safetensors"
+        for number, odd in enumerate(["<script>alert(1)<", "'\"", "a\nb", "\x1b[31m", "\u202egnp", "=1+1", "x" * 200])
+    ]
+    run = analyzer.open_run(plain(tmp_path / "run", *files))
+    assert names(run) == files
+    measurements = analyzer.measure(run, tmp_path / "store.sqlite", ["size"])
+    assert {row["checkpoint"] for row in measurements.rows()} == set(files)
+
+
+def test_shards_of_one_checkpoint_are_no_series(tmp_path: Path) -> None:
+    plain(tmp_path, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(CheckpointError, match="holds the shards of a single checkpoint"):
+        analyzer.open_run(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ sidecars
+
+
+def test_scores_beside_a_plain_folder(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    (folder / "metrics.csv").write_text("epoch,test_accuracy,note\n0,0.1,start\n2,0.3,\n4,0.5,x\n9,0.9,\n")
+    run = analyzer.open_run(folder)
+    assert scores(run, "test_accuracy") == [0.1, None, 0.3, None, 0.5]
+    assert scores(run, "note") == [None] * 5
+    assert run.findings == ()
+
+
+def test_sparse_rows_are_merged(make_plain_run: MakeRun) -> None:
+    """As Lightning's CSVLogger writes them: train and validation in rows of their own."""
+    folder = make_plain_run()
+    rows = [
+        "epoch,step,train_loss,val_acc",
+        "0,10,0.9,",
+        "0,10,,0.2",
+        "1,20,0.8,",
+        "1,20,,0.4",
+        "1,25,0.7,",
+        ",30,0.6,",
+    ]
+    (folder / "metrics.csv").write_text("\r\n".join(rows))
+    run = analyzer.open_run(folder)
+    assert scores(run, "train_loss") == [0.9, 0.7, None, None, None]
+    assert scores(run, "val_acc") == [0.2, 0.4, None, None, None]
+
+
+def test_fault_14_bad_rows_are_gaps(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    lines = ["epoch,loss", "0,NaN", "1,1e999", "2,high", "3", "4,0.5,too,many", "x,0.1", ",0.2", "NaN,0.3", "", '"4",']
+    (folder / "metrics.csv").write_text("\n".join(lines))
+    run = analyzer.open_run(folder)
+    assert scores(run, "loss") == [None, None, None, None, 0.5]
+
+
+def test_scores_as_json_lines(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    lines = [
+        '{"epoch": 0, "loss": 0.5, "eval_f1": 0}',
+        "",
+        '{"epoch": 1, "loss": NaN, "best": true, "note": "a\u2028b\u0085c"}',
+        '{"epoch": 2, "loss": Infinity, "eval_f1": null}',
+        '{"epoch": 3, "loss": "0.25", "nested": {"x": 1}, "list": [1]}',
+        '{"epoch": true, "loss": 9}',
+        '{"loss": 8}',
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    run = analyzer.open_run(folder)
+    assert run.findings == ()
+    assert scores(run, "loss") == [0.5, None, None, 0.25, None]
+    assert scores(run, "eval_f1") == [0.0, None, None, None, None]
+    assert set().union(*(checkpoint.scores for checkpoint in run.checkpoints)) == {"loss", "eval_f1"}
+
+
+def test_by_step_wins_over_by_epoch_and_the_file_over_both(tmp_path: Path) -> None:
+    for epoch, weights in enumerate(random_walk(3)):
+        own = {"epoch": str(epoch), "step": str(10 * epoch), **({"acc": "0.75"} if epoch == 2 else {})}
+        save_weights(tmp_path / f"w{epoch}.safetensors", weights, own)
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 10, "acc": 0.5}\n{"epoch": 1, "acc": 0.1}\n{"epoch": 2, "acc": 0.2}'
+    )
+    assert scores(analyzer.open_run(tmp_path), "acc") == [None, 0.5, 0.75]
+
+
+UNREADABLE = {
+    "bytes": b"\xff\xfe\x00",
+    "no place": b"loss,accuracy\n0.1,0.2\n",
+    "huge field": b'epoch,loss\n0,"' + b"x" * 200_000 + b'"\n',
+    "old Mac lines": b"epoch,loss\r0,0.5\r1,0.25\r",
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_scores_that_cannot_be_read_are_said(make_plain_run: MakeRun, name: str) -> None:
+    folder = make_plain_run()
+    (folder / "metrics.csv").write_bytes(UNREADABLE[name])
+    run = analyzer.open_run(folder)
+    assert len(run.checkpoints) == 5
+    if name == "old Mac lines":
+        assert scores(run, "loss")[:2] == [0.5, 0.25]
+    else:
+        assert [finding.severity for finding in found(run, "scores_unreadable")] == ["warning"]
+        assert "metrics.csv" in run.findings[0].sentence
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1, 2]", '[{"epoch": 1}, 2]', "1", '"epoch"', "[" * 100_000, '{"epoch": ' + "1" * 5000 + "}"]
+)
+def test_json_scores_that_are_no_table(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "scores.jsonl"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=r"scores\.jsonl: "):
+        read_scores(str(path))
+
+
+def test_scores_of_the_users_own(make_plain_run: MakeRun, tmp_path: Path) -> None:
+    run = analyzer.open_run(make_plain_run())
+    path = tmp_path / "scores.json"
+    path.write_text('[{"epoch": 1, "accuracy": 0.5}, {"epoch": 3, "accuracy": 0.75}]')
+    assert scores(with_scores(run, str(path)), "accuracy") == [None, 0.5, None, 0.75, None]
+    path.write_text('[{"epoch": 7, "accuracy": 0.5}]')
+    with pytest.raises(CheckpointError, match="none of its epochs or steps is one of a checkpoint"):
+        with_scores(run, str(path))
+    with pytest.raises(CheckpointError, match="cannot be opened"):
+        with_scores(run, str(tmp_path / "nowhere.csv"))
+
+
+def test_the_runs_own_scores_win(make_run: MakeRun, tmp_path: Path) -> None:
+    run = analyzer.open_run(make_run())
+    path = tmp_path / "scores.csv"
+    path.write_text("epoch,test_accuracy,f1\n1,0.0,0.5\n")
+    more = with_scores(run, str(path))
+    assert scores(more, "test_accuracy") == scores(run, "test_accuracy")
+    assert scores(more, "f1") == [None, 0.5, None, None, None]
+
+
+def test_an_empty_sidecar_says_nothing(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    (folder / "metrics.csv").write_text("")
+    assert analyzer.open_run(folder).findings == ()
+    (folder / "metrics.csv").write_text("epoch,loss\n")
+    assert analyzer.open_run(folder).findings == ()
+
+
+# ------------------------------------------------------------------------------------------------ nothing written
+
+
+@pytest.mark.parametrize("make", ["make_run", "make_plain_run"])
+def test_fault_31_nothing_is_written_beside_checkpoints(
+    request: pytest.FixtureRequest, make: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = request.getfixturevalue(make)(name="checkpoints/run")
+    (folder / "metrics.csv").write_text("epoch,f1\n1,0.5\n")
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+
+    def state() -> dict[Path, tuple[int, int, int, bytes]]:
+        return {
+            path: (status.st_mtime_ns, status.st_size, status.st_ino, path.read_bytes() if path.is_file() else b"")
+            for path in [folder.parent, folder, *sorted(folder.iterdir())]
+            for status in [path.stat()]
+        }
+
+    before = state()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = analyzer.open_run(folder)
+    audit(run)
+    measurements = analyzer.measure(run, "store.sqlite")
+    analyzer.write_report(measurements, "report")
+    assert Path("report/index.html").is_file()
+    assert state() == before
+    folder.chmod(0o755)

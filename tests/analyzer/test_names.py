@@ -1,0 +1,111 @@
+"""Names come from files that anyone may have written: ordered as people count, and harmless on a screen."""
+
+from __future__ import annotations
+
+import unicodedata
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.names import is_text, listed, natural_key, printable, slug
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"quoted\" 'twice'",
+    "two\nlines\r\n",
+    "\x1b[31mred\x1b[0m\x9b1m",
+    "\u202egnp.exe\u2066",
+    "\u2028line\u2029paragraph\x85",
+    "nul\x00",
+    "zero\u200bwidth\ufeff",
+    "lone\udcffbyte",
+    "tab\tbed",
+]
+
+
+def test_numbers_in_names_count() -> None:
+    in_order = ["epoch_2", "epoch_10", "epoch_100", "layers.2.weight", "layers.10.bias", "layers.10.weight"]
+    for shuffled in permutations(in_order):
+        assert sorted(shuffled, key=natural_key) == in_order
+
+
+def test_numbers_at_the_start_and_words_can_be_compared() -> None:
+    assert sorted(["10.w", "b.w", "2.w", "", "b", "b.2"], key=natural_key) == ["", "b", "b.2", "b.w", "2.w", "10.w"]
+
+
+@given(st.text(), st.integers(0, 10**17), st.integers(0, 10**17), st.text())
+def test_the_larger_number_comes_later(before: str, first: int, second: int, after: str) -> None:
+    before, after = before.rstrip("0123456789"), after.lstrip("0123456789")
+    keys = [natural_key(f"{before}{number}{after}") for number in (first, second)]
+    assert (keys[0] < keys[1]) == (first < second)
+
+
+@given(st.lists(st.text(alphabet="ab1290._-²٣", max_size=30)))
+def test_any_names_can_be_ordered(names: list[str]) -> None:
+    ordered = sorted(names, key=natural_key)
+    assert sorted(ordered, key=natural_key) == ordered
+    assert sorted(ordered) == sorted(names)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_fault_15_nothing_that_steers_a_terminal_is_printed(name: str) -> None:
+    shown = printable(name)
+    assert all(character == " " or unicodedata.category(character)[0] not in "CZ" for character in shown)
+    shown.encode("utf-8")
+
+
+@given(st.text(alphabet=st.characters()))  # lone surrogates included
+def test_fault_15_any_name_is_one_harmless_line(name: str) -> None:
+    shown = printable(name)
+    assert len(shown.splitlines()) <= 1
+    assert not set(shown) & set("\x00\x07\x08\x1b\x7f\x9b\u200e\u200f\u202a\u202e\u2066\u2069")
+    shown.encode("utf-8")
+
+
+def test_escapes_are_visible() -> None:
+    assert printable("a\nb\x1b[0m\u202e\U000e0001\udcff") == "a\\nb\\x1b[0m\\u202e\\U000e0001\\udcff"
+    assert printable("fc1.weight – größe 重み") == "fc1.weight – größe 重み"
+
+
+@given(st.text(alphabet=st.characters()), st.integers(1, 50))
+def test_a_limit_is_kept(name: str, limit: int) -> None:
+    shown = printable(name, limit)
+    assert len(shown) <= limit
+    whole = printable(name)
+    if len(whole) <= limit:
+        assert shown == whole
+    else:
+        assert shown.count("…") >= 1
+        start, _, _ = shown.partition("…")
+        assert whole.startswith(start)
+
+
+def test_long_lists_say_how_many_more() -> None:
+    assert listed(["a", "b"]) == "a, b"
+    assert listed([str(number) for number in range(5)]) == "0, 1, 2, 3, 4"
+    assert listed([str(number) for number in range(9)]) == "0, 1, 2, 3, 4 and 4 more"
+    assert "\n" not in listed(["a\nb"])
+    assert len(listed(["x" * 300])) == 80
+
+
+@given(st.text(alphabet=st.characters()))
+def test_fault_16_a_slug_never_leaves_its_folder(name: str) -> None:
+    safe = slug(name)
+    assert set(safe) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+    assert safe.strip(".-") == safe
+    assert len(safe) <= 80
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "..", ".", "", "a/b", "a\\b", "x" * 300, "nul\x00"])
+def test_fault_16_names_that_would_be_paths(name: str) -> None:
+    assert slug(name) not in (".", "..")
+    assert "/" not in slug(name)
+    assert "\\" not in slug(name)
+
+
+def test_names_that_cannot_be_stored_are_known() -> None:
+    assert is_text("größe 重み \U0001f600\n")
+    assert is_text("")
+    assert not is_text("epoch_1_\udcff.safetensors")

@@ -1,0 +1,470 @@
+"""What is measured again and what is not, whole rows after any interruption, and stores that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import measured, rows_of
+from conftest import full_count, random_walk, save_weights, weightlapse_metadata
+
+import analyzer
+from analyzer import engine, measuring
+from analyzer.errors import StoreError
+from analyzer.reading import read_tables
+from analyzer.run import Measurement
+from analyzer.store import Observation, Store, open_store
+
+
+def written(folder: Path, states: dict[int, dict[str, np.ndarray]]) -> Path:
+    for epoch, weights in states.items():
+        save_weights(folder / f"epoch_{epoch:04d}.safetensors", weights, weightlapse_metadata(epoch))
+    return folder
+
+
+def numbered(count: int, **options) -> dict[int, dict[str, np.ndarray]]:
+    return dict(enumerate(random_walk(count, **options)))
+
+
+@pytest.fixture
+def walked(monkeypatch):
+    """The (epoch, tensor) pairs that were measured since the list was last emptied, with their metrics."""
+    seen: list[tuple[int, str, frozenset[str]]] = []
+
+    def watching(task, metrics):
+        for observation in engine.walk(task, metrics):
+            seen.append(
+                (
+                    int(observation.checkpoint[6:10]),
+                    observation.tensor,
+                    frozenset(row.metric for row in observation.measurements),
+                )
+            )
+            yield observation
+
+    monkeypatch.setattr(measuring, "walk", watching)
+    return seen
+
+
+def key_of(row):
+    return row.checkpoint, row.scope, row.tensor, row.metric
+
+
+def everything(measurements):
+    with open_store(measurements.path) as store:
+        return sorted(store.measurements(measurements.run), key=key_of)
+
+
+def assert_same_rows(ours, theirs):
+    """The same up to the rounding of a sum that was taken along with others or alone."""
+    assert [replace(row, value=None) for row in ours] == [replace(row, value=None) for row in theirs]
+    values, others = (np.array([one.value for one in rows], dtype=float) for rows in (ours, theirs))
+    np.testing.assert_allclose(values, others, rtol=1e-12, atol=1e-14)
+
+
+def assert_as_if_measured_at_once(folder: Path, measurements, tmp_path: Path, to_the_bit: bool = True) -> None:
+    fresh = measured(folder, tmp_path / "fresh.sqlite")
+    if to_the_bit:
+        assert everything(measurements) == everything(fresh)
+    assert_same_rows(everything(measurements), everything(fresh))
+    with open_store(measurements.path) as ours, open_store(fresh.path) as theirs:
+        assert ours.contents("run") == theirs.contents("run")
+        for one in theirs.tensors("run"):
+            a, b = (store.spectra("run", one.name) for store in (ours, theirs))
+            assert {name: values.tolist() for name, values in a.items()} == {
+                name: values.tolist() for name, values in b.items()
+            }
+        read_tables(ours, "run")
+    Path(fresh.path).unlink()
+
+
+# ------------------------------------------------------------------------------------------------------ reuse
+
+
+def test_a_second_run_measures_nothing(make_run, walked, tmp_path):
+    folder = make_run(random_walk(5))
+    first = everything(measured(folder, tmp_path / "s.sqlite"))
+    assert len(walked) == 5 * 4
+    walked.clear()
+    assert everything(measured(folder, tmp_path / "s.sqlite")) == first
+    assert walked == []
+
+
+def test_a_copy_of_the_store_and_the_run_elsewhere_measures_nothing(make_run, walked, tmp_path):
+    measured(make_run(random_walk(3)), tmp_path / "s.sqlite")
+    shutil.copytree(tmp_path / "run", tmp_path / "moved/run", copy_function=shutil.copy2)
+    walked.clear()
+    measured(tmp_path / "moved/run", tmp_path / "s.sqlite")
+    assert walked == []
+
+
+def test_new_checkpoints_at_the_end_are_all_that_is_measured(walked, tmp_path):
+    states = numbered(6)
+    folder = written(tmp_path / "run", {t: states[t] for t in range(4)})
+    measured(folder, tmp_path / "s.sqlite")
+    walked.clear()
+    written(folder, {t: states[t] for t in (4, 5)})
+    grown = measured(folder, tmp_path / "s.sqlite")
+    assert {epoch for epoch, *_ in walked} == {4, 5}
+    assert_as_if_measured_at_once(folder, grown, tmp_path)
+
+
+def test_a_checkpoint_in_the_middle_touches_only_its_neighbours(walked, tmp_path):
+    states = numbered(9)
+    folder = written(tmp_path / "run", {t: states[t] for t in states if t != 4})
+    measured(folder, tmp_path / "s.sqlite")
+    walked.clear()
+    written(folder, {4: states[4]})
+    filled = measured(folder, tmp_path / "s.sqlite")
+    assert {epoch for epoch, *_ in walked} == {4, 5, 6}
+    needs = {epoch: metrics for epoch, tensor, metrics in walked if tensor == "fc1.weight"}
+    assert "step_distance" in needs[5] and "frobenius_norm" not in needs[5] and "initial_distance" not in needs[5]
+    assert needs[6] == {"update_cosine"}
+    assert_as_if_measured_at_once(folder, filled, tmp_path)
+
+
+@pytest.mark.parametrize("changed", range(6))
+def test_a_changed_file_is_measured_again_with_what_depends_on_it(walked, tmp_path, changed):
+    folder = written(tmp_path / "run", numbered(6))
+    measured(folder, tmp_path / "s.sqlite")
+    walked.clear()
+    written(folder, {changed: random_walk(1, seed=99)[0]})
+    again = measured(folder, tmp_path / "s.sqlite")
+    expected = {t for t in range(6) if changed <= t <= changed + 2}
+    assert {epoch for epoch, *_ in walked} == (set(range(6)) if changed == 0 else expected)
+    if changed == 0:
+        assert {metrics for epoch, tensor, metrics in walked if epoch == 5} == {
+            frozenset({"initial_distance", "initial_cosine"})
+        }
+    assert_as_if_measured_at_once(folder, again, tmp_path)
+
+
+@pytest.mark.parametrize("gone", [(0,), (3,), (5,), (0, 1), (2, 3)])
+def test_a_checkpoint_that_is_gone_leaves_no_row_behind(tmp_path, gone):
+    folder = written(tmp_path / "run", numbered(6))
+    measured(folder, tmp_path / "s.sqlite")
+    for epoch in gone:
+        (folder / f"epoch_{epoch:04d}.safetensors").unlink()
+    assert_as_if_measured_at_once(folder, measured(folder, tmp_path / "s.sqlite"), tmp_path)
+
+
+REPLACEMENTS = {
+    "a layer is gone": lambda state: state.pop("fc1.weight"),
+    "a layer is new": lambda state: state.update({"new.weight": np.ones((3, 4), np.float32)}),
+    "NaN": lambda state: state["fc1.weight"].__setitem__((0, 0), np.nan),
+    "another shape": lambda state: state.update({"fc1.weight": np.ones((7, 3), np.float32)}),
+    "no matrix any more": lambda state: state.update({"fc1.weight": np.ones(240, np.float32)}),
+    "empty": lambda state: state.update({"fc1.weight": np.ones((0, 20), np.float32)}),
+    "zero": lambda state: state["fc1.weight"].fill(0),
+    "integers": lambda state: state.update({"fc1.weight": np.ones((12, 20), np.int32)}),
+}
+
+
+@pytest.mark.parametrize("changed", [0, 2])
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+@pytest.mark.parametrize("back", [False, True])
+def test_row38_a_replaced_file_with_other_content_leaves_nothing_stale(tmp_path, changed, replacement, back):
+    states = numbered(5)
+    other = {name: array.copy() for name, array in states[changed].items()}
+    REPLACEMENTS[replacement](other)
+    before, after = (other, states[changed]) if back else (states[changed], other)
+    folder = written(tmp_path / "run", {**states, changed: before})
+    measured(folder, tmp_path / "s.sqlite")
+    written(folder, {changed: after})
+    assert_as_if_measured_at_once(folder, measured(folder, tmp_path / "s.sqlite"), tmp_path)
+
+
+def test_a_family_that_is_added_later_is_all_that_is_measured(walked, make_run, tmp_path):
+    folder = make_run(random_walk(4))
+    measured(folder, tmp_path / "s.sqlite", ["motion"])
+    walked.clear()
+    measured(folder, tmp_path / "s.sqlite", ["spectrum"])
+    assert {metric for *_, metrics in walked for metric in metrics} == set(
+        metric.row.name for metric in analyzer.metrics.select_metrics(["spectrum"])
+    )
+    walked.clear()
+    last = measured(folder, tmp_path / "s.sqlite", ["size"])
+    assert "frobenius_norm" in {metric for *_, metrics in walked for metric in metrics}
+    assert "step_distance" not in {metric for *_, metrics in walked for metric in metrics}
+    rows = rows_of(last)
+    for metric in ("step_distance", "frobenius_norm", "path_length", "tortuosity"):  # what was there stays
+        assert rows["epoch_0003.safetensors", "total", "", metric]["status"] == "ok"
+    assert_as_if_measured_at_once(folder, last, tmp_path, to_the_bit=False)
+
+
+@pytest.mark.parametrize("metrics", [["size"], ["spectrum"], ["motion"]])
+@pytest.mark.parametrize("what", ["changed", "first gone", "middle gone", "inserted"])
+def test_families_that_are_not_asked_for_keep_no_row_of_other_bytes(tmp_path, metrics, what):
+    states = numbered(6)
+    start = {t: states[t] for t in states if (what, t) != ("inserted", 3)}
+    folder = written(tmp_path / "run", start)
+    measured(folder, tmp_path / "s.sqlite")
+    if what == "changed":
+        written(folder, {3: random_walk(1, seed=5)[0]})
+    elif what == "inserted":
+        written(folder, {3: states[3]})
+    else:
+        (folder / f"epoch_{0 if what == 'first gone' else 3:04d}.safetensors").unlink()
+    partly = measured(folder, tmp_path / "s.sqlite", metrics)
+    fresh = {key_of(row): row for row in everything(measured(folder, tmp_path / "fresh.sqlite"))}
+    rows = [
+        row for row in everything(partly) if row.scope == "tensor" and row.metric not in ("path_length", "tortuosity")
+    ]
+    assert len(rows) > 100 and {key_of(row) for row in rows} <= fresh.keys()
+    assert_same_rows(rows, [fresh[key_of(row)] for row in rows])
+    (tmp_path / "fresh.sqlite").unlink()
+    with open_store(partly.path) as store:
+        read_tables(store, "run")
+    assert_as_if_measured_at_once(folder, measured(folder, tmp_path / "s.sqlite"), tmp_path, to_the_bit=False)
+
+
+def test_a_store_keeps_several_runs_apart(make_run, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        measured(make_run(random_walk(3, seed=seed), name), tmp_path / "s.sqlite")
+    with open_store(str(tmp_path / "s.sqlite")) as store:
+        assert store.runs() == ["a", "b"]
+        assert store.contents("a") != store.contents("b")
+        with pytest.raises(StoreError, match="no run named 'c'; it has a, b"):
+            store.checkpoints("c")
+        store.drop_runs_but({"b"})
+        assert store.runs() == ["b"]
+    with pytest.raises(StoreError, match="a"):
+        analyzer.open_measurements(tmp_path / "s.sqlite", "a").rows()
+
+
+# ------------------------------------------------------------------------------- interrupted, broken, two at a time
+
+
+@pytest.mark.parametrize("when", range(full_count(20, 6)))
+def test_an_interruption_leaves_whole_observations_and_the_next_run_finishes(
+    make_run, walked, tmp_path, monkeypatch, when
+):
+    folder = make_run(random_walk(5))
+    watching = measuring.walk
+
+    def interrupted(task, metrics):
+        for number, observation in enumerate(watching(task, metrics)):
+            if number == when:
+                raise KeyboardInterrupt
+            yield observation
+
+    monkeypatch.setattr(measuring, "walk", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measured(folder, tmp_path / "s.sqlite")
+    with open_store(str(tmp_path / "s.sqlite")) as store:
+        kept = {(row.checkpoint, row.tensor) for row in store.measurements("run")}
+        assert len(kept) == len({(e, t) for e, t, _ in walked[:when]})
+        for checkpoint, tensor in kept:  # each of them whole
+            metrics = next(m for e, t, m in walked if (f"epoch_{e:04d}.safetensors", t) == (checkpoint, tensor))
+            rows = [row for row in store.measurements("run") if (row.checkpoint, row.tensor) == (checkpoint, tensor)]
+            assert {row.metric for row in rows} == metrics
+    walked.clear()
+    monkeypatch.setattr(measuring, "walk", watching)
+    finished = measured(folder, tmp_path / "s.sqlite")
+    assert len(walked) == 20 - when
+    assert_as_if_measured_at_once(folder, finished, tmp_path)
+
+
+def test_a_transaction_that_fails_leaves_nothing(make_run, tmp_path):
+    measurements = measured(make_run(), tmp_path / "s.sqlite")
+    before = everything(measurements)
+    row = Measurement("epoch_0001.safetensors", "tensor", "fc1.weight", "rms", 5.0, None, "ok", None)
+    with open_store(measurements.path) as store:
+        writer = store.writer("run")
+        with pytest.raises(RuntimeError), store.transaction():
+            writer.add(Observation(row.checkpoint, row.tensor, (row,), {"rms": "x"}, {}, {}, None, {}, 0))
+            raise RuntimeError
+    assert everything(measurements) == before
+
+
+def test_row29_a_full_disk_is_a_named_error_and_what_was_there_stays(make_run, tmp_path):
+    folder = make_run(random_walk(4, {"w.weight": (30, 30)}))
+    path = tmp_path / "s.sqlite"
+    with open_store(str(path), create=True) as store:
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(StoreError, match=r"s\.sqlite: the measurements cannot be written: .*full"):
+            measuring.bring_up_to_date(store, analyzer.open_run(folder), analyzer.metrics.select_metrics(), 1)
+    assert_as_if_measured_at_once(folder, measured(folder, path), tmp_path)
+
+
+def test_row43_another_version_is_refused_naming_both(make_run, tmp_path):
+    path = tmp_path / "s.sqlite"
+    measured(make_run(), path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    with pytest.raises(StoreError, match=r"s\.sqlite: has store format 7, this weightlapse reads format 1; measure"):
+        open_store(str(path))
+
+
+@pytest.mark.parametrize("kind", ["text", "truncated", "another database", "zeros"])
+def test_row43_what_is_no_store_is_refused_and_unchanged(make_run, tmp_path, kind):
+    path = tmp_path / "s.sqlite"
+    if kind == "text":
+        path.write_text("This is a letter to my aunt, and longer than the header of a database. " * 20)
+    elif kind == "zeros":
+        path.write_bytes(bytes(5000))
+    elif kind == "truncated":
+        measured(make_run(random_walk(3)), path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE recipes (name TEXT)")
+            connection.commit()
+    before = path.read_bytes()
+    for create in (False, True):
+        with pytest.raises(StoreError, match=r"s\.sqlite"):
+            open_store(str(path), create)
+    assert path.read_bytes() == before
+
+
+def test_row43_a_store_with_a_damaged_page_is_refused(make_run, tmp_path):
+    path = tmp_path / "s.sqlite"
+    measured(make_run(random_walk(5)), path)
+    data = bytearray(path.read_bytes())
+    for place in range(4096 * 3, len(data), 4096):
+        data[place : place + 12] = os.urandom(12)
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"s\.sqlite: is damaged"):
+        open_store(str(path))
+
+
+def test_an_empty_file_that_is_only_to_be_read_stays_empty(tmp_path):
+    path = tmp_path / "notes"
+    path.touch()
+    with pytest.raises(StoreError, match="notes"):
+        open_store(str(path))
+    assert path.stat().st_size == 0
+
+
+def test_a_store_that_is_not_there_is_a_named_error(tmp_path):
+    with pytest.raises(StoreError, match="no such store; weightlapse measure makes one"):
+        open_store(str(tmp_path / "absent.sqlite"))
+    assert not (tmp_path / "absent.sqlite").exists()
+
+
+def test_row32_many_openers_of_a_new_store_all_get_the_same(tmp_path):
+    for attempt in range(full_count(50, 8)):
+        path = str(tmp_path / f"{attempt}.sqlite")
+        barrier = threading.Barrier(6)
+        outcomes: list[object] = []
+
+        def open_it(path=path, barrier=barrier, outcomes=outcomes):
+            barrier.wait()
+            try:
+                with open_store(path, create=True) as store:
+                    outcomes.append(store.runs())
+            except BaseException as error:
+                outcomes.append(error)
+
+        threads = [threading.Thread(target=open_it) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert outcomes == [[]] * 6
+
+
+def test_row32_two_measure_the_same_run_into_one_store(make_run, tmp_path):
+    folder = make_run(random_walk(5))
+    errors: list[BaseException] = []
+
+    def measure():
+        try:
+            measured(folder, tmp_path / "s.sqlite")
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=measure) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert_as_if_measured_at_once(folder, analyzer.open_measurements(tmp_path / "s.sqlite"), tmp_path)
+
+
+def test_row32_a_locked_store_is_not_called_damaged(make_run, tmp_path, monkeypatch):
+    path = tmp_path / "s.sqlite"
+    measured(make_run(), path)
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: real(*args, **{**options, "timeout": 0.05}))
+    with closing(real(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match=r"(?!.*damaged).*locked"):
+            open_store(str(path))
+
+
+# ------------------------------------------------------------------------------------------------ the Python API
+
+
+def test_series_spectra_and_frames_from_python(make_run, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    states = random_walk(4)
+    measurements = measured(make_run(states), tmp_path / "s.sqlite")
+    curve = measurements.series("fc1.weight", "condition_number")
+    expected = [np.linalg.cond(state["fc1.weight"].astype(float)) for state in states]
+    assert curve.values == pytest.approx(expected, rel=1e-9)
+    assert curve.statuses == ("ok",) * 4
+    step = measurements.series("fc1.weight", "step_distance")
+    assert np.isnan(step.values[0]) and step.statuses == (None, "ok", "ok", "ok")
+    assert step.references[1] == "epoch_0000.safetensors"
+    total = measurements.series("total", "frobenius_norm")
+    assert total.values[2] == pytest.approx(np.sqrt(sum((a.astype(float) ** 2).sum() for a in states[2].values())))
+    assert measurements.series("mean", "condition_number").scope == "mean"
+
+    spectra = measurements.spectra("out.weight")
+    assert list(spectra) == [f"epoch_{t:04d}.safetensors" for t in range(4)]
+    assert spectra["epoch_0003.safetensors"] == pytest.approx(
+        np.linalg.svd(states[3]["out.weight"].astype(float), compute_uv=False), rel=1e-12
+    )
+    for wrong in (
+        lambda: measurements.series("fc1.weight", "nonsense"),
+        lambda: measurements.series("fc9.weight", "rms"),
+        lambda: measurements.series("fc1.bias", "condition_number"),
+        lambda: measurements.spectra("fc1.bias"),
+    ):
+        with pytest.raises(StoreError, match="holds no"):
+            wrong()
+
+    frame = measurements.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert ",".join(frame.columns) == "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference"
+    assert len(frame) == len(measurements.rows())
+    one = frame[(frame.tensor == "fc1.weight") & (frame.metric == "condition_number")]
+    assert one.value.to_numpy().tolist() == curve.values.tolist()
+    assert one.epoch.tolist() == [0, 1, 2, 3]
+
+
+def test_open_measurements_asks_which_of_several_runs(make_run, tmp_path):
+    for name in ("a", "b"):
+        measured(make_run(random_walk(2), name), tmp_path / "s.sqlite")
+    with pytest.raises(StoreError, match=r"holds 2 runs \(a, b\); name one of them"):
+        analyzer.open_measurements(tmp_path / "s.sqlite")
+    assert analyzer.open_measurements(tmp_path / "s.sqlite", "b").run == "b"
+
+
+def test_scores_of_a_run_are_replaced_not_added_up(make_run, tmp_path):
+    run = analyzer.open_run(make_run(random_walk(3)))
+    store = tmp_path / "s.sqlite"
+    analyzer.measure(run, store, jobs=1)
+    without = replace(run, checkpoints=tuple(replace(one, scores={"loss": 1.5}) for one in run.checkpoints))
+    analyzer.measure(without, store, jobs=1)
+    with open_store(str(store)) as opened:
+        assert {name: values.tolist() for name, values in opened.scalars("run").items()} == {"loss": [1.5] * 3}
+
+
+def test_a_store_is_a_plain_database_with_a_readable_view(make_run, tmp_path):
+    measured(make_run(random_walk(2)), tmp_path / "s.sqlite")
+    with closing(sqlite3.connect(tmp_path / "s.sqlite")) as connection:
+        columns = [one[0] for one in connection.execute("SELECT * FROM readable").description]
+        assert columns == "run checkpoint epoch step scope tensor metric value bound status reference".split()
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert isinstance(open_store(str(tmp_path / "s.sqlite")).close(), type(None)) and Store
