@@ -97,6 +97,7 @@ def measure(
     store: str | PathLike[str],
     metrics: Iterable[str] | None = None,
     jobs: int | None = None,
+    spectra_every: int = 1,
 ) -> Measurements:
     """Measure a run, as far as the store does not know it already.
 
@@ -105,19 +106,20 @@ def measure(
         store: the SQLite file to keep the measurements in; made where it does not exist.
         metrics: families or single metrics by name; by default all but those on request.
         jobs: threads; by default as many as the process may use.
+        spectra_every: leave out the spectra of all but every N-th checkpoint, the first and the last.
 
     Raises:
         MetricError: an unknown family.
         StoreError: the store is damaged, of another version, or cannot be written.
     """
     from analyzer.measurements import Measurements
-    from analyzer.measuring import bring_up_to_date
+    from analyzer.measuring import Request, bring_up_to_date
     from analyzer.metrics import select_metrics
     from analyzer.store import open_store
 
     chosen = select_metrics(metrics)
     with open_store(str(store), create=True) as opened:
-        bring_up_to_date(opened, run, chosen, jobs)
+        bring_up_to_date(opened, run, Request(chosen, spectra_every, jobs))
     return Measurements(str(store), run.name)
 
 

@@ -57,6 +57,21 @@ def _say(text: str) -> None:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+def _bytes_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """A size such as ``500MB``, ``4GB`` or ``2GiB`` in bytes."""
+    if text is None:
+        return None
+    units = {"": 1, "b": 1}
+    for power, letter in enumerate("kmgt", start=1):
+        units |= {letter: 1000**power, f"{letter}b": 1000**power, f"{letter}ib": 1024**power}
+    number = text.rstrip("BKMGTIbkmgti ")
+    unit = text[len(number) :].strip().lower()
+    try:
+        return int(float(number) * units[unit])
+    except (ValueError, KeyError, OverflowError):
+        raise click.BadParameter(f"{text!r} is not a size; write 500MB, 4GB or 2GiB", context, parameter) from None
+
+
 def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options: list[Decorator] = [
         click.option("--store", metavar="FILE.sqlite", help="Keep the measurements in this file."),
@@ -78,7 +93,20 @@ def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="CSV or JSON lines with accuracies by epoch or step, where the run has none.",
         ),
         click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous."),
+        click.option(
+            "--spectra-every",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=1,
+            help="Spectra of every N-th checkpoint only, and of the last one.",
+        ),
         click.option("--jobs", type=click.IntRange(min=1), help="Threads. All available cores by default."),
+        click.option(
+            "--max-memory",
+            metavar="SIZE",
+            callback=_bytes_of,
+            help="Run fewer streams at a time, to stay below, say, 4GB.",
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -119,7 +147,7 @@ def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -
     if path is None:
         path = str(_claimed(_default_out(paths, runs), runs, force=False) / "measurements.sqlite")
     with open_store(path, create=True) as opened:
-        findings = _measure(opened, runs, metrics, options["jobs"])
+        findings = _measure(opened, runs, metrics, options)
     click.echo(path)
     return _told(findings)
 
@@ -153,7 +181,7 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     with open_store(path, create=True) as opened:
         if force and store is None:
             opened.drop_runs_but(names)
-        findings = _measure(opened, runs, metrics, options["jobs"])
+        findings = _measure(opened, runs, metrics, options)
     seconds = {"find": round(found - started, 3), "measure": round(perf_counter() - found, 3)}
     report_store(path, str(folder), force=force, only=names, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
@@ -233,20 +261,20 @@ def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
     return folder
 
 
-def _measure(store: Any, runs: list[Run], metrics: list[Metric], jobs: int | None) -> list[Finding]:
+def _measure(store: Any, runs: list[Run], metrics: list[Metric], options: dict[str, Any]) -> list[Finding]:
+    from analyzer.measuring import Request
     from analyzer.reporting import measure_runs
 
+    request = Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"])
     if not sys.stderr.isatty():
-        return measure_runs(store, runs, metrics, jobs)
+        return measure_runs(store, runs, request)
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("Measuring"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
-        return measure_runs(
-            store, runs, metrics, jobs, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        return measure_runs(store, runs, request, lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _told(findings: list[Finding]) -> int:

@@ -8,14 +8,14 @@ from W itself; where that does not converge, LAPACK's SVD decides.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import frexp
+from math import frexp, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from analyzer.elementwise import unit_roundoff
-from analyzer.metrics.needs import Spectrum
+from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces, Spectrum
 
 Array = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]
@@ -212,3 +212,84 @@ def _transposed_times(matrix: Array, exponent: int, right: Matrix) -> Matrix:
     for start, block in _blocks(matrix, exponent):
         total += block.T @ right[start : start + len(block)]
     return total
+
+
+# ----------------------------------------------------------- beyond the spectrum of one matrix: for metrics on request
+
+
+def difference_spectrum(current: Array, previous: Array) -> Spectrum:
+    """All singular values of W_t − W_{t−1}, both (rows, columns) of any floating-point dtype, falling, in float64.
+
+    The difference is taken in float64 by blocks and never held as a whole. Where the Gram matrix does not hold every
+    singular value, those of the triangular factor of Δ are taken: an update of few rows, say, has many that are zero.
+
+    Raises:
+        numpy.linalg.LinAlgError: LAPACK did not converge.
+    """
+    rows, columns = current.shape
+    n = min(rows, columns)
+    exponent = frexp(max(float(np.abs(block).max()) for block in _difference_blocks(current, previous)))[1]
+    exponent = exponent if abs(exponent) > 400 else 0
+    values = None
+    if rows * columns * n > SMALL_WORK:
+        product = np.zeros((n, n))
+        for block in _difference_blocks(current, previous, exponent):
+            product += block.T @ block
+        squares = np.linalg.eigvalsh(product)[::-1]
+        values = np.sqrt(squares) if squares[-1] > TRUSTED**2 * squares[0] else None
+    if values is None:
+        factor = _triangular_factor(_difference_blocks(current, previous, exponent), n)
+        values = np.linalg.svd(factor, compute_uv=False)
+    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(current.dtype))
+
+
+def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
+    """The spaces of the ``count`` leading left and right singular vectors of (rows, columns); None up to count σ.
+
+    The short side's vectors come from the Gram matrix, of which only these are asked for. Its rounding turns the space
+    by up to :data:`GRAM_ERROR` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6 where σ_k is above
+    :data:`TRUSTED_SMALLEST` · σ₁ and separates by 1e-3. Below that they come from the triangular factor of W.
+
+    Raises:
+        numpy.linalg.LinAlgError: LAPACK did not converge.
+    """
+    from scipy.linalg import eigh
+
+    rows, columns = matrix.shape
+    n = min(rows, columns)
+    if n <= count:
+        return None
+    exponent = _exponent(matrix)
+    product = gram(matrix, exponent)
+    norm = sqrt(float(np.trace(product)))
+    squares, vectors = eigh(product, subset_by_index=[n - count - 1, n - 1], overwrite_a=True, check_finite=False)
+    values, short = np.sqrt(np.maximum(squares[::-1], 0.0)), vectors[:, :0:-1]
+    if values[count - 1] < TRUSTED_SMALLEST * values[0]:
+        factor = _triangular_factor((block for _, block in _blocks(matrix, exponent)), n)
+        _, values, turned = np.linalg.svd(factor)
+        short = turned[:count].T
+    long = np.linalg.qr(_times(matrix, exponent, short))[0]
+    least = float(values[count - 1])
+    left, right = (long, short) if rows >= columns else (short, long)
+    if least <= max(rows, columns) * EPSILON * float(values[0]):
+        return LeadingSubspaces(left, right, 0.0, 0.0)
+    noise = ROUNDING_DISPLACEMENT * unit_roundoff(matrix.dtype) * norm * (1 / sqrt(rows) + 1 / sqrt(columns))
+    return LeadingSubspaces(left, right, (least - float(values[count])) / least, noise / least)
+
+
+def _triangular_factor(blocks: Iterator[Matrix], n: int) -> Matrix:
+    """R of W = QR, shape (n, n), from blocks of rows (k, n), which are taken in one by one; it has the σ of W.
+
+    Rows of zeros are passed over. (Demmel, Grigori, Hoemmen & Langou, Communication-optimal QR, SISC 2012.)
+    """
+    factor = np.zeros((0, n))
+    for block in blocks:
+        factor = np.asarray(np.linalg.qr(np.vstack([factor, block[block.any(axis=1)]]), mode="r"), dtype=np.float64)
+    return np.vstack([factor, np.zeros((n - len(factor), n))])
+
+
+def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[Matrix]:
+    """(W_t − W_{t−1})·2^−exponent the tall way round, a few rows at a time in float64."""
+    for (_, block), (_, earlier) in zip(_blocks(current, 0), _blocks(previous, 0), strict=True):
+        step = np.subtract(block, earlier, out=block)
+        yield np.ldexp(step, -exponent, out=step) if exponent else step

@@ -11,9 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer import elementwise
-from analyzer.decomposition import spectrum
-from analyzer.metrics.needs import NEEDS, ChangedBits, Interval, Need, Spectrum
+from analyzer.decomposition import difference_spectrum, leading_subspaces, spectrum
+from analyzer.metrics.needs import (
+    LEADING,
+    NEEDS,
+    ChangedBits,
+    InnerProducts,
+    Interval,
+    LeadingSubspaces,
+    Need,
+    Spectrum,
+    StepSpectrum,
+)
+from analyzer.metrics.pruning import magnitude_shares
 from analyzer.metrics.registry import Metric
+from analyzer.metrics.tail import fit_power_law
 from analyzer.run import Status, TensorInfo
 from analyzer.tensors import MatrixView, matrices, unsupported_reason
 
@@ -112,8 +124,41 @@ class Frame:
             return (self.state.array if view.index is None else self.state.array[view.index]).reshape(view.shape)
         if name == "singular_values":
             return self.need(NEEDS["spectrum"], view).values
-        compute: Callable[[Array], Any] = {"dead_lines": elementwise.dead_lines, "spectrum": spectrum}[name]
+        if name == "power_law":
+            return fit_power_law(self.need(NEEDS["spectrum"], view))
+        if name in ("leading_subspaces", "previous_subspaces", "initial_subspaces"):
+            return self._leading(name, view)
+        if name in ("previous_matrix", "matrix_step", "step_spectrum"):
+            return self._of_two_matrices(name, view)
+        compute: Callable[[Array], Any] = {
+            "dead_lines": elementwise.dead_lines,
+            "spectrum": spectrum,
+            "magnitude_shares": magnitude_shares,
+        }[name]
         return compute(self.need(NEEDS["matrix"], view))
+
+    def _matrix_of(self, role: str, view: MatrixView) -> Array:
+        array = self._array(role)
+        return (array if view.index is None else array[view.index]).reshape(view.shape)
+
+    def _leading(self, name: str, view: MatrixView) -> LeadingSubspaces | None:
+        """The leading subspaces of one state, once for all the roles that it plays: W_0 is also W_t or W_{t−1}."""
+        state = self.states[{"leading_subspaces": "current"}.get(name, name.partition("_")[0])]
+        role = next(role for role in ("initial", "previous", "current") if self.states.get(role) is state)
+        key = (f"leading subspaces of {role}", view.name)
+        if key not in self._cache:
+            self._cache[key] = leading_subspaces(self._matrix_of(role, view), LEADING)
+        found: LeadingSubspaces | None = self._cache[key]
+        return found
+
+    def _of_two_matrices(self, name: str, view: MatrixView) -> Array | InnerProducts | StepSpectrum:
+        previous = self._matrix_of("previous", view)
+        if name == "previous_matrix":
+            return previous
+        current: Array = self.need(NEEDS["matrix"], view)
+        if name == "step_spectrum":
+            return StepSpectrum(difference_spectrum(current, previous))
+        return self.sums().products if view.index is None else elementwise.walk_sums(current, previous).products
 
     def _array(self, role: str) -> Array:
         state = self.states[role]

@@ -11,7 +11,7 @@ from analyzer.derivation import DERIVED, derive
 from analyzer.engine import walk
 from analyzer.executors import available_cores, run_in_threads
 from analyzer.metrics.registry import METRICS, Metric
-from analyzer.planning import expected_bases, plan, tensor_names
+from analyzer.planning import affordable_streams, expected_bases, plan, tensor_names
 from analyzer.run import Run
 from analyzer.store import Observation, RowKey, Store, Writer
 from analyzer.tensors import tensor_rows
@@ -19,6 +19,20 @@ from analyzer.tensors import tensor_rows
 COMMIT_SECONDS = 1.0
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to measure and with which means.
+
+    ``spectra_every`` leaves out the spectra of all but every N-th checkpoint, the first and the last; ``jobs`` is a
+    number of threads, by default as many as the process may use; ``max_memory`` is a number of bytes that lowers it.
+    """
+
+    metrics: Sequence[Metric]
+    spectra_every: int = 1
+    jobs: int | None = None
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +47,7 @@ class Summary:
 def bring_up_to_date(
     store: Store,
     run: Run,
-    metrics: Sequence[Metric],
-    jobs: int | None = None,
+    request: Request,
     progress: Progress | None = None,
 ) -> Summary:
     """Measure what the store does not know yet of a run.
@@ -42,20 +55,23 @@ def bring_up_to_date(
     Args:
         store: where the measurements are kept; what is there already and rests on the same bytes is not measured again.
         run: the run.
-        metrics: what to measure.
-        jobs: threads; by default as many as the process may use.
+        request: what to measure.
         progress: called with (bytes done, bytes in all).
 
     Raises:
         StoreError: the store cannot be written; what was measured before is kept.
+        WeightlapseError: not even one stream fits into the memory that was granted.
     """
+    metrics = request.metrics
     with store.transaction():
         has_only_grown = store.has_only_grown(run)
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])
         if not has_only_grown:
             store.forget_rows(run.name, _outdated(store, run, metrics))
-    jobs = jobs or available_cores()
-    tasks = plan(run, metrics, partial(store.bases, run.name), jobs)
+    jobs = request.jobs or available_cores()
+    tasks = plan(run, metrics, partial(store.bases, run.name), jobs, request.spectra_every)
+    if request.max_memory is not None:
+        jobs = min(jobs, affordable_streams(tasks, request.max_memory))
     total = sum(task.bytes for task in tasks)
     work = partial(walk, metrics={metric.row.name: metric for metric in metrics})
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})

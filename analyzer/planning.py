@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil
 
+from analyzer.errors import WeightlapseError
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
 from analyzer.tensors import kind, matrices
 
 BUNDLE_BYTES = 32 << 20
+PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
 ROLES = ("current", "previous", "before_previous", "initial")
 # A task much longer than the others leaves the other cores idle at the end; a stretch much shorter than this spends its
 # time on reading W_0, W_{t−1} and W_{t−2} again.
@@ -28,13 +30,14 @@ class Task:
     """Some tensors to be walked through a stretch of a run.
 
     ``checkpoints`` is the whole run in order; ``wanted`` maps a tensor's name to the checkpoint positions at which
-    something is to be measured, and these to the names of the metrics. ``bytes`` is what these states hold, ``cost``
-    an estimate in seconds.
+    something is to be measured, and these to the names of the metrics. ``bytes`` is what these states hold, ``memory``
+    what is held at a time, ``cost`` an estimate in seconds.
     """
 
     checkpoints: tuple[Checkpoint, ...]
     wanted: Mapping[str, Wanted]
     bytes: int
+    memory: int
     cost: float
 
 
@@ -43,6 +46,7 @@ def plan(
     metrics: Sequence[Metric],
     known: Callable[[str], Mapping[tuple[str, str, str], str]],
     jobs: int = 1,
+    spectra_every: int = 1,
 ) -> list[Task]:
     """The tasks that measure what is not known yet, the costliest first.
 
@@ -51,9 +55,12 @@ def plan(
         metrics: what is asked for.
         known: for a tensor's name, what its stored rows rest on: (matrix, metric, checkpoint) -> basis.
         jobs: how many tasks will run at a time; long walks are cut so that all of them are busy to the end.
+        spectra_every: what needs a spectrum is measured at every N-th checkpoint only, and at the last one.
     """
-    wanted = {name: _wanted(run, name, metrics, known(name)) for name in tensor_names(run)}
     spectral = frozenset(metric.row.name for metric in metrics if _is_spectral(metric))
+    last = len(run.checkpoints) - 1
+    sparse = {position: spectral for position in range(last) if position % spectra_every}
+    wanted = {name: _wanted(run, name, metrics, known(name), sparse) for name in tensor_names(run)}
     bundles = _bundles(run, [name for name, places in wanted.items() if places])
     tasks = [_task(run, {name: wanted[name] for name in bundle}, spectral) for bundle in bundles]
     longest = sum(task.cost for task in tasks) / (jobs * STRETCHES_PER_JOB)
@@ -75,6 +82,21 @@ def _is_spectral(metric: Metric) -> bool:
     return any(need.name in ("spectrum", "singular_values") for need in metric.needs)
 
 
+def affordable_streams(tasks: Sequence[Task], memory: int) -> int:
+    """How many of the tasks may run at a time in ``memory`` bytes.
+
+    Raises:
+        WeightlapseError: not even one.
+    """
+    largest = max((task.memory for task in tasks), default=1)
+    if memory < largest + PROCESS_MEMORY:
+        raise WeightlapseError(
+            f"--max-memory {memory / 1e6:.0f} MB: the largest stream needs {(largest + PROCESS_MEMORY) / 1e6:.0f} MB "
+            "(four states of it, and the work on its spectrum); grant that much, or leave the spectrum out (--metrics)"
+        )
+    return max(1, (memory - PROCESS_MEMORY) // largest)
+
+
 def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
     """Neighbouring small tensors together, a large one alone."""
     bundle: list[str] = []
@@ -91,13 +113,22 @@ def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _task(run: Run, wanted: Mapping[str, Wanted], spectral: frozenset[str]) -> Task:
-    size, cost = 0, 0.0
+    size, cost, states, work = 0, 0.0, 0, 0
     for name, places in wanted.items():
+        largest = 0
         for position, metrics in places.items():
             info = run.checkpoints[position].tensors.get(name)
             size += size_of(info)
+            largest = max(largest, size_of(info))
             cost += _cost(info, bool(spectral & metrics))
-    return Task(run.checkpoints, wanted, size, cost)
+            work = max(work, _spectral_memory(info) if spectral & metrics else 0)
+        states += len(ROLES) * largest
+    return Task(run.checkpoints, wanted, size, states + work, cost)
+
+
+def _spectral_memory(info: TensorInfo | None) -> int:
+    """Bytes of the Gram matrix, its Cholesky factor and LAPACK's copy, for the largest matrix of a tensor."""
+    return max((3 * 8 * min(view.shape) ** 2 for view in matrices(info)), default=0) if info else 0
 
 
 def _cost(info: TensorInfo | None, with_spectrum: bool) -> float:
@@ -131,13 +162,21 @@ def _cut(run: Run, task: Task, spectral: frozenset[str], longest: float | None) 
 # --------------------------------------------------------------------------- what rows there are, and what they rest on
 
 
-def _wanted(run: Run, name: str, metrics: Sequence[Metric], known: Mapping[tuple[str, str, str], str]) -> Wanted:
-    """Checkpoint position -> metrics whose stored row is missing or rests on other bytes."""
+def _wanted(
+    run: Run,
+    name: str,
+    metrics: Sequence[Metric],
+    known: Mapping[tuple[str, str, str], str],
+    left_out: Mapping[int, frozenset[str]],
+) -> Wanted:
+    """Checkpoint position -> metrics whose stored row is missing or rests on other bytes, less those left out."""
     stored: dict[tuple[str, str], set[str]] = {}
     for (_, metric_name, checkpoint_name), basis in known.items():
         stored.setdefault((metric_name, checkpoint_name), set()).add(basis)
     chosen: dict[int, set[str]] = {}
     for position, metric, basis in expected_bases(run, name, metrics):
+        if metric in left_out.get(position, ()):
+            continue
         if stored.get((metric, run.checkpoints[position].name)) != {basis}:
             chosen.setdefault(position, set()).add(metric)
     shared: dict[frozenset[str], frozenset[str]] = {}  # most positions want the very same: one set serves them all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from analyzer.audit import audit
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.files import report_errors
 from analyzer.findings import by_severity, find
-from analyzer.measuring import Progress, bring_up_to_date
-from analyzer.metrics.registry import Metric
+from analyzer.measuring import Progress, Request, bring_up_to_date
 from analyzer.reading import read_tables
 from analyzer.report import STORE_NAME, UNREADABLE, Provenance, claim_folder, write_report
 from analyzer.run import Finding, Run
@@ -24,14 +23,13 @@ from analyzer.store import Store, open_store
 def measure_runs(
     store: Store,
     runs: Iterable[Run],
-    metrics: Sequence[Metric],
-    jobs: int | None = None,
+    request: Request,
     progress: Progress | None = None,
 ) -> list[Finding]:
     """Measure runs into an open store and keep their findings there; returns the findings of all of them."""
     findings = []
     for run in runs:
-        bring_up_to_date(store, run, metrics, jobs, progress)
+        bring_up_to_date(store, run, request, progress)
         found = by_severity([*audit(run), *find(read_tables(store, run.name), store.problems(run.name))])
         with store.transaction():
             store.replace_findings(run.name, found)
