@@ -92,7 +92,10 @@ def _draw_panel(
     for layer, (curve, row) in enumerate(zip(table.curves, table.values, strict=True)):
         if curve is not None:
             hollow = steps_over_gaps(axis, tables, curve.references) if gaps else None
-            draw_line(axes, axis.positions, _drawable(row, log=log), LOOKS[layer], layer, hollow)
+            # What was left out on purpose (--spectra-every) is no gap: the line goes on to the next number.
+            asked = np.array([status is not None for status in curve.statuses])
+            hollow_asked = None if hollow is None else hollow[asked]
+            draw_line(axes, axis.positions[asked], _drawable(row[asked], log=log), LOOKS[layer], layer, hollow_asked)
             if zeros:
                 _draw_at_edge(axes, axis.positions[row == 0], lane / 2, ZERO_MARKER, LOOKS[layer].colour, hollow=True)
     for place_from_top, layer in enumerate(marked):
