@@ -1,6 +1,6 @@
 """The whole motion family on warm files: ``weightlapse measure`` against the loop that computes the step distance only.
 
-    python tests/benchmarks/motion_speed.py [--gigabytes 4] [--repeats 3]
+python tests/benchmarks/motion_speed.py [--gigabytes 4] [--repeats 3]
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ def gpt2_shapes(blocks: int = 4, vocabulary: int = 50257) -> dict[str, tuple[int
 def write_series(folder: Path, shapes: dict[str, tuple[int, int]], checkpoints: int, seed: int = 0) -> Path:
     """Float32 checkpoints: Gaussian weights of standard deviation 0.02 that move by about 1 % from one to the next."""
     generator = np.random.default_rng(seed)
-    weights = {name: generator.standard_normal(shape, dtype=np.float32) * np.float32(0.02) for name, shape in shapes.items()}
+    weights = {
+        name: generator.standard_normal(shape, dtype=np.float32) * np.float32(0.02) for name, shape in shapes.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     for step in range(checkpoints):
         save_file(weights, folder / f"step_{step * 100}.safetensors")
