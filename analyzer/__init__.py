@@ -87,7 +87,7 @@ def open_run(path: str | PathLike[str], layout: str | None = None) -> Run:
 
 def audit(run: Run) -> list[Finding]:
     """What is worth knowing about a run's files before anything is measured, the most serious first."""
-    from analyzer.audit import audit
+    from analyzer.auditing import audit
 
     return audit(run)
 

@@ -1,114 +1,136 @@
-"""An audit as text for people and as JSON for programs."""
+"""Is this folder what it seems? Looks at headers and names only, before any metric."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
 
-from analyzer.names import printable
+from analyzer.findings import by_severity
+from analyzer.names import listed
 from analyzer.run import Checkpoint, Finding, Run
 
-SCHEMA_VERSION = 1
-ROWS_SHOWN = 12
-MOST_SCORES = 4
-SCORES = ("train_accuracy", "test_accuracy", "eval_accuracy", "train_loss", "loss", "test_loss", "eval_loss")
-
-Audited = Sequence[tuple[Run, Sequence[Finding]]]
+WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs round epochs
 
 
-def as_json_object(audited: Audited) -> dict[str, Any]:
-    """``{"schema_version", "runs": [{"run", "path", "layout", "ordered_by", "checkpoints", "findings"}]}``."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "runs": [
-            {
-                "run": run.name,
-                "path": run.path,
-                "layout": run.layout,
-                "ordered_by": run.ordered_by,
-                "checkpoints": [_record(checkpoint) for checkpoint in run.checkpoints],
-                "findings": [
-                    {
-                        "rule": finding.rule,
-                        "severity": finding.severity,
-                        "sentence": finding.sentence,
-                        "tensor": finding.tensor,
-                        "checkpoints": list(finding.checkpoints),
-                        "evidence": dict(finding.evidence),
-                    }
-                    for finding in findings
-                ],
-            }
-            for run, findings in audited
-        ],
-    }
+def audit(run: Run) -> list[Finding]:
+    """Everything that is worth knowing before the run is measured, the most serious first.
 
-
-def _record(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {
-        "checkpoint": checkpoint.name,
-        "epoch": checkpoint.epoch,
-        "step": checkpoint.step,
-        "scores": dict(checkpoint.scores),
-        "tensors": len(checkpoint.tensors),
-        "bytes": sum(stamp.size for stamp in checkpoint.files),
-    }
-
-
-def as_text(audited: Audited) -> str:
-    """One screen for each run: what it is, its checkpoints (the middle of a long series left out), and a verdict."""
-    return "\n\n".join(_run_text(run, findings) for run, findings in audited)
-
-
-def _run_text(run: Run, findings: Sequence[Finding]) -> str:
-    lines = [
-        f"{printable(run.name)}: {len(run.checkpoints)} checkpoints, read as {run.layout}, ordered by {run.ordered_by}",
-        "",
-        *_table(run),
-        "",
-        *(f"{finding.severity.upper()}: {printable(finding.sentence)}" for finding in findings),
-        _verdict(findings),
-    ]
-    return "\n".join(lines)
-
-
-def _table(run: Run) -> list[str]:
-    scores = [name for name in SCORES if any(name in one.scores for one in run.checkpoints)][:MOST_SCORES]
-    header = ["checkpoint", "epoch", "step", *scores, "tensors", "MB"]
-    rows = [
+    The findings that the layout made (refused files, duplicates, unfinished runs) come along.
+    """
+    return by_severity(
         [
-            printable(one.name, 40),
-            "" if one.epoch is None else f"{one.epoch:g}",
-            "" if one.step is None else str(one.step),
-            *(f"{one.scores[name]:.4f}" if name in one.scores else "" for name in scores),
-            str(len(one.tensors)),
-            f"{sum(stamp.size for stamp in one.files) / 1e6:.1f}",
+            *run.findings,
+            *_gaps(run),
+            *_disorder(run),
+            *_changed_tensors(run),
+            *_unmeasured(run),
+            *_too_few(run),
         ]
-        for one in run.checkpoints
-    ]
-    if len(rows) > ROWS_SHOWN:
-        left_out = len(rows) - ROWS_SHOWN
-        dots = [f"… {left_out} more …", *[""] * (len(header) - 1)]
-        rows = [*rows[: ROWS_SHOWN // 2], dots, *rows[-ROWS_SHOWN // 2 :]]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    return [_aligned(row, widths) for row in [header, *rows]]
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    """The first cell to the left, the others to the right."""
-    first, *others = (
-        cell.rjust(width) if column else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
     )
-    return "  ".join([first, *others]).rstrip()
 
 
-def _verdict(findings: Sequence[Finding]) -> str:
-    counts = {
-        severity: sum(finding.severity == severity for finding in findings) for severity in ("serious", "warning")
-    }
-    if counts["serious"]:
-        return f"Verdict: {counts['serious']} serious defect(s); see to them before trusting any number of this run."
-    if counts["warning"]:
-        return f"Verdict: usable, with {counts['warning']} warning(s) to keep in mind."
-    return "Verdict: the headers are sound and the series is complete."
+def _too_few(run: Run) -> Iterator[Finding]:
+    if len(run.checkpoints) == 1:
+        yield Finding(
+            "single_checkpoint",
+            "notice",
+            f"{listed([run.checkpoints[0].name])} is the only checkpoint, so there is no motion to measure.",
+            checkpoints=(run.checkpoints[0].name,),
+        )
+
+
+def _gaps(run: Run) -> Iterator[Finding]:
+    """Places where the usual distance between neighbours is exceeded: in whole epochs, else in steps or fractions."""
+    whole = all(checkpoint.epoch is not None and float(checkpoint.epoch).is_integer() for checkpoint in run.checkpoints)
+    for unit in ("epoch", "step") if whole else ("step", "epoch"):
+        places = [getattr(checkpoint, unit) for checkpoint in run.checkpoints]
+        if len(places) < 3 or any(place is None for place in places):
+            continue
+        # Rounded, for fractional epochs: 0.3 - 0.2 and 0.2 - 0.1 differ in the last bit.
+        spacings = [round(b - a, 6) for a, b in pairwise(places)]
+        usual = min(Counter(spacings).most_common(), key=lambda item: (-item[1], item[0]))[0]
+        # Spacing that is uneven throughout (say, powers of two) is a schedule, not a gap.
+        if usual <= 0 or Counter(spacings)[usual] * 2 <= len(spacings):
+            continue
+        for (a, b), spacing in zip(pairwise(run.checkpoints), spacings, strict=True):
+            missing = round(spacing / usual) - 1
+            if missing > 0 and abs(spacing / usual - missing - 1) < WHOLE:
+                yield Finding(
+                    "missing_checkpoint",
+                    "warning",
+                    f"{missing} checkpoint{'s are' if missing > 1 else ' is'} missing between {unit} "
+                    f"{getattr(a, unit):g} and {unit} {getattr(b, unit):g}; what is measured there spans "
+                    f"{unit}s {getattr(a, unit):g} → {getattr(b, unit):g}.",
+                    checkpoints=(a.name, b.name),
+                    evidence={"unit": unit, "usual_spacing": usual, "spacing": spacing},
+                    figure="step_distance",
+                )
+        return
+
+
+def _disorder(run: Run) -> Iterator[Finding]:
+    """Epochs that run against steps."""
+    for a, b in pairwise(run.checkpoints):
+        if a.epoch is not None and b.epoch is not None and b.epoch < a.epoch:
+            yield Finding(
+                "wrong_order",
+                "serious",
+                f"By {run.ordered_by}, {listed([b.name])} comes after {listed([a.name])}, but its epoch {b.epoch:g} is "
+                f"before {a.epoch:g}. Two runs may be mixed in this folder.",
+                checkpoints=(a.name, b.name),
+            )
+
+
+def _changed_tensors(run: Run) -> Iterator[Finding]:
+    """Tensors that come, go, or change shape or dtype from one checkpoint to the next."""
+    for a, b in pairwise(run.checkpoints):
+        gone = [name for name in a.tensors if name not in b.tensors]
+        come = [name for name in b.tensors if name not in a.tensors]
+        for names, verb in ((gone, "has no"), (come, "newly has")):
+            if names:
+                yield _event("tensors_changed", a, b, f"{listed([b.name])} {verb} {listed(names)}", names)
+        for field in ("shape", "dtype"):
+            changed = [
+                name
+                for name, info in b.tensors.items()
+                if name in a.tensors and getattr(a.tensors[name], field) != getattr(info, field)
+            ]
+            if changed:
+                was, now = (getattr(one.tensors[changed[0]], field) for one in (a, b))
+                what = f"{listed(changed)}: {field} {was} in {listed([a.name])} becomes {now} in {listed([b.name])}"
+                yield _event("tensors_changed", a, b, what, changed)
+
+
+def _event(rule: str, a: Checkpoint, b: Checkpoint, sentence: str, names: list[str]) -> Finding:
+    return Finding(
+        rule,
+        "warning",
+        sentence + ".",
+        tensor=names[0] if len(names) == 1 else None,
+        checkpoints=(a.name, b.name),
+        evidence={"tensors": names},
+    )
+
+
+def _unmeasured(run: Run) -> Iterator[Finding]:
+    reasons: dict[str, dict[str, None]] = {}  # names as a set in order
+    for checkpoint in run.checkpoints:
+        for name, info in checkpoint.tensors.items():
+            if info.unsupported:
+                reasons.setdefault(info.unsupported, {})[name] = None
+    for reason, names in ((reason, list(known)) for reason, known in reasons.items()):
+        yield Finding(
+            "unsupported_tensors",
+            "warning",
+            f"{listed(names)}: not measured, {reason}.",
+            evidence={"tensors": names},
+        )
+    fp8 = sorted({info.dtype for one in run.checkpoints for info in one.tensors.values() if "float8" in info.dtype})
+    if fp8:
+        yield Finding(
+            "unscaled_float8",
+            "warning",
+            f"Some tensors are stored as {', '.join(fp8)}: such weights usually have scale tensors beside them, which "
+            "are not applied. Ratios such as the condition number hold only within one scale.",
+        )

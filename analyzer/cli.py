@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from analyzer.run import Finding, Run
 
 EXIT_FAILED, EXIT_PARTS_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 4, 130
-PARTS_FAILED = frozenset({"refused_file", "contradicting_files", "not_measured", "nonfinite_weights"})
+PARTS_FAILED = frozenset({"refused_file", "refused_run", "contradicting_files", "not_measured", "nonfinite_weights"})
 
 
 def main() -> NoReturn:
@@ -125,8 +125,8 @@ def command() -> None:
 @click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous.")
 def audit_command(path: str, as_json: bool, layout: str | None) -> int:
     """Tell whether a folder of checkpoints is what it seems, before anything is measured."""
-    from analyzer.audit import audit
-    from analyzer.auditing import as_json_object, as_text
+    from analyzer.audit_output import as_json_object, as_text
+    from analyzer.auditing import audit
     from analyzer.layouts import open_runs
 
     audited = [(run, audit(run)) for run in open_runs(path, layout)]

@@ -226,10 +226,11 @@ def finiteness(current: Array, squares: float) -> FinitenessCount:
     flat = current.reshape(-1)
     if isfinite(squares):
         return FinitenessCount(flat.size, 0)
-    nonfinite = sum(
-        int(np.count_nonzero(~np.isfinite(flat[start : start + BLOCK].astype(np.float64))))
-        for start in range(0, flat.size, BLOCK)
-    )
+    with np.errstate(invalid="ignore"):  # widening a signalling NaN
+        nonfinite = sum(
+            int(np.count_nonzero(~np.isfinite(flat[start : start + BLOCK].astype(np.float64))))
+            for start in range(0, flat.size, BLOCK)
+        )
     return FinitenessCount(flat.size, nonfinite)
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from analyzer.audit import audit
+from analyzer.auditing import audit
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.files import report_errors
 from analyzer.findings import by_severity, find

@@ -15,7 +15,7 @@ from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
 from analyzer.layouts import huggingface, safetensors_folder, weightlapse
 from analyzer.layouts.ordering import assemble, merge_scores
 from analyzer.layouts.sidecars import read_scores
-from analyzer.run import Run
+from analyzer.run import Finding, Run
 from analyzer.sources import list_folder
 
 LAYOUTS: dict[str, ModuleType] = {
@@ -37,7 +37,7 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
     Raises:
         NoCheckpointsError: nothing was recognised.
         LayoutError: two layouts of equal rank match, or ``layout`` does not exist.
-        CheckpointError: the folder cannot be read, or a run in it contradicts itself.
+        CheckpointError: the folder cannot be read, or what is in it is no series.
     """
     if layout is not None and layout not in LAYOUTS:
         raise LayoutError(f"--layout {layout}: there is no such layout; choose one of {', '.join(LAYOUTS)}")
@@ -45,13 +45,18 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
         raise NoCheckpointsError(f"{path}: does not exist; name a folder of checkpoints")
     if not Path(path).is_dir():
         raise NoCheckpointsError(f"{path}: is not a folder; name the folder that holds the checkpoints")
-    runs = _search(path, layout, depth=0)
+    unusable: list[NoCheckpointsError | CheckpointError] = []
+    runs = _search(path, layout, 0, unusable)
+    if not runs and unusable:
+        raise NoCheckpointsError("\n".join(str(error) for error in unusable))
     if not runs:
         raise NoCheckpointsError(
             f"{path}: no checkpoints found, here or in the folders below. weightlapse reads "
             + "; ".join(f"{module.NAME} ({module.LOOKS_LIKE})" for module in LAYOUTS.values())
         )
-    return _named_apart(path, runs)
+    first, *others = _named_apart(path, runs)
+    refused_runs = tuple(Finding("refused_run", "serious", str(error)) for error in unusable)
+    return [replace(first, findings=first.findings + refused_runs), *others]
 
 
 def with_scores(run: Run, path: str) -> Run:
@@ -68,17 +73,27 @@ def with_scores(run: Run, path: str) -> Run:
     return replace(run, checkpoints=tuple(checkpoints))
 
 
-def _search(folder: str, layout: str | None, depth: int) -> list[Run]:
-    module = _recognise(folder, layout)
-    if module is not None:
-        return [assemble(folder, module.NAME, module.read(folder))]
+def _search(
+    folder: str, layout: str | None, depth: int, unusable: list[NoCheckpointsError | CheckpointError]
+) -> list[Run]:
+    """The runs in a folder and below; what cannot be used is put on the list, and the others go on."""
+    try:
+        module = _recognise(folder, layout)
+        if module is not None:
+            return [assemble(folder, module.NAME, module.read(folder))]
+        entries = list_folder(folder)
+    except (NoCheckpointsError, CheckpointError) as error:
+        if depth == 0:
+            raise
+        unusable.append(error)
+        return []
     if depth == DEEPEST_SEARCH:
         return []
     runs: list[Run] = []
-    for entry in list_folder(folder):
+    for entry in entries:
         # Links are not followed on the way down: a loop of links would never end.
         if entry.is_folder and not entry.name.startswith(".") and not Path(entry.path).is_symlink():
-            runs.extend(_search(entry.path, layout, depth + 1))
+            runs.extend(_search(entry.path, layout, depth + 1, unusable))
     return runs
 
 

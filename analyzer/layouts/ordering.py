@@ -75,7 +75,8 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
     if not is_text(folder_name(folder)) or not is_text(folder):
         raise CheckpointError(f"{folder}: its name is not UTF-8 text, so it cannot be kept; rename the folder")
     findings = list(series.findings)
-    checkpoints, ordered_by = _ordered(_with_text_names(series.checkpoints, findings), series.source_of_order)
+    checkpoints = _placed(_with_text_names(series.checkpoints, findings), findings)
+    checkpoints, ordered_by = _ordered(checkpoints, series.source_of_order)
     checkpoints = _without_duplicates(checkpoints, findings)
     if not checkpoints:
         reasons = "\n  ".join(finding.sentence for finding in findings)
@@ -100,6 +101,21 @@ def _with_text_names(checkpoints: list[Checkpoint], findings: list[Finding]) -> 
         if not is_text(checkpoint.path)
     )
     return named
+
+
+def _placed(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
+    """Those with an epoch, a step or a number; where none has any, all of them."""
+    placed = [one for one in checkpoints if one.epoch is not None or one.step is not None or _NUMBER.search(one.name)]
+    if not placed:
+        return checkpoints
+    for one in checkpoints:
+        if one not in placed:
+            sentence = (
+                f"{printable(one.name)} has neither epoch nor step nor a number in its name, as the others have, so "
+                "its place in the run is unknown and it is left out. Put its epoch or step into its name to have it in."
+            )
+            findings.append(Finding("unplaced_file", "warning", sentence, checkpoints=(one.name,)))
+    return placed
 
 
 def _ordered(checkpoints: list[Checkpoint], source: str) -> tuple[list[Checkpoint], str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import random_walk, save_weights, weightlapse_metadata
+from builders import random_walk, save_weights, weightlapse_metadata
 
 CHECKOUT = Path(__file__).parents[2]
 LOCAL = ("analyzer", "trainer")
@@ -134,7 +134,7 @@ def test_trainer_and_analyzer_never_import_each_other() -> None:
 
 
 def test_formats_know_no_layout() -> None:
-    assert forbidden("analyzer/formats", "analyzer.layouts", "analyzer.audit", "analyzer.engine") == []
+    assert forbidden("analyzer/formats", "analyzer.layouts", "analyzer.auditing", "analyzer.engine") == []
 
 
 def test_metrics_and_figures_touch_no_files() -> None:

@@ -13,8 +13,8 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from builders import random_walk, save_weights
 from commands import read_csv, weightlapse
-from conftest import random_walk, save_weights
 
 from analyzer import cli, measuring, reporting
 from analyzer.store import open_store
@@ -40,8 +40,10 @@ def test_exit_0_and_the_path_of_the_result_alone_on_stdout(make_run):
     assert "Done in" in outcome.err
 
 
-@pytest.mark.parametrize("arguments", [["measure"], ["draw"], ["report", "--nonsense", "x"], ["export", "x"],
-                                       ["measure", "x", "--jobs", "0"], ["export", "x", "--format", "parquette"]])  # fmt: skip
+WRONG = "measure", "draw", "report --nonsense x", "export x", "measure x --jobs 0", "export x --format parquette"
+
+
+@pytest.mark.parametrize("arguments", [line.split() for line in WRONG], ids=WRONG)
 def test_exit_2_for_wrong_usage(arguments):
     outcome = weightlapse(*arguments)
     assert outcome.code == 2
@@ -167,7 +169,7 @@ def test_row14_scores_that_are_no_numbers_are_gaps(make_plain_run, tmp_path):
 
 
 def test_row14_a_huge_step_in_the_metadata_is_no_crash(tmp_path):
-    from conftest import weightlapse_metadata
+    from builders import weightlapse_metadata
 
     for t, weights in enumerate(random_walk(3)):
         save_weights(tmp_path / f"huge/epoch_{t}.safetensors", weights, weightlapse_metadata(t, step=str(10**30 + t)))

@@ -6,8 +6,8 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured, rows_of
-from conftest import random_walk, save_weights, weightlapse_metadata
 
 from analyzer.derivation import DERIVED, WORST_FIRST
 from analyzer.run import STATUSES_WITH_VALUE

@@ -234,9 +234,7 @@ def test_threads_do_not_share_their_buffers():
     wrong: list[object] = []
 
     def work(arrays, expected):
-        for _ in range(30):
-            if inner_products(*arrays) != expected:
-                wrong.append(arrays)
+        wrong.extend(arrays for _ in range(30) if inner_products(*arrays) != expected)
 
     threads = [
         threading.Thread(target=work, args=arguments) for arguments in (((w, p, q, i), alone), ((i, q, p, w), other))

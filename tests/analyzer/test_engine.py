@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured, read_csv, rows_of, weightlapse
-from conftest import random_walk, save_weights, weightlapse_metadata
 
 from analyzer import planning
 from analyzer.layouts import open_runs

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from builders import full_count, random_walk, save_weights, weightlapse_metadata
 from commands import measured, weightlapse
-from conftest import full_count, random_walk, save_weights, weightlapse_metadata
 
 from analyzer.errors import ReportError
 from analyzer.files import write_whole
@@ -32,6 +35,23 @@ def test_row27_row33_killed_at_any_moment_no_file_is_half_written_and_the_next_r
     outcome = script("kill", tmp_path, kills)
     assert outcome["killed"] == kills
     assert outcome["unfinished"] > 0  # or the moments were none
+
+
+def test_row33_the_journal_of_a_killed_process_is_ours_and_is_rolled_back(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("analyzer.report._draw_figures", lambda *_: [])
+    folder, out = make_run(random_walk(4)), tmp_path / "report"
+    assert weightlapse("report", folder, "--out", out).code == 0
+    expected = contents(out)["data/measurements.csv"]
+    child = os.fork()
+    if not child:  # is killed in the middle of a transaction that has reached the disk
+        connection = sqlite3.connect(out / "measurements.sqlite", isolation_level=None)
+        connection.executescript("PRAGMA cache_size = 1; BEGIN IMMEDIATE; UPDATE measurements SET value = 5;")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert (out / "measurements.sqlite-journal").stat().st_size > 0
+    assert weightlapse("report", folder, "--out", out).code == 0
+    assert contents(out)["data/measurements.csv"] == expected
+    assert not (out / "measurements.sqlite-journal").exists()
 
 
 def test_row32_two_analyzers_with_one_report_folder_both_end_well(make_run, tmp_path):
@@ -116,12 +136,14 @@ def test_row29_an_error_at_any_write_is_named_and_leaves_each_file_old_or_new(ma
     report_store(str(store), str(tmp_path / "good"))
     new, total = contents(tmp_path / "good"), failing.calls
     assert total > 40
+    if not fresh:
+        report_store(str(first), str(tmp_path / "before"))
     volatile = {"manifest.json"}
     for n in range(1, total + 1):
         out = tmp_path / f"report{n}"
         failing(None)
         if not fresh:
-            report_store(str(first), str(out))
+            shutil.copytree(tmp_path / "before", out)
         old = contents(out)
         failing(n)
         try:

@@ -7,8 +7,8 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
+from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured
-from conftest import random_walk, save_weights, weightlapse_metadata
 
 from analyzer.findings import SEVERITIES, by_severity, find
 from analyzer.reading import read_tables

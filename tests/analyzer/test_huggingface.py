@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import random_walk, save_weights
+from builders import random_walk, save_weights
 
 import analyzer
-from analyzer.audit import audit
+from analyzer.auditing import audit
 from analyzer.errors import NoCheckpointsError
 from analyzer.run import Finding, Run
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import random_walk, save_weights, weightlapse_metadata
+from builders import random_walk, save_weights, weightlapse_metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
 import analyzer
-from analyzer.audit import audit
+from analyzer.auditing import audit
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
 from analyzer.layouts import LAYOUTS, with_scores
 from analyzer.layouts.ordering import parse_count, parse_score, place_in_name
@@ -623,3 +623,22 @@ def test_fault_31_nothing_is_written_beside_checkpoints(
     assert Path("report/index.html").is_file()
     assert state() == before
     folder.chmod(0o755)
+
+
+def test_one_unusable_run_in_a_folder_of_runs_is_named_and_the_others_go_on(make_run, tmp_path):
+    make_run(name="good")
+    broken = tmp_path / "bad" / "epoch_0000.safetensors"
+    broken.parent.mkdir()
+    broken.write_bytes(b"abc")
+    (run,) = analyzer.open_runs(tmp_path)
+    (finding,) = run.findings
+    assert (run.name, finding.rule, finding.severity) == ("good", "refused_run", "serious")
+    assert str(broken) in finding.sentence
+
+
+def test_a_file_without_a_place_is_left_out_rather_than_ordering_all_by_age(make_plain_run):
+    folder = make_plain_run(random_walk(3))
+    save_weights(folder / "best.safetensors", random_walk(1)[0])
+    (run,) = analyzer.open_runs(folder)
+    assert [one.name for one in run.checkpoints] == [f"epoch_{epoch}.safetensors" for epoch in range(3)]
+    assert [(one.rule, one.checkpoints) for one in run.findings] == [("unplaced_file", ("best.safetensors",))]

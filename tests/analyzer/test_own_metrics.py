@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from builders import random_walk
 from commands import read_csv, weightlapse
-from conftest import random_walk
 
 from analyzer.metrics import METRICS
 from analyzer.metrics.registry import _LOADED_FILES

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured, read_csv, weightlapse
-from conftest import random_walk, save_weights, weightlapse_metadata
 
 import analyzer
 from analyzer.errors import ReportError
@@ -31,7 +31,8 @@ HEADERS = {
     "scalars": "run,checkpoint,epoch,step,scalar,value",
     "tensors": "run,tensor,module,kind,shape,matrix_shape,rule,dtype",
     "metrics": "metric,family,unit,definition,source,version",
-    "correlations": "run,scope,tensor,metric,scalar,transform,lag,method,coefficient,low,high,n,n_effective,p_value,q_value,status",
+    "correlations": "run,scope,tensor,metric,scalar,transform,lag,method,coefficient,low,high,n,"
+    "n_effective,p_value,q_value,status",
 }
 STATUSES_WITH_VALUE = {"ok", "below_precision", "precision_limited"}
 OTHER_STATUSES = {"singular", "undefined", "nonfinite", "missing", "too_few", "unsupported", "not_converged", "error"}
@@ -64,7 +65,7 @@ RUN_NAME = "<b>'\"&\u202e=run\x1b[31m\n$x$"
 
 
 def states_with_hostile_names():
-    shapes = {name: (5, 4) for name in HOSTILE.values()}
+    shapes = dict.fromkeys(HOSTILE.values(), (5, 4))
     return random_walk(4, shapes)
 
 
@@ -83,9 +84,9 @@ def hostile(tmp_path_factory):
             folder / f"epoch_{t}<i>\x1b[1m.safetensors", weights, weightlapse_metadata(t, config=HOSTILE["script"])
         )
     (folder / "epoch_9\nError: forged.safetensors").write_bytes(b"abc")
-    before = {path for path in base.rglob("*")}
+    before = set(base.rglob("*"))
     outcome = weightlapse("report", folder, "--out", base / "report")
-    return base / "report", {path for path in base.rglob("*")} - before, outcome
+    return base / "report", set(base.rglob("*")) - before, outcome
 
 
 @pytest.fixture(scope="module")
@@ -256,10 +257,11 @@ class Page(HTMLParser):
         self.text += data
 
 
-EXPECTED_TAGS = set(
-    "html head meta title link body header p h1 h2 h3 h4 nav a main section dl div dt dd em ul li span figure img "
-    "figcaption table thead tbody tr th td details summary".split()
-)
+EXPECTED_TAGS = {
+    *("html", "head", "meta", "title", "link", "body", "header", "main", "section", "nav", "details", "summary"),
+    *("h1", "h2", "h3", "h4", "p", "a", "em", "span", "div", "ul", "li", "dl", "dt", "dd"),
+    *("figure", "img", "figcaption", "table", "thead", "tbody", "tr", "th", "td"),
+}
 
 
 @pytest.mark.parametrize("which", ["plain", "hostile"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.stats
+from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured
-from conftest import random_walk, save_weights, weightlapse_metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,7 +114,7 @@ def test_the_classic_picture_pairs_accuracy_differences_with_mean_step_distances
 
     distance = [
         np.mean([np.linalg.norm(new[key].astype(float) - old[key]) for key in ("a.weight", "b.weight")])
-        for old, new in zip(states, states[1:], strict=False)
+        for old, new in pairwise(states)
     ]
     expected = scipy.stats.pearsonr(np.diff(accuracies), distance).statistic
     (pair,) = tables.change_pairs

@@ -39,7 +39,8 @@ def main() -> None:
         short, long = peaks[jobs, options.short], peaks[jobs, options.long]
         bound = jobs * (4 * LARGEST + GRAM) + 250e6
         print(
-            f"{jobs} job(s): {short / 1e6:.0f} MB at {options.short} checkpoints, {long / 1e6:.0f} MB at {options.long} "
+            f"{jobs} job(s): {short / 1e6:.0f} MB at {options.short} checkpoints, "
+            f"{long / 1e6:.0f} MB at {options.long} "
             f"(ratio {long / short:.3f}); promised at most {bound / 1e6:.0f} MB"
         )
 
