@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import reduce
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
-from operator import add
 from typing import Any
 
 from analyzer.metrics.needs import (
@@ -93,15 +91,10 @@ def derive(store: Store, run: str, metrics: Sequence[Metric]) -> None:
             writer.forget("total", name)
         for row in DERIVED:
             writer.forget("tensor", row.name)
-        for step in store.curves(run, "tensor", "step_distance"):
-            distance = next(store.curves(run, "tensor", "initial_distance", step.tensor), None)
-            writer.add_measurements(_path(checkpoints, step, distance))
-        for metric in known:
-            if metric.additive:
-                writer.add_measurements(_totals(store, run, metric, tensors, checkpoints))
-        for step in store.curves(run, "total", "step_distance"):
-            distance = next(store.curves(run, "total", "initial_distance"), None)
-            writer.add_measurements(_path(checkpoints, step, distance))
+        writer.add_measurements(_paths(store, run, "tensor", checkpoints))
+        additive = [metric for metric in known if metric.additive]
+        writer.add_measurements(_totals(store, run, additive, tensors, checkpoints))
+        writer.add_measurements(_paths(store, run, "total", checkpoints))
         for name in store.metrics():
             curves = [curve for curve in store.curves(run, "tensor", name) if _is_matrix(tensors, curve)]
             writer.add_measurements(_means(checkpoints, name, curves))
@@ -113,6 +106,13 @@ def _is_matrix(tensors: Mapping[str, TensorRow], curve: Curve) -> bool:
 
 def _worst(statuses: Sequence[Status]) -> Status:
     return min(statuses, key=WORST_FIRST.index)
+
+
+def _paths(store: Store, run: str, scope: str, checkpoints: Sequence[CheckpointRow]) -> list[Measurement]:
+    """Path length and tortuosity of every tensor (or of all together) whose steps are known."""
+    distances = {curve.tensor: curve for curve in store.curves(run, scope, "initial_distance")}
+    steps = list(store.curves(run, scope, "step_distance"))
+    return [row for step in steps for row in _path(checkpoints, step, distances.get(step.tensor))]
 
 
 def _path(checkpoints: Sequence[CheckpointRow], step: Curve, distance: Curve | None) -> list[Measurement]:
@@ -150,46 +150,39 @@ def _row(checkpoint: CheckpointRow, curve: Curve, metric: str, value: Value, ref
 def _totals(
     store: Store,
     run: str,
-    metric: Metric,
+    metrics: Sequence[Metric],
     tensors: Mapping[str, TensorRow],
     checkpoints: Sequence[CheckpointRow],
-) -> list[Measurement]:
-    """One additive metric for all parameters together, at each checkpoint where any of them has it."""
-    curves = [
-        curve
-        for curve in store.curves(run, "tensor", metric.row.name)
-        if curve.tensor in tensors and tensors[curve.tensor].kind in PARAMETERS
-    ]
+) -> Iterator[Measurement]:
+    """Each additive metric for all parameters together, at each checkpoint where any of them has it."""
+    curves = {metric.row.name: _parameter_curves(store, run, metric, tensors) for metric in metrics}
     steps = {checkpoint.name: checkpoint.step for checkpoint in checkpoints}
-    rows = []
     for position, checkpoint in enumerate(checkpoints):
-        here = [curve for curve in curves if curve.statuses[position] is not None]
-        if not here:
-            continue
-        references = {curve.references[position] for curve in here}
-        reference = references.pop() if len(references) == 1 else None
-        interval = _interval(steps, checkpoint, reference)
-        total = _total(store.sums(run, checkpoint.name), metric, here, position, interval)
-        if references or len(here) < len(_alive(curves, position)):
-            total = Value(None, "undefined")  # the tensors do not all compare with the same checkpoint
-        rows.append(
-            Measurement(
-                checkpoint.name,
-                "total",
-                "",
-                metric.row.name,
-                total.value,
-                total.bound,
-                total.status,
-                reference,
-            )
-        )
-    return rows
+        sums = _CheckpointSums(store.sums(run, checkpoint.name))
+        for metric in metrics:
+            begun = [curve for first, curve in curves[metric.row.name] if first <= position]
+            here = [curve for curve in begun if curve.statuses[position] is not None]
+            if not here:
+                continue
+            references = {curve.references[position] for curve in here}
+            reference = references.pop() if len(references) == 1 else None
+            if references or len(here) < len(begun):
+                total = Value(None, "undefined")  # the tensors do not all compare with the same checkpoint
+            else:
+                total = _total(sums, metric, here, position, _interval(steps, checkpoint, reference))
+            row = (checkpoint.name, "total", "", metric.row.name, total.value, total.bound, total.status)
+            yield Measurement(*row, reference)
 
 
-def _alive(curves: Sequence[Curve], position: int) -> list[Curve]:
-    """The curves that have begun by this checkpoint or begin with it: a later metric row shows that they exist."""
-    return [curve for curve in curves if any(status is not None for status in curve.statuses[: position + 1])]
+def _parameter_curves(
+    store: Store, run: str, metric: Metric, tensors: Mapping[str, TensorRow]
+) -> list[tuple[int, Curve]]:
+    """The curves of parameters (no buffers), each with the position at which it begins."""
+    return [
+        (next(position for position, status in enumerate(curve.statuses) if status is not None), curve)
+        for curve in store.curves(run, "tensor", metric.row.name)
+        if curve.tensor in tensors and tensors[curve.tensor].kind in PARAMETERS and any(curve.statuses)
+    ]
 
 
 def _interval(steps: Mapping[str, int | None], checkpoint: CheckpointRow, reference: str | None) -> Interval:
@@ -197,24 +190,34 @@ def _interval(steps: Mapping[str, int | None], checkpoint: CheckpointRow, refere
     return Interval(checkpoint.step - earlier if checkpoint.step is not None and earlier is not None else None)
 
 
-def _total(
-    sums: Mapping[str, Mapping[str, tuple[float, ...]]],
-    metric: Metric,
-    curves: Sequence[Curve],
-    position: int,
-    interval: Interval,
-) -> Value:
+class _CheckpointSums:
+    """Additive needs at one checkpoint, added up over tensors once for each set of tensors that is asked for."""
+
+    def __init__(self, stored: Mapping[str, Mapping[str, tuple[float, ...]]]) -> None:
+        self._stored = stored
+        self._totals: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+    def absent(self, need: str, curves: Sequence[Curve]) -> list[Curve]:
+        """The curves whose tensors have no such sums here."""
+        return [curve for curve in curves if curve.tensor not in self._stored.get(need, {})]
+
+    def total(self, need: str, tensors: tuple[str, ...]) -> Any:
+        """What a metric that needs it is handed for these tensors together."""
+        if (need, tensors) not in self._totals:
+            rows = [self._stored[need][tensor] for tensor in tensors]
+            self._totals[need, tensors] = ADDITIVE[need].total(rows)
+        return self._totals[need, tensors]
+
+
+def _total(sums: _CheckpointSums, metric: Metric, curves: Sequence[Curve], position: int, interval: Interval) -> Value:
     arguments: list[Any] = []
     for need in metric.needs:
         if need.name == "interval":
             arguments.append(interval)
             continue
-        stored = sums.get(need.name, {})
-        absent = [curve.statuses[position] for curve in curves if curve.tensor not in stored]
-        if absent:
-            return Value(None, _worst([status for status in absent if status is not None]))
-        payloads = [ADDITIVE[need.name](*stored[curve.tensor]) for curve in curves]
-        arguments.append(reduce(add, payloads))
+        if absent := sums.absent(need.name, curves):
+            return Value(None, _worst([status for curve in absent if (status := curve.statuses[position]) is not None]))
+        arguments.append(sums.total(need.name, tuple(curve.tensor for curve in curves)))
     result = metric.function(*arguments)
     value = result if isinstance(result, Value) else Value(float(result))
     return value if value.value is None or isfinite(value.value) else Value(None, "nonfinite")

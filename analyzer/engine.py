@@ -162,7 +162,7 @@ class _Stream:
                 recorder.add(self.name, metric, Value(None, _absence(info, state)))
                 continue
             obstacle = frame.obstacle(metric)
-            if any(need.matrix_only for need in metric.needs):
+            if metric.matrix_only:
                 for view in frame.views:
                     recorder.measure(view.name, metric, frame, view, obstacle)
             else:

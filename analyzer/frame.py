@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import astuple, dataclass
-from math import isfinite
+from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from analyzer.run import Status, TensorInfo
 from analyzer.tensors import MatrixView, matrices, unsupported_reason
 
 Array = npt.NDArray[Any]
+LEAST_SQUARE = 1e-280
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,26 @@ class Frame:
         self._supported = unsupported_reason(info) is None
         self._sums = sums
         self._cache: dict[tuple[str, str], Any] = {}
+        self._obstacles: dict[tuple[frozenset[str], bool, bool], Status | None] = {}
 
     def obstacle(self, metric: Metric) -> Status | None:
         """Why a metric cannot be computed from these states, as a status."""
-        if not self._supported and not all(need.any_dtype for need in metric.needs):
+        key = (metric.roles, metric.any_bits, metric.any_dtype)
+        if key not in self._obstacles:
+            self._obstacles[key] = self._obstacle(*key)
+        return self._obstacles[key]
+
+    def _obstacle(self, roles: frozenset[str], any_bits: bool, any_dtype: bool) -> Status | None:
+        if not self._supported and not any_dtype:
             return "unsupported"
-        if not metric.roles <= self.states.keys():
+        if not roles <= self.states.keys():
             return "undefined"  # what it compares with has no elements
-        states = [self.states[role] for role in metric.roles]
+        states = [self.states[role] for role in roles]
         if any(one is None for one in states):
             return "error"  # what it compares with could not be read
         if any(one.array.shape != self.state.array.shape for one in states if one):
             return "undefined"  # the tensor changed its shape: no broadcasting
-        if all(need.any_bits for need in metric.needs):
+        if any_bits:
             return "undefined" if any(one.array.dtype != self.state.array.dtype for one in states if one) else None
         products = self.sums().products
         squares = {
@@ -90,7 +98,19 @@ class Frame:
             "before_previous": products.earlier_step,
             "initial": products.initial,
         }
-        return None if all(isfinite(squares[role]) for role in metric.roles) else "nonfinite"
+        if any(self._is_out_of_range(role, squares[role]) for role in roles):
+            return "unsupported"  # float64 weights whose squares float64 cannot hold
+        return None if all(isfinite(squares[role]) for role in roles) else "nonfinite"
+
+    def _is_out_of_range(self, role: str, square: float) -> bool:
+        """Whether a sum of squares overflowed, or lost digits below the normal range; only float64 can come to that."""
+        if self.state.array.dtype != np.float64 or LEAST_SQUARE <= square < inf:
+            return False
+        state = self.states[role]
+        if role == "before_previous" or state is None:  # its square is that of a step, which may well be zero
+            return False
+        largest = float(np.abs(state.array).max())
+        return 0 < largest < inf
 
     def need(self, need: Need, view: MatrixView | None) -> Any:
         """What a metric's parameter of this name is handed."""
@@ -184,11 +204,16 @@ class Frame:
 
     def additive(self) -> dict[str, tuple[float, ...]]:
         """The additive needs that were computed, as plain numbers; those of several matrices are added up."""
-        result: dict[str, Any] = {}
+        computed: dict[str, list[Any]] = {}
         for (name, _), value in self._cache.items():
             if name in NEEDS and NEEDS[name].additive and name != "interval":
-                result[name] = result[name] + value if name in result else value
-        return {name: astuple(value) for name, value in result.items()}
+                computed.setdefault(name, []).append(value)
+        return {
+            name: values[0].numbers()
+            if len(values) == 1
+            else values[0].total([one.numbers() for one in values]).numbers()
+            for name, values in computed.items()
+        }
 
     def spectra(self) -> dict[str, npt.NDArray[np.float64]]:
         """The singular values that were computed, by matrix name."""

@@ -108,8 +108,7 @@ def _collect(
 
     def keep() -> None:
         with store.transaction():
-            for observation in batch:
-                writer.add(observation)
+            writer.add(batch)
         batch.clear()
 
     try:

@@ -170,6 +170,14 @@ def _wanted(
     left_out: Mapping[int, frozenset[str]],
 ) -> Wanted:
     """Checkpoint position -> metrics whose stored row is missing or rests on other bytes, less those left out."""
+    if not known:  # nothing is stored: no need to work out what it would have to rest on
+        everything = {
+            position: frozenset(one.row.name for one in applicable(metrics, checkpoint.tensors.get(name), roles))
+            for position, roles in places(run.checkpoints, name)
+            if (checkpoint := run.checkpoints[position])
+        }
+        less = {position: names - left_out.get(position, frozenset()) for position, names in everything.items()}
+        return {position: names for position, names in less.items() if names}
     stored: dict[tuple[str, str], set[str]] = {}
     for (_, metric_name, checkpoint_name), basis in known.items():
         stored.setdefault((metric_name, checkpoint_name), set()).add(basis)
@@ -214,8 +222,7 @@ def applicable(metrics: Sequence[Metric], info: TensorInfo | None, roles: Mappin
     return [
         metric
         for metric in metrics
-        if metric.roles <= roles.keys()
-        and (has_matrix if any(need.matrix_only for need in metric.needs) else not is_empty)
+        if metric.roles <= roles.keys() and (has_matrix if metric.matrix_only else not is_empty)
     ]
 
 

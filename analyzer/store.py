@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,6 @@ CREATE TABLE problems (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DEL
 CREATE TABLE findings (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, position INTEGER NOT NULL,
     rule TEXT NOT NULL, severity TEXT NOT NULL, sentence TEXT NOT NULL, tensor TEXT, checkpoints TEXT NOT NULL,
     evidence TEXT NOT NULL, figure TEXT, PRIMARY KEY (run, position)) WITHOUT ROWID;
-CREATE INDEX measurements_by_checkpoint ON measurements (checkpoint);
 CREATE VIEW readable AS SELECT runs.name AS run, checkpoints.name AS checkpoint, epoch, step, scope, tensor, metric,
     value, bound, status, reference FROM measurements JOIN series ON series.id = measurements.series
     JOIN checkpoints ON checkpoints.id = measurements.checkpoint JOIN runs ON runs.id = series.run;
@@ -453,48 +452,49 @@ class Writer:
             )
         }
 
-    def add(self, observation: Observation) -> None:
-        """Keep an observation, in place of an earlier one of the same tensor and checkpoint."""
-        checkpoint = self._checkpoints[observation.checkpoint]
+    def add(self, observations: Sequence[Observation]) -> None:
+        """Keep observations, in place of earlier ones of the same tensors and checkpoints."""
         many = self._connection.executemany
-        self._connection.execute(
-            "DELETE FROM problems WHERE checkpoint = ? AND tensor = ?", (checkpoint, observation.tensor)
-        )
+        placed = [(self._checkpoints[one.checkpoint], one) for one in observations]
+        many("DELETE FROM problems WHERE checkpoint = ? AND tensor = ?", [(at, one.tensor) for at, one in placed])
         many(
             "INSERT OR REPLACE INTO problems VALUES (?, ?, ?, ?)",
-            [(checkpoint, observation.tensor, metric, reason) for metric, reason in observation.problems.items()],
+            [(at, one.tensor, metric, reason) for at, one in placed for metric, reason in one.problems.items()],
         )
-        self.add_measurements(observation.measurements, observation.bases)
-        self._forget_what_it_rested_on(checkpoint, observation)
+        for one in observations:
+            self.add_measurements(one.measurements, one.bases)
+        self._forget_what_they_rested_on(placed)
         many(
             "INSERT OR REPLACE INTO sums VALUES (?, ?, ?, ?)",
-            [(checkpoint, observation.tensor, need, json.dumps(numbers)) for need, numbers in observation.sums.items()],
+            [(at, one.tensor, need, json.dumps(row)) for at, one in placed for need, row in one.sums.items()],
         )
         many(
             "INSERT OR REPLACE INTO spectra VALUES (?, ?, ?)",
             [
-                (checkpoint, name, np.ascontiguousarray(values, dtype="<f8").tobytes())
-                for name, values in observation.spectra.items()
+                (at, name, np.ascontiguousarray(values, dtype="<f8").tobytes())
+                for at, one in placed
+                for name, values in one.spectra.items()
             ],
         )
-        if observation.content is not None:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)",
-                (checkpoint, observation.tensor, observation.content),
-            )
+        many(
+            "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)",
+            [(at, one.tensor, one.content) for at, one in placed if one.content is not None],
+        )
 
-    def _forget_what_it_rested_on(self, checkpoint: int, observation: Observation) -> None:
+    def _forget_what_they_rested_on(self, placed: Sequence[tuple[int, Observation]]) -> None:
         """Drop earlier sums and spectra that these metrics needed: now they may have none, for a NaN or a gap."""
-        needed = {need for metric in observation.bases for need in self._needs.get(metric, ())}
+        needed = [
+            (at, one.tensor, {need for metric in one.bases for need in self._needs.get(metric, ())})
+            for at, one in placed
+        ]
         self._connection.executemany(
             "DELETE FROM sums WHERE checkpoint = ? AND tensor = ? AND need = ?",
-            [(checkpoint, observation.tensor, need) for need in needed],
+            [(at, tensor, need) for at, tensor, needs in needed for need in needs],
         )
-        if "spectrum" in needed:
-            self._connection.execute(
-                "DELETE FROM spectra WHERE checkpoint = ? AND (tensor = ? OR (tensor >= ? AND tensor < ?))",
-                (checkpoint, observation.tensor, observation.tensor + "[", observation.tensor + "\\"),
-            )
+        self._connection.executemany(
+            "DELETE FROM spectra WHERE checkpoint = ? AND (tensor = ? OR (tensor >= ? AND tensor < ?))",
+            [(at, tensor, tensor + "[", tensor + "\\") for at, tensor, needs in needed if "spectrum" in needs],
+        )
 
     def add_measurements(self, rows: Iterable[Measurement], bases: Mapping[str, str] | None = None) -> None:
         """Keep rows; ``bases`` tells by metric what a measured (rather than derived) row rests on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from analyzer.run import MetricRow, Tables
@@ -39,11 +40,16 @@ def rows(name: str, store: Store, runs: Iterable[Tables]) -> Iterator[Row]:
 
 def to_csv(name: str, content: Iterable[Row]) -> bytes:
     """A table as CSV. Text that a spreadsheet would take for a formula is led by an apostrophe."""
-    lines = [HEADERS[name], *(",".join(_quoted(_cell(value)) for value in row) for row in content)]
+    text = lru_cache(maxsize=1 << 16)(_text_field)  # names and statuses come again and again
+    lines = [HEADERS[name]]
+    for row in content:
+        fields = ["" if value is None else number(value) if isinstance(value, float) else text(value) for value in row]
+        lines.append(",".join(fields))
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
 
 
-def _quoted(cell: str) -> str:
+def _text_field(value: Any) -> str:
+    cell = _cell(value)
     # The csv module leaves a lone carriage return bare, which its own reader takes for the end of the row.
     return '"' + cell.replace('"', '""') + '"' if NEEDS_QUOTES.search(cell) else cell
 
@@ -54,10 +60,6 @@ def number(value: float) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return number(value)
     if isinstance(value, (tuple, list)):
         return json.dumps(value)
     text = str(value)

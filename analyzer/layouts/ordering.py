@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analyzer.errors import CheckpointError, NoCheckpointsError
-from analyzer.names import is_text, natural_key, printable
+from analyzer.names import is_text, listed, natural_key, printable
 from analyzer.run import Checkpoint, Finding, Run
 from analyzer.sources import LocalSource, folder_name
+from analyzer.tensors import matrices
 
 # A keyword wins over a bare number: checkpoint-230500-loss-1.2531 is step 230500. The surest keyword comes first.
 # "ep" and "iter" count only where no letter stands before them: "step3" is no epoch 3.
@@ -75,7 +76,8 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
     if not is_text(folder_name(folder)) or not is_text(folder):
         raise CheckpointError(f"{folder}: its name is not UTF-8 text, so it cannot be kept; rename the folder")
     findings = list(series.findings)
-    checkpoints = _placed(_with_text_names(series.checkpoints, findings), findings)
+    checkpoints = _unambiguous(_with_text_names(series.checkpoints, findings), findings)
+    checkpoints = _placed(checkpoints, findings)
     checkpoints, ordered_by = _ordered(checkpoints, series.source_of_order)
     checkpoints = _without_duplicates(checkpoints, findings)
     if not checkpoints:
@@ -101,6 +103,27 @@ def _with_text_names(checkpoints: list[Checkpoint], findings: list[Finding]) -> 
         if not is_text(checkpoint.path)
     )
     return named
+
+
+def _unambiguous(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
+    """Without tensors that are named like an expert of a stack: two rows of one name could not be told apart."""
+    kept: list[Checkpoint] = []
+    ambiguous: dict[str, None] = {}
+    for checkpoint in checkpoints:
+        experts = _experts(checkpoint)
+        ambiguous |= dict.fromkeys(name for name in checkpoint.tensors if name in experts)
+        tensors = {name: info for name, info in checkpoint.tensors.items() if name not in experts}
+        kept.append(replace(checkpoint, tensors=tensors) if experts else checkpoint)
+    if ambiguous:
+        sentence = f"{listed(list(ambiguous))}: left out, for an expert in a stack of tensors has the same name."
+        findings.append(Finding("ambiguous_name", "serious", sentence, evidence={"tensors": list(ambiguous)}))
+    return kept
+
+
+def _experts(checkpoint: Checkpoint) -> set[str]:
+    if not any(name.endswith("]") for name in checkpoint.tensors):
+        return set()
+    return {view.name for info in checkpoint.tensors.values() for view in matrices(info) if view.index is not None}
 
 
 def _placed(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:

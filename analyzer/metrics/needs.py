@@ -5,8 +5,9 @@ Additive needs can be summed over tensors; what is computed from the sum holds f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from math import fsum, nan
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -15,14 +16,31 @@ if TYPE_CHECKING:
 # Root-mean-square relative displacement of a number rounded to nearest, in units of the unit roundoff, for
 # significands spread as Benford's law has them (METRICS "Storage rounding").
 ROUNDING_DISPLACEMENT = 0.4245
+LEADING = 8  # k: how many leading singular directions the family ``subspace`` compares
 
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Plain sums; adding two gives those of both tensors together."""
+    """Plain sums, which can be added up over tensors."""
 
-    def __add__(self, other: Self) -> Self:
-        return type(self)(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def numbers(self) -> tuple[float, ...]:
+        """The fields in order, as they are stored."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    @classmethod
+    def total(cls, rows: Sequence[tuple[float, ...]]) -> Self:
+        """Those of all tensors together; each row holds the fields of one tensor's."""
+        return cls(*(_exact_sum(column) for column in zip(*rows, strict=True)))
+
+
+def _exact_sum(numbers: Sequence[float]) -> float:
+    """Rounded once, so that the order of the tensors does not matter."""
+    if all(isinstance(number, int) for number in numbers):
+        return sum(numbers)
+    try:
+        return fsum(numbers)
+    except (ValueError, OverflowError):  # infinities of both signs, or more than a float holds
+        return nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ class InnerProducts(_Sums):
 
 
 @dataclass(frozen=True, slots=True)
-class ElementSummary:
+class ElementSummary(_Sums):
     """Sums over the elements of W_t; ``largest`` is max |w|."""
 
     count: int
@@ -56,15 +74,11 @@ class ElementSummary:
     near_zeros: int
     squares: float
 
-    def __add__(self, other: ElementSummary) -> ElementSummary:
-        return ElementSummary(
-            self.count + other.count,
-            self.absolute + other.absolute,
-            max(self.largest, other.largest),
-            self.zeros + other.zeros,
-            self.near_zeros + other.near_zeros,
-            self.squares + other.squares,
-        )
+    @classmethod
+    def total(cls, rows: Sequence[tuple[float, ...]]) -> Self:
+        """Those of all tensors together; each row holds the fields of one tensor's."""
+        together = super(ElementSummary, cls).total(rows)
+        return replace(together, largest=max(row[2] for row in rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +119,6 @@ class Interval:
 
     steps: int | None
 
-    def __add__(self, other: Interval) -> Interval:
-        return Interval(self.steps if self.steps == other.steps else None)
-
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
@@ -122,6 +133,46 @@ class Spectrum:
     columns: int
     roundoff: float
     bound: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpectrum:
+    """The Spectrum of Δ_t = W_t − W_{t−1}, told apart from that of W_t, which is stored."""
+
+    spectrum: Spectrum
+
+
+@dataclass(frozen=True, slots=True)
+class PowerLaw:
+    """p(λ) ∝ λ^−alpha of the ``tail_count`` eigenvalues λ = σ² ≥ ``xmin``, and how far from it they are."""
+
+    alpha: float
+    xmin: float
+    ks_distance: float
+    tail_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeadingSubspaces:
+    """Orthonormal bases of the top-k singular subspaces: ``left`` (rows, k) and ``right`` (columns, k), float64.
+
+    ``gap`` is (σ_k − σ_{k+1})/σ_k, 0 where σ_k is zero but for rounding. ``rounding`` is the spectral norm of what
+    rounding each element to the stored dtype adds at random, over σ_k too: a gap below it may be that of rounding.
+    """
+
+    left: FloatArray
+    right: FloatArray
+    gap: float
+    rounding: float
+
+
+@dataclass(frozen=True, slots=True)
+class MagnitudeShares:
+    """Shares of ‖W‖² in the largest 10, 50 and 90 % of the entries."""
+
+    largest_10: float
+    largest_50: float
+    largest_90: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,5 +219,13 @@ NEEDS: Mapping[str, Need] = dict(
         _need("dead_lines", "current", "DeadLines of W_t", additive=True, matrix_only=True),
         _need("spectrum", "current", "Spectrum of W_t", matrix_only=True),
         _need("singular_values", "current", "float64 singular values of W_t, falling", matrix_only=True),
+        _need("power_law", "current", "PowerLaw of W_t, None where it has too few eigenvalues", matrix_only=True),
+        _need("previous_matrix", "previous", "W_{t−1} as (rows, columns), stored dtype", matrix_only=True),
+        _need("matrix_step", "current previous", "InnerProducts with Δ of this matrix alone", matrix_only=True),
+        _need("step_spectrum", "current previous", "StepSpectrum", matrix_only=True),
+        _need("leading_subspaces", "current", f"LeadingSubspaces of W_t, None up to {LEADING} σ", matrix_only=True),
+        _need("previous_subspaces", "previous", "LeadingSubspaces of W_{t−1}, or None", matrix_only=True),
+        _need("initial_subspaces", "initial", "LeadingSubspaces of W_0, or None", matrix_only=True),
+        _need("magnitude_shares", "current", "MagnitudeShares of W_t, None for the zero matrix", matrix_only=True),
     ]
 )

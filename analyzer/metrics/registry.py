@@ -26,6 +26,9 @@ class Metric:
     function: MetricFunction
     needs: tuple[Need, ...]
     roles: frozenset[str]  # which of ``current``, ``previous``, ``before_previous`` and ``initial`` it looks at
+    matrix_only: bool  # whether it has a value for each matrix of a tensor, rather than one for the tensor
+    any_bits: bool  # whether NaN and Inf do not matter to it
+    any_dtype: bool  # whether it is defined for integers too
     digest: str  # of its name, its version and, for a user's own, its file: stored values depend on them
 
     @property
@@ -80,7 +83,16 @@ def metric(
         row = MetricRow(name, family, unit, definition, source, version)
         needs = tuple(NEEDS[parameter] for parameter in names)
         roles = frozenset[str]().union(*(need.roles for need in needs))
-        METRICS[name] = Metric(row, function, needs, roles, _digest(f"{name}:{version}"))
+        METRICS[name] = Metric(
+            row,
+            function,
+            needs,
+            roles,
+            matrix_only=any(need.matrix_only for need in needs),
+            any_bits=all(need.any_bits for need in needs),
+            any_dtype=all(need.any_dtype for need in needs),
+            digest=_digest(f"{name}:{version}"),
+        )
         return function
 
     return register

@@ -404,3 +404,14 @@ def test_one_run_beside_others_has_the_same_rows_as_alone(make_run, tmp_path):
     for name, folder in (("a", a), ("b", b)):
         alone = measured(folder, tmp_path / f"{name}.sqlite")
         assert list(map(astuple, everything(both[name])[0])) == list(map(astuple, everything(alone)[0]))
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_row42_float64_weights_whose_squares_float64_cannot_hold_have_a_status(make_run, tmp_path, scale):
+    import analyzer
+
+    states = [{"w": (scale * state["fc1.weight"]).astype(np.float64)} for state in random_walk(3, dtype=np.float64)]
+    rows = rows_of(analyzer.measure(analyzer.open_run(make_run(states)), tmp_path / "s.sqlite"))
+    for metric in ("frobenius_norm", "step_distance", "condition_number"):
+        assert status(rows, 2, metric, "w") == "unsupported"
+    assert row(rows, 2, "nonfinite_count", "w")["value"] == 0

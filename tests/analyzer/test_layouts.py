@@ -642,3 +642,12 @@ def test_a_file_without_a_place_is_left_out_rather_than_ordering_all_by_age(make
     (run,) = analyzer.open_runs(folder)
     assert [one.name for one in run.checkpoints] == [f"epoch_{epoch}.safetensors" for epoch in range(3)]
     assert [(one.rule, one.checkpoints) for one in run.findings] == [("unplaced_file", ("best.safetensors",))]
+
+
+def test_a_tensor_named_like_an_expert_of_a_stack_is_left_out_and_said(tmp_path):
+    weights = {"m.experts.w": np.ones((2, 3, 4), np.float32), "m.experts.w[0]": np.eye(3, dtype=np.float32)}
+    save_weights(tmp_path / "run" / "step_1.safetensors", weights)
+    run = analyzer.open_run(tmp_path / "run")
+    assert list(run.checkpoints[0].tensors) == ["m.experts.w"]
+    assert [(one.rule, one.severity) for one in run.findings] == [("ambiguous_name", "serious")]
+    assert analyzer.measure(run, tmp_path / "store.sqlite").series("m.experts.w[0]", "spectral_norm").values.size == 1

@@ -289,7 +289,7 @@ def test_a_transaction_that_fails_leaves_nothing(make_run, tmp_path):
     with open_store(measurements.path) as store:
         writer = store.writer("run")
         with pytest.raises(RuntimeError), store.transaction():
-            writer.add(Observation(row.checkpoint, row.tensor, (row,), {"rms": "x"}, {}, {}, None, {}, 0))
+            writer.add([Observation(row.checkpoint, row.tensor, (row,), {"rms": "x"}, {}, {}, None, {}, 0)])
             raise RuntimeError
     assert everything(measurements) == before
 
