@@ -7,7 +7,20 @@ A metric all of whose needs are additive also has a value for all parameters tog
 
 from __future__ import annotations
 
-from analyzer.metrics import motion, size, spectrum
+from analyzer.metrics import motion, pruning, random_matrix, size, spectrum, subspace, tail, update
 from analyzer.metrics.registry import METRICS, Metric, metric, select_metrics
 
-__all__ = ["METRICS", "Metric", "metric", "motion", "select_metrics", "size", "spectrum"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "metric",
+    "motion",
+    "pruning",
+    "random_matrix",
+    "select_metrics",
+    "size",
+    "spectrum",
+    "subspace",
+    "tail",
+    "update",
+]

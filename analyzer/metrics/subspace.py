@@ -1,0 +1,41 @@
+"""Whether a matrix keeps its leading directions: overlap of the top singular subspaces (on request)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.metrics.needs import LEADING, LeadingSubspaces
+from analyzer.metrics.registry import metric
+from analyzer.run import Value
+
+SOURCE = "Björck & Golub, Numerical methods for computing angles between linear subspaces (1973)"
+# Where σ_k and σ_{k+1} are closer than this share of σ_k, a change of the weights by as much can swap their directions.
+SEPARATION = 1e-3
+CONVENTION = (
+    f"mean cos² of the principal angles between the top-{LEADING} singular subspaces, mean of left and right; by "
+    f"chance (k/rows + k/columns)/2, k = {LEADING}; undefined where (σ_k − σ_k+1)/σ_k < {SEPARATION:g} in either "
+    "matrix, or min(rows, columns) ≤ k"
+)
+
+
+@metric(family="subspace", unit="1", definition=f"W_t against W_{{t−1}}: {CONVENTION}", source=SOURCE)
+def overlap_previous(leading_subspaces: LeadingSubspaces | None, previous_subspaces: LeadingSubspaces | None) -> Value:
+    """1 where the leading directions span the same spaces as at the previous checkpoint."""
+    return _overlap(leading_subspaces, previous_subspaces)
+
+
+@metric(family="subspace", unit="1", definition=f"W_t against W_0: {CONVENTION}", source=SOURCE)
+def overlap_initial(leading_subspaces: LeadingSubspaces | None, initial_subspaces: LeadingSubspaces | None) -> Value:
+    """1 where the leading directions span the same spaces as at the first checkpoint."""
+    return _overlap(leading_subspaces, initial_subspaces)
+
+
+def _overlap(one: LeadingSubspaces | None, other: LeadingSubspaces | None) -> Value:
+    """‖AᵀB‖_F²/k for orthonormal bases A and B; ``precision_limited`` where storage rounding exceeds a gap."""
+    if one is None or other is None or min(one.gap, other.gap) < SEPARATION:
+        return Value(None, "undefined")
+    shares = [
+        float(np.square(a.T @ b).sum()) / a.shape[1] for a, b in ((one.left, other.left), (one.right, other.right))
+    ]
+    hidden = one.gap < one.rounding or other.gap < other.rounding
+    return Value(min(1.0, sum(shares) / len(shares)), "precision_limited" if hidden else "ok")
