@@ -78,7 +78,8 @@ def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--metrics",
             metavar="FAMILY,...",
-            help="Families to measure: motion, size, spectrum. All by default.",
+            help="Families or single metrics: motion, size, spectrum, tail, random_matrix (the default), subspace, "
+            "update, pruning.",
         ),
         click.option(
             "--metrics-from",

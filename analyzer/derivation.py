@@ -67,6 +67,7 @@ WORST_FIRST: tuple[Status, ...] = (
     "unsupported",
     "not_converged",
     "singular",
+    "too_few",
     "undefined",
     "below_precision",
     "precision_limited",

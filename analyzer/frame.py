@@ -122,7 +122,7 @@ class Frame:
     def _compute(self, name: str, view: MatrixView | None) -> Any:
         if name in ("current", "previous", "initial"):
             return self._array(name)
-        if view is not None:
+        if view is not None and NEEDS[name].matrix_only:
             return self._of_matrix(name, view)
         if name in ("weights", "step", "consecutive_steps", "drift"):
             return self.sums().products

@@ -22,6 +22,19 @@ STRETCHES_PER_JOB = 4
 # Seconds per element and per element and column, measured: only their proportion matters here.
 ELEMENT_COST, GRAM_COST = 8e-9, 2e-11
 
+# Needs that cost a Gram matrix or more.
+DECOMPOSED = frozenset(
+    {
+        "spectrum",
+        "singular_values",
+        "power_law",
+        "step_spectrum",
+        "leading_subspaces",
+        "previous_subspaces",
+        "initial_subspaces",
+    }
+)
+
 Wanted = Mapping[int, frozenset[str]]
 
 
@@ -79,7 +92,7 @@ def size_of(info: TensorInfo | None) -> int:
 
 
 def _is_spectral(metric: Metric) -> bool:
-    return any(need.name in ("spectrum", "singular_values") for need in metric.needs)
+    return any(need.name in DECOMPOSED for need in metric.needs)
 
 
 def affordable_streams(tasks: Sequence[Task], memory: int) -> int:

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
+from threadpoolctl import threadpool_limits
+
+# The tests themselves run in as many processes as there are cores.
+threadpool_limits(limits=1)
 
 
 @pytest.fixture
