@@ -7,7 +7,7 @@ before anything is subtracted or squared. All sums of one tensor are taken in th
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import isfinite, nan, sqrt
 from typing import Any
@@ -28,7 +28,10 @@ from analyzer.metrics.needs import (
 Array = npt.NDArray[Any]
 Block = npt.NDArray[np.float64]
 
-BLOCK = 1 << 15  # elements; OpenBLAS's thin products fall off beyond it
+BLOCK = 1 << 15  # elements of a product; OpenBLAS's thin products fall off beyond it
+# Blocks that are widened at a time: so many that threads do not spend their time on handing the interpreter over, so
+# few that seven float64 rows of them stay near the processor (measured: half and twice as many are a third slower).
+BLOCKS = 4
 NEAR_ZERO = 1e-3  # of the tensor's rms
 # What each float64 row of a block holds: the first four are multiplied with the first six.
 W, STEP, DRIFT, EARLIER_STEP, PREVIOUS, INITIAL, SCRATCH = range(7)
@@ -38,9 +41,8 @@ class _Buffers(threading.local):
     """One thread's rows: to allocate them anew for each tensor costs more than to fill them."""
 
     def __init__(self) -> None:
-        self.rows = np.zeros((7, BLOCK))
-        self.products = np.empty((4, 6))
-        self.flags = np.empty(BLOCK, dtype=bool)
+        self.blocks = np.zeros((BLOCKS, 7, BLOCK))
+        self.flags = np.empty((BLOCKS, BLOCK), dtype=bool)
 
 
 _buffers = _Buffers()
@@ -90,21 +92,40 @@ def walk_sums(
     states = _States(current, previous, before_previous if previous is not None else None, initial)
     tally = Tally(current, previous, before_previous, initial, wanted)
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in, NaN and Inf out: a status tells of them
-        for start in range(0, current.size, BLOCK):
-            piece = slice(start, min(start + BLOCK, current.size))
-            rows = block_rows(piece.stop - start)
-            states.fill(rows, piece)
-            tally.add(rows, *states.bits(piece))
+        for piece in pieces(current.size):
+            states.fill(piece)
+            tally.add(piece, *states.bits(piece))
     return tally.sums()
 
 
-def block_rows(length: int) -> Block:
-    """This thread's rows, shape (7, length), for one block of a tensor."""
-    return _buffers.rows[:, :length]
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """``count`` blocks of ``width`` elements from ``start`` on."""
+
+    start: int
+    count: int
+    width: int
+
+    def of(self, flat: Array) -> Array:
+        """The piece of a flat array, shape (count, width)."""
+        return flat[self.start : self.start + self.count * self.width].reshape(self.count, self.width)
+
+    def rows(self) -> Block:
+        """This thread's float64 rows for the piece, shape (7, count, width)."""
+        return _buffers.blocks[: self.count, :, : self.width].transpose(1, 0, 2)
+
+
+def pieces(size: int) -> Iterator[Piece]:
+    """A tensor of ``size`` elements in pieces: whole blocks, a few at a time, then what is left over."""
+    whole = size // BLOCK
+    for block in range(0, whole, BLOCKS):
+        yield Piece(block * BLOCK, min(BLOCKS, whole - block), BLOCK)
+    if size % BLOCK:
+        yield Piece(whole * BLOCK, 1, size % BLOCK)
 
 
 class Tally:
-    """Adds up the sums of one tensor at one checkpoint, block by block; arguments as for :func:`walk_sums`."""
+    """Adds up the sums of one tensor at one checkpoint, piece by piece; arguments as for :func:`walk_sums`."""
 
     def __init__(
         self,
@@ -124,15 +145,11 @@ class Tally:
         self.previous, self.initial, self.absolute, self.largest = 0.0, 0.0, 0.0, 0.0
         self.zeros, self.flipped, self.changed = 0, 0, 0
 
-    def add(self, rows: Block, bits: Array, previous_bits: Array | None) -> None:
-        """Add a block: its rows (7, length), and its stored bits and those of W_{t−1} as unsigned integers."""
-        flags = _buffers.flags[: rows.shape[1]]
-        if self.has_previous or self.has_initial:
-            self.total += np.matmul(rows[:4], rows[:6].T, out=_buffers.products)
-            self.previous += float(rows[PREVIOUS] @ rows[PREVIOUS])
-            self.initial += float(rows[INITIAL] @ rows[INITIAL])
-        else:
-            self.total[W, W] += rows[W] @ rows[W]
+    def add(self, piece: Piece, bits: Array, previous_bits: Array | None) -> None:
+        """Add a piece whose rows are filled; with its stored bits and those of W_{t−1} as unsigned integers."""
+        rows, flags = piece.rows(), _buffers.flags[: piece.count, : piece.width]
+        for number in range(piece.count):
+            self._add_products(_buffers.blocks[number, :, : piece.width])
         if self.count_flips:
             np.multiply(rows[W], rows[PREVIOUS], out=rows[SCRATCH])
             self.flipped += int(np.count_nonzero(np.less(rows[SCRATCH], 0.0, out=flags)))
@@ -143,6 +160,14 @@ class Tally:
             self.absolute += float(rows[SCRATCH].sum())
             self.largest = max(self.largest, float(rows[SCRATCH].max()))
             self.zeros += int(np.count_nonzero(np.equal(rows[W], 0.0, out=flags)))
+
+    def _add_products(self, rows: Block) -> None:
+        if self.has_previous or self.has_initial:
+            self.total += np.dot(rows[:4], rows[:6].T)  # unlike matmul, dot lets other threads run
+            self.previous += float(rows[PREVIOUS] @ rows[PREVIOUS])
+            self.initial += float(rows[INITIAL] @ rows[INITIAL])
+        else:
+            self.total[W, W] += rows[W] @ rows[W]
 
     def sums(self) -> Sums:
         """All that was added up."""
@@ -187,25 +212,26 @@ class _States:
         )
         self.unsigned = np.dtype(f"u{min(current.dtype.itemsize, 8)}")
 
-    def fill(self, rows: Block, piece: slice) -> None:
+    def fill(self, piece: Piece) -> None:
         """Widen a piece of each state, and take the displacements."""
-        rows[W] = self.current[piece]
+        rows = piece.rows()
+        rows[W] = piece.of(self.current)
         if self.previous is not None:
-            rows[PREVIOUS] = self.previous[piece]
+            rows[PREVIOUS] = piece.of(self.previous)
             np.subtract(rows[W], rows[PREVIOUS], out=rows[STEP])
         if self.before_previous is not None:
-            rows[SCRATCH] = self.before_previous[piece]
+            rows[SCRATCH] = piece.of(self.before_previous)
             np.subtract(rows[PREVIOUS], rows[SCRATCH], out=rows[EARLIER_STEP])
         if self.initial is not None:
-            rows[INITIAL] = self.initial[piece]
+            rows[INITIAL] = piece.of(self.initial)
             np.subtract(rows[W], rows[INITIAL], out=rows[DRIFT])
 
-    def bits(self, piece: slice) -> tuple[Array, Array | None]:
+    def bits(self, piece: Piece) -> tuple[Array, Array | None]:
         """A piece of W_t and of W_{t−1} as unsigned integers; the latter None where the dtype is another one."""
-        current = self.current[piece].view(self.unsigned)
+        current = piece.of(self.current).view(self.unsigned)
         if self.previous is None or self.previous.dtype != self.current.dtype:
             return current, None
-        return current, self.previous[piece].view(self.unsigned)
+        return current, piece.of(self.previous).view(self.unsigned)
 
 
 def element_summary(current: Array, sums: Sums) -> ElementSummary:
@@ -213,10 +239,9 @@ def element_summary(current: Array, sums: Sums) -> ElementSummary:
     flat = current.reshape(-1)
     threshold = NEAR_ZERO * sqrt(sums.products.current / flat.size)
     near_zeros = 0
-    for start in range(0, flat.size, BLOCK):
-        stop = min(start + BLOCK, flat.size)
-        row, flags = _buffers.rows[SCRATCH, : stop - start], _buffers.flags[: stop - start]
-        row[:] = flat[start:stop]
+    for piece in pieces(flat.size):
+        row, flags = piece.rows()[SCRATCH], _buffers.flags[: piece.count, : piece.width]
+        row[:] = piece.of(flat)
         near_zeros += int(np.count_nonzero(np.less(np.abs(row, out=row), threshold, out=flags)))
     return ElementSummary(flat.size, sums.absolute, sums.largest, sums.zeros, near_zeros, sums.products.current)
 

@@ -14,7 +14,7 @@ import numpy as np
 from blake3 import blake3
 
 from analyzer import elementwise
-from analyzer.elementwise import BLOCK, DRIFT, EARLIER_STEP, INITIAL, PREVIOUS, STEP, Sums, Tally, W
+from analyzer.elementwise import BLOCK, BLOCKS, DRIFT, EARLIER_STEP, INITIAL, PREVIOUS, STEP, Sums, Tally, W
 from analyzer.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import LocalSource
 from analyzer.tensors import numpy_dtype
@@ -50,21 +50,21 @@ def sums_through_time(
         for number in range(len(infos))
     ]
     hashes = [blake3() for _ in infos]
-    bits, previous_bits = np.empty(BLOCK, unsigned), np.empty(BLOCK, unsigned)
+    bits, previous_bits = np.empty(BLOCKS * BLOCK, unsigned), np.empty(BLOCKS * BLOCK, unsigned)
     with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
         sources = [
             stack.enter_context(LocalSource(info.parts[0].path, _stamp(checkpoint, info)))
             for info, checkpoint in zip(infos, checkpoints, strict=True)
         ]
-        for start in range(0, whole.size, BLOCK):
-            length = min(BLOCK, whole.size - start)
-            rows = elementwise.block_rows(length)
+        for piece in elementwise.pieces(whole.size):
+            length = piece.count * piece.width
             for number, (info, source, tally) in enumerate(zip(infos, sources, tallies, strict=True)):
                 data = bits[:length].view(np.uint8).data
-                source.read_into(info.parts[0].offset + start * dtype.itemsize, data)
+                source.read_into(info.parts[0].offset + piece.start * dtype.itemsize, data)
                 hashes[number].update(data)
-                _advance(rows, bits[:length].view(dtype), number)
-                tally.add(rows, bits[:length], previous_bits[:length] if number else None)
+                now, before = (state[:length].reshape(piece.count, piece.width) for state in (bits, previous_bits))
+                _advance(piece.rows(), now.view(dtype), number)
+                tally.add(piece, now, before if number else None)
                 bits, previous_bits = previous_bits, bits
         for source in sources:
             source.verify_unchanged()
@@ -80,9 +80,9 @@ def _advance(rows: elementwise.Block, current: elementwise.Array, number: int) -
         rows[W] = rows[INITIAL] = current
         rows[DRIFT] = 0.0
         return
-    rows[PREVIOUS] = rows[W]
+    np.multiply(rows[W], 1.0, out=rows[PREVIOUS])  # a copy that, unlike an assignment, lets other threads run
     if number > 1:
-        rows[EARLIER_STEP] = rows[STEP]
+        np.multiply(rows[STEP], 1.0, out=rows[EARLIER_STEP])
     rows[W] = current
     np.subtract(rows[W], rows[PREVIOUS], out=rows[STEP])
     np.subtract(rows[W], rows[INITIAL], out=rows[DRIFT])
