@@ -142,7 +142,8 @@ class Tally:
         self.count_changed = "changed_bits" in wanted and previous is not None and previous.dtype == current.dtype
         self.summarise = "elements" in wanted
         self.total = np.zeros((4, 6))
-        self.previous, self.initial, self.absolute, self.largest = 0.0, 0.0, 0.0, 0.0
+        self.current, self.previous, self.initial = 0.0, 0.0, 0.0
+        self.absolute, self.largest = 0.0, 0.0
         self.zeros, self.flipped, self.changed = 0, 0, 0
 
     def add(self, piece: Piece, bits: Array, previous_bits: Array | None) -> None:
@@ -162,12 +163,11 @@ class Tally:
             self.zeros += int(np.count_nonzero(np.equal(rows[W], 0.0, out=flags)))
 
     def _add_products(self, rows: Block) -> None:
+        self.current += float(rows[W] @ rows[W])  # apart: the same bits, whatever is beside it
         if self.has_previous or self.has_initial:
             self.total += np.dot(rows[:4], rows[:6].T)  # unlike matmul, dot lets other threads run
             self.previous += float(rows[PREVIOUS] @ rows[PREVIOUS])
             self.initial += float(rows[INITIAL] @ rows[INITIAL])
-        else:
-            self.total[W, W] += rows[W] @ rows[W]
 
     def sums(self) -> Sums:
         """All that was added up."""
@@ -184,7 +184,7 @@ class Tally:
         def of(row: int, column: int, present: bool) -> float:
             return float(self.total[row, column]) if present else nan
 
-        squares = float(self.total[W, W])
+        squares = self.current
         return InnerProducts(
             count=self.size,
             current=squares,
