@@ -231,9 +231,9 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Run]
     from analyzer.metrics.registry import load_installed_metrics, load_metrics_file
 
     load_installed_metrics()
-    families = options["metrics"].split(",") if options["metrics"] else None
+    families = options["metrics"].split(",") if options["metrics"] is not None else None
     added = load_metrics_file(options["metrics_from"]) if options["metrics_from"] else []
-    metrics = select_metrics([*families, *added] if families else None)
+    metrics = select_metrics([*families, *added] if families is not None else None)
     runs = [run for path in paths for run in open_runs(path, options["layout"])]
     if options["scalars"]:
         runs = [with_scores(run, options["scalars"]) for run in runs]

@@ -55,7 +55,7 @@ def report_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         cause = error.strerror or error
-        raise ReportError(f"{path}: cannot be written: {cause}. Free some space or choose --out.") from error
+        raise ReportError(f"{path}: cannot be written: {cause}. Make room there, or choose another place.") from error
 
 
 def flush_folder(path: Path) -> None:

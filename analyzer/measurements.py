@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from analyzer.errors import StoreError
+from analyzer.errors import StoreError, WeightlapseError
 from analyzer.store import open_store
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class Measurements:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Every measurement as a data frame, with the columns of ``measurements.csv`` (needs pandas)."""
-        import pandas
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise WeightlapseError("to_pandas() needs pandas: pip install 'weightlapse[pandas]'") from None
 
         from analyzer import tabular
         from analyzer.reading import read_tables

@@ -104,7 +104,7 @@ def affordable_streams(tasks: Sequence[Task], memory: int) -> int:
     largest = max((task.memory for task in tasks), default=1)
     if memory < largest + PROCESS_MEMORY:
         raise WeightlapseError(
-            f"--max-memory {memory / 1e6:.0f} MB: the largest stream needs {(largest + PROCESS_MEMORY) / 1e6:.0f} MB "
+            f"--max-memory {memory / 1e6:.3g} MB: the largest stream needs {(largest + PROCESS_MEMORY) / 1e6:.0f} MB "
             "(four states of it, and the work on its spectrum); grant that much, or leave the spectrum out (--metrics)"
         )
     return max(1, (memory - PROCESS_MEMORY) // largest)

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
 FEWEST_PAIRS = 3
-DIFFERENCED_SCORES = ("train_accuracy", "test_accuracy", "eval_accuracy")
+DIFFERENCED_SCORES = ("train_accuracy", "test_accuracy", "eval_accuracy", "accuracy")
 LEVEL_SCORES = (
     "train_accuracy",
     "test_accuracy",
     "eval_accuracy",
+    "accuracy",
     "train_loss",
     "test_loss",
     "eval_loss",

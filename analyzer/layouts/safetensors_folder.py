@@ -38,7 +38,11 @@ def read(folder: str) -> Series:
             findings.append(refused(entry.path, str(error)))
     scores = _scores(folder, findings)
     findings.extend(unfinished(folder))
-    return Series(merge_scores(checkpoints, scores), "the files' metadata and names", findings)
+    scored = merge_scores(checkpoints, scores)
+    if scores and all(before.scores == after.scores for before, after in zip(checkpoints, scored, strict=True)):
+        sentence = f"{folder}: none of the epochs or steps in the metrics file beside them is one of a checkpoint."
+        findings.append(Finding("scores_unmatched", "warning", sentence))
+    return Series(scored, "the files' metadata and names", findings)
 
 
 def _is_candidate(entry: Entry) -> bool:

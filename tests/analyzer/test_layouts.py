@@ -651,3 +651,10 @@ def test_a_tensor_named_like_an_expert_of_a_stack_is_left_out_and_said(tmp_path)
     assert list(run.checkpoints[0].tensors) == ["m.experts.w"]
     assert [(one.rule, one.severity) for one in run.findings] == [("ambiguous_name", "serious")]
     assert analyzer.measure(run, tmp_path / "store.sqlite").series("m.experts.w[0]", "spectral_norm").values.size == 1
+
+
+def test_row14_scores_that_belong_to_no_checkpoint_are_said(make_plain_run):
+    folder = make_plain_run(random_walk(3))
+    (folder / "metrics.csv").write_text("step,test_accuracy\n100,0.5\n200,0.6\n")
+    (finding,) = analyzer.open_run(folder).findings
+    assert (finding.rule, finding.severity) == ("scores_unmatched", "warning")
