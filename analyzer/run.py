@@ -36,19 +36,28 @@ Severity = Literal["info", "notice", "warning", "serious"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A range of bytes in a file that holds (a piece of) a tensor, row-major."""
+    """A range of bytes in a file that holds a tensor, or a box of it.
+
+    ``start`` and ``shape`` place the box in the tensor, None for the whole of it. ``strides`` (in elements, the first
+    at ``offset``) tell how the box lies in the range, None for row-major. Where ``inflated`` is given, the range is a
+    raw deflate stream, and (skip, take) are the bytes of what it inflates to.
+    """
 
     path: str
     offset: int
     length: int
+    start: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | None = None
+    inflated: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """Where a tensor lies and how its bytes are to be read.
 
-    ``dtype`` is a numpy (or ml-dtypes) name such as ``float32`` or ``bfloat16``. ``unsupported`` gives the
-    reason why a tensor is listed but not measured.
+    ``dtype`` is a numpy (or ml-dtypes) name such as ``float32`` or ``bfloat16``; ``big_endian`` says that elements are
+    stored the other way round. ``unsupported`` gives the reason why a tensor is listed but not measured.
     """
 
     name: str
@@ -56,6 +65,7 @@ class TensorInfo:
     shape: tuple[int, ...]
     parts: tuple[Part, ...]
     unsupported: str | None = None
+    big_endian: bool = False
 
 
 @dataclass(frozen=True, slots=True)

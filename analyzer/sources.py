@@ -45,6 +45,36 @@ def _entry(entry: os.DirEntry[str]) -> Entry:
         return Entry(entry.name, entry.path, False, False)
 
 
+def join(folder: str, *names: str) -> str:
+    """The path of a name inside a folder."""
+    return str(Path(folder, *names))
+
+
+def is_file(path: str) -> bool:
+    """Whether a path is a regular file, links followed; False where it cannot be told."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder, links followed; False where it cannot be told."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def open_source(path: str, expected: FileStamp | None = None) -> LocalSource:
+    """The bytes of a file, to be read by range.
+
+    Raises:
+        CheckpointError: not a regular file, unreadable, or not the file that ``expected`` describes.
+    """
+    return LocalSource(path, expected)
+
+
 class LocalSource:
     """A regular file opened for reading ranges, with a handle of its own, so that threads never share a position.
 

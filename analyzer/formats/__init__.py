@@ -10,8 +10,11 @@ from analyzer.run import FileStamp, TensorInfo
 
 @dataclass(frozen=True, slots=True)
 class FileIndex:
-    """What one file says about itself: tensors by name, the writer's metadata strings, and the file's stamp."""
+    """What a file (or a folder that is one checkpoint) says about itself: tensors by name, the writer's metadata.
+
+    ``files`` are all files that its tensors lie in, and that it was read from, as they were then.
+    """
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
-    stamp: FileStamp
+    files: tuple[FileStamp, ...]

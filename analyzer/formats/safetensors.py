@@ -67,7 +67,7 @@ def read_index(path: str) -> FileIndex:
     _require_contiguous(path, declared, stamp.size - data_start)
     # Writers sort by dtype and alphabet, so the file's order says nothing; layers.10 belongs after layers.2.
     declared.sort(key=lambda item: natural_key(item.name))
-    return FileIndex({item.name: _tensor(path, item, data_start) for item in declared}, metadata, stamp)
+    return FileIndex({item.name: _tensor(path, item, data_start) for item in declared}, metadata, (stamp,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def _checkpoint(entry: Entry) -> Checkpoint:
         epoch = parse_score(_state(entry.path).get("epoch"))
     except CheckpointError:  # the weights are good all the same, and the folder's name tells the step
         epoch = None
-    return Checkpoint(entry.name, entry.path, epoch, _step(entry), {}, index.tensors, (index.stamp,))
+    return Checkpoint(entry.name, entry.path, epoch, _step(entry), {}, index.tensors, index.files)
 
 
 def _state(folder: str) -> dict[str, Any]:

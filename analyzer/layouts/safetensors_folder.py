@@ -70,5 +70,5 @@ def _checkpoint(entry: Entry) -> Checkpoint:
         step=named_step if step is None else step,
         scores={name: value for name, value in scores.items() if value is not None},
         tensors=index.tensors,
-        files=(index.stamp,),
+        files=index.files,
     )

@@ -82,5 +82,5 @@ def _checkpoint(entry: Entry) -> Checkpoint:
         step=parse_count(index.metadata.get("step")),
         scores={name: value for name, value in scores.items() if value is not None},
         tensors=index.tensors,
-        files=(index.stamp,),
+        files=index.files,
     )

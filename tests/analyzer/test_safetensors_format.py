@@ -107,7 +107,7 @@ def test_what_the_library_writes_is_read_back(path: Path) -> None:
     write(path, save(TENSORS, metadata={"epoch": "3", "größe": "重み"}))
     index = read_index(str(path))
     assert index.metadata == {"epoch": "3", "größe": "重み"}
-    assert index.stamp.size == path.stat().st_size
+    assert index.files[0].size == path.stat().st_size
     assert set(index.tensors) == set(TENSORS)
     for name, array in TENSORS.items():
         np.testing.assert_array_equal(read_array(index.tensors[name]), array, strict=True)

@@ -243,7 +243,7 @@ changes = pytest.mark.parametrize("change", CHANGES, ids=lambda change: change._
 @changes
 def test_fault_23_24_a_file_that_changed_since_it_was_indexed(tmp_path: Path, change: Callable[[Path], None]) -> None:
     path = save_weights(tmp_path / "w.safetensors", random_walk(1)[0])
-    expected = read_index(str(path)).stamp
+    expected = read_index(str(path)).files[0]
     with LocalSource(str(path), expected) as source:
         source.verify_unchanged()
     change(path)
@@ -314,7 +314,7 @@ def test_fault_23_a_file_cut_and_restored_again_and_again(tmp_path: Path) -> Non
                 try:
                     index = read_index(str(path))
                     (part,) = index.tensors["w"].parts
-                    with LocalSource(str(path), index.stamp) as source:
+                    with LocalSource(str(path), index.files[0]) as source:
                         data = bytes(source.read(part.offset, part.length))
                         source.verify_unchanged()
                     values.add(data)
