@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from analyzer.metrics.registry import Metric
     from analyzer.run import Finding, Run
 
+REFRESH_SECONDS = 0.1  # of the progress bar
 EXIT_FAILED, EXIT_PARTS_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 4, 130
 PARTS_FAILED = frozenset({"refused_file", "refused_run", "contradicting_files", "not_measured", "nonfinite_weights"})
 
@@ -273,9 +274,18 @@ def _measure(store: Any, runs: list[Run], metrics: list[Metric], options: dict[s
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("Measuring"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        return measure_runs(store, runs, request, lambda done, total: bar.update(task, completed=done, total=total))
+    # No thread that refreshes it: only a process without other threads can measure in forked ones.
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task, drawn = bar.add_task("", total=None), 0.0
+
+        def show(done: int, total: int) -> None:
+            nonlocal drawn
+            bar.update(task, completed=done, total=total)
+            if perf_counter() - drawn > REFRESH_SECONDS:
+                drawn = perf_counter()
+                bar.refresh()
+
+        return measure_runs(store, runs, request, show)
 
 
 def _told(findings: list[Finding]) -> int:

@@ -28,21 +28,20 @@ from analyzer.metrics.needs import (
 Array = npt.NDArray[Any]
 Block = npt.NDArray[np.float64]
 
-BLOCK = 1 << 15  # elements of a product; OpenBLAS's thin products fall off beyond it
-# Blocks that are widened at a time: so many that threads do not spend their time on handing the interpreter over, so
-# few that seven float64 rows of them stay near the processor (measured: half and twice as many are a third slower).
+BLOCK = 1 << 15  # elements that one inner product runs over
+# Blocks that are widened at a time: so many that the interpreter's share does not count, so few that seven float64 rows
+# of them stay near the processor (measured: half and twice as many are a third slower).
 BLOCKS = 4
 NEAR_ZERO = 1e-3  # of the tensor's rms
-# What each float64 row of a block holds: the first four are multiplied with the first six.
-W, STEP, DRIFT, EARLIER_STEP, PREVIOUS, INITIAL, SCRATCH = range(7)
+ROWS, SCRATCH = 7, 6  # float64 rows of a piece that one thread works on, and the one that anything may use
 
 
 class _Buffers(threading.local):
     """One thread's rows: to allocate them anew for each tensor costs more than to fill them."""
 
     def __init__(self) -> None:
-        self.blocks = np.zeros((BLOCKS, 7, BLOCK))
-        self.flags = np.empty((BLOCKS, BLOCK), dtype=bool)
+        self.rows = np.zeros((ROWS, BLOCKS, BLOCK))
+        self.flags = np.empty((3, BLOCKS, BLOCK), dtype=bool)
 
 
 _buffers = _Buffers()
@@ -90,12 +89,14 @@ def walk_sums(
         non-finite, and those for which an input is missing are NaN.
     """
     states = _States(current, previous, before_previous if previous is not None else None, initial)
-    tally = Tally(current, previous, before_previous, initial, wanted)
+    tally = Tally(current, previous, wanted)
+    squares = np.zeros(3)  # of W_{t−1}, W_0 and Δ_{t−1}
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in, NaN and Inf out: a status tells of them
         for piece in pieces(current.size):
-            states.fill(piece)
-            tally.add(piece, *states.bits(piece))
-    return tally.sums()
+            rows = states.rows(piece)
+            tally.add(piece, rows, *states.stored(piece))
+            squares += [_inner(row, row) for row in (rows.previous, rows.initial, rows.earlier_step)]
+    return tally.sums(*(float(square) for square in squares))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,29 @@ class Piece:
         return flat[self.start : self.start + self.count * self.width].reshape(self.count, self.width)
 
     def rows(self) -> Block:
-        """This thread's float64 rows for the piece, shape (7, count, width)."""
-        return _buffers.blocks[: self.count, :, : self.width].transpose(1, 0, 2)
+        """This thread's float64 rows for the piece, shape (ROWS, count, width)."""
+        return _buffers.rows[:, : self.count, : self.width]
+
+    def flags(self) -> npt.NDArray[np.bool_]:
+        """This thread's flags for the piece, shape (3, count, width)."""
+        return _buffers.flags[:, : self.count, : self.width]
+
+
+@dataclass(slots=True)
+class Rows:
+    """A piece of the states and displacements in float64, each (count, width); None where a state is missing."""
+
+    current: Block
+    previous: Block | None = None
+    initial: Block | None = None
+    step: Block | None = None
+    earlier_step: Block | None = None
+    drift: Block | None = None
+
+
+def _inner(first: Block | None, second: Block | None) -> float:
+    """Σ a·b over a piece, in float64; NaN where one of the two is missing."""
+    return nan if first is None or second is None else float(np.vecdot(first, second).sum())
 
 
 def pieces(size: int) -> Iterator[Piece]:
@@ -131,48 +153,53 @@ class Tally:
         self,
         current: Array,
         previous: Array | None,
-        before_previous: Array | None,
-        initial: Array | None,
         wanted: Collection[str],
     ) -> None:
-        self.size, self.roundoff = current.size, unit_roundoff(current.dtype)
-        self.has_previous, self.has_initial = previous is not None, initial is not None
-        self.has_before = self.has_previous and before_previous is not None
-        self.count_flips = "sign_flips" in wanted and self.has_previous
+        self.size, self.dtype, self.roundoff = current.size, current.dtype, unit_roundoff(current.dtype)
+        self.count_flips = "sign_flips" in wanted and previous is not None
         self.count_changed = "changed_bits" in wanted and previous is not None and previous.dtype == current.dtype
         self.summarise = "elements" in wanted
-        self.total = np.zeros((4, 6))
-        self.current, self.previous, self.initial = 0.0, 0.0, 0.0
+        self.current, self.step, self.step_earlier_step, self.step_previous = 0.0, 0.0, 0.0, 0.0
+        self.drift, self.current_initial = 0.0, 0.0
         self.absolute, self.largest = 0.0, 0.0
         self.zeros, self.flipped, self.changed = 0, 0, 0
 
-    def add(self, piece: Piece, bits: Array, previous_bits: Array | None) -> None:
-        """Add a piece whose rows are filled; with its stored bits and those of W_{t−1} as unsigned integers."""
-        rows, flags = piece.rows(), _buffers.flags[: piece.count, : piece.width]
-        for number in range(piece.count):
-            self._add_products(_buffers.blocks[number, :, : piece.width])
-        if self.count_flips:
-            np.multiply(rows[W], rows[PREVIOUS], out=rows[SCRATCH])
-            self.flipped += int(np.count_nonzero(np.less(rows[SCRATCH], 0.0, out=flags)))
+    def add(self, piece: Piece, rows: Rows, bits: Array, previous_bits: Array | None) -> None:
+        """Add a piece; with its stored bits and those of W_{t−1} as unsigned integers, (count, width)."""
+        self.current += _inner(rows.current, rows.current)
+        self.step += _inner(rows.step, rows.step)
+        self.step_earlier_step += _inner(rows.step, rows.earlier_step)
+        self.step_previous += _inner(rows.step, rows.previous)
+        self.drift += _inner(rows.drift, rows.drift)
+        self.current_initial += _inner(rows.current, rows.initial)
+        flags = piece.flags()
+        if self.count_flips and rows.previous is not None:
+            self.flipped += _opposite(rows.current, rows.previous, flags)
         if self.count_changed and previous_bits is not None:
-            self.changed += int(np.count_nonzero(np.not_equal(bits, previous_bits, out=flags)))
+            self.changed += int(np.count_nonzero(np.not_equal(bits, previous_bits, out=flags[0])))
         if self.summarise:
-            np.abs(rows[W], out=rows[SCRATCH])
-            self.absolute += float(rows[SCRATCH].sum())
-            self.largest = max(self.largest, float(rows[SCRATCH].max()))
-            self.zeros += int(np.count_nonzero(np.equal(rows[W], 0.0, out=flags)))
+            magnitudes = np.abs(rows.current, out=piece.rows()[SCRATCH])
+            self.absolute += float(magnitudes.sum())
+            self.largest = max(self.largest, float(magnitudes.max()))
+            self.zeros += int(np.count_nonzero(np.equal(rows.current, 0.0, out=flags[0])))
 
-    def _add_products(self, rows: Block) -> None:
-        self.current += float(rows[W] @ rows[W])  # apart: the same bits, whatever is beside it
-        if self.has_previous or self.has_initial:
-            self.total += np.dot(rows[:4], rows[:6].T)  # unlike matmul, dot lets other threads run
-            self.previous += float(rows[PREVIOUS] @ rows[PREVIOUS])
-            self.initial += float(rows[INITIAL] @ rows[INITIAL])
-
-    def sums(self) -> Sums:
-        """All that was added up."""
+    def sums(self, previous: float, initial: float, earlier_step: float) -> Sums:
+        """All that was added up, beside the sums of squares of W_{t−1}, W_0 and Δ_{t−1} (NaN where there is none)."""
+        products = InnerProducts(
+            count=self.size,
+            current=self.current,
+            previous=previous,
+            initial=initial,
+            step=self.step,
+            earlier_step=earlier_step,
+            step_earlier_step=self.step_earlier_step,
+            step_previous=self.step_previous,
+            drift=self.drift,
+            current_initial=self.current_initial,
+            rounding=(ROUNDING_DISPLACEMENT * self.roundoff) ** 2 * self.current,
+        )
         return Sums(
-            self._inner_products(),
+            products,
             self.absolute,
             self.largest,
             self.zeros,
@@ -180,28 +207,20 @@ class Tally:
             ChangedBits(self.size, self.changed) if self.count_changed else None,
         )
 
-    def _inner_products(self) -> InnerProducts:
-        def of(row: int, column: int, present: bool) -> float:
-            return float(self.total[row, column]) if present else nan
 
-        squares = self.current
-        return InnerProducts(
-            count=self.size,
-            current=squares,
-            previous=self.previous if self.has_previous else nan,
-            initial=self.initial if self.has_initial else nan,
-            step=of(STEP, STEP, self.has_previous),
-            earlier_step=of(EARLIER_STEP, EARLIER_STEP, self.has_before),
-            step_earlier_step=of(STEP, EARLIER_STEP, self.has_before),
-            step_previous=of(STEP, PREVIOUS, self.has_previous),
-            drift=of(DRIFT, DRIFT, self.has_initial),
-            current_initial=of(W, INITIAL, self.has_initial),
-            rounding=(ROUNDING_DISPLACEMENT * self.roundoff) ** 2 * squares,
-        )
+def _opposite(current: Block, previous: Block, flags: npt.NDArray[np.bool_]) -> int:
+    """How many elements have the opposite sign; zero has none. Comparing is faster than multiplying."""
+    negative, positive, both = flags
+    np.less(current, 0.0, out=negative)
+    np.greater(previous, 0.0, out=positive)
+    flipped = int(np.count_nonzero(np.logical_and(negative, positive, out=both)))
+    np.greater(current, 0.0, out=positive)
+    np.less(previous, 0.0, out=negative)
+    return flipped + int(np.count_nonzero(np.logical_and(negative, positive, out=both)))
 
 
 class _States:
-    """The states of a tensor as flat arrays, block by block in float64."""
+    """The states of a tensor as flat arrays, to be had piece by piece in float64."""
 
     def __init__(
         self, current: Array, previous: Array | None, before_previous: Array | None, initial: Array | None
@@ -212,21 +231,23 @@ class _States:
         )
         self.unsigned = np.dtype(f"u{min(current.dtype.itemsize, 8)}")
 
-    def fill(self, piece: Piece) -> None:
-        """Widen a piece of each state, and take the displacements."""
-        rows = piece.rows()
-        rows[W] = piece.of(self.current)
+    def rows(self, piece: Piece) -> Rows:
+        """A piece of each state, widened, and the displacements."""
+        current, previous, initial, step, earlier_step, drift, _ = piece.rows()
+        current[:] = piece.of(self.current)
+        rows = Rows(current)
         if self.previous is not None:
-            rows[PREVIOUS] = piece.of(self.previous)
-            np.subtract(rows[W], rows[PREVIOUS], out=rows[STEP])
+            previous[:] = piece.of(self.previous)
+            rows.previous, rows.step = previous, np.subtract(current, previous, out=step)
         if self.before_previous is not None:
-            rows[SCRATCH] = piece.of(self.before_previous)
-            np.subtract(rows[PREVIOUS], rows[SCRATCH], out=rows[EARLIER_STEP])
+            earlier_step[:] = piece.of(self.before_previous)
+            rows.earlier_step = np.subtract(previous, earlier_step, out=earlier_step)
         if self.initial is not None:
-            rows[INITIAL] = piece.of(self.initial)
-            np.subtract(rows[W], rows[INITIAL], out=rows[DRIFT])
+            initial[:] = piece.of(self.initial)
+            rows.initial, rows.drift = initial, np.subtract(current, initial, out=drift)
+        return rows
 
-    def bits(self, piece: Piece) -> tuple[Array, Array | None]:
+    def stored(self, piece: Piece) -> tuple[Array, Array | None]:
         """A piece of W_t and of W_{t−1} as unsigned integers; the latter None where the dtype is another one."""
         current = piece.of(self.current).view(self.unsigned)
         if self.previous is None or self.previous.dtype != self.current.dtype:
@@ -240,7 +261,7 @@ def element_summary(current: Array, sums: Sums) -> ElementSummary:
     threshold = NEAR_ZERO * sqrt(sums.products.current / flat.size)
     near_zeros = 0
     for piece in pieces(flat.size):
-        row, flags = piece.rows()[SCRATCH], _buffers.flags[: piece.count, : piece.width]
+        row, flags = piece.rows()[SCRATCH], piece.flags()[0]
         row[:] = piece.of(flat)
         near_zeros += int(np.count_nonzero(np.less(np.abs(row, out=row), threshold, out=flags)))
     return ElementSummary(flat.size, sums.absolute, sums.largest, sums.zeros, near_zeros, sums.products.current)

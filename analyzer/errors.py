@@ -21,6 +21,10 @@ class MetricError(WeightlapseError):
     """A metric is declared wrongly, or a user's metric file cannot be used."""
 
 
+class WorkerError(WeightlapseError):
+    """A process that measures ended before its work did."""
+
+
 class StoreError(WeightlapseError):
     """A measurement store cannot be read or written."""
 

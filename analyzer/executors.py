@@ -1,15 +1,24 @@
-"""Where bundles run: in daemon threads of this process, one BLAS thread each."""
+"""Where bundles run: in forked processes where that is safe, else in daemon threads; one BLAS thread each."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import queue
+import signal
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
+
+from analyzer.errors import WeightlapseError, WorkerError
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -26,6 +35,121 @@ def available_cores() -> int:
     except (OSError, ValueError):
         pass  # not Linux, or no cgroup of version 2: there is no quota to be found
     return cores
+
+
+def run_tasks(tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int) -> Iterator[ResultT]:
+    """Results of all tasks as they come, ``jobs`` tasks at a time, each the same whatever ran it.
+
+    Threads hold each other up in whatever keeps the interpreter's lock (numpy's copies and conversions among it), so
+    processes are preferred. They are forked, which costs next to nothing, shares what is loaded and needs no task or
+    metric to be picklable; but a thread's locks do not survive a fork, so only a process without other threads forks.
+    """
+    jobs = min(jobs, len(tasks))
+    forks = jobs > 1 and sys.platform == "linux" and threading.active_count() == 1
+    return (run_in_processes if forks else run_in_threads)(tasks, work, jobs)
+
+
+def run_in_processes(
+    tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int
+) -> Iterator[ResultT]:
+    """Results of all tasks as they come, from ``jobs`` forked processes that take the tasks in order.
+
+    Closing the iterator (or Ctrl-C in the consumer) ends the processes at once; they also end when this one does.
+
+    Raises:
+        WorkerError: a process was ended from outside, by the system when memory ran out, say.
+        Exception: that of a task, after the others have stopped.
+    """
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe() for _ in range(jobs)]
+    processes = [context.Process(target=_serve_pipe, args=(n, pipes, tasks, work), daemon=True) for n in range(jobs)]
+    with threadpool_limits(limits=1), _without_interrupts(), warnings.catch_warnings():
+        # The threads that Python 3.12 warns of are those of a BLAS, which looks after itself in a fork.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for process in processes:
+            process.start()
+    for _, end in pipes:
+        end.close()
+    try:
+        yield from _gathered({ours: process for (ours, _), process in zip(pipes, processes, strict=True)}, len(tasks))
+    finally:
+        for (ours, _), process in zip(pipes, processes, strict=True):
+            process.kill()
+            process.join()
+            ours.close()
+
+
+def _gathered(processes: dict[Connection, ForkProcess], tasks: int) -> Iterator[Any]:
+    """What the processes deliver; each is told the number of its next task when it asks for one."""
+    waiting = iter(range(tasks))
+    working = set(processes)
+    while working:
+        for connection in wait(list(working)):
+            assert isinstance(connection, Connection)
+            try:
+                kind, result = connection.recv()
+                if kind == "idle":
+                    connection.send(next(waiting, None))
+            except (EOFError, OSError):
+                raise _death(processes[connection]) from None
+            if kind == "done":
+                working.remove(connection)
+            elif kind == "error":
+                raise result
+            elif kind == "result":
+                yield result
+
+
+def _death(process: ForkProcess) -> WorkerError:
+    process.join()
+    code = process.exitcode or 0
+    how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+    return WorkerError(
+        f"a process that measures ended with {how}, which happens when memory runs out; what was measured is kept. "
+        "Run again with --max-memory or fewer --jobs."
+    )
+
+
+def _serve_pipe(
+    number: int, pipes: list[tuple[Connection, Connection]], tasks: Sequence[TaskT], work: Callable[[TaskT], Any]
+) -> None:
+    """One process: tasks until there are none, or until nobody listens any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the consumer's to handle
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    connection = pipes[number][1]
+    for n, (theirs, ours) in enumerate(pipes):  # as long as any copy of its other end is open, a pipe does not break
+        theirs.close()
+        if n != number:
+            ours.close()
+    try:
+        with threadpool_limits(limits=1):
+            connection.send(("idle", None))
+            while (task := connection.recv()) is not None:
+                for result in work(tasks[task]):
+                    connection.send(("result", result))
+                connection.send(("idle", None))
+        connection.send(("done", None))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    except BaseException as error:  # handed to the consumer, which raises it
+        connection.send(("error", _portable(error)))
+
+
+def _portable(error: BaseException) -> BaseException:
+    """An error of ours as it is; any other, which may not travel, by its description."""
+    if isinstance(error, WeightlapseError | MemoryError):
+        return error
+    return WorkerError(f"a process that measures failed: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits: a process must have learnt to ignore it before it comes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def run_in_threads(tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int) -> Iterator[ResultT]:

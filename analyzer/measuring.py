@@ -9,7 +9,7 @@ from functools import partial
 
 from analyzer.derivation import DERIVED, derive
 from analyzer.engine import walk
-from analyzer.executors import available_cores, run_in_threads
+from analyzer.executors import available_cores, run_tasks
 from analyzer.metrics.registry import METRICS, Metric
 from analyzer.planning import affordable_streams, expected_bases, plan, tensor_names
 from analyzer.run import Run
@@ -75,7 +75,7 @@ def bring_up_to_date(
     total = sum(task.bytes for task in tasks)
     work = partial(walk, metrics={metric.row.name: metric for metric in metrics})
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
-    _collect(store, writer, run_in_threads(tasks, work, jobs), total, progress)
+    _collect(store, writer, run_tasks(tasks, work, jobs), total, progress)
     derive(store, run.name, metrics)
     with store.transaction():
         store.mark_complete(run.name)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from math import isfinite
+from math import isfinite, nan
 
 import numpy as np
 from blake3 import blake3
 
 from analyzer import elementwise
-from analyzer.elementwise import BLOCK, BLOCKS, DRIFT, EARLIER_STEP, INITIAL, PREVIOUS, STEP, Sums, Tally, W
+from analyzer.elementwise import BLOCK, BLOCKS, Piece, Rows, Sums, Tally
 from analyzer.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import LocalSource
 from analyzer.tensors import numpy_dtype
@@ -45,10 +45,7 @@ def sums_through_time(
     dtype = numpy_dtype(infos[0].dtype)
     unsigned = np.dtype(f"u{dtype.itemsize}")
     whole = np.broadcast_to(np.empty((), dtype), infos[0].shape)  # has the shape but no memory
-    tallies = [
-        Tally(whole, whole if number > 0 else None, whole if number > 1 else None, whole, wanted)
-        for number in range(len(infos))
-    ]
+    tallies = [Tally(whole, whole if number else None, wanted) for number in range(len(infos))]
     hashes = [blake3() for _ in infos]
     bits, previous_bits = np.empty(BLOCKS * BLOCK, unsigned), np.empty(BLOCKS * BLOCK, unsigned)
     with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
@@ -63,29 +60,44 @@ def sums_through_time(
                 source.read_into(info.parts[0].offset + piece.start * dtype.itemsize, data)
                 hashes[number].update(data)
                 now, before = (state[:length].reshape(piece.count, piece.width) for state in (bits, previous_bits))
-                _advance(piece.rows(), now.view(dtype), number)
-                tally.add(piece, now, before if number else None)
+                tally.add(piece, _rows(piece, now.view(dtype), number), now, before if number else None)
                 bits, previous_bits = previous_bits, bits
         for source in sources:
             source.verify_unchanged()
-    sums = [tally.sums() for tally in tallies]
+    sums: list[Sums] = []
+    for tally in tallies:
+        before_it = sums[-1].products if sums else None
+        sums.append(
+            tally.sums(
+                previous=before_it.current if before_it else nan,
+                initial=tallies[0].current,
+                earlier_step=before_it.step if before_it else nan,
+            )
+        )
     if not all(isfinite(one.products.current) for one in sums):
         return None
     return [(one, digest.hexdigest(length=16)) for one, digest in zip(sums, hashes, strict=True)]
 
 
-def _advance(rows: elementwise.Block, current: elementwise.Array, number: int) -> None:
-    """Make ``current`` the block's W_t, and what was W_t its W_{t−1}."""
+def _rows(piece: Piece, stored: elementwise.Array, number: int) -> Rows:
+    """The rows of the ``number``-th checkpoint; two of them take turns as W_t and W_{t−1}, two as Δ_t and Δ_{t−1}."""
+    even, odd, even_step, odd_step, initial, drift, _ = piece.rows()
+    current, previous, step, earlier_step = (
+        (odd, even, odd_step, even_step) if number % 2 else (even, odd, even_step, odd_step)
+    )
+    current[:] = stored
     if number == 0:
-        rows[W] = rows[INITIAL] = current
-        rows[DRIFT] = 0.0
-        return
-    np.multiply(rows[W], 1.0, out=rows[PREVIOUS])  # a copy that, unlike an assignment, lets other threads run
-    if number > 1:
-        np.multiply(rows[STEP], 1.0, out=rows[EARLIER_STEP])
-    rows[W] = current
-    np.subtract(rows[W], rows[PREVIOUS], out=rows[STEP])
-    np.subtract(rows[W], rows[INITIAL], out=rows[DRIFT])
+        initial[:] = stored
+        drift[:] = 0.0
+        return Rows(current, initial=initial, drift=drift)
+    return Rows(
+        current,
+        previous,
+        initial,
+        step=np.subtract(current, previous, out=step),
+        earlier_step=earlier_step if number > 1 else None,
+        drift=np.subtract(current, initial, out=drift),
+    )
 
 
 def _stamp(checkpoint: Checkpoint, info: TensorInfo) -> FileStamp | None:
