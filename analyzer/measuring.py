@@ -11,7 +11,7 @@ from analyzer.derivation import DERIVED, derive
 from analyzer.engine import walk
 from analyzer.executors import available_cores, run_tasks
 from analyzer.metrics.registry import METRICS, Metric
-from analyzer.planning import affordable_streams, expected_bases, plan, tensor_names
+from analyzer.planning import affordable_streams, expected_bases, is_spectral, plan, tensor_names
 from analyzer.run import Run
 from analyzer.store import Observation, RowKey, Store, Writer
 from analyzer.tensors import tensor_rows
@@ -74,6 +74,9 @@ def bring_up_to_date(
         jobs = min(jobs, affordable_streams(tasks, request.max_memory))
     total = sum(task.bytes for task in tasks)
     work = partial(walk, metrics={metric.row.name: metric for metric in metrics})
+    if any(is_spectral(metric) for metric in metrics):
+        # Loaded before the tasks start: a BLAS that is loaded later would take as many threads as there are cores.
+        import scipy.linalg  # noqa: F401
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
     _collect(store, writer, run_tasks(tasks, work, jobs), total, progress)
     derive(store, run.name, metrics)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from math import ceil
+from heapq import heapreplace
+from math import ceil, inf, prod
 
 from analyzer.errors import WeightlapseError
 from analyzer.metrics.registry import Metric
@@ -15,12 +16,11 @@ from analyzer.tensors import kind, matrices
 BUNDLE_BYTES = 32 << 20
 PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
 ROLES = ("current", "previous", "before_previous", "initial")
-# A task much longer than the others leaves the other cores idle at the end; a stretch much shorter than this spends its
-# time on reading W_0, W_{t−1} and W_{t−2} again.
+# A stretch much shorter than this spends its time on reading W_0, W_{t−1} and W_{t−2} again.
 SHORTEST_STRETCH = 3
-STRETCHES_PER_JOB = 4
-# Seconds per element and per element and column, measured: only their proportion matters here.
-ELEMENT_COST, GRAM_COST = 8e-9, 2e-11
+# Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, for
+# each element of a state that a stretch reads again, and for a spectrum (times n²(m + 4n)).
+OBSERVATION_COST, ELEMENT_COST, REREAD_COST, SPECTRUM_COST = 4e-4, 7e-9, 2e-9, 2.2e-11
 
 # Needs that cost a Gram matrix or more.
 DECOMPOSED = frozenset(
@@ -44,7 +44,7 @@ class Task:
 
     ``checkpoints`` is the whole run in order; ``wanted`` maps a tensor's name to the checkpoint positions at which
     something is to be measured, and these to the names of the metrics. ``bytes`` is what these states hold, ``memory``
-    what is held at a time, ``cost`` an estimate in seconds.
+    what is held at a time, ``cost`` an estimate in seconds, ``overlap`` that of what a further stretch reads again.
     """
 
     checkpoints: tuple[Checkpoint, ...]
@@ -52,6 +52,7 @@ class Task:
     bytes: int
     memory: int
     cost: float
+    overlap: float
 
 
 def plan(
@@ -70,14 +71,14 @@ def plan(
         jobs: how many tasks will run at a time; long walks are cut so that all of them are busy to the end.
         spectra_every: what needs a spectrum is measured at every N-th checkpoint only, and at the last one.
     """
-    spectral = frozenset(metric.row.name for metric in metrics if _is_spectral(metric))
+    spectral = frozenset(metric.row.name for metric in metrics if is_spectral(metric))
     last = len(run.checkpoints) - 1
     sparse = {position: spectral for position in range(last) if position % spectra_every}
     wanted = {name: _wanted(run, name, metrics, known(name), sparse) for name in tensor_names(run)}
     bundles = _bundles(run, [name for name, places in wanted.items() if places])
     tasks = [_task(run, {name: wanted[name] for name in bundle}, spectral) for bundle in bundles]
-    longest = sum(task.cost for task in tasks) / (jobs * STRETCHES_PER_JOB)
-    stretches = [stretch for task in tasks for stretch in _cut(run, task, spectral, longest if jobs > 1 else None)]
+    longest = _longest_stretch(tasks, jobs)
+    stretches = [stretch for task in tasks for stretch in _cut(run, task, spectral, longest)]
     return sorted(stretches, key=lambda task: task.cost, reverse=True)
 
 
@@ -91,7 +92,8 @@ def size_of(info: TensorInfo | None) -> int:
     return 0 if info is None else sum(part.length for part in info.parts)
 
 
-def _is_spectral(metric: Metric) -> bool:
+def is_spectral(metric: Metric) -> bool:
+    """Whether a metric needs a Gram matrix or more."""
     return any(need.name in DECOMPOSED for need in metric.needs)
 
 
@@ -126,7 +128,7 @@ def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _task(run: Run, wanted: Mapping[str, Wanted], spectral: frozenset[str]) -> Task:
-    size, cost, states, work = 0, 0.0, 0, 0
+    size, cost, overlap, states, work = 0, 0.0, 0.0, 0, 0
     for name, places in wanted.items():
         largest = 0
         for position, metrics in places.items():
@@ -136,7 +138,13 @@ def _task(run: Run, wanted: Mapping[str, Wanted], spectral: frozenset[str]) -> T
             cost += _cost(info, bool(spectral & metrics))
             work = max(work, _spectral_memory(info) if spectral & metrics else 0)
         states += len(ROLES) * largest
-    return Task(run.checkpoints, wanted, size, states + work, cost)
+        overlap += (len(ROLES) - 1) * REREAD_COST * max(_elements(run, name, position) for position in places)
+    return Task(run.checkpoints, wanted, size, states + work, cost, overlap)
+
+
+def _elements(run: Run, name: str, position: int) -> int:
+    info = run.checkpoints[position].tensors.get(name)
+    return prod(info.shape) if info else 0
 
 
 def _spectral_memory(info: TensorInfo | None) -> int:
@@ -148,18 +156,52 @@ def _cost(info: TensorInfo | None, with_spectrum: bool) -> float:
     """Seconds, roughly: a walk over the elements, and for each matrix its Gram matrix and eigenvalues."""
     if info is None:
         return 0.0
-    seconds = ELEMENT_COST * size_of(info)
+    seconds = OBSERVATION_COST + ELEMENT_COST * prod(info.shape)
     for view in matrices(info) if with_spectrum else ():
         n, m = sorted(view.shape)
-        seconds += GRAM_COST * n * n * (m + 4 * n)
+        seconds += SPECTRUM_COST * n * n * (m + 4 * n)
     return seconds
 
 
-def _cut(run: Run, task: Task, spectral: frozenset[str], longest: float | None) -> Iterator[Task]:
+def _longest_stretch(tasks: Sequence[Task], jobs: int) -> float:
+    """How long (in seconds of the estimate) a stretch may be, for the last job to end the earliest.
+
+    A task much longer than the others leaves the other jobs idle at the end; to cut it means reading states again.
+    """
+    total = sum(task.cost for task in tasks)
+    limits = [inf, *(total / jobs / parts for parts in (1, 2, 4, 8))] if jobs > 1 else [inf]
+    return min(limits, key=lambda limit: _makespan(tasks, jobs, limit))
+
+
+def _makespan(tasks: Sequence[Task], jobs: int, longest: float) -> float:
+    """When the last job ends, if each takes the longest stretch that is left (Graham 1969)."""
+    costs = [
+        task.cost / pieces + (task.overlap if pieces > 1 else 0.0)
+        for task in tasks
+        for pieces in [_pieces(task, longest)]
+        for _ in range(pieces)
+    ]
+    ends = [0.0] * jobs
+    for cost in sorted(costs, reverse=True):
+        heapreplace(ends, ends[0] + cost)
+    return max(ends)
+
+
+def _pieces(task: Task, longest: float) -> int:
+    """Into how many stretches a task is cut."""
+    if task.cost <= longest:
+        return 1
+    positions = len(set().union(*task.wanted.values()))
+    return max(1, min(ceil(task.cost / longest), positions // SHORTEST_STRETCH))
+
+
+def _cut(run: Run, task: Task, spectral: frozenset[str], longest: float) -> Iterator[Task]:
     """The task in stretches of time of about equal length."""
+    pieces = _pieces(task, longest)
+    if pieces == 1:
+        yield task
+        return
     positions = sorted(set().union(*task.wanted.values()))
-    pieces = ceil(task.cost / longest) if longest else 1
-    pieces = max(1, min(pieces, len(positions) // SHORTEST_STRETCH))
     for piece in range(pieces):
         chosen = positions[len(positions) * piece // pieces : len(positions) * (piece + 1) // pieces]
         within = range(chosen[0], chosen[-1] + 1)
@@ -167,9 +209,7 @@ def _cut(run: Run, task: Task, spectral: frozenset[str], longest: float | None) 
             name: {position: metrics for position, metrics in places.items() if position in within}
             for name, places in task.wanted.items()
         }
-        yield (
-            task if pieces == 1 else _task(run, {name: places for name, places in stretch.items() if places}, spectral)
-        )
+        yield _task(run, {name: places for name, places in stretch.items() if places}, spectral)
 
 
 # --------------------------------------------------------------------------- what rows there are, and what they rest on
