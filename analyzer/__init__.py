@@ -98,6 +98,7 @@ def measure(
     metrics: Iterable[str] | None = None,
     jobs: int | None = None,
     spectra_every: int = 1,
+    device: str = "cpu",
 ) -> Measurements:
     """Measure a run, as far as the store does not know it already.
 
@@ -107,8 +108,10 @@ def measure(
         metrics: families or single metrics by name; by default all but those on request.
         jobs: threads; by default as many as the process may use.
         spectra_every: leave out the spectra of all but every N-th checkpoint, the first and the last.
+        device: ``cpu``, or ``cuda`` for spectra from a graphics card.
 
     Raises:
+        DeviceError: the device is not to be had.
         MetricError: an unknown family.
         StoreError: the store is damaged, of another version, or cannot be written.
     """
@@ -119,7 +122,7 @@ def measure(
 
     chosen = select_metrics(metrics)
     with open_store(str(store), create=True) as opened:
-        bring_up_to_date(opened, run, Request(chosen, spectra_every, jobs))
+        bring_up_to_date(opened, run, Request(chosen, spectra_every, jobs, device=device))
     return Measurements(str(store), run.name)
 
 

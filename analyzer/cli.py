@@ -109,6 +109,12 @@ def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
             callback=_bytes_of,
             help="Run fewer streams at a time, to stay below, say, 4GB.",
         ),
+        click.option(
+            "--device",
+            type=click.Choice(["cpu", "cuda"]),
+            default="cpu",
+            help="Where spectra are computed; cuda needs PyTorch and a graphics card.",
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -231,6 +237,10 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Run]
     from analyzer.metrics import select_metrics
     from analyzer.metrics.registry import load_installed_metrics, load_metrics_file
 
+    if options["device"] != "cpu":
+        from analyzer.gpu import check_device
+
+        check_device(options["device"])
     load_installed_metrics()
     families = options["metrics"].split(",") if options["metrics"] is not None else None
     added = load_metrics_file(options["metrics_from"]) if options["metrics_from"] else []
@@ -267,7 +277,7 @@ def _measure(store: Any, runs: list[Run], metrics: list[Metric], options: dict[s
     from analyzer.measuring import Request
     from analyzer.reporting import measure_runs
 
-    request = Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"])
+    request = Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"], options["device"])
     if not sys.stderr.isatty():
         return measure_runs(store, runs, request)
     from rich.console import Console

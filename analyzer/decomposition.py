@@ -2,14 +2,15 @@
 
 The Gram matrix G = WᵀW (or WWᵀ, whichever is smaller) costs a fraction of an SVD but squares the condition number:
 σ is lost below about √eps·σ₁. So the large end is taken from G, and only what lies below :data:`TRUSTED` · σ₁ is mended
-from W itself; where that does not converge, LAPACK's SVD decides.
+from W itself; where that does not converge, LAPACK's SVD decides. This is written once, over :class:`Products`: the few
+operations that cost time, done here by numpy and in ``gpu.py`` on a graphics card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import frexp, sqrt
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces, Spec
 
 Array = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]
+Solve = Callable[[Matrix], Matrix]
+FromGram = Callable[[Array, int], "tuple[Matrix | None, float | None]"]
 
 EPSILON = float(np.finfo(np.float64).eps)
 BLOCK_ELEMENTS = 1 << 20  # of the float64 copy that a Gram matrix is summed up from: 8 MB, never the whole of W
@@ -40,10 +43,35 @@ SVD_ERROR = 4 * EPSILON
 PLAIN_ROUNDING = 1e-9  # a relative error below this is not worth a word beside the value
 
 
-def spectrum(matrix: Array) -> Spectrum:
+class Products(Protocol):
+    """W·2^−exponent the tall way round, (m, n), on some device; what goes in and comes out are small numpy arrays."""
+
+    def eigenvalues(self) -> Matrix:
+        """Those of G = WᵀW, rising, shape (n,)."""
+
+    def solver(self, shift: float) -> Solve | None:
+        """X ↦ (G + shift·I)⁻¹·X, shape (n, k), by Cholesky's factor; None where that does not exist."""
+
+    def triangle(self, right: Matrix) -> Matrix:
+        """R of the QR decomposition of W·X, shape (k, k), for X of shape (n, k)."""
+
+    def there_and_back(self, right: Matrix) -> tuple[Matrix, Matrix]:
+        """‖W·x‖² for each column x of X, shape (k,), and Wᵀ·(W·X), shape (n, k)."""
+
+
+def by_numpy(matrix: Array, exponent: int) -> tuple[Matrix | None, float | None]:
+    """The spectrum of W·2^−exponent and its bound by way of the Gram matrix; None where that way does not hold."""
+    return from_gram(_NumpyProducts(matrix, exponent))
+
+
+def spectrum(matrix: Array, by_gram: FromGram = by_numpy) -> Spectrum:
     """All singular values of a finite matrix (rows, columns) of any floating-point dtype, falling, in float64.
 
     Nothing of rows × columns is held in float64 unless the SVD has to decide.
+
+    Args:
+        matrix: W.
+        by_gram: the way by the Gram matrix, :func:`by_numpy` or the same on another device.
 
     Returns:
         the values; ``bound`` on the relative error of the smallest one is None where that is plain rounding.
@@ -53,10 +81,10 @@ def spectrum(matrix: Array) -> Spectrum:
     """
     rows, columns = matrix.shape
     n = min(rows, columns)
-    exponent = _exponent(matrix)
+    exponent = power_of_two(matrix)
     values, bound = None, None
     if rows * columns * n > SMALL_WORK:
-        values, bound = _from_gram(matrix, exponent)
+        values, bound = by_gram(matrix, exponent)
     if values is None:
         values = _svd(matrix, exponent)
         bound = SVD_ERROR * float(values[0]) / float(values[-1]) if values[-1] > 0 else None
@@ -71,7 +99,7 @@ def gram(matrix: Array, exponent: int = 0) -> Matrix:
     lets other threads run.
     """
     total = np.zeros((min(matrix.shape), min(matrix.shape)))
-    for _, block in _blocks(matrix, exponent):
+    for block in _blocks(matrix, exponent):
         total += block.T @ block
     return total
 
@@ -81,7 +109,7 @@ def _widened(matrix: Array, exponent: int) -> Matrix:
     return np.ldexp(wide, -exponent, out=wide) if exponent else wide
 
 
-def _exponent(matrix: Array) -> int:
+def power_of_two(matrix: Array) -> int:
     """A power of two to divide by, so that squares neither overflow nor vanish; only float64 has such a range."""
     if matrix.dtype != np.float64:
         return 0
@@ -102,10 +130,9 @@ def _svd(matrix: Array, exponent: int) -> Matrix:
     return np.asarray(values, dtype=np.float64)
 
 
-def _from_gram(matrix: Array, exponent: int) -> tuple[Matrix | None, float | None]:
-    """The spectrum by way of the Gram matrix, or None where that way does not hold."""
-    product = gram(matrix, exponent)
-    squares = np.linalg.eigvalsh(product)  # rising
+def from_gram(products: Products) -> tuple[Matrix | None, float | None]:
+    """The spectrum by way of the Gram matrix and the error bound of its end, or None where that way does not hold."""
+    squares = products.eigenvalues()
     largest = float(squares[-1])
     if not largest > 0:
         return None, None
@@ -114,7 +141,7 @@ def _from_gram(matrix: Array, exponent: int) -> tuple[Matrix | None, float | Non
     if squares[0] > TRUSTED_SMALLEST**2 * largest:
         return values, None
     doubtful = int(np.searchsorted(squares, TRUSTED**2 * largest))
-    mended = _smallest(matrix, exponent, product, largest, max(1, doubtful)) if doubtful <= max(8, n // 16) else None
+    mended = _smallest(products, n, largest, max(1, doubtful)) if doubtful <= max(8, n // 16) else None
     if mended is not None:
         smallest, bound = mended
         values[n - len(smallest) :] = smallest
@@ -125,8 +152,8 @@ def _from_gram(matrix: Array, exponent: int) -> tuple[Matrix | None, float | Non
     return values, GRAM_ERROR / 2 * largest / float(squares[0])
 
 
-def _smallest(matrix: Array, exponent: int, product: Matrix, largest: float, count: int) -> tuple[Matrix, float] | None:
-    """The ``count`` smallest singular values, falling, from products with W itself; ``product`` is used up.
+def _smallest(products: Products, n: int, largest: float, count: int) -> tuple[Matrix, float] | None:
+    """The ``count`` smallest of n singular values, falling, from products with W itself.
 
     A block Krylov space of (G + shift·I)⁻¹ holds their right singular vectors as well as G knows them. The singular
     values of the thin product W·X are free of G's squaring, and so is the residual r = Wᵀ(W·x) − σ²x; each round adds
@@ -137,49 +164,29 @@ def _smallest(matrix: Array, exponent: int, product: Matrix, largest: float, cou
     Returns:
         the values and the largest relative residual; None where it does not become small.
     """
-    from scipy.linalg import solve_triangular
-
-    n = len(product)
-    factor = _cholesky(product, largest)
-    if factor is None:
+    # The smallest shift that rounding in G allows.
+    shifts = (0.0, EPSILON * largest, 10 * EPSILON * largest, n * EPSILON * largest)
+    solve = next((found for found in map(products.solver, shifts) if found), None)
+    if solve is None:
         return None
-
-    def solve(right: Matrix) -> Matrix:
-        half = solve_triangular(factor, right, lower=True, check_finite=False)
-        return np.asarray(solve_triangular(factor, half, lower=True, trans="T", check_finite=False))
-
     basis = np.random.default_rng(0).standard_normal((n, min(n, count + SPARE_DIRECTIONS)))
     space = np.empty((n, 0))
     for _ in range(KRYLOV_DEPTH):
         basis = _orthonormal(space, solve(basis))
         space = np.hstack([space, basis])
     for _ in range(MOST_ROUNDS):
-        turn = np.linalg.svd(_times(matrix, exponent, space), full_matrices=False)[2][-count:]
+        turn = np.linalg.svd(products.triangle(space))[2][-count:]
         found = space @ turn.T
         # Anew rather than turned: a turned column keeps rounding of the size of the largest one.
-        image = _times(matrix, exponent, found)
-        values = np.linalg.norm(image, axis=0)
-        if not values.min() > 0:
+        squares, back = products.there_and_back(found)
+        if not squares.min() > 0:
             return None
-        residual = _transposed_times(matrix, exponent, image) - found * values**2
+        residual = back - found * squares
         correction = solve(residual)
-        error = float(np.sqrt(np.maximum((residual * correction).sum(axis=0), 0.0) / values**2).max())
+        error = float(np.sqrt(np.maximum((residual * correction).sum(axis=0), 0.0) / squares).max())
         if error <= RESIDUAL:
-            return np.sort(values)[::-1], error
+            return np.sort(np.sqrt(squares))[::-1], error
         space = np.hstack([space, _orthonormal(space, correction)])
-    return None
-
-
-def _cholesky(product: Matrix, largest: float) -> Matrix | None:
-    """The factor L of G + shift·I = LLᵀ with the smallest shift that rounding in G allows; None where none does."""
-    n = len(product)
-    diagonal = product.flat[:: n + 1].copy()
-    for shift in (0.0, EPSILON, 10 * EPSILON, n * EPSILON):
-        product.flat[:: n + 1] = diagonal + shift * largest
-        try:
-            return np.asarray(np.linalg.cholesky(product), dtype=np.float64)
-        except np.linalg.LinAlgError:
-            continue
     return None
 
 
@@ -190,28 +197,65 @@ def _orthonormal(space: Matrix, block: Matrix) -> Matrix:
     return block
 
 
-def _blocks(matrix: Array, exponent: int) -> Iterator[tuple[int, Matrix]]:
-    """The matrix the tall way round, a few rows at a time in float64, with the first row's number."""
-    rows, columns = matrix.shape
-    tall = rows >= columns
-    n, m = min(rows, columns), max(rows, columns)
-    step = max(n, BLOCK_ELEMENTS // n)
+def _blocks(matrix: Array, exponent: int) -> Iterator[Matrix]:
+    """The matrix the tall way round, a few rows at a time in float64."""
+    for piece in pieces(matrix, BLOCK_ELEMENTS):
+        yield _widened(piece, exponent)
+
+
+def pieces(matrix: Array, elements: int) -> Iterator[Array]:
+    """The matrix the tall way round, (m, n), as it is stored: at least n rows at a time, or so many elements."""
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    m, n = tall.shape
+    step = max(n, elements // n)
     for start in range(0, m, step):
-        stop = start + step
-        yield start, _widened(matrix[start:stop], exponent) if tall else _widened(matrix[:, start:stop], exponent).T
+        yield tall[start : start + step]
+
+
+class _NumpyProducts:
+    """:class:`Products` by numpy's BLAS and LAPACK, which let other threads run."""
+
+    def __init__(self, matrix: Array, exponent: int) -> None:
+        self.matrix, self.exponent = matrix, exponent
+        self.gram = gram(matrix, exponent)
+
+    def eigenvalues(self) -> Matrix:
+        return np.asarray(np.linalg.eigvalsh(self.gram), dtype=np.float64)
+
+    def solver(self, shift: float) -> Solve | None:
+        from scipy.linalg import solve_triangular
+
+        diagonal = self.gram.diagonal().copy()
+        np.fill_diagonal(self.gram, diagonal + shift)
+        try:
+            factor = np.linalg.cholesky(self.gram)
+        except np.linalg.LinAlgError:
+            return None
+        finally:
+            np.fill_diagonal(self.gram, diagonal)
+
+        def solve(right: Matrix) -> Matrix:
+            half = solve_triangular(factor, right, lower=True, check_finite=False)
+            return np.asarray(solve_triangular(factor, half, lower=True, trans="T", check_finite=False))
+
+        return solve
+
+    def triangle(self, right: Matrix) -> Matrix:
+        images = (block @ right for block in _blocks(self.matrix, self.exponent))
+        return _triangular_factor(images, right.shape[1])
+
+    def there_and_back(self, right: Matrix) -> tuple[Matrix, Matrix]:
+        squares, back = np.zeros(right.shape[1]), np.zeros(right.shape)
+        for block in _blocks(self.matrix, self.exponent):
+            image = block @ right
+            squares += (image**2).sum(axis=0)
+            back += block.T @ image
+        return squares, back
 
 
 def _times(matrix: Array, exponent: int, right: Matrix) -> Matrix:
     """W·X, shape (m, k), for X of shape (n, k)."""
-    return np.concatenate([block @ right for _, block in _blocks(matrix, exponent)])
-
-
-def _transposed_times(matrix: Array, exponent: int, right: Matrix) -> Matrix:
-    """Wᵀ·Y, shape (n, k), for Y of shape (m, k)."""
-    total = np.zeros((min(matrix.shape), right.shape[1]))
-    for start, block in _blocks(matrix, exponent):
-        total += block.T @ right[start : start + len(block)]
-    return total
+    return np.concatenate([block @ right for block in _blocks(matrix, exponent)])
 
 
 # ----------------------------------------------------------- beyond the spectrum of one matrix: for metrics on request
@@ -259,13 +303,13 @@ def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
     n = min(rows, columns)
     if n <= count:
         return None
-    exponent = _exponent(matrix)
+    exponent = power_of_two(matrix)
     product = gram(matrix, exponent)
     norm = sqrt(float(np.trace(product)))
     squares, vectors = eigh(product, subset_by_index=[n - count - 1, n - 1], overwrite_a=True, check_finite=False)
     values, short = np.sqrt(np.maximum(squares[::-1], 0.0)), vectors[:, :0:-1]
     if values[count - 1] < TRUSTED_SMALLEST * values[0]:
-        factor = _triangular_factor((block for _, block in _blocks(matrix, exponent)), n)
+        factor = _triangular_factor(_blocks(matrix, exponent), n)
         _, values, turned = np.linalg.svd(factor)
         short = turned[:count].T
     long = np.linalg.qr(_times(matrix, exponent, short))[0]
@@ -290,6 +334,6 @@ def _triangular_factor(blocks: Iterator[Matrix], n: int) -> Matrix:
 
 def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[Matrix]:
     """(W_t − W_{t−1})·2^−exponent the tall way round, a few rows at a time in float64."""
-    for (_, block), (_, earlier) in zip(_blocks(current, 0), _blocks(previous, 0), strict=True):
+    for block, earlier in zip(_blocks(current, 0), _blocks(previous, 0), strict=True):
         step = np.subtract(block, earlier, out=block)
         yield np.ldexp(step, -exponent, out=step) if exponent else step

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from analyzer.elementwise import Sums
 from analyzer.errors import CheckpointError
-from analyzer.frame import Frame, State
+from analyzer.frame import Decompose, Frame, State
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
 from analyzer.pieces import MOST_FILES, SUMMED_NEEDS, sums_through_time
@@ -32,15 +32,16 @@ ALIGNMENT = 64
 Read = State | CheckpointError
 
 
-def walk(task: Task, metrics: Mapping[str, Metric]) -> Iterator[Observation]:
+def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None = None) -> Iterator[Observation]:
     """Walk the task's tensors through time; a tensor that cannot be read yields rows with a status.
 
     Args:
         task: what :func:`analyzer.planning.plan` made.
         metrics: the metrics by name.
+        decompose: gives the spectra of several matrices elsewhere than on the CPU.
     """
     streams = []
-    for stream in (_Stream(task, name, metrics) for name in task.wanted):
+    for stream in (_Stream(task, name, metrics, decompose) for name in task.wanted):
         if stream.sum_in_pieces():
             yield from (stream.observe(position) for position in stream.wanted)
         else:
@@ -83,8 +84,9 @@ def _lend_memory(streams: Sequence[_Stream]) -> None:
 class _Stream:
     """One tensor on its way through the checkpoints of a task."""
 
-    def __init__(self, task: Task, name: str, metrics: Mapping[str, Metric]) -> None:
+    def __init__(self, task: Task, name: str, metrics: Mapping[str, Metric], decompose: Decompose | None) -> None:
         self.name = name
+        self.decompose = decompose
         self.checkpoints = task.checkpoints
         self.wanted = {
             position: [metric for metric in metrics.values() if metric.row.name in chosen]
@@ -191,7 +193,7 @@ class _Stream:
         known = len(steps) == 2 and steps[0] is not None and steps[1] is not None
         interval = Interval(steps[0] - steps[1] if known else None)  # type: ignore[operator]
         needs = {need.name for metric in metrics for need in metric.needs}
-        return Frame(info, states, interval, needs, self._sums.get(positions["current"]))
+        return Frame(info, states, interval, needs, self._sums.get(positions["current"]), self.decompose)
 
 
 def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> None:

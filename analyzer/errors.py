@@ -35,3 +35,7 @@ class UnreadableStoreError(StoreError):
 
 class ReportError(WeightlapseError):
     """A report folder cannot be written where it was asked for."""
+
+
+class DeviceError(WeightlapseError):
+    """The device that was asked for is not to be had."""

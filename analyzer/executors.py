@@ -37,15 +37,18 @@ def available_cores() -> int:
     return cores
 
 
-def run_tasks(tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int) -> Iterator[ResultT]:
+def run_tasks(
+    tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int, may_fork: bool = True
+) -> Iterator[ResultT]:
     """Results of all tasks as they come, ``jobs`` tasks at a time, each the same whatever ran it.
 
     Threads hold each other up in whatever keeps the interpreter's lock (numpy's copies and conversions among it), so
     processes are preferred. They are forked, which costs next to nothing, shares what is loaded and needs no task or
-    metric to be picklable; but a thread's locks do not survive a fork, so only a process without other threads forks.
+    metric to be picklable; but a thread's locks do not survive a fork, so only a process without other threads forks,
+    and one that uses a graphics card (``may_fork`` False) does not.
     """
     jobs = min(jobs, len(tasks))
-    forks = jobs > 1 and sys.platform == "linux" and threading.active_count() == 1
+    forks = may_fork and jobs > 1 and sys.platform == "linux" and threading.active_count() == 1
     return (run_in_processes if forks else run_in_threads)(tasks, work, jobs)
 
 

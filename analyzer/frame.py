@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any
@@ -30,6 +30,7 @@ from analyzer.run import Status, TensorInfo
 from analyzer.tensors import MatrixView, matrices, unsupported_reason
 
 Array = npt.NDArray[Any]
+Decompose = Callable[[Sequence[Array]], Sequence[Spectrum]]
 LEAST_SQUARE = 1e-280
 
 
@@ -50,6 +51,7 @@ class Frame:
         interval: optimisation steps since the previous checkpoint.
         wanted: the names of the needs that metrics will ask for, so that one walk serves them all.
         sums: these sums, where they were taken already.
+        decompose: gives the spectra of several matrices elsewhere than on the CPU.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Frame:
         interval: Interval,
         wanted: Collection[str],
         sums: elementwise.Sums | None = None,
+        decompose: Decompose | None = None,
     ) -> None:
         current = states["current"]
         assert current is not None  # a frame is made only of what was read
@@ -69,6 +72,7 @@ class Frame:
         self._wanted = wanted
         self._supported = unsupported_reason(info) is None
         self._sums = sums
+        self._decompose = decompose
         self._cache: dict[tuple[str, str], Any] = {}
         self._obstacles: dict[tuple[frozenset[str], bool, bool], Status | None] = {}
 
@@ -144,18 +148,27 @@ class Frame:
             return (self.state.array if view.index is None else self.state.array[view.index]).reshape(view.shape)
         if name == "singular_values":
             return self.need(NEEDS["spectrum"], view).values
+        if name == "spectrum" and self._decompose:
+            return self._elsewhere(self._decompose)[view.name]
         if name == "power_law":
             return fit_power_law(self.need(NEEDS["spectrum"], view))
         if name in ("leading_subspaces", "previous_subspaces", "initial_subspaces"):
             return self._leading(name, view)
         if name in ("previous_matrix", "matrix_step", "step_spectrum"):
             return self._of_two_matrices(name, view)
-        compute: Callable[[Array], Any] = {
+        compute: dict[str, Callable[[Array], Any]] = {
             "dead_lines": elementwise.dead_lines,
             "spectrum": spectrum,
             "magnitude_shares": magnitude_shares,
-        }[name]
-        return compute(self.need(NEEDS["matrix"], view))
+        }
+        return compute[name](self.need(NEEDS["matrix"], view))
+
+    def _elsewhere(self, decompose: Decompose) -> Mapping[str, Spectrum]:
+        """The spectra of all the tensor's matrices by name, kept: small ones are decomposed together."""
+        spectra = decompose([self.need(NEEDS["matrix"], view) for view in self.views])
+        found = {view.name: one for view, one in zip(self.views, spectra, strict=True)}
+        self._cache |= {("spectrum", name): one for name, one in found.items()}
+        return found
 
     def _matrix_of(self, role: str, view: MatrixView) -> Array:
         array = self._array(role)

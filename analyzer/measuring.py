@@ -11,7 +11,7 @@ from analyzer.derivation import DERIVED, derive
 from analyzer.engine import walk
 from analyzer.executors import available_cores, run_tasks
 from analyzer.metrics.registry import METRICS, Metric
-from analyzer.planning import affordable_streams, expected_bases, is_spectral, plan, tensor_names
+from analyzer.planning import Task, affordable_streams, expected_bases, is_spectral, plan, tensor_names
 from analyzer.run import Run
 from analyzer.store import Observation, RowKey, Store, Writer
 from analyzer.tensors import tensor_rows
@@ -26,13 +26,15 @@ class Request:
     """What to measure and with which means.
 
     ``spectra_every`` leaves out the spectra of all but every N-th checkpoint, the first and the last; ``jobs`` is a
-    number of threads, by default as many as the process may use; ``max_memory`` is a number of bytes that lowers it.
+    number of tasks at a time, by default as many as the process may use cores; ``max_memory`` is a number of bytes that lowers it;
+    ``device`` is ``cpu``, or ``cuda`` for spectra from a graphics card.
     """
 
     metrics: Sequence[Metric]
     spectra_every: int = 1
     jobs: int | None = None
     max_memory: int | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,11 @@ def bring_up_to_date(
 
     Raises:
         StoreError: the store cannot be written; what was measured before is kept.
+        DeviceError: the device is not to be had.
         WeightlapseError: not even one stream fits into the memory that was granted.
     """
     metrics = request.metrics
+    work = _walking(metrics, request.device)
     with store.transaction():
         has_only_grown = store.has_only_grown(run)
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])
@@ -73,18 +77,28 @@ def bring_up_to_date(
     if request.max_memory is not None:
         jobs = min(jobs, affordable_streams(tasks, request.max_memory))
     total = sum(task.bytes for task in tasks)
-    work = partial(walk, metrics={metric.row.name: metric for metric in metrics})
-    if any(is_spectral(metric) for metric in metrics):
-        # Loaded before the tasks start: a BLAS that is loaded later would take as many threads as there are cores.
-        import scipy.linalg  # noqa: F401
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
-    _collect(store, writer, run_tasks(tasks, work, jobs), total, progress)
+    _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
     derive(store, run.name, metrics)
     with store.transaction():
         store.mark_complete(run.name)
     return Summary(
         total, len({position for task in tasks for places in task.wanted.values() for position in places}), tuple(gone)
     )
+
+
+def _walking(metrics: Sequence[Metric], device: str) -> Callable[[Task], Iterator[Observation]]:
+    """What a job does with its task."""
+    work = partial(walk, metrics={metric.row.name: metric for metric in metrics})
+    if any(is_spectral(metric) for metric in metrics):
+        # Loaded before the tasks start: a BLAS that is loaded later would take as many threads as there are cores.
+        import scipy.linalg  # noqa: F401
+    if device == "cpu":
+        return work
+    from analyzer.gpu import check_device, spectra
+
+    check_device(device)
+    return partial(work, decompose=partial(spectra, device=device))
 
 
 def _outdated(store: Store, run: Run, metrics: Sequence[Metric]) -> Iterator[RowKey]:
