@@ -96,13 +96,21 @@ def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous."),
         click.option(
+            "--tensors",
+            metavar="GLOB",
+            multiple=True,
+            help="Only the tensors named like this, such as 'layers.*.weight'; may be given several times.",
+        ),
+        click.option(
             "--spectra-every",
             metavar="N",
             type=click.IntRange(min=1),
             default=1,
             help="Spectra of every N-th checkpoint only, and of the last one.",
         ),
-        click.option("--jobs", type=click.IntRange(min=1), help="Threads. All available cores by default."),
+        click.option(
+            "--jobs", type=click.IntRange(min=1), help="Tasks at a time; by default as many as there are cores."
+        ),
         click.option(
             "--max-memory",
             metavar="SIZE",
@@ -246,6 +254,10 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Run]
     added = load_metrics_file(options["metrics_from"]) if options["metrics_from"] else []
     metrics = select_metrics([*families, *added] if families is not None else None)
     runs = [run for path in paths for run in open_runs(path, options["layout"])]
+    if options["tensors"]:
+        from analyzer.layouts.selection import with_tensors
+
+        runs = [with_tensors(run, options["tensors"]) for run in runs]
     if options["scalars"]:
         runs = [with_scores(run, options["scalars"]) for run in runs]
     if len({run.name for run in runs}) < len(runs):

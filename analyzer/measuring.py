@@ -26,7 +26,7 @@ class Request:
     """What to measure and with which means.
 
     ``spectra_every`` leaves out the spectra of all but every N-th checkpoint, the first and the last; ``jobs`` is a
-    number of tasks at a time, by default as many as the process may use cores; ``max_memory`` is a number of bytes that lowers it;
+    number of tasks at a time, by default as many as there are cores; ``max_memory`` (bytes) lowers it;
     ``device`` is ``cpu``, or ``cuda`` for spectra from a graphics card.
     """
 

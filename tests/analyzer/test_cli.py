@@ -16,7 +16,7 @@ import pytest
 from builders import random_walk, save_weights
 from commands import read_csv, weightlapse
 
-from analyzer import cli, measuring, reporting
+from analyzer import cli, measuring, open_measurements, reporting
 from analyzer.store import open_store
 
 
@@ -391,3 +391,20 @@ def test_row44_an_ascii_only_environment_works(tmp_path):
 
 def test_the_codes_are_those_of_the_contract():
     assert (cli.EXIT_FAILED, cli.EXIT_PARTS_FAILED, cli.EXIT_NOTHING_FOUND, cli.EXIT_INTERRUPTED) == (1, 3, 4, 130)
+
+
+def test_only_the_named_tensors_are_measured_and_this_is_said(make_run):
+    folder = make_run(random_walk(4))
+    result = weightlapse("measure", folder, "--store", "s.sqlite", "--tensors", "fc1.*", "--tensors", "*.bias")
+    assert result.code == 0
+    measurements = open_measurements("s.sqlite")
+    assert {row["tensor"] for row in measurements.rows()} - {""} == {"fc1.weight", "fc1.bias", "out.bias"}
+    weights = [dict(state) for state in random_walk(4)]
+    chosen = np.concatenate([weights[-1][name].ravel() for name in ("fc1.weight", "fc1.bias", "out.bias")])
+    total = measurements.series("total", "frobenius_norm").values[-1]
+    assert total == pytest.approx(np.linalg.norm(chosen.astype(np.float64)), rel=1e-12)
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(make_run):
+    result = weightlapse("measure", make_run(random_walk(3)), "--store", "s.sqlite", "--tensors", "fc9.*")
+    assert result.code == 1 and "fc9.*" in result.err and "fc1.weight" in result.err
