@@ -1,0 +1,399 @@
+"""Pickle bytecode, read but never obeyed: nothing is imported, called or built, whatever the file says.
+
+An interpreter of its own instead of a restricted ``pickle.Unpickler``: the library's allocates by declared sizes, asks
+``copyreg`` and lets what it built run. Here a global is a name (:class:`Unknown`), and so is all that would be made by
+calling it, except for a few names that the caller maps to functions of its own. Opcodes: Lib/pickletools.py of CPython.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Sized
+from functools import partial
+from sys import getsizeof
+from typing import Any
+
+from analyzer.errors import CheckpointError
+from analyzer.formats.pickle_calls import PLAIN_CALLS, Calls
+from analyzer.formats.pickle_trees import Record, Unknown, as_key
+from analyzer.run import TensorInfo
+
+PICKLE_LIMIT = 256 << 20
+MEMORY_LIMIT = 1 << 30  # bytes that the values may take; one byte of a pickle can ask for two hundred
+LONGEST_INTEGER = 64  # bytes
+LONGEST_NUMBER = 400  # characters
+LONGEST_NAME = 300  # characters of a global's name
+_LIST, _DICT, _MEMO, _SLOT, _ITEM = 64, 232, 100, 8, 100  # bytes, about
+_NEWEST_PROTOCOL = 5
+
+
+def interpret(
+    path: str, data: bytes | bytearray, calls: Calls, persistent: Callable[[object], object] | None = None
+) -> object:
+    """The value that a pickle describes.
+
+    Args:
+        path: the file, for messages.
+        data: one whole pickle, of any protocol.
+        calls: by global name (``module.name``), what stands in for calling it. They get the file's own arguments, so
+            they must check them, and raise ValueError for what they do not accept.
+        persistent: what stands in for a persistent id; without it there is only a placeholder.
+
+    Returns:
+        None, bool, int, float, str, bytes, tuple, list (for sets too), dict, :class:`Unknown`, :class:`Record`, and
+        what ``calls`` and ``persistent`` return. Containers may be nested to any depth, or inside themselves.
+
+    Raises:
+        CheckpointError: not a sound pickle, or one that asks for too much memory.
+    """
+    machine = _Machine(bytes(data), {**PLAIN_CALLS, **calls}, persistent)
+    try:
+        return machine.run()
+    except CheckpointError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
+        reason = str(error) if isinstance(error, ValueError) else "it takes what is not there"
+        raise CheckpointError(
+            f"{path}: its pickle is not sound (byte {machine.position}): {reason}. Copy it again."
+        ) from None
+
+
+class _Machine:
+    """The stack machine: ``stack`` is what the topmost mark has above it."""
+
+    def __init__(self, data: bytes, calls: Calls, persistent: Callable[[object], object] | None) -> None:
+        self.data = data
+        self.calls = calls
+        self.persistent = persistent
+        self.position = 0
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, object] = {}
+        self.held = 0
+
+    def run(self) -> object:
+        data, operations = self.data, _OPERATIONS
+        while self.position < len(data):
+            code = data[self.position]
+            self.position += 1
+            if code == _STOP:
+                if self.position != len(data):
+                    raise ValueError(f"{len(data) - self.position} bytes follow its end")
+                return self.stack.pop()
+            operation = operations[code]
+            if operation is None:
+                raise ValueError(f"unknown opcode {code}")
+            operation(self)
+            if self.held > MEMORY_LIMIT:
+                raise ValueError(f"its values take more than {MEMORY_LIMIT >> 20} MiB")
+        raise ValueError("it breaks off")
+
+    # ------------------------------------------------------------------------------------------------ arguments
+
+    def take(self, count: int) -> bytes:
+        end = self.position + count
+        if end > len(self.data):
+            raise ValueError(f"{count} bytes are declared where {len(self.data) - self.position} follow")
+        piece = self.data[self.position : end]
+        self.position = end
+        return piece
+
+    def unsigned(self, width: int) -> int:
+        return int.from_bytes(self.take(width), "little")
+
+    def line(self) -> bytes:
+        end = self.data.find(b"\n", self.position)
+        if end < 0:
+            raise ValueError("a line breaks off")
+        piece = self.data[self.position : end]
+        self.position = end + 1
+        return piece
+
+    # ------------------------------------------------------------------------------------------------ values
+
+    def push(self, value: object, bytes_held: int = 32) -> None:
+        self.stack.append(value)
+        self.held += bytes_held + _SLOT
+
+    def push_text(self, text: str) -> None:
+        self.push(text, getsizeof(text))
+
+    def push_bytes(self, width: int) -> None:
+        piece = self.take(self.unsigned(width))
+        self.push(piece, getsizeof(piece))
+
+    def push_unicode(self, width: int) -> None:
+        self.push_text(self.take(self.unsigned(width)).decode("utf-8"))
+
+    def push_python_2_text(self, width: int) -> None:
+        self.push_text(_python_2_text(self.take(self.unsigned(width))))
+
+    def push_integer(self, data: bytes) -> None:
+        too_long = len(data) > LONGEST_INTEGER
+        self.push(Unknown("an integer too long") if too_long else int.from_bytes(data, "little", signed=True), 64)
+
+    def push_number_line(self, parse: Callable[[bytes], object]) -> None:
+        line = self.line()
+        if len(line) > LONGEST_NUMBER:
+            raise ValueError(f"a number of {len(line)} characters")
+        self.push(parse(line), 64)
+
+    def push_tuple(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise ValueError("a tuple of what is not there")
+        items = tuple(self.stack[len(self.stack) - count :])
+        del self.stack[len(self.stack) - count :]
+        self.push(items, _LIST + _SLOT * count)
+
+    def items(self) -> list[Any]:
+        """What lies above the topmost mark, which goes."""
+        items, self.stack = self.stack, self.marks.pop()
+        return items
+
+    def push_mark(self) -> None:
+        self.marks.append(self.stack)
+        self.stack = []
+        self.held += _LIST
+
+    def pop(self) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.items()
+
+    # ------------------------------------------------------------------------------------------------ memo
+
+    def put(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
+        self.held += _MEMO
+
+    def get(self, key: int) -> None:
+        if key not in self.memo:
+            raise ValueError(f"nothing is kept under {key}")
+        self.push(self.memo[key], 0)
+
+    # ------------------------------------------------------------------------------------------------ containers
+
+    def extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        self.held += _SLOT * len(items)
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, _INERT):
+            raise ValueError(f"items for a {type(target).__name__}")
+
+    def set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        self.held += _ITEM * len(items)
+        if len(items) % 2:
+            raise ValueError("a key without a value")
+        if isinstance(target, dict):
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                target[as_key(key, target)] = value
+        elif not isinstance(target, _INERT):
+            raise ValueError(f"keys for a {type(target).__name__}")
+
+    def push_dict(self) -> None:
+        items = self.items()
+        self.push({}, _DICT)
+        self.set_items(items)
+
+    # ------------------------------------------------------------------------------------------------ names and calls
+
+    def push_global(self, module: object, name: object) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("a global's name is not text")
+        known_as = f"{module}.{name}"[:LONGEST_NAME]
+        self.push(Unknown(known_as), 2 * getsizeof(known_as))
+
+    def push_global_lines(self) -> None:
+        self.push_global(self.line().decode("utf-8"), self.line().decode("utf-8"))
+
+    def push_instance_lines(self) -> None:
+        arguments = self.items()
+        self.push_global_lines()
+        self.call(tuple(arguments))
+
+    def push_object(self) -> None:
+        function, *arguments = self.items()
+        self.push(function)
+        self.call(tuple(arguments))
+
+    def call_with_keywords(self) -> None:
+        """A known function gets no keywords, so none of them is asked here."""
+        del self.stack[-2:]
+        function = self.stack.pop()
+        self.push(Unknown(function.name) if isinstance(function, Unknown) else Unknown("an object"))
+
+    def call(self, arguments: object) -> None:
+        """Put in place of the topmost value, a function, what it would have made."""
+        function = self.stack.pop()
+        if not isinstance(function, Unknown) or not isinstance(arguments, tuple):
+            raise ValueError("something is called that is no function")
+        known = self.calls.get(function.name)
+        for argument in arguments if known else ():
+            self.held += next((weight * len(argument) for kind, weight in _WEIGHTS if isinstance(argument, kind)), 0)
+        if self.held > MEMORY_LIMIT:
+            raise ValueError(f"its values take more than {MEMORY_LIMIT >> 20} MiB")
+        try:
+            self.push(known(*arguments) if known else function, 4 * _LIST)
+        except TypeError:
+            raise ValueError(f"{function.name} with {len(arguments)} arguments is not known") from None
+
+    def build(self) -> None:
+        """Keep the state of what the caller knows; whatever else is given a state never sees it."""
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Record):
+            self.stack[-1].state = state
+
+    def push_persistent(self, key: object) -> None:
+        self.push(self.persistent(key) if self.persistent else Unknown("a persistent id"))
+
+    def frame(self) -> None:
+        length = self.unsigned(8)
+        if length > len(self.data) - self.position:
+            raise ValueError(f"a frame of {length} bytes is declared where {len(self.data) - self.position} follow")
+
+    def protocol(self) -> None:
+        protocol = self.unsigned(1)
+        if protocol > _NEWEST_PROTOCOL:
+            raise ValueError(f"protocol {protocol} is newer than {_NEWEST_PROTOCOL}")
+
+
+_INERT = (Unknown, Record, TensorInfo)
+# What a function may make of an argument, or look at, in bytes for each item.
+_WEIGHTS: tuple[tuple[type[Sized], int], ...] = ((tuple, _SLOT), (str, 1), (list, _ITEM), (dict, _ITEM), (bytes, 1))
+
+
+def _python_2_text(data: bytes) -> str:
+    """Text of Python 2, which says no encoding."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _quoted(line: bytes) -> str:
+    """A string in quotes, as protocol 0 writes it."""
+    if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
+        raise ValueError("a string without its quotes")
+    return _python_2_text(re.sub(rb"\\(x[0-9a-fA-F]{2}|.)", _unescaped_byte, line[1:-1], flags=re.DOTALL))
+
+
+_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"'}
+
+
+def _unescaped_byte(match: re.Match[bytes]) -> bytes:
+    escape = match[1]
+    if len(escape) == 3:
+        return bytes([int(escape[1:], 16)])
+    if escape not in _ESCAPES:
+        raise ValueError("a string with an unknown escape")
+    return _ESCAPES[escape]
+
+
+def _raw_unicode(line: bytes) -> str:
+    r"""Text of protocol 0: Latin-1 with \uXXXX and \UXXXXXXXX; the library's codec would have to be imported."""
+    text = re.sub(
+        r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))",
+        lambda match: chr(int(match[1] or match[2], 16)),
+        line.decode("latin-1"),
+    )
+    text.encode("utf-8")  # refuses lone surrogates, as the other opcodes for text do
+    return text
+
+
+def _decimal(line: bytes) -> int | bool:
+    if line in (b"00", b"01"):
+        return line == b"01"
+    return int(line.removesuffix(b"L"))
+
+
+_Operation = Callable[[_Machine], None]
+
+
+def _operations() -> list[_Operation | None]:
+    """What each opcode does, by its code; None where there is no such opcode."""
+    M = _Machine
+    nothing: _Operation = lambda _: None  # noqa: E731
+    constants: dict[bytes, object] = {b"N": None, b"\x88": True, b"\x89": False}
+    by_code: dict[bytes, _Operation] = {
+        code: partial(lambda value, machine: machine.push(value), value) for code, value in constants.items()
+    } | {
+        b"(": M.push_mark,
+        b"0": M.pop,
+        b"1": lambda m: (m.items(), None)[1],
+        b"2": lambda m: m.push(m.stack[-1], 0),
+        # numbers
+        b"I": lambda m: m.push_number_line(_decimal),
+        b"L": lambda m: m.push_number_line(_decimal),
+        b"F": lambda m: m.push_number_line(float),
+        b"J": lambda m: m.push_integer(m.take(4)),
+        b"K": lambda m: m.push(m.unsigned(1)),
+        b"M": lambda m: m.push(m.unsigned(2)),
+        b"\x8a": lambda m: m.push_integer(m.take(m.unsigned(1))),
+        b"\x8b": lambda m: m.push_integer(m.take(m.unsigned(4))),
+        b"G": lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
+        # text and bytes
+        b"S": lambda m: m.push_text(_quoted(m.line())),
+        b"T": lambda m: m.push_python_2_text(4),
+        b"U": lambda m: m.push_python_2_text(1),
+        b"V": lambda m: m.push_text(_raw_unicode(m.line())),
+        b"X": lambda m: m.push_unicode(4),
+        b"\x8c": lambda m: m.push_unicode(1),
+        b"\x8d": lambda m: m.push_unicode(8),
+        b"B": lambda m: m.push_bytes(4),
+        b"C": lambda m: m.push_bytes(1),
+        b"\x8e": lambda m: m.push_bytes(8),
+        b"\x96": lambda m: m.push_bytes(8),
+        # containers; a set is a list here
+        b")": lambda m: m.push((), 0),
+        b"t": lambda m: m.push(tuple(items := m.items()), _LIST + _SLOT * len(items)),
+        b"\x85": lambda m: m.push_tuple(1),
+        b"\x86": lambda m: m.push_tuple(2),
+        b"\x87": lambda m: m.push_tuple(3),
+        b"]": lambda m: m.push([], _LIST),
+        b"\x8f": lambda m: m.push([], _LIST),
+        b"l": lambda m: m.push(m.items(), _LIST),
+        b"\x91": lambda m: m.push(m.items(), _LIST),
+        b"}": lambda m: m.push({}, _DICT),
+        b"d": M.push_dict,
+        b"a": lambda m: m.extend([m.stack.pop()]),
+        b"e": lambda m: m.extend(m.items()),
+        b"\x90": lambda m: m.extend(m.items()),
+        b"s": lambda m: m.set_items([m.stack.pop(-2), m.stack.pop()]),
+        b"u": lambda m: m.set_items(m.items()),
+        # memo
+        b"p": lambda m: m.put(int(m.line()[:10])),
+        b"q": lambda m: m.put(m.unsigned(1)),
+        b"r": lambda m: m.put(m.unsigned(4)),
+        b"\x94": lambda m: m.put(len(m.memo)),
+        b"g": lambda m: m.get(int(m.line()[:10])),
+        b"h": lambda m: m.get(m.unsigned(1)),
+        b"j": lambda m: m.get(m.unsigned(4)),
+        # names, calls, states
+        b"c": M.push_global_lines,
+        b"\x93": lambda m: m.push_global(m.stack.pop(-2), m.stack.pop()),
+        b"R": lambda m: m.call(m.stack.pop()),
+        b"\x81": lambda m: m.call(m.stack.pop()),
+        b"\x92": M.call_with_keywords,
+        b"i": M.push_instance_lines,
+        b"o": M.push_object,
+        b"b": M.build,
+        b"P": lambda m: m.push_persistent(_python_2_text(m.line())),
+        b"Q": lambda m: m.push_persistent(m.stack.pop()),
+        # the extension registry belongs to the process that wrote it, as do buffers kept elsewhere
+        b"\x82": lambda m: m.push(Unknown(f"extension {m.unsigned(1)}")),
+        b"\x83": lambda m: m.push(Unknown(f"extension {m.unsigned(2)}")),
+        b"\x84": lambda m: m.push(Unknown(f"extension {m.unsigned(4)}")),
+        b"\x97": lambda m: m.push(Unknown("a buffer outside of the pickle")),
+        b"\x98": nothing,
+        b"\x80": M.protocol,
+        b"\x95": M.frame,
+    }
+    return [by_code.get(bytes([code])) for code in range(256)]
+
+
+_STOP = ord(".")
+_OPERATIONS = _operations()

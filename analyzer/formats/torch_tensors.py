@@ -1,0 +1,233 @@
+"""Tensors as torch pickles them: calls of its rebuilding functions, turned into where the bytes lie.
+
+The functions and their arguments are those of torch/_utils.py and torch/_tensor.py, from torch 1.6 (the first that
+writes zip archives) to 2.15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+from analyzer.formats.pickle_calls import Calls
+from analyzer.formats.pickle_trees import Unknown
+from analyzer.run import Part, TensorInfo
+
+MOST_DIMENSIONS = 64  # numpy's own limit
+# A tensor that repeats its elements (``expand``) may declare any size; up to here it is written out.
+EXPANDED_LIMIT = 64 << 20
+LARGEST = 2**63 - 1
+
+# Bytes per element; the names are also numpy's or ml_dtypes'.
+DTYPES: Mapping[str, int] = {
+    "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
+    "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
+}  # fmt: skip
+_QUANTISED = "quantised values mean nothing without their scales"
+_SMALL = "its elements are smaller than a byte"
+_NO_TYPE = "numpy has no such type"
+# Bytes per stored unit, and why these are not measured.
+UNREADABLE: Mapping[str, tuple[int, str]] = {
+    "qint8": (1, _QUANTISED), "quint8": (1, _QUANTISED), "qint32": (4, _QUANTISED),
+    "quint4x2": (1, _QUANTISED), "quint2x4": (1, _QUANTISED),
+    "float4_e2m1fn_x2": (1, _SMALL), "bits1x8": (1, _SMALL), "bits2x4": (1, _SMALL), "bits4x2": (1, _SMALL),
+    **{f"{sign}int{bits}": (1, _SMALL) for sign in ("", "u") for bits in range(1, 8)},
+    "bits8": (1, _NO_TYPE), "bits16": (2, _NO_TYPE), "complex32": (4, _NO_TYPE), "bcomplex32": (4, _NO_TYPE),
+}  # fmt: skip
+
+_STORAGES = {
+    "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16",
+    "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool",
+    "ComplexDouble": "complex128", "ComplexFloat": "complex64",
+    "QInt8": "qint8", "QUInt8": "quint8", "QInt32": "qint32", "QUInt4x2": "quint4x2", "QUInt2x4": "quint2x4",
+}  # fmt: skip
+# The dtype of each storage class; an untyped one counts bytes, and the tensor says what they are.
+STORAGE_CLASSES: Mapping[str, str] = {
+    **{f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()},
+    **{f"torch{place}.{name}": "uint8" for place in ("", ".storage") for name in ("UntypedStorage", "_UntypedStorage")},
+}
+_PLAIN_CLASSES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """``length`` bytes of a file from ``begin`` on, elements of ``dtype`` unless a tensor says otherwise.
+
+    ``absent`` is the reason why there are no bytes.
+    """
+
+    path: str
+    begin: int
+    length: int
+    dtype: str
+    big_endian: bool = False
+    absent: str | None = None
+
+
+def width_of(dtype: str) -> int:
+    """Bytes of one stored unit.
+
+    Raises:
+        ValueError: torch has no such dtype, or one that is newer than this.
+    """
+    if dtype in DTYPES:
+        return DTYPES[dtype]
+    if dtype in UNREADABLE:
+        return UNREADABLE[dtype][0]
+    raise ValueError(f"unknown dtype {dtype!r}")
+
+
+def dtype_name(value: object) -> str:
+    """The dtype's name without ``torch.``.
+
+    Raises:
+        ValueError: no dtype, or an unknown one.
+    """
+    if not isinstance(value, Unknown) or not value.name.startswith("torch."):
+        raise ValueError("a dtype is expected")
+    name = value.name.removeprefix("torch.")
+    width_of(name)
+    return name
+
+
+def sizes(value: object) -> tuple[int, ...]:
+    """A shape, offsets or strides out of a pickle.
+
+    Raises:
+        ValueError: not a tuple of sizes.
+    """
+    if not isinstance(value, (tuple, list)):
+        raise ValueError("a shape is not a tuple of sizes")
+    for size in value:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= LARGEST:
+            raise ValueError("a shape is not a tuple of sizes")
+    return tuple(value)
+
+
+def _unsupported(dtype: str, shape: tuple[int, ...], reason: str) -> TensorInfo:
+    return TensorInfo("", dtype, shape, (), reason)
+
+
+def _tensor(storage: object, offset: object, shape: object, strides: object, *rest: object) -> TensorInfo:
+    """_rebuild_tensor(_v2): requires_grad and hooks follow, then how the values are to be taken."""
+    if not isinstance(storage, Storage) or len(rest) > 3:
+        raise ValueError("a tensor without a storage, or with unknown arguments")
+    return _placed(storage, storage.dtype, offset, shape, strides, rest[2] if len(rest) > 2 else None)
+
+
+def _tensor_v3(
+    storage: object, offset: object, shape: object, strides: object, _grad: object, _hooks: object, dtype: object,
+    taken: object = None,
+) -> TensorInfo:  # fmt: skip
+    if not isinstance(storage, Storage):
+        raise ValueError("a tensor without a storage")
+    return _placed(storage, dtype_name(dtype), offset, shape, strides, taken)
+
+
+def _placed(storage: Storage, dtype: str, offset: object, shape: object, strides: object, taken: object) -> TensorInfo:
+    """The part of the storage that a tensor occupies.
+
+    Raises:
+        ValueError: it reaches beyond the storage, or is not sound in itself.
+    """
+    shape, strides, (start,) = sizes(shape), sizes(strides), sizes((offset,))
+    width = width_of(dtype)
+    if len(shape) != len(strides):
+        raise ValueError(f"a tensor of {len(shape)} dimensions has {len(strides)} strides")
+    if dtype in UNREADABLE:
+        return _unsupported(dtype, shape, f"{dtype}: {UNREADABLE[dtype][1]}")
+    if len(shape) > MOST_DIMENSIONS:
+        return _unsupported(dtype, shape, f"{len(shape)} dimensions are more than {MOST_DIMENSIONS}")
+    if storage.absent:
+        return _unsupported(dtype, shape, storage.absent)
+    if isinstance(taken, dict) and (taken.get("conj") or taken.get("neg")):
+        return _unsupported(dtype, shape, "its values are stored conjugated or negated")
+    if 0 in shape:
+        return TensorInfo("", dtype, shape, (Part(storage.path, storage.begin, 0),))
+    length = width * (1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)))
+    if start * width + length > storage.length:
+        raise ValueError(f"a tensor of shape {list(shape)} reaches beyond its storage of {storage.length} bytes")
+    written_out = width * prod(shape)
+    if written_out > max(storage.length, EXPANDED_LIMIT):
+        return _unsupported(dtype, shape, f"{length} stored bytes are expanded to {written_out}")
+    is_plain = _is_row_major(shape, strides)
+    part = Part(storage.path, storage.begin + start * width, length, strides=None if is_plain else strides)
+    return TensorInfo("", dtype, shape, (part,), big_endian=storage.big_endian and width > 1)
+
+
+def _is_row_major(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether elements follow one another; the stride of a single row says nothing."""
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+def _first(data: object, *_: object) -> object:
+    """A parameter, a tensor that went by way of the CPU, a size: the first argument is what counts."""
+    return data
+
+
+def _of_class(function: object, kind: object, arguments: object, _state: object = None) -> object:
+    """_rebuild_from_type(_v2): a tensor of a class of its own, or with attributes."""
+    name = kind.name if isinstance(kind, Unknown) else "an unknown class"
+    rebuild = TENSOR_CALLS.get(function.name) if isinstance(function, Unknown) else None
+    if (
+        rebuild is None or rebuild is _of_class or not isinstance(arguments, tuple)
+    ):  # one inside another could recurse for ever
+        return Unknown(name)
+    made = rebuild(*arguments)
+    if name in _PLAIN_CLASSES or not isinstance(made, TensorInfo):
+        return made
+    return replace(made, unsupported=made.unsupported or f"a tensor of class {name}")
+
+
+def _wrapper(kind: object, dtype: object, shape: object, *_: object) -> TensorInfo:
+    name = kind.name if isinstance(kind, Unknown) else "an unknown class"
+    return _unsupported(dtype_name(dtype), sizes(shape), f"a tensor of class {name}")
+
+
+def _without_values(dtype: object, shape: object, *_: object) -> TensorInfo:
+    return _unsupported(dtype_name(dtype), sizes(shape), "it has no values (device meta)")
+
+
+def _quantised(storage: object, _offset: object, shape: object, *_: object) -> TensorInfo:
+    if not isinstance(storage, Storage):
+        raise ValueError("a tensor without a storage")
+    return _unsupported(storage.dtype, sizes(shape), _QUANTISED)
+
+
+def _sparse(_layout: object, data: object) -> object:
+    """Indices come first, then the values, then the shape."""
+    infos = [item for item in data if isinstance(item, TensorInfo)] if isinstance(data, tuple) else []
+    shapes = [item for item in data if isinstance(item, tuple)] if isinstance(data, tuple) else []
+    if not infos or not shapes:
+        return Unknown("a sparse tensor")
+    return _unsupported(infos[-1].dtype, sizes(shapes[0]), "a sparse tensor")
+
+
+def _device(*arguments: object) -> str:
+    return ":".join(str(argument) for argument in arguments if isinstance(argument, (str, int)))
+
+
+TENSOR_CALLS: Calls = {
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_parameter": _first,
+    "torch._utils._rebuild_parameter_with_state": _first,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
+    "torch._utils._rebuild_meta_tensor_no_storage": _without_values,
+    "torch._utils._rebuild_wrapper_subclass": _wrapper,
+    "torch._utils._rebuild_qtensor": _quantised,
+    "torch._utils._rebuild_sparse_tensor": _sparse,
+    "torch.tensor._rebuild_from_type": _of_class,
+    "torch._tensor._rebuild_from_type": _of_class,
+    "torch._tensor._rebuild_from_type_v2": _of_class,
+    "torch.Size": _first,
+    "torch.device": _device,
+}
