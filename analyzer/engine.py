@@ -18,6 +18,7 @@ from blake3 import blake3
 from analyzer.elementwise import Sums
 from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose, Frame, State
+from analyzer.loading import is_plain, load
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
 from analyzer.pieces import MOST_FILES, SUMMED_NEEDS, sums_through_time
@@ -131,6 +132,7 @@ class _Stream:
         before = dict(zip(positions[1:], positions, strict=False))
         return (
             kind(infos[0]) not in ("unsupported", "empty")
+            and all(is_plain(info) for info in infos)
             and all(roles["initial"] == positions[0] for roles in self.roles.values())
             and all(roles.get("previous") == before.get(position) for position, roles in self.roles.items())
             and all(
@@ -201,20 +203,20 @@ def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> 
     stamps = {stamp.path: stamp for stamp in checkpoint.files}
     with ExitStack() as stack:
         sources: dict[str, LocalSource] = {}
+
+        def source_of(path: str) -> LocalSource:
+            if path not in sources:
+                sources[path] = stack.enter_context(LocalSource(path, stamps.get(path)))
+            return sources[path]
+
         for stream in streams:
             info = stream.info(position)
             if info is None or info.unsupported or 0 in info.shape:
                 continue
             memory = stream.make_room(position)
             try:
-                (part,) = info.parts
-                if part.path not in sources:
-                    sources[part.path] = stack.enter_context(LocalSource(part.path, stamps.get(part.path)))
-                data = memory[: part.length]
-                sources[part.path].read_into(part.offset, data.data)
-                array = data.view(numpy_dtype(info.dtype)).reshape(info.shape)
-                array.setflags(write=False)  # a metric of the user's may not spoil what others look at
-                stream.states[position] = State(array, blake3(data.data).hexdigest(length=16))
+                array = load(info, source_of, memory)  # read-only: a metric of the user's may not spoil it for others
+                stream.states[position] = State(array, blake3(memory[: array.nbytes].data).hexdigest(length=16))
             except CheckpointError as error:
                 stream.states[position] = error
         for source in sources.values():
@@ -222,7 +224,7 @@ def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> 
                 source.verify_unchanged()
             except CheckpointError as error:
                 for stream in streams:
-                    if (info := stream.info(position)) and info.parts[0].path == source.path:
+                    if (info := stream.info(position)) and any(part.path == source.path for part in info.parts):
                         stream.states[position] = error
 
 

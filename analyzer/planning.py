@@ -11,7 +11,7 @@ from math import ceil, inf, prod
 from analyzer.errors import WeightlapseError
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
-from analyzer.tensors import kind, matrices
+from analyzer.tensors import kind, matrices, numpy_dtype
 
 BUNDLE_BYTES = 32 << 20
 PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
@@ -88,8 +88,8 @@ def tensor_names(run: Run) -> list[str]:
 
 
 def size_of(info: TensorInfo | None) -> int:
-    """Stored bytes of a tensor, 0 where it is absent."""
-    return 0 if info is None else sum(part.length for part in info.parts)
+    """Bytes of a tensor in memory, row-major; 0 where it is absent or not read."""
+    return 0 if info is None or info.unsupported else prod(info.shape) * numpy_dtype(info.dtype).itemsize
 
 
 def is_spectral(metric: Metric) -> bool:
@@ -297,6 +297,17 @@ class Bases:
 def _identity(checkpoint: Checkpoint, name: str) -> str:
     """The stored bytes of one tensor at one checkpoint, as far as that is known without reading them."""
     info = checkpoint.tensors.get(name)
-    where = "" if info is None else f"{info.dtype}{info.shape}{[part.offset for part in info.parts]}"
     files = [(stamp.size, stamp.modified_ns) for stamp in checkpoint.files]
-    return f"{checkpoint.name}:{files}:{where}:{checkpoint.step}"
+    return f"{checkpoint.name}:{files}:{_where(checkpoint, info)}:{checkpoint.step}"
+
+
+def _where(checkpoint: Checkpoint, info: TensorInfo | None) -> str:
+    """Where a tensor's bytes lie, whatever the files are called."""
+    if info is None:
+        return ""
+    numbers = {stamp.path: number for number, stamp in enumerate(checkpoint.files)}
+    parts = [
+        (numbers.get(part.path), part.offset, part.length, part.start, part.shape, part.strides, part.inflated)
+        for part in info.parts
+    ]
+    return f"{info.dtype}{info.shape}{'big-endian' if info.big_endian else ''}{parts}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -24,6 +25,7 @@ class MatrixView:
     shape: tuple[int, int]
 
 
+@cache
 def numpy_dtype(name: str) -> np.dtype[np.generic]:
     """The little-endian numpy (or ml-dtypes) type of a stored dtype's name."""
     try:

@@ -1,0 +1,152 @@
+"""The one reader of tensors: any format's parts, as one row-major little-endian array in memory that is lent to it.
+
+A plain tensor is read straight into that memory. Boxes, strides and foreign byte order go through blocks of at most
+:data:`BLOCK` bytes. Only a deflated entry that is not row-major is held a second time as a whole, for a deflate stream
+has no middle to start from.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from math import prod
+from types import EllipsisType
+
+import numpy as np
+import numpy.typing as npt
+
+from analyzer.errors import CheckpointError
+from analyzer.run import Part, TensorInfo
+from analyzer.sources import LocalSource
+from analyzer.tensors import numpy_dtype
+
+BLOCK = 16 << 20
+_DEFLATED_BLOCK = 1 << 20
+
+Bytes = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.generic]
+SourceOf = Callable[[str], LocalSource]
+
+
+def is_plain(info: TensorInfo) -> bool:
+    """Whether a tensor is one range of row-major little-endian elements, so that any piece of it can be read alone."""
+    if len(info.parts) != 1 or info.big_endian:
+        return False
+    (part,) = info.parts
+    return part.start is part.shape is part.strides is part.inflated is None
+
+
+def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
+    """Fill ``memory`` with a tensor's elements.
+
+    Args:
+        info: the tensor, which must not be unsupported.
+        source_of: the open file at a path.
+        memory: (n,) bytes, n at least the tensor's row-major size.
+
+    Returns:
+        a read-only view of ``memory``: row-major, little-endian, of the stored dtype and shape.
+
+    Raises:
+        CheckpointError: a file is cut short, or does not inflate to what it should.
+    """
+    dtype = numpy_dtype(info.dtype)
+    data = memory[: prod(info.shape) * dtype.itemsize]
+    # Copied as unsigned integers: no bit of a NaN may change, and no type has to know how to be copied.
+    carrier = np.dtype(f"u{dtype.itemsize}") if dtype.itemsize <= 8 else np.dtype("c16")
+    whole = data.view(carrier).reshape(info.shape)
+    for part in info.parts:
+        _load_part(part, source_of(part.path), whole)
+    if info.big_endian:
+        unit = dtype.itemsize // (2 if dtype.kind == "c" else 1)
+        data.view(f"u{unit}").byteswap(inplace=True)
+    array = data.view(dtype).reshape(info.shape)
+    array.setflags(write=False)
+    return array
+
+
+def _load_part(part: Part, source: LocalSource, whole: Array) -> None:
+    """Put a part where it belongs in the whole tensor."""
+    start = part.start or (0,) * whole.ndim
+    shape = whole.shape if part.shape is None else part.shape
+    target = whole[_box(start, shape)]
+    if target.size == 0:
+        return
+    if part.strides is None and target.flags.c_contiguous:
+        flat = target.reshape(-1).view(np.uint8).data
+        if part.inflated:
+            _inflate_into(part, source, flat)
+        else:
+            source.read_into(part.offset, flat)
+        return
+    strides = part.strides or _row_major(shape)
+    if part.inflated:
+        held = np.empty(part.inflated[1], dtype=np.uint8)
+        _inflate_into(part, source, held.data)
+        target[...] = _strided(held, whole.dtype, shape, strides)
+        return
+    for offset, place, size in _blocks(shape, strides, whole.itemsize):
+        block = np.frombuffer(source.read(part.offset + offset, _span(size, strides, whole.itemsize)), np.uint8)
+        target[_box(place, size)] = _strided(block, whole.dtype, size, strides)
+
+
+def _box(start: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice | EllipsisType, ...]:
+    """An index that gives a view, also where there are no dimensions."""
+    return (*(slice(first, first + size) for first, size in zip(start, shape, strict=True)), ...)
+
+
+def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _span(shape: tuple[int, ...], strides: tuple[int, ...], width: int) -> int:
+    """Bytes from the first element to the end of the last."""
+    return width * (1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)))
+
+
+def _strided(data: Bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    # Unlike as_strided, this constructor refuses what would reach beyond the data.
+    return np.ndarray(shape, dtype, data.data, strides=tuple(stride * dtype.itemsize for stride in strides))
+
+
+def _blocks(
+    shape: tuple[int, ...], strides: tuple[int, ...], width: int, offset: int = 0, place: tuple[int, ...] = ()
+) -> Iterator[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+    """Boxes of at most :data:`BLOCK` bytes that make up a box: (byte offset, place in the box, shape)."""
+    place = place or (0,) * len(shape)
+    if _span(shape, strides, width) <= BLOCK:
+        yield offset, place, shape
+        return
+    axis = max(range(len(shape)), key=lambda axis: strides[axis] if shape[axis] > 1 else -1)
+    half = shape[axis] // 2
+    later = (*place[:axis], place[axis] + half, *place[axis + 1 :])
+    yield from _blocks((*shape[:axis], half, *shape[axis + 1 :]), strides, width, offset, place)
+    rest = (*shape[:axis], shape[axis] - half, *shape[axis + 1 :])
+    yield from _blocks(rest, strides, width, offset + half * strides[axis] * width, later)
+
+
+def _inflate_into(part: Part, source: LocalSource, out: memoryview) -> None:
+    """Inflate a raw deflate stream; it must give exactly what was declared, and no memory is taken beyond that."""
+    assert part.inflated
+    skip, take = part.inflated
+    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+    position, fed, pending = -skip, 0, b""
+    try:
+        while not decoder.eof:
+            if not pending and fed < part.length:
+                pending = bytes(source.read(part.offset + fed, min(_DEFLATED_BLOCK, part.length - fed)))
+                fed += len(pending)
+            piece = decoder.decompress(pending, _DEFLATED_BLOCK)
+            pending = decoder.unconsumed_tail
+            if position + len(piece) > take or not (piece or pending or decoder.eof or fed < part.length):
+                break
+            kept = memoryview(piece)[max(0, -position) :]
+            begin = max(0, position)
+            out[begin : begin + len(kept)] = kept
+            position += len(piece)
+    except zlib.error as error:
+        raise CheckpointError(f"{source.path}: a compressed entry cannot be inflated: {error}") from None
+    if not decoder.eof or position != take or pending or decoder.unused_data or fed != part.length:
+        raise CheckpointError(
+            f"{source.path}: a compressed entry does not inflate to the {skip + take} bytes that are declared for it"
+        )
