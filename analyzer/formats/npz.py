@@ -1,0 +1,192 @@
+"""The npz encoding of numpy: a zip archive of npy files, stored or deflated.
+
+The npy header is read by a grammar of its own: numpy's reader evaluates it as Python. See numpy.lib.format. What holds
+Python objects is a pickle, which is never read: it is listed as unsupported.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from math import prod
+
+from analyzer.errors import CheckpointError
+from analyzer.formats import FileIndex
+from analyzer.formats.zips import DEFLATED, Archive, Entry
+from analyzer.names import natural_key
+from analyzer.run import Part, TensorInfo
+from analyzer.sources import LocalSource, open_source
+
+MOST_DIMENSIONS = 64  # numpy's own limit
+HEADER_LIMIT = 10_000  # numpy's own limit for files it does not trust
+# Deflate cannot shrink data by more than this; https://zlib.net/zlib_tech.html.
+LARGEST_RATIO = 1032
+# Beyond this size, what was shrunk more than a hundredfold is taken for a bomb: weights never are, zeros may be.
+INFLATED_LIMIT, BOMB_RATIO = 256 << 20, 100
+LARGEST = 2**63 - 1
+
+DTYPES = {
+    "b1": "bool", "i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32",
+    "i8": "int64", "u8": "uint64", "f2": "float16", "f4": "float32", "f8": "float64",
+    "c8": "complex64", "c16": "complex128",
+}  # fmt: skip
+_NOT_NUMBERS = {
+    "O": "Python objects, a pickle, which is never read",
+    "V": "raw bytes without a type (numpy writes bfloat16 so)",
+    "S": "text", "U": "text", "M": "times", "m": "durations", "f": "numbers of a width that varies by machine",
+    "c": "numbers of a width that varies by machine",
+}  # fmt: skip
+_MAGIC = b"\x93NUMPY"
+_LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
+_ITEM = re.compile(
+    r"""\s*'(?P<key>descr|fortran_order|shape)'\s*:\s*
+    (?: '(?P<dtype>[^'\\]{1,40})' | (?P<fields>\[.*\]) | (?P<truth>True|False)
+      | \(\s*(?P<sizes>(?:[0-9]{1,20}L?\s*,\s*)*(?:[0-9]{1,20}L?\s*)?)\) )
+    \s*(?:,|$)""",
+    re.VERBOSE | re.DOTALL,
+)
+_DTYPE = re.compile(r"(?P<order>[<>|=]?)(?P<kind>[a-zA-Z])(?P<width>[0-9]{0,9})(?P<unit>\[[0-9a-zA-Z]{1,9}\])?")
+
+
+def read_index(path: str) -> FileIndex:
+    """Where each array lies in the file at ``path``; reads headers only, and inflates no more than those.
+
+    Raises:
+        CheckpointError: not a whole npz file, one that contradicts itself, or that would inflate beyond all measure.
+    """
+    with open_source(path) as source:
+        archive = Archive(source)
+        arrays = [entry for entry in archive.entries.values() if entry.name.endswith(".npy")]
+        if not arrays:
+            raise CheckpointError(f"{path}: is not an npz file: it holds no .npy entry")
+        infos = [_tensor(source, archive, entry) for entry in arrays]
+        source.verify_unchanged()
+        infos.sort(key=lambda info: natural_key(info.name))
+        return FileIndex({info.name: info for info in infos}, {}, (source.stamp,))
+
+
+def _tensor(source: LocalSource, archive: Archive, entry: Entry) -> TensorInfo:
+    name = entry.name.removesuffix(".npy")
+    begin = archive.locate(entry)
+    if entry.method == DEFLATED:
+        _require_plausible(archive, entry)
+    head = _head(source, archive, entry, begin)
+    try:
+        header, data_begin = _header(head)
+        dtype, shape, in_fortran_order, reason, big_endian = _fields(header)
+    except ValueError as error:
+        raise CheckpointError(f"{archive.path}: array {name!r}: {error}") from None
+    if reason:
+        return TensorInfo(name, dtype, shape, (), reason)
+    size = prod(shape) * _width(dtype)
+    if data_begin + size != entry.size:
+        raise CheckpointError(
+            f"{archive.path}: array {name!r}: shape {list(shape)} of {dtype} does not fill the "
+            f"{entry.size - data_begin} bytes declared for it"
+        )
+    strides = _fortran_strides(shape) if in_fortran_order and sum(length > 1 for length in shape) > 1 else None
+    if entry.method == DEFLATED:
+        part = Part(archive.path, begin, entry.length, strides=strides, inflated=(data_begin, size))
+    else:
+        part = Part(archive.path, begin + data_begin, size, strides=strides)
+    return TensorInfo(name, dtype, shape, (part,), big_endian=big_endian)
+
+
+def _require_plausible(archive: Archive, entry: Entry) -> None:
+    """Refuse a bomb on its declared size."""
+    ratio = entry.size / max(1, entry.length)
+    if ratio > LARGEST_RATIO + 1 or (entry.size > INFLATED_LIMIT and ratio > BOMB_RATIO):
+        raise CheckpointError(
+            f"{archive.path}: {entry.name!r} would inflate from {entry.length} to {entry.size} bytes, "
+            "as a bomb would; save it with numpy.savez if it is not one"
+        )
+
+
+def _head(source: LocalSource, archive: Archive, entry: Entry, begin: int) -> bytes:
+    """The beginning of an npy file, with all of its header."""
+    wanted = min(entry.size, len(_MAGIC) + 6 + HEADER_LIMIT)
+    if entry.method != DEFLATED:
+        return bytes(source.read(begin, wanted))
+    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:  # a deflated block may store its bytes as they are, and needs a few of its own
+        return decoder.decompress(bytes(source.read(begin, min(entry.length, 2 * wanted + 1024))), wanted)
+    except zlib.error as error:
+        raise archive.refusal(f"{entry.name!r} cannot be inflated: {error}") from None
+
+
+def _header(head: bytes) -> tuple[str, int]:
+    """The header's text, and where the data begin.
+
+    Raises:
+        ValueError: no npy file, or one with a header that is too long.
+    """
+    if head[:6] != _MAGIC or len(head) < 12:
+        raise ValueError("is not an npy file")
+    version = head[6]
+    if version not in _LENGTH_BYTES or head[7]:
+        raise ValueError(f"npy version {version}.{head[7]} is not known")
+    start = 8 + _LENGTH_BYTES[version]
+    length = int.from_bytes(head[8:start], "little")
+    if length > HEADER_LIMIT:
+        raise ValueError(f"a header of {length} bytes is declared, more than {HEADER_LIMIT}")
+    if start + length > len(head):
+        raise ValueError("its header breaks off")
+    return head[start : start + length].decode("utf-8" if version == 3 else "latin-1"), start + length
+
+
+def _fields(header: str) -> tuple[str, tuple[int, ...], bool, str | None, bool]:
+    """(dtype, shape, in Fortran order, reason why it is unsupported, big endian).
+
+    Raises:
+        ValueError: not the header that numpy would write.
+    """
+    text = header.strip()
+    found: dict[str, re.Match[str]] = {}
+    position, end = 1, len(text) - 1
+    if not text.startswith("{") or not text.endswith("}"):
+        raise ValueError("its header is no dictionary")
+    while position < end and text[position:end].strip():
+        match = _ITEM.match(text, position, end)
+        if match is None or match["key"] in found:
+            raise ValueError("its header is not sound")
+        found[match["key"]] = match
+        position = match.end()
+    kinds = {"descr": ("dtype", "fields"), "fortran_order": ("truth",), "shape": ("sizes",)}
+    if found.keys() != kinds.keys() or any(match.lastgroup not in kinds[key] for key, match in found.items()):
+        raise ValueError("its header is not sound")
+    shape = tuple(int(size.strip().rstrip("L")) for size in found["shape"]["sizes"].split(",") if size.strip())
+    if any(size > LARGEST for size in shape):
+        raise ValueError("its declared size overflows")
+    dtype, reason, big_endian = _dtype(found["descr"]["dtype"])
+    if len(shape) > MOST_DIMENSIONS:
+        reason = f"{len(shape)} dimensions are more than {MOST_DIMENSIONS}"
+    return dtype, shape, found["fortran_order"]["truth"] == "True", reason, big_endian
+
+
+def _dtype(text: str | None) -> tuple[str, str | None, bool]:
+    """(name, reason why it is unsupported, big endian) of numpy's code for a dtype; None for records.
+
+    Raises:
+        ValueError: numpy has no such dtype.
+    """
+    if text is None:
+        return "record", "records of several values", False
+    match = _DTYPE.fullmatch(text)
+    code = match["kind"] + match["width"] if match else ""
+    if match and code in DTYPES and not match["unit"]:
+        width = _width(DTYPES[code])
+        if width > 1 and match["order"] not in ("<", ">"):
+            raise ValueError(f"dtype {text!r} does not say its byte order")
+        return DTYPES[code], None, match["order"] == ">" and width > 1
+    if match and match["kind"] in _NOT_NUMBERS:
+        return text, f"{text}: {_NOT_NUMBERS[match['kind']]}", False
+    raise ValueError(f"unknown dtype {text!r}")
+
+
+def _width(dtype: str) -> int:
+    code = next(code for code, name in DTYPES.items() if name == dtype)
+    return int(code[1:])
+
+
+def _fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(prod(shape[:axis]) for axis in range(len(shape)))
