@@ -230,7 +230,9 @@ def export_command(path: str, kind: str, out: str | None) -> int:
 
 def _stored(paths: tuple[str, ...]) -> Path | None:
     """The store that a path names, itself or through its report folder; None where it is a folder of checkpoints."""
-    if len(paths) != 1:
+    from analyzer.sources import is_remote
+
+    if len(paths) != 1 or is_remote(paths[0]):
         return None
     path = Path(paths[0])
     if path.is_file():

@@ -18,13 +18,13 @@ from blake3 import blake3
 from analyzer.elementwise import Sums
 from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose, Frame, State
-from analyzer.loading import is_plain, load
+from analyzer.loading import is_plain, is_readable, load_all
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
 from analyzer.pieces import MOST_FILES, SUMMED_NEEDS, sums_through_time
 from analyzer.planning import ROLES, Bases, Task, applicable, places, size_of
 from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
-from analyzer.sources import LocalSource
+from analyzer.sources import Source, is_remote, open_source
 from analyzer.store import Observation
 from analyzer.tensors import MatrixView, kind, numpy_dtype
 
@@ -112,6 +112,8 @@ class _Stream:
         needs = {need.name for chosen in self.wanted.values() for metric in chosen for need in metric.needs}
         if not needs <= SUMMED_NEEDS or not self._is_plain_series(positions, infos):
             return False
+        if any(is_remote(info.parts[0].path) for info in infos):
+            return False  # pieces of a cache's size would be too many requests
         try:
             taken = sums_through_time(infos, [self.checkpoints[position] for position in positions], needs)
         except CheckpointError:
@@ -201,30 +203,29 @@ class _Stream:
 def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> None:
     """Read the streams' tensors of one checkpoint; an error stands in place of each that cannot be had."""
     stamps = {stamp.path: stamp for stamp in checkpoint.files}
+    wanted = [(stream, info) for stream in streams if (info := stream.info(position)) and is_readable(info)]
+    memories = [stream.make_room(position)[: size_of(info)] for stream, info in wanted]
     with ExitStack() as stack:
-        sources: dict[str, LocalSource] = {}
+        sources: dict[str, Source] = {}
 
-        def source_of(path: str) -> LocalSource:
+        def source_of(path: str) -> Source:
             if path not in sources:
-                sources[path] = stack.enter_context(LocalSource(path, stamps.get(path)))
+                sources[path] = stack.enter_context(open_source(path, stamps.get(path)))
             return sources[path]
 
-        for stream in streams:
-            info = stream.info(position)
-            if info is None or info.unsupported or 0 in info.shape:
-                continue
-            memory = stream.make_room(position)
-            try:
-                array = load(info, source_of, memory)  # read-only: a metric of the user's may not spoil it for others
-                stream.states[position] = State(array, blake3(memory[: array.nbytes].data).hexdigest(length=16))
-            except CheckpointError as error:
-                stream.states[position] = error
+        loaded = load_all([info for _, info in wanted], memories, source_of)
+        for number, array in loaded:
+            stream, memory = wanted[number][0], memories[number]
+            if isinstance(array, CheckpointError):
+                stream.states[position] = array
+            else:
+                stream.states[position] = State(array, blake3(memory.data).hexdigest(length=16))
         for source in sources.values():
             try:
                 source.verify_unchanged()
             except CheckpointError as error:
-                for stream in streams:
-                    if (info := stream.info(position)) and any(part.path == source.path for part in info.parts):
+                for stream, info in wanted:
+                    if any(part.path == source.path for part in info.parts):
                         stream.states[position] = error
 
 

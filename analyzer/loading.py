@@ -8,7 +8,7 @@ has no middle to start from.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from types import EllipsisType
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from analyzer.errors import CheckpointError
 from analyzer.run import Part, TensorInfo
-from analyzer.sources import LocalSource
+from analyzer.sources import Source
 from analyzer.tensors import numpy_dtype
 
 BLOCK = 16 << 20
@@ -25,7 +25,7 @@ _DEFLATED_BLOCK = 1 << 20
 
 Bytes = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.generic]
-SourceOf = Callable[[str], LocalSource]
+SourceOf = Callable[[str], Source]
 
 
 def is_plain(info: TensorInfo) -> bool:
@@ -34,6 +34,40 @@ def is_plain(info: TensorInfo) -> bool:
         return False
     (part,) = info.parts
     return part.start is part.shape is part.strides is part.inflated is None
+
+
+def is_readable(info: TensorInfo) -> bool:
+    """Whether a tensor has elements that can be read."""
+    return not info.unsupported and 0 not in info.shape
+
+
+def load_all(
+    infos: Sequence[TensorInfo], memories: Sequence[Bytes], source_of: SourceOf
+) -> Iterator[tuple[int, Array | CheckpointError]]:
+    """Several tensors, as :func:`load` gives each; those that lie plainly in one file in as few requests as may be.
+
+    Yields:
+        the number of a tensor and its array, or why it cannot be had; each as soon as it is there, so that its bytes
+        are still in the processor's cache.
+    """
+    plain: dict[str, list[int]] = {}
+    for number, info in enumerate(infos):
+        if is_plain(info):
+            plain.setdefault(info.parts[0].path, []).append(number)
+            continue
+        try:
+            yield number, load(info, source_of, memories[number])
+        except CheckpointError as error:
+            yield number, error
+    for path, numbers in plain.items():
+        try:
+            source = source_of(path)
+        except CheckpointError as error:
+            yield from ((number, error) for number in numbers)
+            continue
+        ranges = [(infos[number].parts[0].offset, _data(infos[number], memories[number]).data) for number in numbers]
+        for number, problem in zip(numbers, source.read_ranges(ranges), strict=True):
+            yield number, problem or _array(infos[number], _data(infos[number], memories[number]))
 
 
 def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
@@ -50,8 +84,7 @@ def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
     Raises:
         CheckpointError: a file is cut short, or does not inflate to what it should.
     """
-    dtype = numpy_dtype(info.dtype)
-    data = memory[: prod(info.shape) * dtype.itemsize]
+    dtype, data = numpy_dtype(info.dtype), _data(info, memory)
     # Copied as unsigned integers: no bit of a NaN may change, and no type has to know how to be copied.
     carrier = np.dtype(f"u{dtype.itemsize}") if dtype.itemsize <= 8 else np.dtype("c16")
     whole = data.view(carrier).reshape(info.shape)
@@ -60,12 +93,20 @@ def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
     if info.big_endian:
         unit = dtype.itemsize // (2 if dtype.kind == "c" else 1)
         data.view(f"u{unit}").byteswap(inplace=True)
-    array = data.view(dtype).reshape(info.shape)
-    array.setflags(write=False)
+    return _array(info, data)
+
+
+def _data(info: TensorInfo, memory: Bytes) -> Bytes:
+    return memory[: prod(info.shape) * numpy_dtype(info.dtype).itemsize]
+
+
+def _array(info: TensorInfo, data: Bytes) -> Array:
+    array = data.view(numpy_dtype(info.dtype)).reshape(info.shape)
+    array.setflags(write=False)  # a metric of the user's may not spoil what others look at
     return array
 
 
-def _load_part(part: Part, source: LocalSource, whole: Array) -> None:
+def _load_part(part: Part, source: Source, whole: Array) -> None:
     """Put a part where it belongs in the whole tensor."""
     start = part.start or (0,) * whole.ndim
     shape = whole.shape if part.shape is None else part.shape
@@ -125,7 +166,7 @@ def _blocks(
     yield from _blocks(rest, strides, width, offset + half * strides[axis] * width, later)
 
 
-def _inflate_into(part: Part, source: LocalSource, out: memoryview) -> None:
+def _inflate_into(part: Part, source: Source, out: memoryview) -> None:
     """Inflate a raw deflate stream; it must give exactly what was declared, and no memory is taken beyond that."""
     assert part.inflated
     skip, take = part.inflated

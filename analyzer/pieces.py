@@ -16,7 +16,7 @@ from blake3 import blake3
 from analyzer import elementwise
 from analyzer.elementwise import BLOCK, BLOCKS, Piece, Rows, Sums, Tally
 from analyzer.run import Checkpoint, FileStamp, TensorInfo
-from analyzer.sources import LocalSource
+from analyzer.sources import open_source
 from analyzer.tensors import numpy_dtype
 
 SUMMED_NEEDS = frozenset(
@@ -50,7 +50,7 @@ def sums_through_time(
     bits, previous_bits = np.empty(BLOCKS * BLOCK, unsigned), np.empty(BLOCKS * BLOCK, unsigned)
     with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
         sources = [
-            stack.enter_context(LocalSource(info.parts[0].path, _stamp(checkpoint, info)))
+            stack.enter_context(open_source(info.parts[0].path, _stamp(checkpoint, info)))
             for info, checkpoint in zip(infos, checkpoints, strict=True)
         ]
         for piece in elementwise.pieces(whole.size):

@@ -297,7 +297,7 @@ class Bases:
 def _identity(checkpoint: Checkpoint, name: str) -> str:
     """The stored bytes of one tensor at one checkpoint, as far as that is known without reading them."""
     info = checkpoint.tensors.get(name)
-    files = [(stamp.size, stamp.modified_ns) for stamp in checkpoint.files]
+    files = [(stamp.size, stamp.modified_ns, stamp.etag) for stamp in checkpoint.files]
     return f"{checkpoint.name}:{files}:{_where(checkpoint, info)}:{checkpoint.step}"
 
 

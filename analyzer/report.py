@@ -92,9 +92,13 @@ def _differ(earlier: Mapping[str, str], now: Mapping[str, str]) -> bool:
         return False
     if earlier.keys() != now.keys():
         return True
-    return any(
-        now[name] and Path(path).exists() and not _same(Path(path), Path(now[name])) for name, path in earlier.items()
-    )
+    return any(now[name] and _is_elsewhere(path, now[name]) for name, path in earlier.items())
+
+
+def _is_elsewhere(earlier: str, now: str) -> bool:
+    if "://" in earlier:  # a server is not asked whether it is still there
+        return earlier != now
+    return Path(earlier).exists() and not _same(Path(earlier), Path(now))
 
 
 def _described(runs: Mapping[str, str]) -> str:

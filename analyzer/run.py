@@ -70,11 +70,16 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """A file as it was when it was indexed: enough to notice that it was replaced."""
+    """A file as it was when it was indexed: enough to notice that it was replaced.
+
+    ``modified_ns`` is 0 where a server does not tell; ``etag`` is a server's mark of the content, empty where there is
+    none.
+    """
 
     path: str
     size: int
     modified_ns: int
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from analyzer.run import (
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
-Stamps = list[tuple[int, int]]  # (size, modified_ns) of each file of a checkpoint
+Stamps = list[tuple[int | str, ...]]  # (size, modified_ns, etag) of each file of a checkpoint
 RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 
 SCHEMA_VERSION = 1
@@ -127,7 +127,7 @@ class Store:
             # Other bytes under the same name are another checkpoint: nothing that was measured of the old ones holds.
             execute("DELETE FROM checkpoints WHERE run = ? AND name = ?", (run_id, name))
         for position, checkpoint in enumerate(run.checkpoints):
-            files = json.dumps([[stamp.path, stamp.size, stamp.modified_ns] for stamp in checkpoint.files])
+            files = json.dumps([astuple(stamp) for stamp in checkpoint.files])
             total = sum(stamp.size for stamp in checkpoint.files)
             execute(
                 "INSERT INTO checkpoints (run, position, name, epoch, step, path, bytes, files) "
@@ -170,7 +170,7 @@ class Store:
         rows = self._connection.execute(
             "SELECT name, files FROM checkpoints WHERE run = ? ORDER BY position", (run_id,)
         )
-        return [(name, [(size, modified) for _, size, modified in json.loads(files)]) for name, files in rows]
+        return [(name, [tuple(stamp) for _, *stamp in json.loads(files)]) for name, files in rows]
 
     def _replaced(self, run_id: int, run: Run) -> list[str]:
         known = dict(self._stamps(run_id))
@@ -282,7 +282,7 @@ class Store:
         rows = self._connection.execute(
             "SELECT name, files FROM checkpoints WHERE run = ? ORDER BY position", (self._run_id(run),)
         )
-        return [(name, path, size) for name, files in rows for path, size, _ in json.loads(files)]
+        return [(name, path, size) for name, files in rows for path, size, *_ in json.loads(files)]
 
     def tensors(self, run: str) -> list[TensorRow]:
         """The tensors of a run, in the order of the files."""
@@ -609,7 +609,7 @@ def _check(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _stamps_of(checkpoint: Checkpoint) -> Stamps:
-    return [(stamp.size, stamp.modified_ns) for stamp in checkpoint.files]
+    return [(stamp.size, stamp.modified_ns, stamp.etag) for stamp in checkpoint.files]
 
 
 def _pair(text: str | None) -> tuple[int, int] | None:

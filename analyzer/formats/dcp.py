@@ -24,7 +24,7 @@ from analyzer.formats.torch_tensors import MOST_DIMENSIONS, TENSOR_CALLS, UNREAD
 from analyzer.formats.torch_zip import read_object
 from analyzer.names import natural_key, printable
 from analyzer.run import FileStamp, Part, TensorInfo
-from analyzer.sources import LocalSource, join, open_source
+from analyzer.sources import Source, join, open_source
 
 METADATA = ".metadata"
 MOST_BOXES = 4096  # of one tensor: each is compared with each
@@ -150,7 +150,7 @@ def _inside(folder: str, file: str) -> str:
     return str(path)
 
 
-def _stored(source: LocalSource, box: _Box, dtype: str) -> TensorInfo:
+def _stored(source: Source, box: _Box, dtype: str) -> TensorInfo:
     """One box, which is a torch zip that holds one tensor."""
     info = read_object(source, box.offset, box.length)
     if isinstance(info, TensorInfo) and (info.dtype, info.shape) == (dtype, box.shape):
@@ -162,7 +162,7 @@ def _stored(source: LocalSource, box: _Box, dtype: str) -> TensorInfo:
     )
 
 
-def _scalar(source: LocalSource, box: _Box) -> str | None:
+def _scalar(source: Source, box: _Box) -> str | None:
     """A plain number or text, such as a step; None for all else that a checkpoint keeps beside tensors."""
     if box.length > LARGEST_SCALAR:
         return None

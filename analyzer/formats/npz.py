@@ -15,7 +15,7 @@ from analyzer.formats import FileIndex
 from analyzer.formats.zips import DEFLATED, Archive, Entry
 from analyzer.names import natural_key
 from analyzer.run import Part, TensorInfo
-from analyzer.sources import LocalSource, open_source
+from analyzer.sources import Source, open_source
 
 MOST_DIMENSIONS = 64  # numpy's own limit
 HEADER_LIMIT = 10_000  # numpy's own limit for files it does not trust
@@ -65,7 +65,7 @@ def read_index(path: str) -> FileIndex:
         return FileIndex({info.name: info for info in infos}, {}, (source.stamp,))
 
 
-def _tensor(source: LocalSource, archive: Archive, entry: Entry) -> TensorInfo:
+def _tensor(source: Source, archive: Archive, entry: Entry) -> TensorInfo:
     name = entry.name.removesuffix(".npy")
     begin = archive.locate(entry)
     if entry.method == DEFLATED:
@@ -102,7 +102,7 @@ def _require_plausible(archive: Archive, entry: Entry) -> None:
         )
 
 
-def _head(source: LocalSource, archive: Archive, entry: Entry, begin: int) -> bytes:
+def _head(source: Source, archive: Archive, entry: Entry, begin: int) -> bytes:
     """The beginning of an npy file, with all of its header."""
     wanted = min(entry.size, len(_MAGIC) + 6 + HEADER_LIMIT)
     if entry.method != DEFLATED:

@@ -16,7 +16,7 @@ from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.names import natural_key
 from analyzer.run import Part, TensorInfo
-from analyzer.sources import LocalSource
+from analyzer.sources import Source, open_source
 
 HEADER_LIMIT = 100_000_000
 LARGEST_INTEGER = 2**64 - 1
@@ -57,7 +57,7 @@ def read_index(path: str) -> FileIndex:
     Raises:
         CheckpointError: the file is not whole, not safetensors, or contradicts itself.
     """
-    with LocalSource(path) as source:
+    with open_source(path) as source:
         stamp = source.stamp
         header_bytes = _read_header(source)
     header = _parse_header(path, header_bytes)
@@ -81,7 +81,7 @@ class _Declared:
     end: int
 
 
-def _read_header(source: LocalSource) -> bytearray:
+def _read_header(source: Source) -> bytearray:
     size = source.stamp.size
     if size < 8:
         raise CheckpointError(f"{source.path}: {size} bytes are too few for a safetensors file; copy it again")

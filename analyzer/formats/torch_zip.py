@@ -16,7 +16,7 @@ from analyzer.formats.pickles import PICKLE_LIMIT, interpret
 from analyzer.formats.torch_tensors import STORAGE_CLASSES, TENSOR_CALLS, Storage, sizes, width_of
 from analyzer.formats.zips import STORED, Archive
 from analyzer.run import FileStamp
-from analyzer.sources import LocalSource, open_source
+from analyzer.sources import Source, open_source
 
 _CONVERT = "Convert it where torch is installed: torch.save(torch.load(OLD, weights_only=True), NEW)"
 _LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # the magic number as a pickle of its own
@@ -46,7 +46,7 @@ def read_torch(path: str) -> TorchFile:
         return TorchFile(value, (source.stamp,))
 
 
-def read_object(source: LocalSource, begin: int, length: int) -> object:
+def read_object(source: Source, begin: int, length: int) -> object:
     """The tree in a torch zip that fills ``length`` bytes of a file from ``begin`` on.
 
     Raises:
@@ -64,7 +64,7 @@ def read_object(source: LocalSource, begin: int, length: int) -> object:
     return tree(source.path, interpret(source.path, data, TENSOR_CALLS, storages))
 
 
-def _require_zip(source: LocalSource, begin: int, length: int) -> None:
+def _require_zip(source: Source, begin: int, length: int) -> None:
     """Say what a file is that is no zip archive, and what to do."""
     head = bytes(source.read(begin, min(length, 512)))
     if head.startswith(b"PK\x03\x04"):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analyzer.errors import CheckpointError
-from analyzer.sources import LocalSource
+from analyzer.sources import Source
 
 STORED, DEFLATED = 0, 8
 DIRECTORY_LIMIT = 256 << 20
@@ -42,7 +42,7 @@ class Archive:
         CheckpointError: not a whole zip archive, or one that contradicts itself.
     """
 
-    def __init__(self, source: LocalSource, begin: int = 0, length: int | None = None) -> None:
+    def __init__(self, source: Source, begin: int = 0, length: int | None = None) -> None:
         self.path = source.path
         self._source = source
         self._begin = begin

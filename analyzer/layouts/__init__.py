@@ -8,7 +8,6 @@ in order and refusing contradictions is the same for all layouts and happens in 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
@@ -16,7 +15,7 @@ from analyzer.layouts import huggingface, safetensors_folder, weightlapse
 from analyzer.layouts.ordering import assemble, merge_scores
 from analyzer.layouts.sidecars import read_scores
 from analyzer.run import Finding, Run
-from analyzer.sources import list_folder
+from analyzer.sources import canonical, is_file, is_folder, list_folder, listings_kept, path_below
 
 LAYOUTS: dict[str, ModuleType] = {
     module.NAME: module
@@ -41,12 +40,14 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
     """
     if layout is not None and layout not in LAYOUTS:
         raise LayoutError(f"--layout {layout}: there is no such layout; choose one of {', '.join(LAYOUTS)}")
-    if not Path(path).exists():
-        raise NoCheckpointsError(f"{path}: does not exist; name a folder of checkpoints")
-    if not Path(path).is_dir():
-        raise NoCheckpointsError(f"{path}: is not a folder; name the folder that holds the checkpoints")
+    path = canonical(path)
+    if not is_folder(path):
+        if is_file(path):
+            raise NoCheckpointsError(f"{path}: is not a folder; name the folder that holds the checkpoints")
+        raise NoCheckpointsError(f"{path}: does not exist, or is no folder; name a folder of checkpoints")
     unusable: list[NoCheckpointsError | CheckpointError] = []
-    runs = _search(path, layout, 0, unusable)
+    with listings_kept():
+        runs = _search(path, layout, 0, unusable)
     if not runs and unusable:
         raise NoCheckpointsError("\n".join(str(error) for error in unusable))
     if not runs:
@@ -65,7 +66,7 @@ def with_scores(run: Run, path: str) -> Run:
     Raises:
         CheckpointError: the file cannot be read, or none of its rows belongs to a checkpoint.
     """
-    checkpoints = merge_scores(list(run.checkpoints), read_scores(path))
+    checkpoints = merge_scores(list(run.checkpoints), read_scores(canonical(path)))
     if [one.scores for one in checkpoints] == [one.scores for one in run.checkpoints]:
         raise CheckpointError(
             f"{path}: adds no score to {run.name}: none of its epochs or steps is one of a checkpoint"
@@ -92,7 +93,7 @@ def _search(
     runs: list[Run] = []
     for entry in entries:
         # Links are not followed on the way down: a loop of links would never end.
-        if entry.is_folder and not entry.name.startswith(".") and not Path(entry.path).is_symlink():
+        if entry.is_folder and not entry.name.startswith(".") and not entry.is_link:
             runs.extend(_search(entry.path, layout, depth + 1, unusable))
     return runs
 
@@ -111,4 +112,4 @@ def _named_apart(path: str, runs: list[Run]) -> list[Run]:
     """Runs below one folder are named by their path from there, so that two of the same name stay apart."""
     if len({run.name for run in runs}) == len(runs):
         return runs
-    return [replace(run, name=Path(run.path).relative_to(path).as_posix()) for run in runs]
+    return [replace(run, name=path_below(path, run.path)) for run in runs]

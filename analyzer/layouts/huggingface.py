@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from analyzer.errors import CheckpointError
@@ -12,7 +11,7 @@ from analyzer.formats.safetensors import read_index
 from analyzer.layouts.ordering import Series, parse_score, refused
 from analyzer.layouts.sidecars import ScoreTable, read_json, score_table
 from analyzer.run import Checkpoint, Finding
-from analyzer.sources import Entry, list_folder
+from analyzer.sources import Entry, is_file, join, list_folder
 
 NAME = "huggingface"
 SPECIFICITY = 90
@@ -25,7 +24,7 @@ _NOT_A_SCORE = re.compile(r".*(?:runtime|_time|_per_second)")
 def recognise(folder: str) -> str | None:
     """Why the folder is a Trainer's output, or None."""
     for entry in _candidates(folder):
-        if (Path(entry.path) / "trainer_state.json").is_file():
+        if is_file(join(entry.path, "trainer_state.json")):
             return f"{entry.name}/trainer_state.json"
     return None
 
@@ -51,12 +50,12 @@ def _step(entry: Entry) -> int:
 
 
 def _checkpoint(entry: Entry) -> Checkpoint:
-    path = Path(entry.path) / "model.safetensors"
-    if not path.exists():
+    path = join(entry.path, "model.safetensors")
+    if all(one.name != "model.safetensors" for one in list_folder(entry.path)):
         raise CheckpointError(
             f"{entry.path}: holds no model.safetensors. Save the checkpoint with save_safetensors=True and unsharded."
         )
-    index = read_index(str(path))
+    index = read_index(path)
     try:
         epoch = parse_score(_state(entry.path).get("epoch"))
     except CheckpointError:  # the weights are good all the same, and the folder's name tells the step
@@ -65,7 +64,7 @@ def _checkpoint(entry: Entry) -> Checkpoint:
 
 
 def _state(folder: str) -> dict[str, Any]:
-    return _mapping(read_json(str(Path(folder) / "trainer_state.json")))
+    return _mapping(read_json(join(folder, "trainer_state.json")))
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from analyzer.errors import CheckpointError, NoCheckpointsError
 from analyzer.names import is_text, listed, natural_key, printable
 from analyzer.run import Checkpoint, Finding, Run
-from analyzer.sources import LocalSource, folder_name
+from analyzer.sources import folder_name, open_source
 from analyzer.tensors import matrices
 
 # A keyword wins over a bare number: checkpoint-230500-loss-1.2531 is step 230500. The surest keyword comes first.
@@ -193,7 +193,7 @@ def _same_bytes(first: str, second: str, first_size: int, second_size: int, bloc
     if first_size != second_size:
         return False
     try:
-        with LocalSource(first) as a, LocalSource(second) as b:
+        with open_source(first) as a, open_source(second) as b:
             return all(
                 a.read(offset, min(block, first_size - offset)) == b.read(offset, min(block, first_size - offset))
                 for offset in range(0, first_size, block)

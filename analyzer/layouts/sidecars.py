@@ -6,12 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.ordering import parse_score
-from analyzer.sources import read_text
+from analyzer.sources import is_file, join, read_text
 
 ScoreTable = dict[tuple[str, float], dict[str, float]]
 PLACES = ("step", "epoch")
@@ -28,8 +27,7 @@ def read_scores(path: str) -> ScoreTable:
         CheckpointError: the file cannot be read, or has neither column.
     """
     text = read_text(path)
-    suffix = Path(path).suffix.lower()
-    rows = _csv_rows(path, text) if suffix == ".csv" else _json_rows(path, text)
+    rows = _csv_rows(path, text) if path.lower().endswith(".csv") else _json_rows(path, text)
     table = score_table(rows)
     if rows and not table:
         raise CheckpointError(f"{path}: no row has a number under 'step' or 'epoch', so its scores belong nowhere")
@@ -52,9 +50,9 @@ def score_table(rows: Iterable[Mapping[str, Any]]) -> ScoreTable:
 def beside(folder: str) -> ScoreTable:
     """The scores in ``metrics.csv`` or ``metrics.jsonl`` of a folder; empty where there is neither."""
     for name in ("metrics.csv", "metrics.jsonl"):
-        path = Path(folder) / name
-        if path.is_file():
-            return read_scores(str(path))
+        path = join(folder, name)
+        if is_file(path):
+            return read_scores(path)
     return {}
 
 

@@ -18,11 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analyzer
-from analyzer import sources
 from analyzer.errors import CheckpointError
 from analyzer.formats.safetensors import read_index
 from analyzer.run import FileStamp, Run
-from analyzer.sources import LocalSource, folder_name, list_folder, read_text
+from analyzer.sources import LocalSource, folder_name, list_folder, local, read_text
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 CHECKOUT = Path(__file__).parents[2]
@@ -48,8 +47,8 @@ def test_any_range(tmp_path_factory: pytest.TempPathFactory, data: bytes, offset
 def test_short_reads_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "data"
     path.write_bytes(bytes(range(100)))
-    read_at = sources._read_at
-    monkeypatch.setattr(sources, "_read_at", lambda descriptor, offset, buffer: read_at(descriptor, offset, buffer[:7]))
+    read_at = local._read_at
+    monkeypatch.setattr(local, "_read_at", lambda descriptor, offset, buffer: read_at(descriptor, offset, buffer[:7]))
     with LocalSource(str(path)) as source:
         assert source.read(3, 90) == bytes(range(3, 93))
 
@@ -71,7 +70,7 @@ def test_an_io_error_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     path = tmp_path / "data"
     path.write_bytes(b"data")
-    monkeypatch.setattr(sources, "_read_at", fail)
+    monkeypatch.setattr(local, "_read_at", fail)
     with LocalSource(str(path)) as source, pytest.raises(CheckpointError, match="data: reading failed: Input/output"):
         source.read(0, 4)
 

@@ -1,4 +1,4 @@
-"""Bytes of checkpoint files: opened safely, read by range, and checked not to have changed on the way.
+"""Files of this machine: opened safely, read by range, and checked not to have changed on the way.
 
 Plain reads instead of mmap: a file that shrinks under an mmap kills the process.
 """
@@ -7,22 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from analyzer.errors import CheckpointError
 from analyzer.run import FileStamp
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One name in a folder; ``is_folder`` and ``is_file`` follow links, anything else (a FIFO, say) is neither."""
-
-    name: str
-    path: str
-    is_folder: bool
-    is_file: bool
+from analyzer.sources.source import Entry
 
 
 def list_folder(path: str) -> list[Entry]:
@@ -40,14 +32,9 @@ def list_folder(path: str) -> list[Entry]:
 
 def _entry(entry: os.DirEntry[str]) -> Entry:
     try:
-        return Entry(entry.name, entry.path, entry.is_dir(), entry.is_file())
+        return Entry(entry.name, entry.path, entry.is_dir(), entry.is_file(), entry.is_symlink())
     except OSError:  # a link that loops
-        return Entry(entry.name, entry.path, False, False)
-
-
-def join(folder: str, *names: str) -> str:
-    """The path of a name inside a folder."""
-    return str(Path(folder, *names))
+        return Entry(entry.name, entry.path, False, False, True)
 
 
 def is_file(path: str) -> bool:
@@ -64,15 +51,6 @@ def is_folder(path: str) -> bool:
         return Path(path).is_dir()
     except (OSError, ValueError):
         return False
-
-
-def open_source(path: str, expected: FileStamp | None = None) -> LocalSource:
-    """The bytes of a file, to be read by range.
-
-    Raises:
-        CheckpointError: not a regular file, unreadable, or not the file that ``expected`` describes.
-    """
-    return LocalSource(path, expected)
 
 
 class LocalSource:
@@ -120,32 +98,50 @@ class LocalSource:
             except OSError as error:
                 raise CheckpointError(f"{self.path}: reading failed: {error.strerror}") from error
             if count == 0:
-                raise CheckpointError(
-                    f"{self.path}: ends at byte {offset + filled}, before byte {offset + len(buffer)} that its "
-                    "header promised; it was truncated or is still being written. Copy it again."
-                )
+                raise CheckpointError(ends_before(self.path, offset + filled, offset + len(buffer)))
             filled += count
+
+    def read_ranges(self, ranges: Sequence[tuple[int, memoryview]]) -> Iterator[CheckpointError | None]:
+        """Each range when it is asked for, so that its bytes are still in the cache when they are looked at."""
+        for offset, buffer in ranges:
+            try:
+                self.read_into(offset, buffer)
+            except CheckpointError as error:
+                yield error
+            else:
+                yield None
 
     def verify_unchanged(self) -> None:
         """Raise CheckpointError if the file is no longer the one that was indexed."""
         now = self._stamp()
         expected = self._expected or self.stamp
         if (now.size, now.modified_ns) != (expected.size, expected.modified_ns):
-            raise CheckpointError(
-                f"{self.path}: changed while it was being read. Wait until nothing writes to it, then run again."
-            )
+            raise CheckpointError(changed(self.path))
 
     def close(self) -> None:
         """Release the handle."""
         os.close(self._descriptor)
 
-    def __enter__(self) -> LocalSource:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def ends_before(path: str, end: int, promised: int) -> str:
+    """The sentence about a file that is shorter than its header says."""
+    return (
+        f"{path}: ends at byte {end}, before byte {promised} that its header promised; it was truncated or is still "
+        "being written. Copy it again."
+    )
+
+
+def changed(path: str) -> str:
+    """The sentence about a file that is another one than when it was indexed."""
+    return f"{path}: changed while it was being read. Wait until nothing writes to it, then run again."
 
 
 def _read_at(descriptor: int, offset: int, buffer: memoryview) -> int:
@@ -155,24 +151,3 @@ def _read_at(descriptor: int, offset: int, buffer: memoryview) -> int:
     data = os.read(descriptor, len(buffer))
     buffer[: len(data)] = data
     return len(data)
-
-
-def read_text(path: str, limit: int = 256 << 20) -> str:
-    """A small sidecar file (JSON, CSV) as UTF-8 text.
-
-    Raises:
-        CheckpointError: not a regular file, larger than ``limit`` bytes, or not UTF-8.
-    """
-    with LocalSource(path) as source:
-        if source.stamp.size > limit:
-            raise CheckpointError(f"{path}: {source.stamp.size} bytes are more than a sidecar file can have")
-        data = source.read(0, source.stamp.size)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-
-
-def folder_name(path: str) -> str:
-    """The last part of a folder's path, also for ``.`` and a trailing slash."""
-    return Path(path).resolve().name or "run"

@@ -1,0 +1,169 @@
+"""Folders and the bytes of files, on this machine or behind a URL: one way to ask for either.
+
+A path is a URL if it begins like ``s3://``; everything else, and ``file://``, is of this machine. Nothing that serves
+URLs is imported before the first one is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import url2pathname
+
+from analyzer.errors import CheckpointError
+from analyzer.run import FileStamp
+from analyzer.sources import local
+from analyzer.sources.local import LocalSource
+from analyzer.sources.source import Entry, Source
+
+__all__ = [
+    "Entry",
+    "LocalSource",
+    "Source",
+    "canonical",
+    "folder_name",
+    "is_file",
+    "is_folder",
+    "is_remote",
+    "join",
+    "list_folder",
+    "listings_kept",
+    "open_source",
+    "path_below",
+    "read_text",
+]
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URL of another machine."""
+    scheme = _SCHEME.match(path)
+    return scheme is not None and scheme[1] not in ("file", "local")
+
+
+def canonical(path: str) -> str:
+    """The path as the other functions here take it: ``file://`` becomes a local path, a URL has no slash at its end.
+
+    Raises:
+        CheckpointError: a URL that carries a password or a query, or is not well formed.
+    """
+    if is_remote(path):
+        from analyzer.sources.filesystems import require_plain
+
+        require_plain(path)
+        return path if path.endswith("://") else path.rstrip("/")
+    if scheme := _SCHEME.match(path):
+        return url2pathname(unquote(path[scheme.end() :].removeprefix("localhost")))
+    return path
+
+
+def list_folder(path: str) -> list[Entry]:
+    """The entries of a folder sorted by name, dangling and looping links included as neither file nor folder.
+
+    Raises:
+        CheckpointError: the folder cannot be read.
+    """
+    if is_remote(path):
+        from analyzer.sources import remote_folders
+
+        return remote_folders.list_folder(path)
+    return local.list_folder(path)
+
+
+@contextmanager
+def listings_kept() -> Iterator[None]:
+    """While this lasts, each remote folder is listed once, however many layouts look at it."""
+    from analyzer.sources.listings import kept
+
+    with kept():
+        yield
+
+
+def join(folder: str, *names: str) -> str:
+    """The path of a name inside a folder."""
+    if not is_remote(folder):
+        return str(Path(folder, *names))
+    if folder.startswith(("http://", "https://")):
+        names = tuple(quote(name) for name in names)
+    return "/".join([folder.rstrip("/"), *names])
+
+
+def path_below(folder: str, path: str) -> str:
+    """A path from the folder above it on, with slashes: ``b/c`` for ``/a`` and ``/a/b/c``."""
+    if is_remote(folder):
+        return path.removeprefix(folder.rstrip("/")).strip("/")
+    return Path(path).relative_to(folder).as_posix()
+
+
+def is_file(path: str) -> bool:
+    """Whether a path is a regular file, links followed; False where it cannot be told.
+
+    Raises:
+        CheckpointError: a server does not tell.
+    """
+    if is_remote(path):
+        from analyzer.sources import remote_folders
+
+        return remote_folders.is_file(path)
+    return local.is_file(path)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder, links followed; False where it cannot be told.
+
+    Raises:
+        CheckpointError: a server does not tell.
+    """
+    if is_remote(path):
+        from analyzer.sources import remote_folders
+
+        return remote_folders.is_folder(path)
+    return local.is_folder(path)
+
+
+def open_source(path: str, expected: FileStamp | None = None) -> Source:
+    """The bytes of a file, to be read by range.
+
+    Args:
+        path: the file.
+        expected: the file as it was indexed. A local file is compared with it now, a remote one when
+            ``verify_unchanged`` is called, which saves a request.
+
+    Raises:
+        CheckpointError: not a regular file, unreadable, or not the file that ``expected`` describes.
+    """
+    if is_remote(path):
+        from analyzer.sources.remote import RemoteSource
+
+        return RemoteSource(path, expected)
+    return LocalSource(path, expected)
+
+
+def read_text(path: str, limit: int = 256 << 20) -> str:
+    """A small sidecar file (JSON, CSV) as UTF-8 text.
+
+    Raises:
+        CheckpointError: not a regular file, larger than ``limit`` bytes, or not UTF-8.
+    """
+    with open_source(path) as source:
+        if source.stamp.size > limit:
+            raise CheckpointError(f"{path}: {source.stamp.size} bytes are more than a sidecar file can have")
+        data = source.read(0, source.stamp.size)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+
+
+def folder_name(path: str) -> str:
+    """The last part of a folder's path or URL, also for ``.`` and a trailing slash."""
+    if not is_remote(path):
+        return Path(path).resolve().name or "run"
+    if path.startswith(("http://", "https://")):
+        address = urlsplit(path)
+        return unquote(address.path.rstrip("/").rpartition("/")[2]) or address.hostname or "run"
+    return path.partition("://")[2].rstrip("/").rpartition("/")[2] or "run"

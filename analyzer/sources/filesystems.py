@@ -1,0 +1,113 @@
+"""From a URL to the fsspec filesystem that serves it; fsspec is imported only here and below, when a URL is opened.
+
+Credentials come by each library's own means (environment, configuration files, ``~/.netrc``), never in the URL: that
+is shown in messages and kept in reports.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from analyzer.errors import CheckpointError
+from analyzer.sources.faults import redacted
+
+EXTRAS = {  # of weightlapse, by protocol
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "hf": "hf",
+    "http": "http",
+    "https": "http",
+    "sftp": "sftp",
+    "ssh": "sftp",
+}
+LONGEST_REQUEST_SECONDS = 300.0  # a guard; the libraries notice sooner that nothing comes
+
+
+def require_plain(url: str) -> None:
+    """Raise CheckpointError where a URL carries a password or a query, or is not well formed."""
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    if ":" in host.rpartition("@")[0] or (":" in host and _port_is_wrong(url)):
+        raise CheckpointError(
+            f"{scheme}://…: carries a password or a key, which would be seen in reports. Leave it out, and log in by "
+            "the service's own means: environment variables, configuration files, ~/.netrc, an ssh key."
+        )
+    if scheme in ("http", "https") and ("?" in rest or "#" in rest):
+        raise CheckpointError(
+            f"{redacted(url)}: carries a query or a fragment, but a folder is named by a plain address. Leave it out; "
+            "credentials belong into ~/.netrc."
+        )
+
+
+def _port_is_wrong(url: str) -> bool:
+    try:
+        return urlsplit(url).port is None
+    except ValueError:
+        return True
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The filesystem of this process (and thread, where it is not asynchronous) for a URL, and the path in it.
+
+    Instances are kept by fsspec for each process, so nothing of it is shared across a fork.
+
+    Raises:
+        CheckpointError: a package is missing, the protocol unknown, or the URL carries a password.
+    """
+    require_plain(url)
+    protocol = url.partition("://")[0]
+    _reset_locks_in_children()
+    kind = _class_for(protocol, url)
+    # Not fsspec's url_to_fs: it would take a "::" in a file's name for a chain of filesystems.
+    made = kind(**kind._get_kwargs_from_urls(url), **_options(protocol))
+    if protocol in ("s3", "s3a"):
+        made.retries = 1  # what is tried again, and when, is decided in one place: analyzer.sources.faults
+    return made, str(kind._strip_protocol(url))
+
+
+def asking(server: Any) -> dict[str, Any]:
+    """The arguments that each request to a filesystem takes."""
+    return {"timeout": LONGEST_REQUEST_SECONDS} if server.async_impl else {}
+
+
+def _class_for(protocol: str, url: str) -> Any:
+    import fsspec
+
+    try:
+        if protocol in ("http", "https"):
+            from analyzer.sources.http import RangeHTTPFileSystem
+
+            return RangeHTTPFileSystem
+        return fsspec.get_filesystem_class(protocol)
+    except ImportError as error:
+        remedy = f"pip install 'weightlapse[{EXTRAS[protocol]}]'" if protocol in EXTRAS else str(error)
+        raise CheckpointError(
+            f"{redacted(url)}: what reads {protocol}:// is not installed; install it with: {remedy}"
+        ) from None
+    except ValueError:
+        known = ", ".join(f"{name}://" for name in EXTRAS)
+        raise CheckpointError(f"{redacted(url)}: {protocol}:// is not known; weightlapse reads {known}") from None
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """What a filesystem is made with: no memory of listings, for a file's stamp has to be that of now."""
+    if protocol not in ("s3", "s3a"):
+        return {"use_listings_cache": False} if protocol in ("gs", "gcs") else {}
+    from fsspec.config import conf
+
+    own = dict(conf.get("s3", {}).get("config_kwargs", {}))
+    return {"use_listings_cache": False, "config_kwargs": {"retries": {"total_max_attempts": 1}, **own}}
+
+
+@cache
+def _reset_locks_in_children() -> None:
+    """A lock of fsspec's that another thread holds during a fork would be held in the child for ever."""
+    if hasattr(os, "register_at_fork"):
+        from fsspec.asyn import reset_lock
+
+        os.register_at_fork(after_in_child=reset_lock)

@@ -1,0 +1,150 @@
+"""Files behind URLs, through fsspec: only the ranges that are needed, a few requests under way at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from analyzer.errors import CheckpointError
+from analyzer.run import FileStamp
+from analyzer.sources.faults import ShortAnswerError, WholeFileError, persist
+from analyzer.sources.filesystems import asking, filesystem
+from analyzer.sources.local import changed, ends_before
+from analyzer.sources.ranges import Request, requests, share
+from analyzer.sources.remote_folders import stamp_of
+
+IN_FLIGHT = 4  # requests of one source
+HEAD = 16 << 10  # the first bytes come together: a header's length and, mostly, the header
+
+
+class RemoteSource:
+    """A file on a server. No connection is held between requests, so it may be used in a forked child as well.
+
+    Args:
+        path: its URL.
+        expected: the file as it was indexed; the server is asked for its present state otherwise.
+
+    Raises:
+        CheckpointError: no file, or the server cannot be read.
+    """
+
+    def __init__(self, path: str, expected: FileStamp | None = None) -> None:
+        self.path = path
+        self.stamp = expected or stamp_of(path)
+        self._head = b""
+
+    def read(self, offset: int, length: int) -> bytearray:
+        """``length`` bytes from ``offset`` on; CheckpointError if the file ends before."""
+        self._require_inside(offset, length)
+        buffer = bytearray(length)
+        self.read_into(offset, memoryview(buffer))
+        return buffer
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` (bytes) from ``offset`` on; CheckpointError if the file ends before."""
+        if offset + len(buffer) <= HEAD and len(self._head) < offset + len(buffer) <= self.stamp.size:
+            self._head = self._fetch(0, min(HEAD, self.stamp.size))
+        known = self._head[offset : offset + len(buffer)]
+        buffer[: len(known)] = known
+        for error in self.read_ranges([(offset + len(known), buffer[len(known) :])]):
+            if error:
+                raise error
+
+    def read_ranges(self, ranges: Sequence[tuple[int, memoryview]]) -> Iterator[CheckpointError | None]:
+        """Fill each buffer from its offset on; neighbours share a request, and some requests are under way together.
+
+        Yields:
+            for each range, in the order given, None once its buffer is full, or why it could not be filled.
+        """
+        errors: list[CheckpointError | None] = [None] * len(ranges)
+        for number, (offset, buffer) in enumerate(ranges):
+            try:
+                self._require_inside(offset, len(buffer))
+            except CheckpointError as error:
+                errors[number] = error
+        lengths = [(offset, 0 if errors[n] else len(buffer)) for n, (offset, buffer) in enumerate(ranges)]
+
+        def answer(request: Request) -> None:
+            try:
+                data = self._fetch(request.start, request.end)
+            except CheckpointError as error:
+                for number in request.ranges:
+                    errors[number] = error
+                return
+            for number in request.ranges:
+                share(request, data, *ranges[number])
+
+        _answer_all(requests(lengths), answer, IN_FLIGHT if self._takes_threads() else 1)
+        yield from errors
+
+    def verify_unchanged(self) -> None:
+        """Raise CheckpointError if the file is no longer the one that was indexed."""
+        now = stamp_of(self.path)
+        if (now.size, now.modified_ns, now.etag) != (self.stamp.size, self.stamp.modified_ns, self.stamp.etag):
+            raise CheckpointError(changed(self.path))
+
+    def close(self) -> None:
+        """Forget what was read."""
+        self._head = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require_inside(self, offset: int, length: int) -> None:
+        if offset + length > self.stamp.size:
+            raise CheckpointError(ends_before(self.path, self.stamp.size, offset + length))
+
+    def _takes_threads(self) -> bool:
+        """Filesystems that are not asynchronous have a connection for each thread, which is dear to make."""
+        return bool(filesystem(self.path)[0].async_impl)
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        """The bytes from ``start`` to before ``end``, by one request (or several, where it fails for a time)."""
+
+        def ask() -> bytes:
+            server, path = filesystem(self.path)
+            data: bytes = server.cat_file(path, start=start, end=end, **_reading(server))
+            if len(data) > end - start:
+                raise WholeFileError(f"{len(data)} bytes")
+            if len(data) < end - start:
+                raise ShortAnswerError(f"{len(data)} bytes")
+            return data
+
+        return persist(self.path, ask)
+
+
+def _answer_all(waiting: Sequence[Request], answer: Callable[[Request], None], at_a_time: int) -> None:
+    """Answer all requests, some at a time: one here, the others in threads that end with this call."""
+    queue = deque(waiting)
+
+    def work() -> None:
+        while True:
+            try:
+                request = queue.popleft()
+            except IndexError:
+                return
+            answer(request)
+
+    # Daemons, made for this call: a pool's threads would keep an interrupted process alive until the server answers.
+    helpers = [threading.Thread(target=work, daemon=True) for _ in range(min(at_a_time, len(waiting)) - 1)]
+    for helper in helpers:
+        helper.start()
+    try:
+        work()
+        for helper in helpers:
+            helper.join()
+    finally:
+        queue.clear()
+
+
+def _reading(server: Any) -> dict[str, Any]:
+    """How ``cat_file`` is to read: by itself the Hub's file reads ahead."""
+    return asking(server) or ({"cache_type": "none"} if "hf" in server.protocol else {})
