@@ -85,11 +85,15 @@ def open_run(path: str | PathLike[str], layout: str | None = None) -> Run:
     return runs[0]
 
 
-def audit(run: Run) -> list[Finding]:
-    """What is worth knowing about a run's files before anything is measured, the most serious first."""
-    from analyzer.auditing import audit
+def audit(run: Run, jobs: int | None = None) -> list[Finding]:
+    """What is worth knowing about a run's files before anything is measured, the most serious first.
 
-    return audit(run)
+    Everything is read once, ``jobs`` checkpoints at a time (by default as many as there are cores).
+    """
+    from analyzer.auditing import audit
+    from analyzer.auditing.contents import read_contents
+
+    return audit(run, read_contents(run, jobs))
 
 
 def measure(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -137,17 +138,28 @@ def command() -> None:
 
 @command.command("audit")
 @click.argument("path")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous.")
-def audit_command(path: str, as_json: bool, layout: str | None) -> int:
-    """Tell whether a folder of checkpoints is what it seems, before anything is measured."""
-    from analyzer.audit_output import as_json_object, as_text
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Checkpoints at a time; by default as many as there are cores."
+)
+def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None) -> int:
+    """Read a folder of checkpoints once and tell whether it is what it seems.
+
+    Ends with a verdict; the exit code is 3 where there is a serious defect.
+    """
     from analyzer.auditing import audit
+    from analyzer.auditing.contents import read_contents
+    from analyzer.auditing.output import Audited, as_json_object, as_text
     from analyzer.layouts import open_runs
 
-    audited = [(run, audit(run)) for run in open_runs(path, layout)]
-    click.echo(json.dumps(as_json_object(audited), indent=1) if as_json else as_text(audited))
-    serious = any(finding.severity == "serious" for _, findings in audited for finding in findings)
+    audited = []
+    for run in open_runs(path, layout):
+        with _progress("Reading") as show:
+            contents = read_contents(run, jobs, show)
+        audited.append(Audited(run, audit(run, contents), contents))
+    click.echo(json.dumps(as_json_object(audited), indent=1, allow_nan=False) if as_json else as_text(audited))
+    serious = any(finding.severity == "serious" for one in audited for finding in one.findings)
     return EXIT_PARTS_FAILED if serious else 0
 
 
@@ -292,13 +304,21 @@ def _measure(store: Any, runs: list[Run], metrics: list[Metric], options: dict[s
     from analyzer.reporting import measure_runs
 
     request = Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"], options["device"])
+    with _progress("Measuring") as show:
+        return measure_runs(store, runs, request, show)
+
+
+@contextmanager
+def _progress(doing: str) -> Iterator[Callable[[int, int], None] | None]:
+    """What shows (bytes done, bytes in all) on a terminal; None where there is none."""
     if not sys.stderr.isatty():
-        return measure_runs(store, runs, request)
+        yield None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("Measuring"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    # No thread that refreshes it: only a process without other threads can measure in forked ones.
+    columns = (TextColumn(doing), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    # No thread that refreshes it: only a process without other threads can work in forked ones.
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
         task, drawn = bar.add_task("", total=None), 0.0
 
@@ -309,7 +329,7 @@ def _measure(store: Any, runs: list[Run], metrics: list[Metric], options: dict[s
                 drawn = perf_counter()
                 bar.refresh()
 
-        return measure_runs(store, runs, request, show)
+        yield show
 
 
 def _told(findings: list[Finding]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer.auditing import audit
+from analyzer.auditing.weights import same_weights
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.files import report_errors
 from analyzer.findings import by_severity, find
@@ -30,7 +31,8 @@ def measure_runs(
     findings = []
     for run in runs:
         bring_up_to_date(store, run, request, progress)
-        found = by_severity([*audit(run), *find(read_tables(store, run.name), store.problems(run.name))])
+        said = find(read_tables(store, run.name), store.problems(run.name))
+        found = by_severity([*audit(run), *same_weights(run, store.contents(run.name)), *said])
         with store.transaction():
             store.replace_findings(run.name, found)
         findings.extend(found)

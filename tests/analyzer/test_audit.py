@@ -16,8 +16,8 @@ import pytest
 from builders import random_walk, save_weights
 
 import analyzer
-from analyzer.audit_output import ROWS_SHOWN, as_json_object, as_text
 from analyzer.auditing import audit
+from analyzer.auditing.output import ROWS_SHOWN, Audited, as_json_object, as_text
 from analyzer.run import Checkpoint, Finding, Part, Run, TensorInfo
 
 MakeRun = Callable[..., Path]
@@ -229,7 +229,7 @@ def test_fault_15_the_text_shows_hostile_names_harmlessly(tmp_path: Path) -> Non
     other = checkpoint(f"c1{HOSTILE}", 1, **{f"v{HOSTILE}": W})
     run = dataclasses.replace(run_of(hostile, other), name=f"run{HOSTILE}")
     refused = Finding("refused_file", "serious", f"/runs/{HOSTILE}: broken")
-    text = as_text([(run, [*audit(run), refused])])
+    text = as_text([Audited(run, [*audit(run), refused])])
     assert not set(text) & set("\x1b\u202e\r")
     assert len(text.splitlines()) == text.count("\n") + 1
     lines = text.splitlines()
@@ -238,7 +238,7 @@ def test_fault_15_the_text_shows_hostile_names_harmlessly(tmp_path: Path) -> Non
 
 
 def test_the_text_leaves_out_the_middle_of_a_long_series() -> None:
-    lines = as_text([(places(*((epoch, None) for epoch in range(100))), [])]).splitlines()
+    lines = as_text([Audited(places(*((epoch, None) for epoch in range(100))), [])]).splitlines()
     shown = [line.split()[0] for line in lines if line.startswith("c") and line != lines[2]]
     assert shown == [f"c{number}" for number in (0, 1, 2, 3, 4, 5, 94, 95, 96, 97, 98, 99)]
     assert f"{100 - ROWS_SHOWN} more" in lines[9]
@@ -247,17 +247,17 @@ def test_the_text_leaves_out_the_middle_of_a_long_series() -> None:
 
 def test_fault_14_a_gap_is_an_empty_cell() -> None:
     states = [dataclasses.replace(checkpoint(f"c{n}", n), scores={"test_accuracy": 0.5} if n else {}) for n in range(2)]
-    lines = as_text([(run_of(*states), [])]).splitlines()
-    assert lines[2].split() == ["checkpoint", "epoch", "step", "test_accuracy", "tensors", "MB"]
-    assert lines[3].split() == ["c0", "0", "0", "0.0"]  # epoch, tensors, MB
-    assert lines[4].split() == ["c1", "1", "0.5000", "0", "0.0"]
+    lines = as_text([Audited(run_of(*states), [])]).splitlines()
+    assert lines[2].split() == ["checkpoint", "epoch", "step", "test_accuracy", "tensors", "dtype", "MB"]
+    assert lines[3].split() == ["c0", "0", "0", "0"]  # epoch, tensors, MB
+    assert lines[4].split() == ["c1", "1", "0.5000", "0", "0"]
 
 
 @pytest.mark.parametrize(
     "severity, verdict", [("serious", "1 serious defect"), ("warning", "usable, with 1 warning"), ("notice", "sound")]
 )
 def test_the_verdict(severity: str, verdict: str) -> None:
-    text = as_text([(places((0, 0)), [Finding("rule", severity, "Something.")])])  # type: ignore[arg-type]
+    text = as_text([Audited(places((0, 0)), [Finding("rule", severity, "Something.")])])  # type: ignore[arg-type]
     assert verdict in text.splitlines()[-1]
 
 
@@ -267,8 +267,8 @@ def test_the_json_is_strict_and_complete(make_run: MakeRun, tmp_path: Path) -> N
     (folder / "epoch_0001.safetensors").write_bytes(b"")
     run = analyzer.open_run(folder)
     findings = audit(run)
-    content = json.loads(json.dumps(as_json_object([(run, findings)]), allow_nan=False))
-    assert content["schema_version"] == 1
+    content = json.loads(json.dumps(as_json_object([Audited(run, findings)]), allow_nan=False))
+    assert content["schema_version"] == 2
     (one,) = content["runs"]
     assert (one["run"], one["path"], one["layout"]) == ("run", str(folder), "weightlapse")
     assert [row["epoch"] for row in one["checkpoints"]] == [0, 2, 4]
@@ -292,7 +292,7 @@ def test_the_command_says_by_its_exit_code_whether_the_folder_can_be_trusted(mak
     folder = make_run()
     sound = command("audit", folder)
     assert (sound.returncode, sound.stderr) == (0, "")
-    assert "Verdict: the headers are sound" in sound.stdout
+    assert "Verdict: sound. All" in sound.stdout
     (folder / "epoch_0001.safetensors").write_bytes(b"")
     (folder / "epoch_0003.safetensors.tmp").write_bytes(b"")
     damaged = command("audit", folder, "--json")

@@ -1,4 +1,4 @@
-"""Is this folder what it seems? Looks at headers and names only, before any metric."""
+"""What headers and names alone say of a run."""
 
 from __future__ import annotations
 
@@ -6,28 +6,19 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from analyzer.findings import by_severity
 from analyzer.names import listed
 from analyzer.run import Checkpoint, Finding, Run
 
 WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs round epochs
 
 
-def audit(run: Run) -> list[Finding]:
-    """Everything that is worth knowing before the run is measured, the most serious first.
-
-    The findings that the layout made (refused files, duplicates, unfinished runs) come along.
-    """
-    return by_severity(
-        [
-            *run.findings,
-            *_gaps(run),
-            *_disorder(run),
-            *_changed_tensors(run),
-            *_unmeasured(run),
-            *_too_few(run),
-        ]
-    )
+def look_at(run: Run) -> Iterator[Finding]:
+    """Everything that can be told without reading an element."""
+    yield from _gaps(run)
+    yield from _disorder(run)
+    yield from _changed_tensors(run)
+    yield from _unmeasured(run)
+    yield from _too_few(run)
 
 
 def _too_few(run: Run) -> Iterator[Finding]:

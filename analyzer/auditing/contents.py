@@ -1,0 +1,141 @@
+"""What the tensors of a run hold, read once from the first byte to the last: a hash, and how many are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from analyzer.errors import CheckpointError
+from analyzer.executors import available_cores, run_tasks
+from analyzer.loading import is_readable, load_all
+from analyzer.planning import size_of
+from analyzer.run import Checkpoint, Run, TensorInfo
+from analyzer.sources import Source, open_source
+from analyzer.tensors import unsupported_reason
+
+BATCH_BYTES = 32 << 20
+BLOCK = 1 << 16  # elements
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One tensor's elements at one checkpoint: the hash of their bytes, and how many are NaN or infinite."""
+
+    digest: str
+    nonfinite: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was read of a run.
+
+    ``tensors`` holds for each checkpoint (by name) its tensors by name; ``unreadable`` what could not be read, as
+    (checkpoint, tensors, reason).
+    """
+
+    tensors: Mapping[str, Mapping[str, Content]]
+    unreadable: tuple[tuple[str, tuple[str, ...], str], ...]
+
+
+def read_contents(run: Run, jobs: int | None = None, progress: Progress | None = None) -> Contents:
+    """Read every tensor of every checkpoint once.
+
+    Args:
+        run: the run.
+        jobs: checkpoints at a time, by default as many as there are cores.
+        progress: called with (bytes done, bytes in all).
+    """
+    total = sum(size_of(info) for one in run.checkpoints for info in one.tensors.values())
+    done = 0
+    found: dict[str, dict[str, Content]] = {one.name: {} for one in run.checkpoints}
+    unreadable: list[tuple[str, tuple[str, ...], str]] = []
+    work = partial(_read, run.checkpoints)
+    for position, size, contents, problems in run_tasks(range(len(run.checkpoints)), work, jobs or available_cores()):
+        name = run.checkpoints[position].name
+        found[name] |= contents
+        reasons: dict[str, list[str]] = {}
+        for tensor, reason in problems:
+            reasons.setdefault(reason, []).append(tensor)
+        for reason, tensors in reasons.items():
+            unreadable.append((name, tuple(tensors), reason))
+            for tensor in tensors:
+                found[name].pop(tensor, None)
+        done += size
+        if progress:
+            progress(done, total)
+    places = {one.name: position for position, one in enumerate(run.checkpoints)}
+    return Contents(found, tuple(sorted(unreadable, key=lambda item: (places[item[0]], item[1:]))))
+
+
+_Batch = tuple[int, int, dict[str, Content], list[tuple[str, str]]]
+
+
+def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch]:
+    """The tensors of one checkpoint, a batch at a time: (position, bytes, contents, problems)."""
+    checkpoint = checkpoints[position]
+    stamps = {stamp.path: stamp for stamp in checkpoint.files}
+    infos = [info for info in checkpoint.tensors.values() if is_readable(info)]
+    with ExitStack() as stack:
+        sources: dict[str, Source] = {}
+
+        def source_of(path: str) -> Source:
+            if path not in sources:
+                sources[path] = stack.enter_context(open_source(path, stamps.get(path)))
+            return sources[path]
+
+        memory = np.empty(max(BATCH_BYTES, max((size_of(info) for info in infos), default=0)), dtype=np.uint8)
+        for batch in _batches(infos):
+            starts = np.cumsum([0, *(-(-size_of(info) // 64) * 64 for info in batch)])  # aligned
+            memories = [memory[start : start + size_of(info)] for start, info in zip(starts, batch, strict=False)]
+            contents: dict[str, Content] = {}
+            problems: list[tuple[str, str]] = []
+            for number, array in load_all(batch, memories, source_of):
+                if isinstance(array, CheckpointError):
+                    problems.append((batch[number].name, str(array)))
+                else:
+                    digest = blake3(memories[number].data).hexdigest(length=16)
+                    contents[batch[number].name] = Content(digest, _nonfinite(batch[number], array))
+            yield position, sum(size_of(info) for info in batch), contents, problems
+        for source in sources.values():
+            try:
+                source.verify_unchanged()
+            except CheckpointError as error:
+                touched = [info.name for info in infos if any(part.path == source.path for part in info.parts)]
+                yield position, 0, {}, [(name, str(error)) for name in touched]
+
+
+def _batches(infos: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
+    """Neighbouring small tensors together, a large one alone."""
+    batch: list[TensorInfo] = []
+    held = 0
+    for info in infos:
+        size = size_of(info) + 64
+        if batch and held + size > BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch.append(info)
+        held += size
+    if batch:
+        yield batch
+
+
+def _nonfinite(info: TensorInfo, array: npt.NDArray[np.generic]) -> int:
+    """How many elements are NaN or infinite; 0 where the dtype has no such."""
+    if unsupported_reason(info):
+        return 0
+    flat = array.reshape(-1)
+    count = 0
+    with np.errstate(invalid="ignore"):  # widening a signalling NaN
+        for start in range(0, flat.size, BLOCK):
+            block = flat[start : start + BLOCK]
+            wide = block if block.dtype.isbuiltin else block.astype(np.float32)  # ml-dtypes' own test is slow
+            count += block.size - int(np.count_nonzero(np.isfinite(wide)))
+    return count

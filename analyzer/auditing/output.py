@@ -1,0 +1,195 @@
+"""An audit as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blake3 import blake3
+
+from analyzer.auditing.contents import Contents
+from analyzer.loading import is_readable
+from analyzer.names import printable
+from analyzer.planning import size_of
+from analyzer.run import Checkpoint, Finding, Run
+
+SCHEMA_VERSION = 2
+ROWS_SHOWN = 12
+FINDINGS_SHOWN = 12
+MOST_SCORES = 3
+HASH_SHOWN = 10  # hexadecimal digits
+SCORES = ("train_accuracy", "test_accuracy", "eval_accuracy", "train_loss", "loss", "test_loss", "eval_loss")
+
+# What to do about a serious defect; the verdict names each once.
+REMEDIES = {
+    "refused_file": "copy or convert the refused files again, or move them away",
+    "refused_run": "look at the folders that could not be used",
+    "contradicting_files": "move the files that do not belong to this run out of the folder",
+    "ambiguous_name": "rename the tensors of equal name",
+    "wrong_order": "take the runs that are mixed here apart",
+    "unreadable_tensor": "copy the unreadable files again",
+    "nonfinite_weights": "use only the checkpoints before the first NaN or Inf",
+    "same_weights": "get the checkpoint that was overwritten or saved twice from where it came",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A run, what is to be said of it, and what was read of it."""
+
+    run: Run
+    findings: Sequence[Finding]
+    contents: Contents | None = None
+
+    def digest(self, checkpoint: Checkpoint) -> str | None:
+        """A hash of all tensors' names and elements, whatever file they lie in; None where not all were read."""
+        held = self.contents.tensors[checkpoint.name] if self.contents else {}
+        if not held or len(held) < sum(map(is_readable, checkpoint.tensors.values())):
+            return None
+        lines = sorted(f"{one.digest} {name}" for name, one in held.items())
+        return blake3("\n".join(lines).encode()).hexdigest(length=16)
+
+
+def as_json_object(audited: Sequence[Audited]) -> dict[str, Any]:
+    """The audit as JSON.
+
+    Returns:
+        ``schema_version`` (2) and ``runs``, each with ``run``, ``path``, ``layout``, ``ordered_by``; ``verdict``
+        (``serious`` and ``warnings``: how many, ``sentence``); ``checkpoints`` in order, each with ``checkpoint``,
+        ``path``, ``epoch``, ``step`` (null where unknown), ``scores``, ``tensors`` and ``bytes`` (how many), ``dtypes``
+        (bytes by stored dtype) and ``hash`` (blake3 over the tensors' names and elements, null where not all were
+        read); ``findings``, the most serious first, each with ``rule``, ``severity`` (serious, warning, notice, info),
+        ``sentence``, ``tensor``, ``checkpoints`` and ``evidence``.
+    """
+    return {"schema_version": SCHEMA_VERSION, "runs": [_run_object(one) for one in audited]}
+
+
+def _run_object(audited: Audited) -> dict[str, Any]:
+    run = audited.run
+    return {
+        "run": run.name,
+        "path": run.path,
+        "layout": run.layout,
+        "ordered_by": run.ordered_by,
+        "verdict": {**_counts(audited.findings), "sentence": _verdict(audited)},
+        "checkpoints": [
+            {
+                "checkpoint": checkpoint.name,
+                "path": checkpoint.path,
+                "epoch": checkpoint.epoch,
+                "step": checkpoint.step,
+                "scores": dict(checkpoint.scores),
+                "tensors": len(checkpoint.tensors),
+                "bytes": sum(stamp.size for stamp in checkpoint.files),
+                "dtypes": _dtypes(checkpoint),
+                "hash": audited.digest(checkpoint),
+            }
+            for checkpoint in run.checkpoints
+        ],
+        "findings": [
+            {
+                "rule": finding.rule,
+                "severity": finding.severity,
+                "sentence": finding.sentence,
+                "tensor": finding.tensor,
+                "checkpoints": list(finding.checkpoints),
+                "evidence": dict(finding.evidence),
+            }
+            for finding in audited.findings
+        ],
+    }
+
+
+def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
+    """Bytes by stored dtype, the most first."""
+    sizes: Counter[str] = Counter()
+    for info in checkpoint.tensors.values():
+        sizes[info.dtype] += size_of(info)
+    return dict(sizes.most_common())
+
+
+def as_text(audited: Sequence[Audited]) -> str:
+    """One screen for each run: what it is, its checkpoints (the middle of a long series left out), and a verdict."""
+    return "\n\n".join(_run_text(one) for one in audited)
+
+
+def _run_text(audited: Audited) -> str:
+    run, findings = audited.run, audited.findings
+    count = f"{len(run.checkpoints)} checkpoint{'s' if len(run.checkpoints) != 1 else ''}"
+    shown = [f"{finding.severity.upper()}: {printable(finding.sentence)}" for finding in findings[:FINDINGS_SHOWN]]
+    more = len(findings) - len(shown)
+    lines = [
+        f"{printable(run.name)}: {count}, read as {run.layout}, ordered by {run.ordered_by}",
+        "",
+        *_table(audited),
+        "",
+        *shown,
+        *([f"… and {more} more, no more serious than these (--json lists all)"] if more else []),
+        _verdict(audited),
+    ]
+    return "\n".join(lines)
+
+
+def _table(audited: Audited) -> list[str]:
+    checkpoints = audited.run.checkpoints
+    scores = [name for name in SCORES if any(name in one.scores for one in checkpoints)][:MOST_SCORES]
+    header = ["checkpoint", "epoch", "step", *scores, "tensors", "dtype", "MB", *(["hash"] if audited.contents else [])]
+    dots: list[list[str]] = []
+    if len(checkpoints) > ROWS_SHOWN:
+        left_out = len(checkpoints) - ROWS_SHOWN
+        dots = [[f"… {left_out} more …", *[""] * (len(header) - 1)]]
+        first, last = checkpoints[: ROWS_SHOWN // 2], checkpoints[-ROWS_SHOWN // 2 :]
+    else:
+        first, last = checkpoints, ()
+    rows = [*(_row(audited, one, scores) for one in first), *dots, *(_row(audited, one, scores) for one in last)]
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    return [_aligned(row, widths) for row in [header, *rows]]
+
+
+def _row(audited: Audited, checkpoint: Checkpoint, scores: Sequence[str]) -> list[str]:
+    dtypes = list(_dtypes(checkpoint))
+    digest = audited.digest(checkpoint)
+    return [
+        printable(checkpoint.name, 40),
+        "" if checkpoint.epoch is None else f"{checkpoint.epoch:g}",
+        "" if checkpoint.step is None else str(checkpoint.step),
+        *(f"{checkpoint.scores[name]:.4f}" if name in checkpoint.scores else "" for name in scores),
+        str(len(checkpoint.tensors)),
+        (dtypes[0] if dtypes else "") + ("+" if len(dtypes) > 1 else ""),
+        f"{sum(stamp.size for stamp in checkpoint.files) / 1e6:.3g}",
+        *([digest[:HASH_SHOWN] if digest else ""] if audited.contents else []),
+    ]
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The first cell to the left, the others to the right."""
+    first, *others = (
+        cell.rjust(width) if column else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join([first, *others]).rstrip()
+
+
+def _counts(findings: Sequence[Finding]) -> dict[str, int]:
+    return {
+        word: sum(finding.severity == severity for finding in findings)
+        for word, severity in (("serious", "serious"), ("warnings", "warning"))
+    }
+
+
+def _verdict(audited: Audited) -> str:
+    """One sentence that a person can act on."""
+    serious, warnings = _counts(audited.findings).values()
+    if serious:
+        rules = dict.fromkeys(finding.rule for finding in audited.findings if finding.severity == "serious")
+        remedies = [REMEDIES[rule] for rule in rules if rule in REMEDIES]
+        todo = f" What to do: {'; '.join(remedies)}." if remedies else ""
+        return f"Verdict: not sound, {serious} serious defect{'s' if serious > 1 else ''}.{todo}"
+    if warnings:
+        return f"Verdict: usable, with {warnings} warning{'s' if warnings > 1 else ''} to keep in mind."
+    if audited.contents is None:
+        return "Verdict: the headers are sound and the series is complete."
+    read = sum(size_of(info) for one in audited.run.checkpoints for info in one.tensors.values())
+    return f"Verdict: sound. All {read / 1e6:.1f} MB were read: every number is finite and the series is complete."

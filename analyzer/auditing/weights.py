@@ -1,0 +1,115 @@
+"""What the stored elements themselves say: unreadable, not finite, the same as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby, pairwise
+
+from analyzer.auditing.contents import Contents
+from analyzer.loading import is_readable
+from analyzer.names import listed, printable
+from analyzer.run import Checkpoint, Finding, Run
+from analyzer.tensors import kind
+
+Digests = Mapping[str, Mapping[str, str]]  # checkpoint -> tensor -> hash of its elements
+PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})
+LONGER_THAN_CHANCE = 2  # intervals without change, after which a tensor is called frozen rather than unlucky
+
+
+def look_at(run: Run, contents: Contents) -> Iterator[Finding]:
+    """Everything that only reading the whole of a run can tell."""
+    digests = {name: {tensor: one.digest for tensor, one in held.items()} for name, held in contents.tensors.items()}
+    yield from _unreadable(contents)
+    yield from _nonfinite(run, contents)
+    yield from same_weights(run, digests)
+    yield from _frozen(run, digests)
+
+
+def _unreadable(contents: Contents) -> Iterator[Finding]:
+    for checkpoint, tensors, reason in contents.unreadable:
+        yield Finding(
+            "unreadable_tensor",
+            "serious",
+            f"{listed(tensors)} cannot be read: {printable(reason)}",
+            tensor=tensors[0] if len(tensors) == 1 else None,
+            checkpoints=(checkpoint,),
+            evidence={"tensors": list(tensors), "reason": reason},
+        )
+
+
+def _nonfinite(run: Run, contents: Contents) -> Iterator[Finding]:
+    """NaN or Inf, said once for as long as the same tensors hold some."""
+    bad = [
+        (one.name, {name: it.nonfinite for name, it in contents.tensors[one.name].items() if it.nonfinite})
+        for one in run.checkpoints
+    ]
+    for tensors, group in groupby(bad, key=lambda item: tuple(item[1])):
+        if not tensors:
+            continue
+        names, counts = zip(*group, strict=True)
+        first, last = printable(names[0]), printable(names[-1])
+        span = f"in {first}" if first == last else f"from {first} to {last}"
+        yield Finding(
+            "nonfinite_weights",
+            "serious",
+            f"{listed(tensors)}: {sum(counts[0].values())} elements are NaN or infinite {span}.",
+            tensor=tensors[0] if len(tensors) == 1 else None,
+            checkpoints=names,
+            evidence={"elements": counts[0]},
+        )
+
+
+def same_weights(run: Run, digests: Digests) -> Iterator[Finding]:
+    """Checkpoints that hold the very same weights as an earlier one: neighbours, or a copy under another name."""
+    seen: dict[tuple[tuple[str, str], ...], Checkpoint] = {}
+    before: Checkpoint | None = None
+    for one in run.checkpoints:
+        held = tuple(sorted(digests.get(one.name, {}).items()))
+        if held and len(held) == sum(map(is_readable, one.tensors.values())):
+            if (same := seen.get(held)) is not None:
+                neighbours = same is before
+                yield Finding(
+                    "same_weights",
+                    "serious",
+                    f"{listed([one.name])} holds exactly the weights of {listed([same.name])}"
+                    + (", the checkpoint before it" if neighbours else "")
+                    + ": it was saved twice, or one was copied over the other.",
+                    checkpoints=(same.name, one.name),
+                    evidence={"neighbours": neighbours},
+                )
+            seen[held] = one
+        before = one
+
+
+def _frozen(run: Run, digests: Digests) -> Iterator[Finding]:
+    """Parameters whose elements stay exactly the same while others move, said once for each interval."""
+    still: dict[tuple[int, int], list[str]] = {}
+    steps = [
+        {name for name, digest in digests[b.name].items() if digests[a.name].get(name) == digest}
+        for a, b in pairwise(run.checkpoints)
+    ]
+    whole = [len(step) == len(digests[b.name]) for step, b in zip(steps, run.checkpoints[1:], strict=True)]
+    parameters = dict.fromkeys(
+        name for one in run.checkpoints for name, info in one.tensors.items() if kind(info) in PARAMETERS
+    )
+    for name in parameters:
+        for unchanged, group in groupby(range(len(steps)), key=lambda step: name in steps[step]):
+            interval = list(group)
+            if unchanged and not all(whole[step] for step in interval):  # what stood still as a whole is said already
+                still.setdefault((interval[0], interval[-1] + 1), []).append(name)
+    last = len(run.checkpoints) - 1
+    for (first, end), names in sorted(still.items()):
+        throughout = (first, end) == (0, last)
+        long = throughout or end - first >= LONGER_THAN_CHANCE
+        a, b = run.checkpoints[first].name, run.checkpoints[end].name
+        count = f"{len(names)} of {len(parameters)} parameters" if len(names) > 1 else "a parameter"
+        when = "in the whole run" if throughout else f"from {printable(a)} to {printable(b)}"
+        question = " Frozen on purpose, or left out of the optimizer?" if long else ""
+        yield Finding(
+            "frozen_tensors",
+            "warning" if long else "notice",
+            f"{listed(names)}: {count} did not change by a single bit {when}.{question}",
+            tensor=names[0] if len(names) == 1 else None,
+            checkpoints=(a, b),
+            evidence={"tensors": names, "parameters": len(parameters)},
+        )

@@ -1,0 +1,179 @@
+"""What the audit finds by reading every element: planted defects by name, and nothing on a sound run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from builders import full_count, random_walk, save_weights
+from commands import weightlapse
+
+import analyzer
+from analyzer.auditing.contents import read_contents
+from analyzer.auditing.output import Audited
+
+MakeRun = Callable[..., Path]
+LAYERS = {f"layers.{n}.weight": (6, 8) for n in range(12)}
+
+
+def said(folder: Path, rule: str) -> list[analyzer.run.Finding]:
+    return [finding for finding in analyzer.audit(analyzer.open_run(folder)) if finding.rule == rule]
+
+
+def names(*epochs: int) -> tuple[str, ...]:
+    return tuple(f"epoch_{epoch:04d}.safetensors" for epoch in epochs)
+
+
+def test_a_sound_run_of_200_files_is_said_to_be_sound_on_one_screen(make_run: MakeRun) -> None:
+    outcome = weightlapse("audit", make_run(random_walk(200, LAYERS)))
+    lines = outcome.out.splitlines()
+    assert (outcome.code, len(lines)) == (0, pytest.approx(20, abs=4))
+    assert max(map(len, lines)) <= 120
+    size = 200 * 12 * 6 * 8 * 4 / 1e6
+    assert (
+        lines[-1] == f"Verdict: sound. All {size:.1f} MB were read: every number is finite and the series is complete."
+    )
+
+
+def test_row37_two_first_checkpoints_that_are_the_same(make_run: MakeRun) -> None:
+    states = random_walk(6)
+    states[1] = states[0]
+    folder = make_run(states)
+    (finding,) = said(folder, "same_weights")
+    assert (finding.severity, finding.checkpoints) == ("serious", names(0, 1))
+    assert "the checkpoint before it" in finding.sentence
+    assert said(folder, "frozen_tensors") == []  # said once
+    outcome = weightlapse("audit", folder)
+    assert outcome.code == 3 and outcome.out.splitlines()[-1].startswith("Verdict: not sound, 1 serious defect.")
+
+
+def test_row37_a_checkpoint_copied_over_a_later_one(make_run: MakeRun) -> None:
+    states = random_walk(8)
+    states[6] = states[2]
+    (finding,) = said(make_run(states), "same_weights")
+    assert (finding.checkpoints, finding.evidence) == (names(2, 6), {"neighbours": False})
+
+
+def test_the_report_says_so_too(make_run: MakeRun, tmp_path: Path) -> None:
+    states = random_walk(4)
+    states[3] = states[2]
+    weightlapse("report", make_run(states), "--out", tmp_path / "report", "--metrics", "motion")
+    rules = {finding["rule"] for finding in json.loads((tmp_path / "report/summary.json").read_text())["findings"]}
+    assert "same_weights" in rules
+
+
+def test_row37_hundreds_of_tensors_that_never_change(make_run: MakeRun) -> None:
+    shapes = {f"layers.{n}.weight": (3, 4) for n in range(400)} | {"head.weight": (3, 4)}
+    states = random_walk(5, shapes)
+    for state in states[1:]:
+        state.update({f"layers.{n}.weight": states[0][f"layers.{n}.weight"] for n in range(300)})
+    (finding,) = said(make_run(states), "frozen_tensors")
+    assert (finding.severity, finding.checkpoints) == ("warning", names(0, 4))
+    assert "300 of 401 parameters" in finding.sentence and "in the whole run" in finding.sentence
+    assert finding.evidence["tensors"] == [f"layers.{n}.weight" for n in range(300)]
+
+
+@pytest.mark.parametrize(("until", "severity"), [(5, "warning"), (4, "notice")])
+def test_row37_a_tensor_frozen_over_an_interval(make_run: MakeRun, until: int, severity: str) -> None:
+    states = random_walk(9)
+    for state in states[4 : until + 1]:
+        state["fc1.weight"] = states[3]["fc1.weight"]
+    (finding,) = said(make_run(states), "frozen_tensors")
+    assert (finding.tensor, finding.checkpoints, finding.severity) == ("fc1.weight", names(3, until), severity)
+
+
+def test_buffers_and_integers_may_stand_still(make_plain_run: MakeRun) -> None:
+    still = {"norm.running_mean": np.ones(4, np.float32), "positions": np.arange(9)}
+    folder = make_plain_run([{**state, **still} for state in random_walk(5)])
+    assert said(folder, "frozen_tensors") == []
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_row39_nan_and_inf_are_counted_and_placed(make_plain_run: MakeRun, dtype: type, value: float) -> None:
+    states = random_walk(6, dtype=dtype)
+    for state in states[2:5]:
+        state["out.weight"] = state["out.weight"].copy()
+        state["out.weight"][1, :3] = value
+    (finding,) = said(make_plain_run(states), "nonfinite_weights")
+    assert (finding.tensor, finding.evidence) == ("out.weight", {"elements": {"out.weight": 3}})
+    assert finding.checkpoints == tuple(f"epoch_{n}.safetensors" for n in (2, 3, 4))
+
+
+def test_row23_a_file_that_shrinks_after_it_was_indexed(make_run: MakeRun) -> None:
+    folder = make_run(random_walk(4))
+    run = analyzer.open_run(folder)
+    os.truncate(folder / names(2)[0], 900)
+    (finding,) = [one for one in analyzer.audit(run) if one.rule == "unreadable_tensor"]
+    assert finding.checkpoints == names(2) and finding.severity == "serious"
+    assert finding.evidence["tensors"] == list(run.checkpoints[2].tensors)
+
+
+def test_row24_a_file_that_is_replaced_meanwhile(make_run: MakeRun) -> None:
+    folder = make_run(random_walk(3))
+    run = analyzer.open_run(folder)
+    path = folder / names(1)[0]
+    os.utime(path, ns=(1, 1))
+    assert [one.checkpoints for one in analyzer.audit(run) if one.rule == "unreadable_tensor"] == [names(1)]
+
+
+def test_the_hash_is_of_names_and_elements_not_of_files(make_run: MakeRun, make_plain_run: MakeRun) -> None:
+    ours, plain = (analyzer.open_run(make()) for make in (make_run, make_plain_run))
+    digests = [[Audited(run, [], read_contents(run)).digest(one) for one in run.checkpoints] for run in (ours, plain)]
+    assert digests[0] == digests[1] and len(set(digests[0])) == 5
+    assert None not in digests[0]
+
+
+def test_an_empty_tensor_does_not_hide_the_hash(make_plain_run: MakeRun) -> None:
+    run = analyzer.open_run(make_plain_run([{**state, "none": np.zeros((0, 3))} for state in random_walk(2)]))
+    audited = Audited(run, [], read_contents(run))
+    assert audited.digest(run.checkpoints[0]) is not None
+    assert Audited(run, []).digest(run.checkpoints[0]) is None
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_bytes_are_told_as_they_are_read(make_run: MakeRun, jobs: int) -> None:
+    run = analyzer.open_run(make_run())
+    told: list[tuple[int, int]] = []
+    read_contents(run, jobs, lambda done, total: told.append((done, total)))
+    size = 5 * 4 * sum(np.prod(shape) for shape in ((12, 20), (12,), (5, 12), (5,)))
+    assert told[-1] == (size, size) and [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_a_long_list_of_findings_is_cut_and_the_verdict_says_what_to_do(make_run: MakeRun) -> None:
+    folder = make_run(random_walk(40))
+    for epoch in range(2, 34, 2):
+        (folder / names(epoch)[0]).write_bytes(b"xxx")
+    outcome = weightlapse("audit", folder)
+    lines = outcome.out.splitlines()
+    assert outcome.code == 3 and len(lines) < 45
+    assert "more, no more serious than these" in lines[-2]
+    assert lines[-1].startswith("Verdict: not sound, 16 serious defects. What to do: copy or convert the refused files")
+
+
+def test_tensors_of_more_than_one_batch(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    count = full_count(5, 3)
+    for epoch in range(2):
+        weights = {f"w{n}": generator.standard_normal((3000, 1500)).astype(np.float32) for n in range(count)}
+        weights["w1"][5, 5] = np.nan
+        save_weights(tmp_path / "run" / f"epoch_{epoch}.safetensors", weights)
+    run = analyzer.open_run(tmp_path / "run")
+    contents = read_contents(run)
+    assert contents.unreadable == ()
+    for held in contents.tensors.values():
+        assert {name: one.nonfinite for name, one in held.items()} == {f"w{n}": int(n == 1) for n in range(count)}
+        assert len({one.digest for one in held.values()}) == count
+
+
+def test_findings_are_plain_data(make_run: MakeRun) -> None:
+    states = random_walk(4)
+    states[1] = states[0]
+    for finding in analyzer.audit(analyzer.open_run(make_run(states))):
+        json.dumps(dataclasses.asdict(finding), allow_nan=False)
