@@ -384,9 +384,9 @@ def _operations() -> list[_Operation | None]:
         b"P": lambda m: m.push_persistent(_python_2_text(m.line())),
         b"Q": lambda m: m.push_persistent(m.stack.pop()),
         # the extension registry belongs to the process that wrote it, as do buffers kept elsewhere
-        b"\x82": lambda m: m.push(Unknown(f"extension {m.unsigned(1)}")),
-        b"\x83": lambda m: m.push(Unknown(f"extension {m.unsigned(2)}")),
-        b"\x84": lambda m: m.push(Unknown(f"extension {m.unsigned(4)}")),
+        b"\x82": lambda m: m.push(Unknown(f"extension {m.unsigned(1)}"), _MEMO),
+        b"\x83": lambda m: m.push(Unknown(f"extension {m.unsigned(2)}"), _MEMO),
+        b"\x84": lambda m: m.push(Unknown(f"extension {m.unsigned(4)}"), _MEMO),
         b"\x97": lambda m: m.push(Unknown("a buffer outside of the pickle")),
         b"\x98": nothing,
         b"\x80": M.protocol,
