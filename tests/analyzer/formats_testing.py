@@ -8,6 +8,7 @@ import os
 import pickle
 import pickletools
 import random
+import struct
 import subprocess
 import sys
 import zipfile
@@ -177,12 +178,19 @@ def spliced(pickled: bytes, body: bytes) -> bytes:
 
 
 def body_of(value: Any, protocol: int) -> bytes:
-    """The opcodes that make a value, without the frame around them and without places in the memo."""
+    """The opcodes that make a value, without the frame around them; their places in the memo are no one else's."""
     whole = pickletools.optimize(pickle.dumps(value, protocol))
-    if protocol >= 4:
-        assert whole[2:3] == b"\x95"
-        whole = whole[:2] + whole[11:]
-    return whole[2 if protocol >= 2 else 0 : -1]
+    body, kept = b"", 0
+    places = [position for _, _, position in pickletools.genops(whole)] + [len(whole)]
+    for (opcode, argument, position), end in zip(pickletools.genops(whole), places[1:], strict=True):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            body += b"r" + struct.pack("<I", 50_000 + (kept if opcode.name == "MEMOIZE" else argument))
+            kept += 1
+        elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+            body += b"j" + struct.pack("<I", 50_000 + argument)
+        elif opcode.name not in ("PROTO", "FRAME", "STOP"):
+            body += whole[position:end]
+    return body
 
 
 def hostile_bodies(canary: Path) -> dict[str, bytes]:
@@ -235,7 +243,8 @@ def hostile_bodies(canary: Path) -> dict[str, bytes]:
 
 
 _AUDITED = """
-import copyreg, json, sys
+import copyreg, json, pickle, sys
+from pathlib import Path
 for name in ("torch", "torchvision"): sys.modules[name] = None
 reader, sound, *paths = sys.argv[1:]
 import os, formats_testing
@@ -243,7 +252,8 @@ import analyzer.formats.dcp, analyzer.formats.npz, analyzer.formats.torch_zip
 from analyzer.errors import CheckpointError
 from analyzer.formats import npz, dcp, torch_zip
 read = {"torch": lambda path: torch_zip.read_torch(path).tree, "npz": lambda path: npz.read_index(path).tensors,
-        "dcp": lambda path: dcp.read_index(path).tensors}[reader]
+        "dcp": lambda path: dcp.read_index(path).tensors,
+        "library": lambda path: pickle.loads(Path(path).read_bytes())}[reader]
 copyreg.add_extension("os", "system", 0xEE)
 read(sound)  # whatever is imported late is there now
 watched = ("import", "exec", "compile", "open", "os.", "subprocess.", "pickle.", "code.", "marshal.", "socket.",

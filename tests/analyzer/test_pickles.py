@@ -212,7 +212,7 @@ def test_fault_21_the_bodies_are_hostile_indeed(tmp_path: Path) -> None:
     text = json.dumps([body.hex() for body in bodies])
     subprocess.run(command, input=text, text=True, check=True, timeout=60, env={**os.environ, "PYTHONPATH": path})
     harmless = [name for name, canary in canaries.items() if not canary.exists()]
-    assert len(harmless) <= 9, harmless  # those that need torch, or only keep what another would call
+    assert len(harmless) <= 10, harmless  # those that need torch, or only keep what another would call
 
 
 @pytest.mark.parametrize(
