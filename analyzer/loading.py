@@ -127,8 +127,13 @@ def _load_part(part: Part, source: Source, whole: Array) -> None:
         target[...] = _strided(held, whole.dtype, shape, strides)
         return
     for offset, place, size in _blocks(shape, strides, whole.itemsize):
-        block = np.frombuffer(source.read(part.offset + offset, _span(size, strides, whole.itemsize)), np.uint8)
-        target[_box(place, size)] = _strided(block, whole.dtype, size, strides)
+        _copy_block(source, part.offset + offset, target[_box(place, size)], strides)
+
+
+def _copy_block(source: LocalSource, offset: int, target: Array, strides: tuple[int, ...]) -> None:
+    """A block that is gone again before the next one is read."""
+    block = np.frombuffer(source.read(offset, _span(target.shape, strides, target.itemsize)), np.uint8)
+    target[...] = _strided(block, target.dtype, target.shape, strides)
 
 
 def _box(start: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice | EllipsisType, ...]:
