@@ -7,7 +7,7 @@ state of one checkpoint's arithmetic enters the next, so any number of jobs and 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from math import isfinite
 
@@ -29,6 +29,7 @@ from analyzer.store import Observation
 from analyzer.tensors import MatrixView, kind, numpy_dtype
 
 ALIGNMENT = 64
+UNREAD = "unread"  # the basis of rows whose bytes could not be read: they are measured again at the next occasion
 
 Read = State | CheckpointError
 
@@ -160,7 +161,8 @@ class _Stream:
         """Every wanted row of the tensor at one checkpoint."""
         positions, info = self.roles[position], self.info(position)
         metrics = applicable(self.wanted[position], info, positions)
-        recorder = _Recorder(self.checkpoints, self.name, positions)
+        unread = {role for role, other in positions.items() if isinstance(self.states.get(other), CheckpointError)}
+        recorder = _Recorder(self.checkpoints, self.name, positions, unread)
         state = self.states.get(position)
         frame = self._frame(info, positions, metrics) if info and isinstance(state, State) else None
         for metric in metrics:
@@ -238,9 +240,12 @@ def _absence(info: TensorInfo | None, state: Read | None) -> Status:
 class _Recorder:
     """Collects the rows of one tensor at one checkpoint, and what they rest on."""
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], name: str, positions: Mapping[str, int]) -> None:
+    def __init__(
+        self, checkpoints: Sequence[Checkpoint], name: str, positions: Mapping[str, int], unread: Collection[str]
+    ) -> None:
         self.names = {role: checkpoints[other].name for role, other in positions.items()}
         self.basis = Bases(checkpoints, name, positions)
+        self.unread = frozenset(unread)
         self.rows: list[Measurement] = []
         self.bases: dict[str, str] = {}
         self.problems: dict[str, str] = {}
@@ -268,7 +273,8 @@ class _Recorder:
         row = (self.names["current"], "tensor", tensor, metric.row.name, value.value, value.bound, value.status)
         self.rows.append(Measurement(*row, reference))
         if metric.row.name not in self.bases:
-            self.bases[metric.row.name] = self.basis.of(metric)
+            rests_on_bytes = not self.unread & {"current", *metric.roles}
+            self.bases[metric.row.name] = self.basis.of(metric) if rests_on_bytes else UNREAD
 
 
 def _checked(result: float | Value) -> Value:

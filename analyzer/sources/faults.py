@@ -16,6 +16,8 @@ _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirector
 _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@'\"<>]*@)?([^\s?#'\"<>]*)([?#][^\s'\"<>]*)?")
 _SECRET = re.compile(r"(?i)((?:token|signature|secret|password|credential|authorization)[\w-]*['\"]?\s*[=:]\s*)\S.*")
 
+_CUT = re.compile("Payload|ContentLength|Incomplete|Disconnected|ConnectionClosed|ResponseStreaming")
+
 ResultT = TypeVar("ResultT")
 
 
@@ -78,8 +80,9 @@ def _status(error: Exception) -> int | None:
         response = getattr(cause, "response", None)
         if isinstance(response, dict):  # botocore
             response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        told = (getattr(cause, "status", None), getattr(cause, "code", None))  # aiohttp; gcsfs
-        for status in (*told, getattr(response, "status_code", response)):  # httpx, requests
+        # aiohttp's own parser gives a cut body the code 400, so "code" is a status only where gcsfs says it.
+        code = getattr(cause, "code", None) if type(cause).__module__.startswith("gcsfs") else None
+        for status in (getattr(cause, "status", None), code, getattr(response, "status_code", response)):
             if isinstance(status, int) and 400 <= status < 600:
                 return status
     return None
@@ -114,7 +117,7 @@ def _named(url: str, error: Exception) -> CheckpointError:
         return CheckpointError(f"{where}: the server failed ({status}), {tries}. {later}")
     if status == 429:
         return CheckpointError(f"{where}: the server is asked too often ({status}). Use fewer --jobs. {later}")
-    if isinstance(root, ShortAnswerError | EOFError):
+    if isinstance(root, ShortAnswerError | EOFError | ConnectionResetError) or _CUT.search(type(root).__name__):
         return CheckpointError(f"{where}: the connection was cut on the way, {tries}. {later}")
     if isinstance(root, TimeoutError) or "Timeout" in type(root).__name__:
         return CheckpointError(f"{where}: the server did not answer in time, {tries}. {later}")
