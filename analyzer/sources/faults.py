@@ -17,6 +17,7 @@ _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@'\"<>]*@)?([^\s?#'\
 _SECRET = re.compile(r"(?i)((?:token|signature|secret|password|credential|authorization)[\w-]*['\"]?\s*[=:]\s*)\S.*")
 
 _CUT = re.compile("Payload|ContentLength|Incomplete|Disconnected|ConnectionClosed|ResponseStreaming")
+_UNREACHED = re.compile("gaierror|EndpointConnection|Connector|ConnectError")
 
 ResultT = TypeVar("ResultT")
 
@@ -121,5 +122,7 @@ def _named(url: str, error: Exception) -> CheckpointError:
         return CheckpointError(f"{where}: the connection was cut on the way, {tries}. {later}")
     if isinstance(root, TimeoutError) or "Timeout" in type(root).__name__:
         return CheckpointError(f"{where}: the server did not answer in time, {tries}. {later}")
+    if isinstance(root, ConnectionError) or _UNREACHED.search(type(root).__name__):
+        return CheckpointError(f"{where}: the server cannot be reached, {tries}. Check the address and the network.")
     text = redacted(str(root).partition("\n")[0])[:200]
     return CheckpointError(f"{where}: cannot be read{told}: {type(root).__name__}: {text}")

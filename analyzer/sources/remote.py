@@ -45,9 +45,10 @@ class RemoteSource:
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` (bytes) from ``offset`` on; CheckpointError if the file ends before."""
-        if offset + len(buffer) <= HEAD and len(self._head) < offset + len(buffer) <= self.stamp.size:
+        end = offset + len(buffer)
+        if offset < end <= min(HEAD, self.stamp.size) and end > len(self._head):
             self._head = self._fetch(0, min(HEAD, self.stamp.size))
-        known = self._head[offset : offset + len(buffer)]
+        known = self._head[offset:end]
         buffer[: len(known)] = known
         for error in self.read_ranges([(offset + len(known), buffer[len(known) :])]):
             if error:

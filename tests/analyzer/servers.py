@@ -51,10 +51,10 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:
-                outer._serve(self)
-
-            do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+            def __getattr__(self, name: str) -> Callable[[], None]:
+                if name.startswith("do_"):  # whatever the method
+                    return lambda: outer._serve(self)
+                raise AttributeError(name)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -82,10 +82,11 @@ class Server:
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         asked = handler.headers.get("Range")
         fault = self.always or (self.faults.popleft() if asked and self.faults else None)
+        served = Served(handler.command, handler.path, asked)
+        self.served.append(served)
         if fault == "hang":
             self._closed.wait(60)
         if fault in ("hang", "drop"):
-            self.served.append(Served(handler.command, handler.path, asked))
             handler.close_connection = True
             handler.connection.close()
             return
@@ -93,7 +94,7 @@ class Server:
             del handler.headers["Range"]
         status, headers, body = (fault, {}, b"<Error/>") if isinstance(fault, int) else self._answer(handler)
         if fault == "short":
-            first, last = (int(number) for number in (asked or "").removeprefix("bytes=").split("-"))
+            first = int((asked or "").removeprefix("bytes=").partition("-")[0])
             body = body[: len(body) // 2]
             total = headers["Content-Range"].rpartition("/")[2]
             headers["Content-Range"] = f"bytes {first}-{first + len(body) - 1}/{total}"
@@ -105,8 +106,6 @@ class Server:
         body = b"" if handler.command == "HEAD" else body
         if fault == "cut":
             body = body[: len(body) // 2]
-        served = Served(handler.command, handler.path, asked)
-        self.served.append(served)
         for start in range(0, len(body), 1 << 16):  # in pieces, so that it is seen where the client goes away
             piece = body[start : start + (1 << 16)]
             served.sent += len(piece)
@@ -141,9 +140,7 @@ def folder_server(folder: Path) -> Iterator[Server]:
         server.close()
 
 
-def _part(
-    handler: BaseHTTPRequestHandler, data: bytes, headers: dict[str, str]
-) -> tuple[int, dict[str, str], bytes]:
+def _part(handler: BaseHTTPRequestHandler, data: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
     asked = handler.headers.get("Range")
     if not asked:
         return 200, headers, data
