@@ -17,7 +17,7 @@ _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@'\"<>]*@)?([^\s?#'\
 _SECRET = re.compile(r"(?i)((?:token|signature|secret|password|credential|authorization)[\w-]*['\"]?\s*[=:]\s*)\S.*")
 
 _CUT = re.compile("Payload|ContentLength|Incomplete|Disconnected|ConnectionClosed|ResponseStreaming")
-_UNREACHED = re.compile("gaierror|EndpointConnection|Connector|ConnectError")
+_UNREACHED = re.compile("gaierror|EndpointConnection|Connector|ConnectError|NoValidConnections")
 
 ResultT = TypeVar("ResultT")
 

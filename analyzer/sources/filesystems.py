@@ -7,6 +7,8 @@ is shown in messages and kept in reports.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,12 +34,13 @@ def require_plain(url: str) -> None:
     """Raise CheckpointError where a URL carries a password or a query, or is not well formed."""
     scheme, _, rest = url.partition("://")
     host = rest.partition("/")[0]
-    if ":" in host.rpartition("@")[0] or (":" in host and _port_is_wrong(url)):
+    web = scheme in ("http", "https")  # where a token may stand in the place of a user's name
+    if ":" in host.rpartition("@")[0] or (web and "@" in host) or (":" in host and _port_is_wrong(url)):
         raise CheckpointError(
             f"{scheme}://…: carries a password or a key, which would be seen in reports. Leave it out, and log in by "
             "the service's own means: environment variables, configuration files, ~/.netrc, an ssh key."
         )
-    if scheme in ("http", "https") and ("?" in rest or "#" in rest):
+    if web and ("?" in rest or "#" in rest):
         raise CheckpointError(
             f"{redacted(url)}: carries a query or a fragment, but a folder is named by a plain address. Leave it out; "
             "credentials belong into ~/.netrc."
@@ -68,6 +71,30 @@ def filesystem(url: str) -> tuple[Any, str]:
     if protocol in ("s3", "s3a"):
         made.retries = 1  # what is tried again, and when, is decided in one place: analyzer.sources.faults
     return made, str(kind._strip_protocol(url))
+
+
+@contextmanager
+def connected(url: str) -> Iterator[tuple[Any, str]]:
+    """The filesystem of a URL, and the path in it; a connection on which something fails is not used again."""
+    server, path = filesystem(url)
+    try:
+        yield server, path
+    except FileNotFoundError:
+        raise
+    except Exception:
+        if not server.async_impl:  # the others make a connection for each request
+            type(server)._cache.pop(server._fs_token, None)
+        raise
+
+
+def read_range(server: Any, path: str, start: int, end: int) -> bytes:
+    """The bytes of a file from ``start`` to before ``end``, with as little beside them as the filesystem allows."""
+    if "sftp" in server.protocol:
+        with server.open(path, "rb") as file:
+            # Told beforehand what is wanted, paramiko does not wait for each 32 kB before it asks for the next.
+            return b"".join(file.readv([(start, end - start)]))
+    options = {"cache_type": "none"} if "hf" in server.protocol else asking(server)  # the Hub's file would read ahead
+    return bytes(server.cat_file(path, start=start, end=end, **options))
 
 
 def asking(server: Any) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from analyzer.errors import CheckpointError
 from analyzer.run import FileStamp
 from analyzer.sources.faults import ShortAnswerError, WholeFileError, persist
-from analyzer.sources.filesystems import asking, filesystem
+from analyzer.sources.filesystems import connected, filesystem, read_range
 from analyzer.sources.local import changed, ends_before
 from analyzer.sources.ranges import Request, requests, share
 from analyzer.sources.remote_folders import stamp_of
@@ -111,8 +111,8 @@ class RemoteSource:
         """The bytes from ``start`` to before ``end``, by one request (or several, where it fails for a time)."""
 
         def ask() -> bytes:
-            server, path = filesystem(self.path)
-            data: bytes = server.cat_file(path, start=start, end=end, **_reading(server))
+            with connected(self.path) as (server, path):
+                data = read_range(server, path, start, end)
             if len(data) > end - start:
                 raise WholeFileError(f"{len(data)} bytes")
             if len(data) < end - start:
@@ -144,8 +144,3 @@ def _answer_all(waiting: Sequence[Request], answer: Callable[[Request], None], a
             helper.join()
     finally:
         queue.clear()
-
-
-def _reading(server: Any) -> dict[str, Any]:
-    """How ``cat_file`` is to read: by itself the Hub's file reads ahead."""
-    return asking(server) or ({"cache_type": "none"} if "hf" in server.protocol else {})

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from analyzer.errors import CheckpointError
 from analyzer.run import FileStamp
 from analyzer.sources.faults import NotThereError, persist
-from analyzer.sources.filesystems import asking, filesystem
+from analyzer.sources.filesystems import asking, connected
 from analyzer.sources.listings import known_entry, listing
 from analyzer.sources.source import Entry
 
@@ -56,18 +56,18 @@ def _about(url: str) -> dict[str, Any]:
     """What the server tells about a file or folder now."""
 
     def ask() -> dict[str, Any]:
-        server, path = filesystem(url)
-        server.invalidate_cache(path)
-        return dict(server.info(path, **asking(server)))
+        with connected(url) as (server, path):
+            server.invalidate_cache(path)
+            return dict(server.info(path, **asking(server)))
 
     return persist(url, ask)
 
 
 def _list(url: str) -> list[Entry]:
     def ask() -> list[dict[str, Any]]:
-        server, path = filesystem(url)
-        server.invalidate_cache(path)
-        return list(server.ls(path, detail=True, **asking(server)))
+        with connected(url) as (server, path):
+            server.invalidate_cache(path)
+            return list(server.ls(path, detail=True, **asking(server)))
 
     entries = (_entry(url, found) for found in persist(url, ask))
     return sorted((entry for entry in entries if entry), key=lambda entry: entry.name)

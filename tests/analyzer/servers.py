@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
 # What a server does to one request: a status instead of an answer, or one of
@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 #   "hang"    nothing at all, until the server is closed
 #   "drop"    the connection is closed without an answer
 Fault = int | str
+Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Served:
 class Server:
     """A counting HTTP server; ``answer(handler) -> (status, headers, body)`` says what it serves."""
 
-    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]]) -> None:
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], Answer]) -> None:
         self.served: list[Served] = []
         self.faults: deque[Fault] = deque()  # for the next requests that ask for a range
         self.always: Fault | None = None  # for every request
@@ -69,6 +70,12 @@ class Server:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._closed.set()
@@ -119,7 +126,7 @@ class Server:
 def folder_server(folder: Path) -> Iterator[Server]:
     """A plain web server of a folder that knows ranges, with pages of links for its folders."""
 
-    def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+    def answer(handler: BaseHTTPRequestHandler) -> Answer:
         path = folder / unquote(urlsplit(handler.path).path).strip("/")
         if path.is_dir():
             if not handler.path.endswith("/"):
@@ -131,16 +138,14 @@ def folder_server(folder: Path) -> Iterator[Server]:
         if not path.is_file():
             return 404, {}, b"none"
         headers = {"Content-Type": "application/octet-stream", "ETag": f'"{path.stat().st_mtime_ns:x}"'}
-        return _part(handler, path.read_bytes(), headers)
+        return part_of(path.read_bytes(), handler, headers)
 
-    server = Server(answer)
-    try:
+    with Server(answer) as server:
         yield server
-    finally:
-        server.close()
 
 
-def _part(handler: BaseHTTPRequestHandler, data: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+def part_of(data: bytes, handler: BaseHTTPRequestHandler, headers: dict[str, str]) -> Answer:
+    """The range that is asked for, or all of it."""
     asked = handler.headers.get("Range")
     if not asked:
         return 200, headers, data
@@ -156,7 +161,7 @@ def proxy(target: str) -> Iterator[Server]:
     """A server that hands each request on to another one."""
     host, port = target.removeprefix("http://").split(":")
 
-    def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+    def answer(handler: BaseHTTPRequestHandler) -> Answer:
         connection = http.client.HTTPConnection(host, int(port), timeout=60)
         length = int(handler.headers.get("Content-Length", 0))
         body = handler.rfile.read(length)
@@ -170,11 +175,8 @@ def proxy(target: str) -> Iterator[Server]:
             headers.pop("Content-Length", None)
         return response.status, headers, data
 
-    server = Server(answer)
-    try:
+    with Server(answer) as server:
         yield server
-    finally:
-        server.close()
 
 
 @contextmanager

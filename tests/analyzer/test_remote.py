@@ -280,9 +280,13 @@ def test_a_forked_child_reads_what_its_parent_has_read_before(s3: Server, moto: 
     url = f"{upload(moto, tmp_path)}/data"
     with open_source(url) as of_the_parent:
         assert of_the_parent.read(20_000, 3) == bytes([0, 1, 2])
-        with warnings.catch_warnings(), fsspec.asyn.get_lock():  # as if another thread were just starting fsspec's loop
+        lock = fsspec.asyn.get_lock()
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # a fork where threads run is what this is about
+            lock.acquire()  # as if another thread were just starting fsspec's loop
             child = os.fork()
+            if child:
+                lock.release()
         if child == 0:
             code = 1
             try:

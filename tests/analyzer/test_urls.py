@@ -90,6 +90,7 @@ def test_names_and_places() -> None:
         "s3://key:hunter2@bucket/run",
         "s3://key:hun/ter2@bucket/run",
         "https://user:hunter2@host/run",
+        "https://hunter2@host/run",
         "https://host/run?X-Amz-Signature=hunter2",
         "https://host/run#hunter2",
         "sftp://user:hunter2@host/run",
@@ -270,3 +271,29 @@ def test_an_etag_tells_that_a_file_was_replaced(tmp_path: Path) -> None:
     with open_store(str(tmp_path / "store.sqlite")) as store:
         assert store.has_only_grown(run)
         assert not store.has_only_grown(marked("another"))
+
+
+def test_the_waits_double_and_are_not_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(faults.time, "sleep", waits.append)
+
+    def fail() -> None:
+        raise TimeoutError("https://h/x?sig=hunter2")
+
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"^s3://b/k: the server did not answer in time, 5 times in a row"):
+            faults.persist("s3://b/k", fail)
+    assert len(waits) == 8
+    assert all(limit / 2 <= wait <= limit for wait, limit in zip(waits, (0.5, 1, 2, 4) * 2, strict=True))
+    assert waits[:4] != waits[4:]
+
+
+def test_the_text_of_an_unknown_error_is_shown_without_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "WAITS", ())
+
+    def fail() -> None:
+        raise RuntimeError("GET https://u:hunter2@h/x?sig=hunter2: password=hunter2\nheaders: hunter2")
+
+    with pytest.raises(CheckpointError) as caught:
+        faults.persist("s3://b/k", fail)
+    assert str(caught.value) == "s3://b/k: cannot be read: RuntimeError: GET https://h/x?… password=…"
