@@ -130,7 +130,7 @@ def _load_part(part: Part, source: Source, whole: Array) -> None:
         _copy_block(source, part.offset + offset, target[_box(place, size)], strides)
 
 
-def _copy_block(source: LocalSource, offset: int, target: Array, strides: tuple[int, ...]) -> None:
+def _copy_block(source: Source, offset: int, target: Array, strides: tuple[int, ...]) -> None:
     """A block that is gone again before the next one is read."""
     block = np.frombuffer(source.read(offset, _span(target.shape, strides, target.itemsize)), np.uint8)
     target[...] = _strided(block, target.dtype, target.shape, strides)

@@ -57,7 +57,8 @@ class TensorInfo:
     """Where a tensor lies and how its bytes are to be read.
 
     ``dtype`` is a numpy (or ml-dtypes) name such as ``float32`` or ``bfloat16``; ``big_endian`` says that elements are
-    stored the other way round. ``unsupported`` gives the reason why a tensor is listed but not measured.
+    stored the other way round. ``unsupported`` gives the reason why a tensor is listed but not measured. A tensor with
+    a ``product`` has no parts of its own: it is the product of two that are stored, as an adapter's update is.
     """
 
     name: str
@@ -66,6 +67,16 @@ class TensorInfo:
     parts: tuple[Part, ...]
     unsupported: str | None = None
     big_endian: bool = False
+    product: Product | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """``scale`` · left · right, of shapes (rows, r) and (r, columns), its elements in row-major order."""
+
+    left: TensorInfo
+    right: TensorInfo
+    scale: float
 
 
 @dataclass(frozen=True, slots=True)

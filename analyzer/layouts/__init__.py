@@ -1,8 +1,10 @@
 """A folder's arrangement, turned into a :class:`analyzer.run.Run`: one file per layout.
 
-A layout module has three names: ``NAME``, ``SPECIFICITY`` (the higher one wins where two layouts match) and
-``recognise(folder) -> reason or None``; and ``read(folder) -> Series`` lists the checkpoints it finds. Putting them
-in order and refusing contradictions is the same for all layouts and happens in :mod:`analyzer.layouts.ordering`.
+A layout module has three names: ``NAME``, ``LOOKS_LIKE`` and ``SPECIFICITY`` (the higher one wins where two layouts
+match); ``recognise(folder) -> reason or None``; and ``read(folder) -> list[Series]`` lists the checkpoints that it
+finds, line by line. Where the weights of one checkpoint lie is the same for all layouts,
+:mod:`analyzer.layouts.weights`, and so is putting them in order and refusing contradictions,
+:mod:`analyzer.layouts.ordering`.
 """
 
 from __future__ import annotations
@@ -10,18 +12,32 @@ from __future__ import annotations
 from dataclasses import replace
 from types import ModuleType
 
-from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
-from analyzer.layouts import huggingface, safetensors_folder, weightlapse
+from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError, WeightlapseError
+from analyzer.layouts import (
+    accelerate,
+    checkpoint_folders,
+    huggingface,
+    lightning,
+    nanogpt,
+    numpy_folder,
+    safetensors_folder,
+    timm,
+    timm_ema,
+    torch_folder,
+    weightlapse,
+)
+from analyzer.layouts.foreign import foreign_reason, is_foreign_name
 from analyzer.layouts.ordering import assemble, merge_scores
 from analyzer.layouts.sidecars import read_scores
 from analyzer.run import Finding, Run
-from analyzer.sources import canonical, is_file, is_folder, list_folder, listings_kept, path_below
+from analyzer.sources import canonical, folder_name, is_file, is_folder, list_folder, listings_kept, path_below
 
+_MODULES = (
+    *(weightlapse, lightning, huggingface, timm, timm_ema, nanogpt, accelerate, checkpoint_folders),
+    *(safetensors_folder, torch_folder, numpy_folder),
+)
 LAYOUTS: dict[str, ModuleType] = {
-    module.NAME: module
-    for module in sorted(
-        (weightlapse, huggingface, safetensors_folder), key=lambda module: module.SPECIFICITY, reverse=True
-    )
+    module.NAME: module for module in sorted(_MODULES, key=lambda module: module.SPECIFICITY, reverse=True)
 }
 DEEPEST_SEARCH = 4
 
@@ -45,7 +61,7 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
         if is_file(path):
             raise NoCheckpointsError(f"{path}: is not a folder; name the folder that holds the checkpoints")
         raise NoCheckpointsError(f"{path}: does not exist, or is no folder; name a folder of checkpoints")
-    unusable: list[NoCheckpointsError | CheckpointError] = []
+    unusable: list[WeightlapseError] = []
     with listings_kept():
         runs = _search(path, layout, 0, unusable)
     if not runs and unusable:
@@ -74,27 +90,41 @@ def with_scores(run: Run, path: str) -> Run:
     return replace(run, checkpoints=tuple(checkpoints))
 
 
-def _search(
-    folder: str, layout: str | None, depth: int, unusable: list[NoCheckpointsError | CheckpointError]
-) -> list[Run]:
+def _search(folder: str, layout: str | None, depth: int, unusable: list[WeightlapseError]) -> list[Run]:
     """The runs in a folder and below; what cannot be used is put on the list, and the others go on."""
     try:
         module = _recognise(folder, layout)
         if module is not None:
-            return [assemble(folder, module.NAME, module.read(folder))]
+            return _lines(folder, module, unusable)
         entries = list_folder(folder)
-    except (NoCheckpointsError, CheckpointError) as error:
+    except (NoCheckpointsError, CheckpointError, LayoutError) as error:
         if depth == 0:
             raise
         unusable.append(error)
         return []
-    if depth == DEEPEST_SEARCH:
-        return []
     runs: list[Run] = []
-    for entry in entries:
+    known = len(unusable)
+    for entry in entries if depth < DEEPEST_SEARCH else ():
         # Links are not followed on the way down: a loop of links would never end.
-        if entry.is_folder and not entry.name.startswith(".") and not entry.is_link:
+        is_to_search = entry.is_folder and not entry.name.startswith(".") and not is_foreign_name(entry.name)
+        if is_to_search and not entry.is_link:
             runs.extend(_search(entry.path, layout, depth + 1, unusable))
+    if not runs and len(unusable) == known and (reason := foreign_reason(folder, entries)):
+        unusable.append(CheckpointError(reason))
+    return runs
+
+
+def _lines(folder: str, module: ModuleType, unusable: list[WeightlapseError]) -> list[Run]:
+    """The run in a folder, or one for each line; one line that cannot be used does not spoil the others."""
+    lines = module.read(folder)
+    runs: list[Run] = []
+    for line in lines:
+        try:
+            runs.append(assemble(folder, module.NAME, line))
+        except NoCheckpointsError as error:
+            if len(lines) == 1:
+                raise
+            unusable.append(error)
     return runs
 
 
@@ -112,4 +142,11 @@ def _named_apart(path: str, runs: list[Run]) -> list[Run]:
     """Runs below one folder are named by their path from there, so that two of the same name stay apart."""
     if len({run.name for run in runs}) == len(runs):
         return runs
-    return [replace(run, name=path_below(path, run.path)) for run in runs]
+    return [replace(run, name=_path_below(path, run)) for run in runs]
+
+
+def _path_below(path: str, run: Run) -> str:
+    """A run's path from ``path`` on, with the name of its line where a folder holds several."""
+    line = run.name.removeprefix(folder_name(run.path))
+    below = path_below(path, run.path)
+    return f"{folder_name(run.path) if below in ('', '.') else below}{line}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.formats.safetensors import read_index
-from analyzer.layouts.ordering import Series, parse_score, refused
-from analyzer.layouts.sidecars import ScoreTable, read_json, score_table
+from analyzer.layouts.file_series import unfinished
+from analyzer.layouts.folder_series import several_weights
+from analyzer.layouts.ordering import Series, collect, parse_score
+from analyzer.layouts.sidecars import ScoreTable, latest_scores, read_json, score_table
+from analyzer.layouts.weights import weights_of
 from analyzer.run import Checkpoint, Finding
 from analyzer.sources import Entry, is_file, join, list_folder
 
@@ -29,16 +30,13 @@ def recognise(folder: str) -> str | None:
     return None
 
 
-def read(folder: str) -> Series:
+def read(folder: str) -> list[Series]:
     """Every ``checkpoint-N``; scores come from the newest one's log, which holds the whole run's."""
-    checkpoints, findings = [], []
-    for entry in sorted(_candidates(folder), key=_step):
-        try:
-            checkpoints.append(_checkpoint(entry))
-        except CheckpointError as error:
-            findings.append(refused(entry.path, str(error)))
+    checkpoints, findings = collect(sorted(_candidates(folder), key=_step), _checkpoint)
     log = _log_history(checkpoints, findings)
-    return Series(_scored(checkpoints, log, findings), "the folders' names", findings)
+    findings.extend([*several_weights(checkpoints), *unfinished(folder)])
+    scored = latest_scores([(checkpoint, checkpoint.step) for checkpoint in checkpoints], log, findings)
+    return [Series(scored, "the folders' names", findings)]
 
 
 def _candidates(folder: str) -> list[Entry]:
@@ -50,12 +48,7 @@ def _step(entry: Entry) -> int:
 
 
 def _checkpoint(entry: Entry) -> Checkpoint:
-    path = join(entry.path, "model.safetensors")
-    if all(one.name != "model.safetensors" for one in list_folder(entry.path)):
-        raise CheckpointError(
-            f"{entry.path}: holds no model.safetensors. Save the checkpoint with save_safetensors=True and unsharded."
-        )
-    index = read_index(path)
+    index = weights_of(entry.path)
     try:
         epoch = parse_score(_state(entry.path).get("epoch"))
     except CheckpointError:  # the weights are good all the same, and the folder's name tells the step
@@ -90,29 +83,3 @@ def _scores_of(entry: dict[str, Any]) -> dict[str, Any]:
         for key, value in entry.items()
         if key in ("step", "loss") or (key.startswith("eval_") and not _NOT_A_SCORE.fullmatch(key))
     }
-
-
-def _scored(checkpoints: list[Checkpoint], log: ScoreTable, findings: list[Finding]) -> list[Checkpoint]:
-    """Each checkpoint with its scores: the log entry of its own step, else the last one before it, which is said."""
-    entries = sorted((step, scores) for (_, step), scores in log.items())
-    scored: list[Checkpoint] = []
-    late: list[tuple[str, str]] = []
-    for checkpoint in checkpoints:
-        latest: dict[str, tuple[float, float]] = {}
-        for step, entry in entries:
-            if checkpoint.step is not None and step <= checkpoint.step:
-                latest.update({name: (step, value) for name, value in entry.items()})
-        scored.append(replace(checkpoint, scores={name: value for name, (_, value) in latest.items()}))
-        late.extend(
-            (checkpoint.name, f"{name} in {checkpoint.name} is that of step {step:g}")
-            for name, (step, _) in sorted(latest.items())
-            if step != checkpoint.step
-        )
-    if late:
-        names = tuple(dict.fromkeys(name for name, _ in late))
-        sentence = (
-            f"The log has no entry at the very step of {len(names)} of {len(checkpoints)} checkpoints; "
-            f"the last one before it is used (for example, {late[0][1]})."
-        )
-        findings.append(Finding("score_from_earlier_step", "notice", sentence, checkpoints=names))
-    return scored

@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from analyzer.errors import CheckpointError, NoCheckpointsError
+from analyzer.layouts.duplicates import without_duplicates
+from analyzer.layouts.renaming import tied_weights, without_wrappers
 from analyzer.names import is_text, listed, natural_key, printable
 from analyzer.run import Checkpoint, Finding, Run
-from analyzer.sources import folder_name, open_source
+from analyzer.sources import Entry, folder_name
 from analyzer.tensors import matrices
 
 # A keyword wins over a bare number: checkpoint-230500-loss-1.2531 is step 230500. The surest keyword comes first.
 # "ep" and "iter" count only where no letter stands before them: "step3" is no epoch 3.
-_STEP = (r"step", r"(?<![a-z])iter(?:ation)?", r"checkpoint|ckpt")
+_STEP = (r"step", r"(?<![a-z])iter(?:ation)?")
+_STEP_OR_EPOCH = r"checkpoint|ckpt"
 _EPOCH = (r"epoch", r"(?<![a-z])ep")
+STEP_KEYS = ("step", "global_step", "iter_num", "iteration", "iter")
 _NUMBER = re.compile(r"[0-9]+")
+Found = TypeVar("Found")
 _LARGEST_PLACE = 2**53  # counts up to here are exact as floats, and fit in any integer
 
 
 @dataclass(frozen=True)
 class Series:
-    """What a layout found: checkpoints in no particular order, and what it could not use."""
+    """What a layout found: checkpoints in no particular order, and what it could not use.
+
+    ``branch`` names one line of several in a folder; each of them is a run.
+    """
 
     checkpoints: list[Checkpoint]
     source_of_order: str
     findings: list[Finding] = field(default_factory=list)
+    branch: str = ""
+
+
+def collect(entries: Iterable[Entry], read_one: Callable[[Entry], Found]) -> tuple[list[Found], list[Finding]]:
+    """What is read from each entry, and a finding for each that cannot be read."""
+    read, findings = [], []
+    for entry in entries:
+        try:
+            read.append(read_one(entry))
+        except CheckpointError as error:
+            findings.append(refused(entry.path, str(error)))
+    return read, findings
 
 
 def place_in_name(name: str) -> tuple[float | None, int | None]:
     """(epoch, step) as far as keywords in a file or folder name tell them."""
-    epoch, step = _number_after(_EPOCH, name), _number_after(_STEP, name)
+    epoch, step = _number_after(_EPOCH, name), _number_after((*_STEP, _STEP_OR_EPOCH), name)
     return (None if epoch is None else float(epoch), step)
 
 
@@ -42,6 +62,19 @@ def _number_after(keywords: Sequence[str], name: str) -> int | None:
         if match and int(match[1]) <= _LARGEST_PLACE:
             return int(match[1])
     return None
+
+
+def place_of(name: str, metadata: Mapping[str, str]) -> tuple[float | None, int | None]:
+    """(epoch, step) as a file's metadata tells them, else its name.
+
+    Where the metadata tells the epoch, checkpoint-3 is a count of epochs; only a number after ``step`` is one of steps.
+    """
+    steps = (parse_count(metadata[key]) for key in STEP_KEYS if key in metadata)
+    epoch, step = parse_score(metadata.get("epoch")), next((step for step in steps if step is not None), None)
+    named_epoch, named_step = place_in_name(name)
+    if epoch is not None:
+        named_step = _number_after(_STEP, name)
+    return named_epoch if epoch is None else epoch, named_step if step is None else step
 
 
 def parse_score(text: Any) -> float | None:
@@ -76,10 +109,11 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
     if not is_text(folder_name(folder)) or not is_text(folder):
         raise CheckpointError(f"{folder}: its name is not UTF-8 text, so it cannot be kept; rename the folder")
     findings = list(series.findings)
-    checkpoints = _unambiguous(_with_text_names(series.checkpoints, findings), findings)
-    checkpoints = _placed(checkpoints, findings)
+    checkpoints = without_wrappers(_with_text_names(series.checkpoints, findings), findings)
+    checkpoints = _placed(_unambiguous(checkpoints, findings), findings)
     checkpoints, ordered_by = _ordered(checkpoints, series.source_of_order)
-    checkpoints = _without_duplicates(checkpoints, findings)
+    checkpoints = without_duplicates(checkpoints, findings)
+    findings.extend(tied_weights(checkpoints))
     if not checkpoints:
         reasons = "\n  ".join(finding.sentence for finding in findings)
         raise NoCheckpointsError(f"{folder}: none of its checkpoints can be used:\n  {reasons}")
@@ -92,7 +126,8 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
                 "a copied file may be out of place. Put a number in their names to settle it.",
             )
         )
-    return Run(folder_name(folder), folder, layout, ordered_by, tuple(checkpoints), tuple(findings))
+    name = f"{folder_name(folder)}/{series.branch}" if series.branch else folder_name(folder)
+    return Run(name, folder, layout, ordered_by, tuple(checkpoints), tuple(findings))
 
 
 def _with_text_names(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
@@ -149,57 +184,6 @@ def _ordered(checkpoints: list[Checkpoint], source: str) -> tuple[list[Checkpoin
     if all(_NUMBER.search(checkpoint.name) for checkpoint in checkpoints):
         return sorted(checkpoints, key=lambda one: natural_key(one.name)), "the numbers in the names"
     return sorted(checkpoints, key=lambda one: (one.files[0].modified_ns, one.name)), "modification time"
-
-
-def _without_duplicates(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
-    """Of checkpoints that claim the same place keep one if their bytes are identical, else refuse them all."""
-    claims: dict[tuple[float | None, int | None], list[Checkpoint]] = {}
-    for checkpoint in checkpoints:
-        known = checkpoint.epoch is not None or checkpoint.step is not None
-        place = (checkpoint.epoch, checkpoint.step) if known else (None, -1 - len(claims))
-        claims.setdefault(place, []).append(checkpoint)
-    kept = []
-    for (epoch, step), group in claims.items():
-        if len(group) == 1:
-            kept.append(group[0])
-            continue
-        names = tuple(checkpoint.name for checkpoint in group)
-        claimed = " and ".join(
-            f"{word} {value:g}" for word, value in (("epoch", epoch), ("step", step)) if value is not None
-        )
-        if _identical(group):
-            kept.append(group[0])
-            sentence = f"{', '.join(names)} are byte-identical files of {claimed}; {names[0]} stands for them."
-            findings.append(Finding("duplicate_files", "notice", sentence, checkpoints=names))
-        else:
-            sentence = (
-                f"{', '.join(names)} all claim {claimed} but differ, so none of them is used. "
-                "Move the ones that do not belong to this run out of the folder."
-            )
-            findings.append(Finding("contradicting_files", "serious", sentence, checkpoints=names))
-    return kept
-
-
-def _identical(group: list[Checkpoint]) -> bool:
-    first, *others = (checkpoint.files for checkpoint in group)
-    return all(
-        len(first) == len(other)
-        and all(_same_bytes(a.path, b.path, a.size, b.size) for a, b in zip(first, other, strict=True))
-        for other in others
-    )
-
-
-def _same_bytes(first: str, second: str, first_size: int, second_size: int, block: int = 1 << 20) -> bool:
-    if first_size != second_size:
-        return False
-    try:
-        with open_source(first) as a, open_source(second) as b:
-            return all(
-                a.read(offset, min(block, first_size - offset)) == b.read(offset, min(block, first_size - offset))
-                for offset in range(0, first_size, block)
-            )
-    except CheckpointError:
-        return False
 
 
 def merge_scores(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.ordering import parse_score
+from analyzer.run import Checkpoint, Finding
 from analyzer.sources import is_file, join, read_text
 
 ScoreTable = dict[tuple[str, float], dict[str, float]]
 PLACES = ("step", "epoch")
+SCORE_FILES = ("metrics.csv", "metrics.jsonl")
 
 
 def read_scores(path: str) -> ScoreTable:
@@ -47,13 +50,47 @@ def score_table(rows: Iterable[Mapping[str, Any]]) -> ScoreTable:
     return table
 
 
-def beside(folder: str) -> ScoreTable:
-    """The scores in ``metrics.csv`` or ``metrics.jsonl`` of a folder; empty where there is neither."""
-    for name in ("metrics.csv", "metrics.jsonl"):
+def beside(folder: str, names: Sequence[str] = SCORE_FILES) -> ScoreTable:
+    """The scores in the first of these files that the folder has; empty where there is none."""
+    for name in names:
         path = join(folder, name)
         if is_file(path):
             return read_scores(path)
     return {}
+
+
+def latest_scores(
+    placed: Sequence[tuple[Checkpoint, int | None]], log: ScoreTable, findings: list[Finding]
+) -> list[Checkpoint]:
+    """Each checkpoint with its scores: the log entry of its own step, else the last one before it, which is said.
+
+    Args:
+        placed: the checkpoints, each with its step as the log counts.
+        log: scores by ("step", n).
+        findings: where it is said.
+    """
+    entries = sorted((step, scores) for (_, step), scores in log.items())
+    scored: list[Checkpoint] = []
+    late: list[tuple[str, str]] = []
+    for checkpoint, place in placed:
+        latest: dict[str, tuple[float, float]] = {}
+        for step, entry in entries:
+            if place is not None and step <= place:
+                latest.update({name: (step, value) for name, value in entry.items()})
+        scored.append(replace(checkpoint, scores={name: value for name, (_, value) in latest.items()}))
+        late.extend(
+            (checkpoint.name, f"{name} in {checkpoint.name} is that of step {step:g}")
+            for name, (step, _) in sorted(latest.items())
+            if step != place
+        )
+    if late:
+        names = tuple(dict.fromkeys(name for name, _ in late))
+        sentence = (
+            f"The log has no entry at the very step of {len(names)} of {len(placed)} checkpoints; "
+            f"the last one before it is used (for example, {late[0][1]})."
+        )
+        findings.append(Finding("score_from_earlier_step", "notice", sentence, checkpoints=names))
+    return scored
 
 
 def read_json(path: str) -> Any:

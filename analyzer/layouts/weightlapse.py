@@ -7,9 +7,9 @@ from fnmatch import fnmatch
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.safetensors import read_index
-from analyzer.layouts.ordering import Series, parse_count, parse_score, place_in_name, refused
-from analyzer.names import printable
-from analyzer.run import Checkpoint, Finding
+from analyzer.layouts.file_series import unfinished
+from analyzer.layouts.ordering import Series, collect, parse_count, parse_score, place_in_name
+from analyzer.run import Checkpoint
 from analyzer.sources import Entry, list_folder
 
 NAME = "weightlapse"
@@ -29,28 +29,10 @@ def recognise(folder: str) -> str | None:
     return None
 
 
-def read(folder: str) -> Series:
+def read(folder: str) -> list[Series]:
     """Every epoch file of the run; damaged and foreign ones become findings."""
-    checkpoints, findings = [], []
-    for entry in _candidates(folder):
-        try:
-            checkpoints.append(_checkpoint(entry))
-        except CheckpointError as error:
-            findings.append(refused(entry.path, str(error)))
-    findings.extend(unfinished(folder))
-    return Series(checkpoints, "the files' metadata", findings)
-
-
-def unfinished(folder: str) -> list[Finding]:
-    """A finding where temporary files show that the run is being written or was cut off."""
-    names = tuple(printable(entry.name) for entry in list_folder(folder) if entry.name.endswith(".tmp"))
-    if not names:
-        return []
-    sentence = (
-        f"{', '.join(names)}: temporary files; the run is still being written or was cut off. "
-        "The last complete checkpoint is taken as its end."
-    )
-    return [Finding("unfinished_run", "notice", sentence, checkpoints=names)]
+    checkpoints, findings = collect(_candidates(folder), _checkpoint)
+    return [Series(checkpoints, "the files' metadata", [*findings, *unfinished(folder)])]
 
 
 def _candidates(folder: str) -> list[Entry]:

@@ -24,9 +24,11 @@ __all__ = [
     "LocalSource",
     "Source",
     "canonical",
+    "containing_folder",
     "folder_name",
     "is_file",
     "is_folder",
+    "is_inside",
     "is_remote",
     "join",
     "list_folder",
@@ -90,6 +92,19 @@ def join(folder: str, *names: str) -> str:
     if folder.startswith(("http://", "https://")):
         names = tuple(quote(name) for name in names)
     return "/".join([folder.rstrip("/"), *names])
+
+
+def containing_folder(path: str) -> str:
+    """The folder that a path lies in."""
+    return path.rstrip("/").rpartition("/")[0] if is_remote(path) else local.containing_folder(path)
+
+
+def is_inside(folder: str, path: str) -> bool:
+    """Whether a path, links followed, still lies in the folder; False where it cannot be told."""
+    if is_remote(folder):
+        below = path.removeprefix(f"{folder.rstrip('/')}/")
+        return below != path and ".." not in below.split("/")
+    return local.is_inside(folder, path)
 
 
 def path_below(folder: str, path: str) -> str:

@@ -37,6 +37,19 @@ def _entry(entry: os.DirEntry[str]) -> Entry:
         return Entry(entry.name, entry.path, False, False, True)
 
 
+def containing_folder(path: str) -> str:
+    """The folder that a path lies in."""
+    return str(Path(path).parent)
+
+
+def is_inside(folder: str, path: str) -> bool:
+    """Whether a path, links followed, still lies in the folder; False where it cannot be told."""
+    try:
+        return Path(path).resolve().is_relative_to(Path(folder).resolve())
+    except (OSError, ValueError, RuntimeError):  # a link that loops
+        return False
+
+
 def is_file(path: str) -> bool:
     """Whether a path is a regular file, links followed; False where it cannot be told."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -151,6 +152,41 @@ def test_the_numbers_of_transformers_in_bfloat16(trained: Path, tmp_path: Path) 
     np.testing.assert_allclose(conditions, [one[0] / one[-1] for one in values], rtol=1e-9)
 
 
+def resaved(trained: Path, folder: Path, how: str) -> Path:
+    """The same run with its weights in shards, as transformers writes them, or in torch files, as it did before."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    for checkpoint in trained.glob("checkpoint-*"):
+        other = folder / checkpoint.name
+        other.mkdir(parents=True)
+        for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
+            shutil.copy(checkpoint / name, other)
+        model = transformers.GPT2LMHeadModel.from_pretrained(checkpoint, dtype=torch.bfloat16)
+        if how == "shards":
+            model.save_pretrained(other, max_shard_size="1KB")
+            assert len(list(other.glob("model-*.safetensors"))) > 1
+        else:
+            state = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}
+            torch.save(state, other / "pytorch_model.bin")
+    return folder
+
+
+@pytest.mark.parametrize("how", ["shards", "torch files"])
+def test_sharded_runs_and_torch_files_give_the_same_numbers(trained: Path, tmp_path: Path, how: str) -> None:
+    folder = resaved(trained, tmp_path / "tiny gpt2", how)
+    run, other = analyzer.open_run(trained), analyzer.open_run(folder)
+    assert (other.layout, other.name, steps(other)) == ("huggingface", run.name, steps(run))
+    assert [one.scores for one in other.checkpoints] == [one.scores for one in run.checkpoints]
+    assert not [finding for finding in audit(other) if finding.severity in ("serious", "warning")]
+    families = ["motion", "size", "spectrum"]
+    whole = analyzer.measure(run, tmp_path / "whole.sqlite", families).rows()
+    assert len(whole) > 1000
+    again = analyzer.measure(other, tmp_path / "other.sqlite", families).rows()
+    if how == "torch files":  # their order is the model's, and a sum in another order has other last bits
+        whole, again = ([row for row in rows if row["scope"] == "tensor"] for rows in (whole, again))
+    assert sorted(map(str, again)) == sorted(map(str, whole))
+
+
 # ------------------------------------------------------------------------------------------------ by hand
 
 
@@ -250,7 +286,7 @@ def test_all_checkpoints_unusable(write: Write) -> None:
     folder = write([10, 20])
     for step in (10, 20):
         (folder / f"checkpoint-{step}" / "model.safetensors").unlink()
-    with pytest.raises(NoCheckpointsError, match="checkpoint-20: holds no model"):
+    with pytest.raises(NoCheckpointsError, match="checkpoint-20: holds no weights, such as model"):
         analyzer.open_run(folder)
 
 

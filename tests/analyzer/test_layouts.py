@@ -72,9 +72,12 @@ def test_a_plain_folder(make_plain_run: MakeRun) -> None:
 
 
 def test_layouts_are_ranked() -> None:
-    assert list(LAYOUTS) == ["weightlapse", "huggingface", "safetensors"]
+    ours, *others = LAYOUTS
+    assert ours == "weightlapse"
+    assert others[:-3] == ["lightning", "huggingface", "timm", "timm-ema", "nanogpt", "accelerate", "folders"]
     ranks = [module.SPECIFICITY for module in LAYOUTS.values()]
-    assert ranks == sorted(set(ranks), reverse=True)
+    assert ranks[:-2] == sorted(set(ranks), reverse=True)
+    assert set(ranks[-3:]) == {10}  # equals: safetensors, torch, numpy
 
 
 def test_ours_wins_over_a_plain_folder_and_layout_settles_it(make_run: MakeRun) -> None:
@@ -107,7 +110,7 @@ def test_a_tie_of_equals_is_an_error(make_plain_run: MakeRun, monkeypatch: pytes
 
 def test_a_layout_that_does_not_exist(make_run: MakeRun) -> None:
     with pytest.raises(
-        LayoutError, match=r"--layout tensorflow: .* choose one of weightlapse, huggingface, safetensors"
+        LayoutError, match=r"--layout tensorflow: .* choose one of weightlapse, lightning, huggingface, .*, safetensors"
     ):
         analyzer.open_run(make_run(), layout="tensorflow")
 

@@ -1,0 +1,153 @@
+"""Low-rank adapters (PEFT's LoRA): the update ΔW = scale · B · A of each module that was adapted.
+
+B and A by themselves say little: any invertible r × r matrix may be moved from one to the other. Only their product is
+defined, so it is what is measured. Hu et al. (2021), "LoRA"; Kalajdzievski (2023) for the scale of rsLoRA.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from math import prod, sqrt
+from typing import Any
+
+from analyzer.errors import CheckpointError
+from analyzer.formats import FileIndex
+from analyzer.layouts.ordering import parse_score
+from analyzer.layouts.sidecars import read_json
+from analyzer.names import natural_key
+from analyzer.run import FileStamp, Part, Product, TensorInfo
+from analyzer.sources import containing_folder, join, open_source
+
+CONFIG = "adapter_config.json"
+PREFIX = "base_model.model."
+_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<letter>[AB])(?:\.weight)?")
+_MAGNITUDE = ".lora_magnitude_vector"
+# Variants whose update is no plain product, by what switches them on.
+_VARIANTS = {
+    "use_dora": "DoRA rescales the columns of the adapted weight, so its update is no product of A and B alone",
+    "use_qalora": "QALoRA pools the input of A, so its update is no product of A and B alone",
+    "use_bdlora": "a block-diagonal LoRA keeps its factors in blocks",
+    "target_parameters": "an adapter of parameters (of experts) stacks its factors",
+    "lora_bias": "an adapter with a bias changes more than the weight",
+}
+
+
+def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
+    """ΔW of each adapted module as ``MODULE.delta_weight``, and what else is stored (a new head, say) as it is.
+
+    Args:
+        path: ``adapter_model.safetensors`` or ``adapter_model.bin``, with ``adapter_config.json`` beside it.
+        read_file: reads it.
+
+    Raises:
+        CheckpointError: one of the two is damaged, or the adapter is of a kind that is not read.
+    """
+    config_path = join(containing_folder(path), CONFIG)
+    config = read_json(config_path)
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind != "LORA":
+        raise CheckpointError(
+            f"{config_path}: an adapter of the kind {str(kind)[:40]!r} is not read, only LORA. Merge it into the model "
+            "(merge_and_unload) and save that."
+        )
+    index = read_file(path)
+    factors: dict[str, dict[str, TensorInfo]] = {}
+    tensors: dict[str, TensorInfo] = {}
+    for name, info in index.tensors.items():
+        match = _FACTOR.fullmatch(name)
+        if match:
+            factors.setdefault(_short(match["module"]), {})[f"{match['kind'] or ''}{match['letter']}"] = info
+        elif _MAGNITUDE not in name:  # part of DoRA's update, which is listed as one that is not measured
+            tensors[_short(name)] = replace(info, name=_short(name))
+    for module, pair in factors.items():
+        tensors[f"{module}.delta_weight"] = _update(module, pair, config)
+    ordered = {name: tensors[name] for name in sorted(tensors, key=natural_key)}
+    return FileIndex(ordered, index.metadata, (*index.files, _stamp(config_path)))
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(PREFIX)
+
+
+def _stamp(path: str) -> FileStamp:
+    with open_source(path) as source:
+        return source.stamp
+
+
+def _update(module: str, pair: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> TensorInfo:
+    """ΔW, or a tensor that tells why there is none."""
+    name = f"{module}.delta_weight"
+    is_embedding = any(letter.startswith("embedding_") for letter in pair)
+    a, b = (pair.get(f"embedding_{letter}" if is_embedding else letter) for letter in "AB")
+    if a is None or b is None:
+        (there,) = pair.values()
+        return _unsupported(name, there, f"the adapter of {module} has only one of its two factors")
+    reason = next(_reasons(a, b, config), None)
+    if reason:
+        return _unsupported(name, b, reason)
+    rank = a.shape[0]
+    scale = _scale(module, rank, config)
+    if scale is None:
+        return _unsupported(name, b, f"{CONFIG} does not tell lora_alpha, so the scale is unknown")
+    left, right = _as_matrix(b), _as_matrix(a)
+    shape: tuple[int, ...] = (b.shape[0], *a.shape[1:])
+    if is_embedding or (config.get("fan_in_fan_out") is True and len(a.shape) == 2):
+        left, right, shape = _transposed(right), _transposed(left), (a.shape[1], b.shape[0])
+    return TensorInfo(name, a.dtype, shape, (), product=Product(left, right, scale))
+
+
+def _reasons(a: TensorInfo, b: TensorInfo, config: Mapping[str, Any]) -> Iterator[str]:
+    """Why the update is not the product of these two."""
+    yield from (reason for switch, reason in _VARIANTS.items() if config.get(switch))
+    for info in (a, b):
+        if info.unsupported:
+            yield info.unsupported
+        if len(info.parts) != 1 or info.parts[0].strides or info.parts[0].inflated or info.parts[0].start:
+            yield "its factors are not stored in one piece"
+    if a.dtype != b.dtype:
+        yield f"its factors are stored as {a.dtype} and {b.dtype}"
+    if len(a.shape) < 2 or len(b.shape) < 2 or b.shape[1] != a.shape[0] or prod(b.shape[2:]) != 1:
+        yield f"shapes {list(b.shape)} and {list(a.shape)} make no product (a grouped convolution has such ones)"
+
+
+def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float | None:
+    """lora_alpha / r, or lora_alpha / √r; both may be set for single modules. PEFT divides by the rank in force."""
+    alpha = parse_score(_for_module(module, config.get("alpha_pattern"), config.get("lora_alpha")))
+    if alpha is None or not rank:
+        return None
+    return alpha / sqrt(rank) if config.get("use_rslora") is True else alpha / rank
+
+
+def _for_module(module: str, pattern: Any, otherwise: Any) -> Any:
+    """The value of the first pattern that a module's name ends with."""
+    if isinstance(pattern, dict):
+        for key, value in pattern.items():
+            if _ends_with(module, str(key)):
+                return value
+    return otherwise
+
+
+def _ends_with(module: str, key: str) -> bool:
+    # PEFT reads the key as a regular expression. One from a stranger's file could keep us busy for ever, so only names
+    # and numbers with the usual wildcards pass; anything else counts as the text that it is.
+    if re.fullmatch(r"(?:[\w.]|\\[.d]\+?|\.\*)+", key) and key.count("*") + key.count("+") <= 2:
+        return re.fullmatch(rf"(?:.*\.)?(?:{key})", module) is not None
+    return module == key or module.endswith(f".{key}")
+
+
+def _as_matrix(info: TensorInfo) -> TensorInfo:
+    return replace(info, shape=(info.shape[0], prod(info.shape[1:])))
+
+
+def _transposed(info: TensorInfo) -> TensorInfo:
+    """The same bytes, read the other way round."""
+    rows, columns = info.shape
+    part = info.parts[0]
+    turned = Part(part.path, part.offset, part.length, shape=(columns, rows), strides=(1, columns))
+    return replace(info, shape=(columns, rows), parts=(turned,))
+
+
+def _unsupported(name: str, info: TensorInfo, reason: str) -> TensorInfo:
+    return TensorInfo(name, info.dtype, info.shape, (), unsupported=reason)

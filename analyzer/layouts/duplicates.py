@@ -1,0 +1,76 @@
+"""Checkpoints that claim the same place in the run: one of them if they are the same, else none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from analyzer.errors import CheckpointError
+from analyzer.run import Checkpoint, Finding, Part, TensorInfo
+from analyzer.sources import open_source
+
+BLOCK = 1 << 20
+
+
+def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
+    """Of checkpoints that claim the same place keep one if weights and scores are the same, else refuse them all."""
+    claims: dict[tuple[float | None, int | None], list[Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        known = checkpoint.epoch is not None or checkpoint.step is not None
+        place = (checkpoint.epoch, checkpoint.step) if known else (None, -1 - len(claims))
+        claims.setdefault(place, []).append(checkpoint)
+    kept = []
+    for (epoch, step), group in claims.items():
+        if len(group) == 1:
+            kept.append(group[0])
+            continue
+        names = tuple(checkpoint.name for checkpoint in group)
+        claimed = " and ".join(
+            f"{word} {value:g}" for word, value in (("epoch", epoch), ("step", step)) if value is not None
+        )
+        if all(_same_state(group[0], other) for other in group[1:]):
+            kept.append(group[0])
+            sentence = f"{', '.join(names)} hold the same bytes of {claimed}; {names[0]} stands for them."
+            findings.append(Finding("duplicate_files", "notice", sentence, checkpoints=names))
+        else:
+            sentence = (
+                f"{', '.join(names)} all claim {claimed} but differ, so none of them is used. "
+                "Move the ones that do not belong to this run out of the folder."
+            )
+            findings.append(Finding("contradicting_files", "serious", sentence, checkpoints=names))
+    return kept
+
+
+def _same_state(first: Checkpoint, second: Checkpoint) -> bool:
+    """Whether all that is read of two checkpoints is the same, byte by byte; what else their files hold is not."""
+    if first.scores != second.scores or first.tensors.keys() != second.tensors.keys():
+        return False
+    pairs = [(info, second.tensors[name]) for name, info in first.tensors.items()]
+    try:
+        return all(_described(a) == _described(b) for a, b in pairs) and all(
+            _same_bytes(a, b) for info, other in pairs for a, b in zip(_ranges(info), _ranges(other), strict=True)
+        )
+    except CheckpointError:
+        return False
+
+
+def _described(info: TensorInfo) -> tuple[object, ...]:
+    """A tensor but for the places of its bytes."""
+    ranges = [(part.length, part.start, part.shape, part.strides, part.inflated) for part in _ranges(info)]
+    scale = info.product.scale if info.product else None
+    return info.dtype, info.shape, info.big_endian, info.unsupported, scale, ranges
+
+
+def _ranges(info: TensorInfo) -> tuple[Part, ...]:
+    return info.product.left.parts + info.product.right.parts if info.product else info.parts
+
+
+def _same_bytes(first: Part, second: Part) -> bool:
+    with open_source(first.path) as a, open_source(second.path) as b:
+        return all(
+            a.read(first.offset + at, length) == b.read(second.offset + at, length)
+            for at, length in _blocks(first.length)
+        )
+
+
+def _blocks(total: int) -> Iterator[tuple[int, int]]:
+    return ((at, min(BLOCK, total - at)) for at in range(0, total, BLOCK))

@@ -1,0 +1,78 @@
+"""What Lightning leaves behind: ``.ckpt`` files, often as ``version_K/checkpoints/epoch=N-step=M.ckpt``.
+
+Its CSVLogger writes ``metrics.csv`` into ``version_K``. A row's step is the index of the batch that it was logged at,
+so the state after it has made one more step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from analyzer.errors import CheckpointError
+from analyzer.formats.torch_zip import read_torch
+from analyzer.layouts.file_series import scores_beside, unfinished
+from analyzer.layouts.ordering import Series, collect, parse_count, place_of
+from analyzer.layouts.sidecars import latest_scores
+from analyzer.layouts.torch_files import keys_of, opened, torch_files
+from analyzer.layouts.torch_state import index_of
+from analyzer.run import Checkpoint
+from analyzer.sources import Entry, containing_folder, folder_name, is_folder, join
+
+NAME = "lightning"
+SPECIFICITY = 95
+LOOKS_LIKE = "*.ckpt files from Lightning, or version_K/checkpoints/ with such files"
+
+_MARK = "pytorch-lightning_version"
+_BELOW = "checkpoints"
+_BATCHES = ("loops", "fit_loop", "epoch_loop.state_dict", "_batches_that_stepped")
+
+
+def recognise(folder: str) -> str | None:
+    """Why the folder is a run of Lightning, or None."""
+    for entry, file in opened(_candidates(folder)):
+        if _MARK in keys_of(file):
+            return f"{entry.name} has the key {_MARK}"
+    return None
+
+
+def read(folder: str) -> list[Series]:
+    """Every ``.ckpt`` file; scores come from the row that was logged last before it was saved."""
+    saved, findings = collect(_candidates(folder), _saved)
+    logged_in = containing_folder(folder) if folder_name(folder) == _BELOW else folder
+    rows = scores_beside(logged_in, findings)
+    after = {("step", step + 1): scores for (place, step), scores in rows.items() if place == "step"}
+    checkpoints = latest_scores([(one.checkpoint, one.batches) for one in saved], after, findings)
+    findings.extend(unfinished(folder))
+    return [Series(checkpoints, "the files' metadata", findings)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """A checkpoint, and how many batches had made a step: with several optimisers, global_step counts more of them."""
+
+    checkpoint: Checkpoint
+    batches: int | None
+
+
+def _candidates(folder: str) -> list[Entry]:
+    below = join(folder, _BELOW)
+    here = torch_files(folder, (".ckpt",))
+    return here or (torch_files(below, (".ckpt",)) if is_folder(below) else [])
+
+
+def _saved(entry: Entry) -> _Saved:
+    file = read_torch(entry.path)
+    if _MARK not in keys_of(file):
+        raise CheckpointError(f"{entry.path}: has no key {_MARK}, as the other files have; it is left out")
+    index = index_of(entry.path, file, "state_dict")
+    epoch, step = place_of(entry.name, index.metadata)
+    checkpoint = Checkpoint(entry.name, entry.path, epoch, step, {}, index.tensors, index.files)
+    batches = parse_count(_inside(file.tree, *_BATCHES))
+    return _Saved(checkpoint, step if batches is None else batches)
+
+
+def _inside(tree: Any, *keys: str) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree

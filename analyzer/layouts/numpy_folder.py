@@ -1,0 +1,26 @@
+"""A folder of ``.npz`` files, one per checkpoint, as ``numpy.savez`` writes them."""
+
+from __future__ import annotations
+
+from analyzer.layouts.file_series import read_files
+from analyzer.layouts.ordering import Series
+from analyzer.sources import Entry, list_folder
+
+NAME = "numpy"
+SPECIFICITY = 10
+LOOKS_LIKE = "a folder of *.npz files, one per checkpoint"
+
+
+def recognise(folder: str) -> str | None:
+    """Why the folder is a series of npz files, or None."""
+    names = [entry.name for entry in _candidates(folder) if not entry.is_folder]
+    return f"{len(names)} npz files" if names else None
+
+
+def read(folder: str) -> list[Series]:
+    """Every npz file of the folder; damaged ones become findings."""
+    return [read_files(folder, _candidates(folder))]
+
+
+def _candidates(folder: str) -> list[Entry]:
+    return [entry for entry in list_folder(folder) if entry.name.endswith(".npz") and not entry.name.startswith(".")]

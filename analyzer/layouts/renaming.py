@@ -1,0 +1,87 @@
+"""Names of tensors, made comparable from checkpoint to checkpoint: what wrappers put into them is taken out.
+
+A name is never guessed: tensors are matched by name alone, and every renaming is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from analyzer.names import listed, printable
+from analyzer.run import Checkpoint, Finding, TensorInfo
+
+# DataParallel, torch.compile, FSDP and activation checkpointing wrap a module in another that holds it by such a name.
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+
+def without_wrappers(checkpoints: Sequence[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
+    """The checkpoints with the wrappers' parts taken out of all names, which is said once.
+
+    Where two names of one checkpoint would become the same, all names of the run stay as they are, which is said too.
+    """
+    renamed = {
+        name: short
+        for checkpoint in checkpoints
+        for name in checkpoint.tensors
+        if (short := _WRAPPERS.sub("", name)) != name
+    }
+    if not renamed:
+        return list(checkpoints)
+    for checkpoint in checkpoints:
+        counts = Counter(renamed.get(name, name) for name in checkpoint.tensors)
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            sentence = (
+                f"Without the names of wrappers (module., _orig_mod. and the like), two tensors of "
+                f"{printable(checkpoint.name)} would be {listed(twice)}, so all names stay as they are stored."
+            )
+            findings.append(Finding("names_kept", "notice", sentence, checkpoints=(checkpoint.name,)))
+            return list(checkpoints)
+    example, short = next(iter(renamed.items()))
+    sentence = (
+        f"Names of wrappers were taken out of {len(renamed)} names of tensors: "
+        f"{printable(example, 120)} is called {printable(short, 120)}."
+    )
+    findings.append(Finding("names_unwrapped", "info", sentence, evidence={"renamed": renamed}))
+    return [replace(checkpoint, tensors=_renamed(checkpoint.tensors, renamed)) for checkpoint in checkpoints]
+
+
+def _renamed(tensors: Mapping[str, TensorInfo], renamed: Mapping[str, str]) -> dict[str, TensorInfo]:
+    return {
+        (short := renamed.get(name, name)): info if short == name else replace(info, name=short)
+        for name, info in tensors.items()
+    }
+
+
+def tied_weights(checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
+    """Tensors that share their bytes with another one, and those that one saver stores and another leaves out."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for checkpoint in checkpoints:
+        for names in _sharing(checkpoint):
+            groups.setdefault(names, []).append(checkpoint.name)
+    for names, where in groups.items():
+        sentence = (
+            f"{listed(names)} are one tensor under {len(names)} names in {listed(where)}; it is measured under each of "
+            "them, and counts as often in totals."
+        )
+        gone = _stored_here_and_not_there(checkpoints, names)
+        if gone:
+            sentence += f" {listed(gone)} is not stored in every checkpoint, as it is another's twin."
+        yield Finding("tied_weights", "info", sentence, checkpoints=tuple(where), evidence={"tensors": list(names)})
+
+
+def _sharing(checkpoint: Checkpoint) -> Iterator[tuple[str, ...]]:
+    """Groups of names whose tensors are the very same bytes read the same way."""
+    by_bytes: dict[object, list[str]] = {}
+    for name, info in checkpoint.tensors.items():
+        if info.parts and 0 not in info.shape:
+            by_bytes.setdefault((info.parts, info.shape, info.dtype), []).append(name)
+    return (tuple(names) for names in by_bytes.values() if len(names) > 1)
+
+
+def _stored_here_and_not_there(checkpoints: Sequence[Checkpoint], names: Sequence[str]) -> list[str]:
+    return [name for name in names if any((name in a.tensors) != (name in b.tensors) for a, b in pairwise(checkpoints))]

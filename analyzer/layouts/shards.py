@@ -1,0 +1,75 @@
+"""Weights in several files, as an index beside them says: ``model.safetensors.index.json`` and its kin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from analyzer.errors import CheckpointError
+from analyzer.formats import FileIndex
+from analyzer.layouts.sidecars import read_json
+from analyzer.names import natural_key, printable
+from analyzer.run import FileStamp, TensorInfo
+from analyzer.sources import containing_folder, is_file, is_inside, join, open_source
+
+
+def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
+    """The tensors of all shards, each from the one that the index names.
+
+    The names of the shards are settled before any of them is opened: they are untrusted, and only plain names of
+    files in the index's own folder pass.
+
+    Args:
+        path: the index file.
+        read_file: reads one shard.
+
+    Raises:
+        CheckpointError: a name leads out of the folder, a shard or a tensor is missing, or a tensor lies in two shards.
+    """
+    weight_map = _weight_map(path, read_json(path))
+    folder = containing_folder(path)
+    names = sorted(set(weight_map.values()), key=natural_key)
+    for name in names:
+        _require_plain(path, folder, name)
+    for name in names:
+        if not is_file(join(folder, name)):
+            raise CheckpointError(f"{path}: names the shard {printable(name)}, which is not there; copy it again")
+    with open_source(path) as source:
+        files: list[FileStamp] = [source.stamp]
+    tensors: dict[str, TensorInfo] = {}
+    metadata: dict[str, str] = {}
+    held_by: dict[str, str] = {}
+    for shard in names:
+        index = read_file(join(folder, shard))
+        for name, info in index.tensors.items():
+            if name in held_by:
+                raise CheckpointError(
+                    f"{path}: {printable(name)} lies in two shards, {printable(held_by[name])} and {printable(shard)}"
+                )
+            held_by[name] = shard
+            tensors[name] = info
+        metadata.update(index.metadata)
+        files.extend(index.files)
+    for name, shard in weight_map.items():
+        if held_by.get(name) != shard:
+            raise CheckpointError(f"{path}: {printable(name)} is not in {printable(shard)}, where it should be")
+    ordered = {name: tensors[name] for name in sorted(tensors, key=natural_key)}
+    return FileIndex(ordered, metadata, tuple(files))
+
+
+def _weight_map(path: str, index: Any) -> Mapping[str, str]:
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise CheckpointError(f"{path}: has no weight_map from the tensors' names to the shards' names")
+    if not weight_map:
+        raise CheckpointError(f"{path}: its weight_map is empty, so there are no weights")
+    return weight_map
+
+
+def _require_plain(path: str, folder: str, name: str) -> None:
+    is_plain = name not in ("", ".", "..") and not any(character in name for character in "/\\:\0")
+    if not is_plain or not is_inside(folder, join(folder, name)):
+        raise CheckpointError(
+            f"{path}: its weight_map names {printable(name, 120)!r}, which is not a file of this folder; it is not "
+            "opened. Put the shards (no links) beside the index."
+        )

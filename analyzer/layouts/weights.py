@@ -1,0 +1,87 @@
+"""The weights of one checkpoint, whatever holds them: a file, shards with an index, an adapter, a distributed folder.
+
+Every layout reads its checkpoints through :func:`weights_of`, so that layouts and formats do not multiply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from analyzer.errors import CheckpointError
+from analyzer.formats import FileIndex, dcp, npz, safetensors
+from analyzer.layouts import adapters, distributed, shards, torch_state
+from analyzer.layouts.foreign import foreign_reason
+from analyzer.sources import is_folder, join, list_folder
+
+Reader = Callable[[str], FileIndex]
+
+TORCH_FILES = (".pt", ".pth", ".pth.tar", ".bin", ".ckpt")
+_FILES: Mapping[str, Reader] = {
+    ".safetensors": safetensors.read_index,
+    ".npz": npz.read_index,
+    **dict.fromkeys(TORCH_FILES, torch_state.read_index),
+}
+# What a checkpoint's folder may hold, the first of them preferred: a loader would take it as well.
+_IN_FOLDERS: Mapping[str, Reader] = {
+    "model.safetensors": safetensors.read_index,
+    "model.safetensors.index.json": lambda path: shards.read_index(path, _of_file),
+    "pytorch_model.bin": torch_state.read_index,
+    "pytorch_model.bin.index.json": lambda path: shards.read_index(path, _of_file),
+    "adapter_model.safetensors": lambda path: adapters.read_index(path, _of_file),
+    "adapter_model.bin": lambda path: adapters.read_index(path, _of_file),
+}
+_DISTRIBUTED = ".metadata"
+_DISTRIBUTED_BELOW = "pytorch_model_fsdp_0"  # where accelerate and the Trainer put a distributed checkpoint
+
+
+def weights_of(path: str) -> FileIndex:
+    """Where each weight of a checkpoint lies, read from headers alone.
+
+    Args:
+        path: a ``.safetensors``, ``.npz`` or torch file, or a folder that holds the weights of one checkpoint.
+
+    Raises:
+        CheckpointError: there are no weights, or they are damaged, incomplete or of a kind that is not read.
+    """
+    return _of_folder(path) if is_folder(path) else _of_file(path)
+
+
+def held_by(folder: str) -> list[str]:
+    """What a folder holds of weights of one checkpoint, the one that is read first; empty where there are none.
+
+    Raises:
+        CheckpointError: the folder cannot be read.
+    """
+    present = {entry.name for entry in list_folder(folder)}
+    known = [name for name in _IN_FOLDERS if name in present]
+    return known + [name for name in (_DISTRIBUTED, _DISTRIBUTED_BELOW) if name in present]
+
+
+def _of_file(path: str) -> FileIndex:
+    for suffix, read in _FILES.items():
+        if path.endswith(suffix):
+            return read(path)
+    raise CheckpointError(f"{path}: is no file of weights that is read ({', '.join(_FILES)})")
+
+
+def _of_folder(folder: str) -> FileIndex:
+    held = held_by(folder)
+    if not held:
+        raise CheckpointError(_why_none(folder))
+    if held[0] == _DISTRIBUTED:
+        return distributed.only_weights(folder, dcp.read_index(folder))
+    path = join(folder, held[0])
+    return _of_folder(path) if held[0] == _DISTRIBUTED_BELOW else _IN_FOLDERS[held[0]](path)
+
+
+def _why_none(folder: str) -> str:
+    entries = list_folder(folder)
+    if any(entry.name.endswith(".distcp") for entry in entries):
+        return (
+            f"{folder}: has no {_DISTRIBUTED}, which is written last: the checkpoint is still being written or was "
+            "cut off. Save it again, or move it elsewhere."
+        )
+    return foreign_reason(folder, entries) or (
+        f"{folder}: holds no weights, such as model.safetensors, pytorch_model.bin or {_DISTRIBUTED}; it is still "
+        "being written, or they were moved elsewhere"
+    )
