@@ -1,0 +1,210 @@
+"""Adapters as PEFT saves them: their update is the one that PEFT itself would merge."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from builders import random_walk, save_weights
+from safetensors.torch import load_file
+from stored import values_of
+
+import analyzer
+from analyzer.errors import CheckpointError
+from analyzer.layouts.weights import weights_of
+from analyzer.run import TensorInfo
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the library's own
+    import peft
+    import transformers
+
+
+class Network(torch.nn.Module):
+    """One of each kind of module that LoRA can be put on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(11, 6)
+        self.inner = torch.nn.ModuleDict({"up": torch.nn.Linear(6, 10), "down": torch.nn.Linear(10, 6, bias=False)})
+        self.transposed = transformers.pytorch_utils.Conv1D(7, 6)
+        self.convolution = torch.nn.Conv2d(3, 8, (3, 2))
+        self.pointwise = torch.nn.Conv2d(3, 8, 1)
+        self.head = torch.nn.Linear(6, 2)
+
+
+def adapted(folder: Path, dtype: Any = torch.float32, **options: Any) -> Any:
+    """A model with an adapter of random factors, saved; B is zero in a fresh one."""
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=4, lora_alpha=6, **{"target_modules": ["up", "down"], **options})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = peft.get_peft_model(Network(), config)
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter)
+        model.to(dtype).save_pretrained(folder)
+    return model
+
+
+def updates(model: Any) -> dict[str, Any]:
+    """What PEFT itself says that the adapter adds to each weight."""
+    modules = {name: one for name, one in model.base_model.model.named_modules() if hasattr(one, "get_delta_weight")}
+    return {f"{name}.delta_weight": one.get_delta_weight("default").detach() for name, one in modules.items()}
+
+
+def of_folder(folder: Path) -> dict[str, TensorInfo]:
+    return dict(weights_of(str(folder)).tensors)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "rsLoRA": {"use_rslora": True},
+    "patterns": {"rank_pattern": {"up": 2, r"inner\.down": 3}, "alpha_pattern": {"inner.down": 5, "p": 9}},
+    "embedding": {"target_modules": ["embedding", "up"]},
+    "transposed": {"target_modules": ["transposed"], "fan_in_fan_out": True},
+    "convolutions": {"target_modules": ["convolution", "pointwise"]},
+    "everything": {"target_modules": ["embedding", "up", "down", "convolution"], "modules_to_save": ["head"]},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_update_is_that_of_peft(tmp_path: Path, kind: str) -> None:
+    model = adapted(tmp_path, **KINDS[kind])
+    tensors = of_folder(tmp_path)
+    expected = updates(model)
+    assert expected
+    assert {name for name in tensors if name.endswith(".delta_weight")} == set(expected)
+    for name, update in expected.items():
+        info = tensors[name]
+        assert (info.unsupported, info.name, info.parts) == (None, name, ())
+        assert info.shape == tuple(update.shape)
+        np.testing.assert_allclose(values_of(info), update.to(torch.float64).numpy(), rtol=0, atol=2e-5)
+
+
+def test_what_else_the_adapter_stores_is_there_as_it_is(tmp_path: Path) -> None:
+    adapted(tmp_path, **KINDS["everything"])
+    tensors = of_folder(tmp_path)
+    stored = load_file(tmp_path / "adapter_model.safetensors")
+    assert {name for name in tensors if "delta" not in name} == {"head.weight", "head.bias"}
+    np.testing.assert_array_equal(values_of(tensors["head.weight"]), stored["base_model.model.head.weight"])
+
+
+def test_bfloat16_and_torch_files(tmp_path: Path) -> None:
+    model = adapted(tmp_path, torch.bfloat16)
+    state = load_file(tmp_path / "adapter_model.safetensors")
+    as_stored = {name: values_of(info) for name, info in of_folder(tmp_path).items()}
+    (tmp_path / "adapter_model.safetensors").unlink()
+    torch.save(state, tmp_path / "adapter_model.bin")
+    tensors = of_folder(tmp_path)
+    assert {info.dtype for info in tensors.values()} == {"bfloat16"}
+    for name, info in tensors.items():
+        np.testing.assert_array_equal(values_of(info), as_stored[name])
+        np.testing.assert_allclose(
+            values_of(info), updates(model)[name].to(torch.float64).numpy(), rtol=0.01, atol=0.05
+        )
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ({"use_dora": True}, "DoRA rescales"),
+        ({"lora_bias": True}, "changes more than the weight"),
+        ({"target_modules": ["grouped"]}, "make no product"),
+    ],
+)
+def test_other_variants_are_listed_with_the_reason(
+    tmp_path: Path, options: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Network.__init__
+
+    def with_groups(self: Network) -> None:
+        plain(self)
+        self.grouped = torch.nn.Conv2d(4, 8, 3, groups=2)
+
+    monkeypatch.setattr(Network, "__init__", with_groups)
+    adapted(tmp_path, **options)
+    tensors = of_folder(tmp_path)
+    assert tensors
+    for name, info in tensors.items():
+        assert name.endswith((".delta_weight", "lora_B.bias"))
+        if name.endswith(".delta_weight"):
+            assert info.unsupported
+            assert reason in info.unsupported
+
+
+def test_other_kinds_of_adapters_are_refused(tmp_path: Path) -> None:
+    model = peft.get_peft_model(Network(), peft.IA3Config(target_modules=["up"], feedforward_modules=["up"]))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json: an adapter of the kind 'IA3' is not read"):
+        weights_of(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"peft_type": ["LORA"]}', '{"peft_type": "LORA", "lora_alpha": "x"}']
+)
+def test_a_config_that_is_not_sound(tmp_path: Path, text: str) -> None:
+    adapted(tmp_path)
+    (tmp_path / "adapter_config.json").write_text(text)
+    if "lora_alpha" in text:
+        assert {info.unsupported for info in of_folder(tmp_path).values()} == {
+            "adapter_config.json does not tell lora_alpha, so the scale is unknown"
+        }
+    else:
+        with pytest.raises(CheckpointError, match=r"adapter_config\.json"):
+            weights_of(str(tmp_path))
+
+
+def test_an_adapter_without_its_config(tmp_path: Path) -> None:
+    adapted(tmp_path)
+    (tmp_path / "adapter_config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json"):
+        weights_of(str(tmp_path))
+
+
+def test_a_hostile_pattern_keeps_nobody_busy(tmp_path: Path) -> None:
+    adapted(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["alpha_pattern"] = {"(a+)+" * 20 + "$": 5, "((((": 5, "(.*.*.*)*x": 7}
+    path.write_text(json.dumps(config))
+    assert {info.product.scale for info in of_folder(tmp_path).values() if info.product} == {6 / 4}
+
+
+def test_half_an_adapter(tmp_path: Path) -> None:
+    adapted(tmp_path)
+    state = load_file(tmp_path / "adapter_model.safetensors")
+    kept = {name: value.numpy() for name, value in state.items() if not name.endswith("up.lora_B.weight")}
+    save_weights(tmp_path / "adapter_model.safetensors", kept)
+    tensors = of_folder(tmp_path)
+    assert tensors["inner.down.delta_weight"].product
+    assert "only one of its two factors" in str(tensors["inner.up.delta_weight"].unsupported)
+
+
+def test_a_trainers_adapters_are_a_run_of_the_trainer(tmp_path: Path) -> None:
+    for step in (10, 20):
+        adapted(tmp_path / f"checkpoint-{step}")
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text('{"epoch": 1.0, "log_history": []}')
+    run = analyzer.open_run(tmp_path)
+    assert (run.layout, [one.step for one in run.checkpoints]) == ("huggingface", [10, 20])
+    assert list(run.checkpoints[0].tensors) == ["inner.down.delta_weight", "inner.up.delta_weight"]
+
+
+def test_the_same_adapter_twice_is_told_by_its_factors(tmp_path: Path) -> None:
+    for name in ("checkpoint-10", "checkpoint-010"):
+        adapted(tmp_path / name)
+        (tmp_path / name / "trainer_state.json").write_text('{"epoch": 1.0}')
+    run = analyzer.open_run(tmp_path)
+    assert [finding.rule for finding in run.findings] == ["duplicate_files"]
+    save_weights(tmp_path / "checkpoint-30" / "model.safetensors", random_walk(1)[0])
+    (tmp_path / "checkpoint-30" / "trainer_state.json").write_text('{"epoch": 3.0}')
+    state = load_file(tmp_path / "checkpoint-10" / "adapter_model.safetensors")
+    changed = {name: value.numpy() * (2 if "lora_A" in name else 1) for name, value in state.items()}
+    save_weights(tmp_path / "checkpoint-010" / "adapter_model.safetensors", changed)
+    run = analyzer.open_run(tmp_path)
+    assert [finding.rule for finding in run.findings] == ["contradicting_files"]
