@@ -9,6 +9,7 @@ from typing import Any
 
 from analyzer.names import printable
 from analyzer.run import STATUSES_WITH_VALUE, Correlation, Tables
+from analyzer.statistics import is_tested, leading_scalars
 
 HERE = Path(__file__).parent
 LAYER_COLUMNS = (
@@ -19,7 +20,9 @@ LAYER_COLUMNS = (
     ("stable_rank", "stable rank"),
     ("zero_fraction", "exact zeros"),
 )
-SCOPES = ("mean", "total", "block", "tensor")
+RELATED_METRICS = (("step_distance", "Step distance"), ("condition_number", "Condition number"))
+RELATED_SCORES = ("test_accuracy", "eval_accuracy", "accuracy", "train_accuracy", "test_loss", "eval_loss", "loss")
+MOST_RELATED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,15 @@ def render_page(
     )
     environment.filters["shown"] = printable
     environment.filters["number"] = short_number
+    environment.filters["coefficient"] = coefficient
     sections = [
         {
             "tables": tables,
             "about": about,
             "figures": figures[tables.run],
             "layers": _layers(tables),
-            "correlations": _leading_correlations(tables),
+            "relations": _relations(tables),
+            "scores_left_out": len(tables.scalars) - len(leading_scalars(tables.scalars)),
             "anchor": f"run-{number}",
         }
         for number, (tables, about) in enumerate(zip(runs, summary["runs"], strict=True), start=1)
@@ -96,13 +101,46 @@ def _layers(tables: Tables) -> list[dict[str, Any]]:
     return layers
 
 
-def _leading_correlations(tables: Tables) -> list[tuple[Correlation, Correlation | None]]:
-    """Pearson and Spearman side by side, means first."""
-    ranks = {
-        (one.scope, one.tensor, one.metric, one.scalar, one.transform): one
-        for one in tables.correlations
-        if one.method == "spearman"
-    }
-    pearsons = [one for one in tables.correlations if one.method == "pearson"]
-    pearsons.sort(key=lambda one: SCOPES.index(one.scope))
-    return [(one, ranks.get((one.scope, one.tensor, one.metric, one.scalar, one.transform))) for one in pearsons]
+def coefficient(value: float | None) -> str:
+    """Two decimals with a true minus sign, which is all that a coefficient of a few dozen pairs can carry."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+@dataclass(frozen=True, slots=True)
+class RelationTable:
+    """How one metric goes together with one score: ``rows`` are (as the curves are, trend removed by both methods)."""
+
+    metric: str
+    title: str
+    score: str
+    rows: tuple[tuple[Correlation, Correlation, Correlation], ...]
+    layers: int
+
+
+def _relations(tables: Tables) -> list[RelationTable]:
+    """The mean over matrices and the layers with the largest coefficients, against the score that matters most."""
+    score = next((name for name in RELATED_SCORES if name in tables.scalars), None)
+    found = []
+    for metric, title in RELATED_METRICS:
+        of_tensor: dict[tuple[str, str], dict[tuple[bool, str], Correlation]] = {}
+        for one in tables.correlations:
+            if (one.metric, one.scalar, one.lag) == (metric, score, 0) and one.scope in ("mean", "tensor"):
+                # The rows of a pair come in the order: as it is, as differences, without trend.
+                of_tensor.setdefault((one.scope, one.tensor), {}).setdefault((is_tested(one), one.method), one)
+        rows = [
+            (its[False, "pearson"], its[True, "pearson"], its[True, "spearman"])
+            for its in of_tensor.values()
+            if its.keys() >= {(False, "pearson"), (True, "pearson"), (True, "spearman")}
+        ]
+        layers = sorted((row for row in rows if row[0].scope == "tensor"), key=_strength, reverse=True)
+        means = [row for row in rows if row[0].scope == "mean"]
+        if score and rows:
+            shown = (*means, *layers[:MOST_RELATED])
+            found.append(RelationTable(metric, title, score, shown, len(layers)))
+    return found
+
+
+def _strength(row: tuple[Correlation, Correlation, Correlation]) -> tuple[float, float]:
+    """Largest coefficient without trend first; where there are too few checkpoints for one, the largest as it is."""
+    as_it_is, tested, _ = row
+    return abs(tested.coefficient or 0.0), abs(as_it_is.coefficient or 0.0)

@@ -36,7 +36,8 @@ def read_tables(store: Store, run: str) -> Tables:
         change_pairs=(),
         findings=tuple(store.findings(run)),
     )
-    return replace(tables, correlations=statistics.correlations(tables), change_pairs=statistics.change_pairs(tables))
+    correlations = statistics.correlations(tables)
+    return replace(tables, correlations=correlations, change_pairs=statistics.change_pairs(tables, correlations))
 
 
 def _axis(checkpoints: Sequence[CheckpointRow]) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], str]:

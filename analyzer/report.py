@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +19,7 @@ from analyzer.files import flush_folder, report_errors, sweep, write_whole
 from analyzer.names import listed, slug
 from analyzer.page import FigureOnPage, render_page, stylesheet
 from analyzer.run import Tables
+from analyzer.statistics import is_tested
 from analyzer.store import Store
 
 SCHEMA_VERSION = 1
@@ -181,7 +182,7 @@ def _draw_figures(tables: Tables, out: Path, prefix: str) -> list[FigureOnPage]:
 
 
 def summarise(store: Store, runs: Sequence[Tables]) -> dict[str, Any]:
-    """The content of ``summary.json``: findings and final values of each run."""
+    """The content of ``summary.json``: findings, final values and a few correlations of each run."""
     return {
         "schema_version": SCHEMA_VERSION,
         "runs": [
@@ -191,6 +192,7 @@ def summarise(store: Store, runs: Sequence[Tables]) -> dict[str, Any]:
                 "checkpoints": len(tables.checkpoints),
                 "tensors": sum("[" not in row.name for row in tables.tensors),
                 "final": _final_values(tables),
+                "correlations": _tested(tables),
             }
             for tables in runs
         ],
@@ -227,6 +229,15 @@ def _final_values(tables: Tables) -> dict[str, Any]:
             if (curve := tables.curves.get((scope, "", metric))) is not None and curve.statuses[-1] is not None
         }
     return result
+
+
+def _tested(tables: Tables) -> list[dict[str, Any]]:
+    """What was tested of the whole network: the mean's step distance and condition number against every score."""
+    return [
+        asdict(one)
+        for one in tables.correlations
+        if one.scope == "mean" and one.metric in ("step_distance", "condition_number") and is_tested(one)
+    ]
 
 
 def _manifest(

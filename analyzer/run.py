@@ -218,7 +218,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """One row of ``correlations.csv``; METRICS "Statistics of curves" defines the fields."""
+    """One row of ``correlations.csv``; METRICS "Statistics of curves" defines the fields.
+
+    ``autocorrelations`` are the lag-1 autocorrelations r₁ (score) and r₂ (metric) that ``n_effective`` rests on; they
+    are shown beside it, but are no columns of the table.
+    """
 
     scope: str
     tensor: str
@@ -235,6 +239,7 @@ class Correlation:
     p_value: float | None
     q_value: float | None
     status: Status
+    autocorrelations: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +248,7 @@ class ChangePair:
 
     ``positions`` (n,) are places on the run's axis; ``score_change`` and ``weight_change`` (n,) are z-scores.
     ``coefficient`` is Pearson's r of the two, a description only, None where ``status`` is not ``ok``.
+    ``stationary`` is the row that may carry a p-value: the same two as differences without trend.
     """
 
     scalar: str
@@ -252,6 +258,7 @@ class ChangePair:
     coefficient: float | None
     n: int
     status: Status
+    stationary: Correlation | None = None
 
 
 @dataclass(frozen=True, slots=True)

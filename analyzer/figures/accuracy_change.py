@@ -11,9 +11,9 @@ from analyzer.figures.labels import fitted
 from analyzer.figures.line_panel import draw_line, finish_panel
 from analyzer.figures.registry import figure
 from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
-from analyzer.figures.style import INK, LABEL_SIZE, LOOKS
+from analyzer.figures.style import INK, LABEL_SIZE, LOOKS, SMALL_SIZE
 from analyzer.figures.ticks import linear_limits, linear_ticks
-from analyzer.run import ChangePair, Tables
+from analyzer.run import ChangePair, Correlation, Tables
 
 _HEIGHT, _GAP = 2.1, 0.95
 _LEFT, _SERIES_WIDTH, _BETWEEN = 0.6, 4.7, 0.85
@@ -27,7 +27,8 @@ _SCORE, _WEIGHTS = LOOKS[0], LOOKS[1]
     how_to_read=(
         "Left: how much the accuracy and the weights (mean step distance) changed into each checkpoint, "
         "both as z-scores; right: the one against the other. Both usually shrink as training settles, which "
-        "alone makes them correlate, so r describes the picture and proves nothing."
+        "alone makes them correlate, so r describes the picture and proves nothing; the lines below tell what is left "
+        "of it when both are differenced once more and a smooth trend is taken out."
     ),
 )
 def accuracy_change(tables: Tables) -> Figure | None:
@@ -40,9 +41,13 @@ def accuracy_change(tables: Tables) -> Figure | None:
         KeyLine("change of the weights (mean step distance)", look=_WEIGHTS),
         KeyLine("r is Pearson's, a description only, no p-value: curves that both settle correlate anyway"),
     ]
-    if len(pairs) > _MOST_PAIRS:
-        foot.append(KeyLine(f"{len(pairs) - _MOST_PAIRS} more scores are in correlations.csv"))
-        pairs = pairs[:_MOST_PAIRS]
+    left_out, pairs = pairs[_MOST_PAIRS:], pairs[:_MOST_PAIRS]
+    tested = [KeyLine(stationary_text(pair.scalar, pair.stationary)) for pair in pairs if pair.stationary]
+    if tested:
+        foot += [KeyLine("Without the drift (differences of both, of the log distance, less a smooth trend):")]
+        foot += tested
+    if left_out:
+        foot.append(KeyLine(f"{len(left_out)} more scores are in correlations.csv"))
     top = HEAD + 0.3
     bottom = top + len(pairs) * (_HEIGHT + _GAP)
     drawn = new_sheet(bottom + key_height(foot) + MARGIN - 0.3)
@@ -90,3 +95,19 @@ def coefficient_text(pair: ChangePair) -> str:
     if pair.status == "ok" and pair.coefficient is not None:
         return f"r = {pair.coefficient:.2f}, n = {pair.n} (a description only)".replace("-", "−")
     return f"r undefined ({pair.status.replace('_', ' ')}), n = {pair.n}"
+
+
+def stationary_text(scalar: str, row: Correlation) -> str:
+    """Say what is left of the correlation without drift, whether it may be chance, or why that cannot be told."""
+    name = fitted(scalar.replace("_", " "), 150, SMALL_SIZE)
+    if row.coefficient is None:
+        why = "one of the two is constant" if row.status == "undefined" else "too few checkpoints"
+        return f"{name}: no coefficient, n = {row.n} ({why})"
+    said = f"{name}: r = {row.coefficient:.2f}"
+    if row.low is not None and row.high is not None:
+        said += f" (95 % interval {row.low:.2f} to {row.high:.2f})"
+    if row.n_effective is not None and row.autocorrelations is not None:
+        first, second = row.autocorrelations
+        said += f", n = {row.n}, effective {row.n_effective:.0f} (r₁ = {first:.2f}, r₂ = {second:.2f})"
+    said += f", p = {row.p_value:.2g}" if row.p_value is not None else ": too few for a p-value"
+    return said.replace("-", "−")

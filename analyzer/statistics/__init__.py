@@ -1,0 +1,37 @@
+"""How curves go together: coefficients, intervals, and what may be said about chance.
+
+Pure functions of arrays and tables. What is drawn or printed is never smoothed: a trend is taken out of differences
+only, and the row's transform says so.
+"""
+
+from analyzer.statistics.bootstrap import intervals
+from analyzer.statistics.coefficients import Coefficient, pearson, ranks, spearman, z_scores
+from analyzer.statistics.correlating import change_pairs, correlations, is_tested
+from analyzer.statistics.curves import block_of, leading_scalars, score_changes
+from analyzer.statistics.relating import Relations, relate
+from analyzer.statistics.significance import benjamini_hochberg
+from analyzer.statistics.stationary import Trend, logarithms, trend_over
+from analyzer.statistics.swap import SwapTest, swap_test
+
+__all__ = [
+    "Coefficient",
+    "Relations",
+    "SwapTest",
+    "Trend",
+    "benjamini_hochberg",
+    "block_of",
+    "change_pairs",
+    "correlations",
+    "intervals",
+    "is_tested",
+    "leading_scalars",
+    "logarithms",
+    "pearson",
+    "ranks",
+    "relate",
+    "score_changes",
+    "spearman",
+    "swap_test",
+    "trend_over",
+    "z_scores",
+]

@@ -1,0 +1,131 @@
+"""Intervals for coefficients between series that depend on their own past: the stationary bootstrap.
+
+Rows of pairs are drawn in blocks of geometric length, one draw for all pairs of the same length and block, so that a
+resampled coefficient needs nothing but weighted sums.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil, log10, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from analyzer.run import FloatArray
+
+RESAMPLES = 500
+SEED = 1994  # the year of the paper; any number will do, as long as it stays the same
+LEVEL = 0.95
+_PAIRS_AT_ONCE = 256  # so that their resamples stay in the cache
+_TINY = 1e-12  # the variance of a resample that drew one row over and over
+
+
+def block_lengths(series: FloatArray) -> FloatArray:
+    """The mean block length (a,) that suits each series (a, n), at least 1 and at most min(3√n, n/3).
+
+    Source: Politis & White, Automatic block-length selection for the dependent bootstrap (2004), with the correction
+    by Patton, Politis & White (2009).
+    """
+    n = series.shape[1]
+    centred = series - series.mean(axis=1, keepdims=True)
+    run = max(5, int(log10(n)))
+    most = min(ceil(sqrt(n)) + run, n - 2)
+    covariance = np.empty((most + 1, len(series)))
+    correlation = np.empty((most + 1, len(series)))
+    for lag in range(most + 1):
+        product = (centred[:, lag:] * centred[:, : n - lag]).sum(axis=1)
+        covariance[lag] = product / n
+        later, earlier = centred[:, lag + 1 :], centred[:, : -(lag + 1)]
+        correlation[lag] = np.abs(product) / np.sqrt((later**2).sum(axis=1) * (earlier**2).sum(axis=1))
+    small = correlation < 2 * sqrt(log10(n) / n)
+    # The first lag from which on ``run`` correlations in a row are chance: by then the series has forgotten its past.
+    chance = np.lib.stride_tricks.sliding_window_view(small, run, axis=0)[: most - run + 1].all(axis=-1)
+    forgotten = np.where(chance.any(axis=0), chance.argmax(axis=0), most)
+    reach = np.minimum(2 * np.maximum(forgotten, 1), most)
+    lags = np.arange(most + 1)[:, None]
+    window = np.where(lags <= reach, np.minimum(1, 2 * (1 - lags / reach)), 0) * np.where(lags > 0, 2, 1)
+    slope, variance = (window * lags * covariance).sum(axis=0), (window * covariance).sum(axis=0)
+    with np.errstate(divide="ignore"):
+        length = np.cbrt((slope / variance) ** 2 * n)
+    return np.asarray(np.clip(length, 1, ceil(min(3 * sqrt(n), n / 3))))
+
+
+@lru_cache(maxsize=64)
+def resampled_weights(n: int, block: int) -> FloatArray:
+    """How much weight each of ``n`` rows has in each resample, (:data:`RESAMPLES`, n), rows summing to 1.
+
+    Source: Politis & Romano, The stationary bootstrap (1994): each next row follows the one before it, around the
+    circle, and with probability 1 / block a new place is drawn instead.
+    """
+    generator = np.random.default_rng((SEED, n, block))
+    drawn = generator.integers(n, size=(RESAMPLES, n))
+    starts = generator.random((RESAMPLES, n)) < 1 / block
+    starts[:, 0] = True
+    columns = np.arange(n)
+    since = np.maximum.accumulate(np.where(starts, columns, 0), axis=1)
+    return weights_of((np.take_along_axis(drawn, since, axis=1) + columns - since) % n)
+
+
+def weights_of(indices: npt.NDArray[np.int64]) -> FloatArray:
+    """The weights (resamples, n) of rows that were drawn by index (resamples, n)."""
+    resamples, n = indices.shape
+    flat = indices + n * np.arange(resamples)[:, None]
+    counts = np.bincount(flat.ravel(), minlength=resamples * n).reshape(resamples, n)
+    return np.asarray(counts / n)
+
+
+def intervals(first: FloatArray, second: FloatArray, wanted: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+    """95 % percentile intervals (low, high), each (a, b), of Pearson's r between z-scored series.
+
+    The block is as long as the more persistent of the two series needs, rounded up to a whole number of rows.
+
+    Args:
+        first: (a, n) z-scores (of values, or of ranks: then the ranks are those of the whole series).
+        second: (b, n) likewise.
+        wanted: (a, b) which pairs; the others are NaN.
+    """
+    n = first.shape[1]
+    low, high = np.full(wanted.shape, np.nan), np.full(wanted.shape, np.nan)
+    rows, columns = np.nonzero(wanted)
+    if not len(rows):
+        return low, high
+    needed = np.ceil(np.maximum(block_lengths(first)[rows], block_lengths(second)[columns])).astype(int)
+    for block in np.unique(needed):
+        weights = resampled_weights(n, int(block))
+        its = np.flatnonzero(needed == block)
+        for start in range(0, len(its), _PAIRS_AT_ONCE):
+            i, j = rows[its[start : start + _PAIRS_AT_ONCE]], columns[its[start : start + _PAIRS_AT_ONCE]]
+            low[i, j], high[i, j] = percentile_interval(resampled(first, second, i, j, weights))
+    return low, high
+
+
+def resampled(
+    first: FloatArray, second: FloatArray, i: npt.NDArray[np.intp], j: npt.NDArray[np.intp], weights: FloatArray
+) -> FloatArray:
+    """Pearson's r (pairs, resamples) of ``first[i]`` with ``second[j]`` in each resample."""
+    of_first, its_first = np.unique(i, return_inverse=True)
+    of_second, its_second = np.unique(j, return_inverse=True)
+    mean_x, scale_x = _moments(first[of_first], weights)
+    mean_y, scale_y = _moments(second[of_second], weights)
+    result = (first[i] * second[j]) @ weights.T
+    result -= mean_x[its_first] * mean_y[its_second]
+    result *= scale_x[its_first]
+    result *= scale_y[its_second]
+    return np.asarray(np.clip(result, -1, 1, out=result))
+
+
+def _moments(series: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The mean and 1 / standard deviation (series, resamples) in each resample."""
+    mean = series @ weights.T
+    return mean, 1 / np.sqrt(np.maximum(series**2 @ weights.T - mean**2, _TINY))
+
+
+def percentile_interval(resamples: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The central 95 % (low, high), each (pairs,), of resampled coefficients (pairs, resamples)."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(resamples, [tail, 1 - tail], axis=-1, overwrite_input=True)
+    return low, high

@@ -1,0 +1,93 @@
+"""Whether a coefficient may be chance: the effective number of pairs, p-values, and q-values over many of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from analyzer.run import FloatArray
+
+FEWEST_EFFECTIVE = 10.0
+_PAIRS_AT_ONCE = 4096
+_MOST_LEVERAGE = 0.99  # a place that decides the slope alone has an infinite error
+
+
+def autocorrelations(series: FloatArray) -> FloatArray:
+    """Lag-1 autocorrelation Σ z_t z_{t+1} / Σ z_t² of each z-scored series (a, n), shape (a,)."""
+    return np.asarray((series[:, 1:] * series[:, :-1]).sum(axis=1) / (series**2).sum(axis=1))
+
+
+def effective_counts(n: int, first: FloatArray, second: FloatArray) -> FloatArray:
+    """n(1 − r₁r₂)/(1 + r₁r₂), shape (a, b), from the lag-1 autocorrelations (a,) and (b,) of n paired values.
+
+    Source: Bartlett, Some aspects of the time-correlation problem (1935). Above n where one series alternates and the
+    other persists.
+    """
+    product = np.multiply.outer(first, second)
+    return np.asarray(n * (1 - product) / (1 + product))
+
+
+def p_values(
+    first: FloatArray,
+    second: FloatArray,
+    coefficients: FloatArray,
+    n_effective: FloatArray,
+    leverage: FloatArray,
+    parameters: int,
+) -> FloatArray:
+    """Two-sided p-values (a, b) of coefficients between stationary series; NaN below 10 effective pairs.
+
+    The coefficient is a regression slope between z-scores, so it is tested as one: with a standard error that does not
+    assume equal noise at the beginning and the end of training (HC3; the larger p of either direction), on the
+    effective number of pairs (never more than there are), less what the trend has used up.
+
+    Source: MacKinnon & White, Some heteroskedasticity-consistent covariance matrix estimators (1985).
+
+    Args:
+        first: (a, n) z-scores, the trend taken out.
+        second: (b, n) likewise.
+        coefficients: (a, b) Pearson's r of the two.
+        n_effective: (a, b).
+        leverage: (n,) of the trend that was taken out.
+        parameters: how many the trend has.
+    """
+    from scipy.special import stdtr
+
+    n = first.shape[1]
+    result = np.full(coefficients.shape, np.nan)
+    rows, columns = np.nonzero((n_effective >= FEWEST_EFFECTIVE) & np.isfinite(coefficients))
+    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+        i, j = rows[start : start + _PAIRS_AT_ONCE], columns[start : start + _PAIRS_AT_ONCE]
+        x, y, r = first[i], second[j], coefficients[i, j]
+        error = np.maximum(_standard_error(x, y, r, leverage), _standard_error(y, x, r, leverage))
+        count = np.minimum(n_effective[i, j], n)
+        with np.errstate(divide="ignore"):  # a perfect fit
+            t = np.abs(r) / error * np.sqrt(count / n)
+        result[i, j] = 2 * stdtr(count - 1 - parameters, -t)
+    return result
+
+
+def _standard_error(x: FloatArray, y: FloatArray, slope: FloatArray, leverage: FloatArray) -> FloatArray:
+    """HC3 standard error (pairs,) of the slope of y on x, both (pairs, n) z-scores."""
+    n = x.shape[1]
+    share = np.minimum(leverage + x**2 / n, _MOST_LEVERAGE)
+    residual = (y - slope[:, None] * x) / (1 - share)
+    return np.asarray(np.sqrt(((x * residual) ** 2).sum(axis=1)) / n)
+
+
+def benjamini_hochberg(p: FloatArray) -> FloatArray:
+    """q-values along the first axis, shape as given: the least false-discovery rate at which each is found.
+
+    NaN stays NaN and counts for nothing. Source: Benjamini & Hochberg (1995), with their step-up made monotone.
+    """
+    order = np.argsort(p, axis=0)  # NaN last
+    ordered = np.take_along_axis(p, order, axis=0)
+    tests = np.count_nonzero(np.isfinite(p), axis=0)
+    place = np.arange(1, len(p) + 1).reshape(-1, *[1] * (p.ndim - 1))
+    scaled = np.where(np.isfinite(ordered), ordered * tests / place, np.inf)
+    monotone = np.minimum(np.minimum.accumulate(scaled[::-1], axis=0)[::-1], 1)
+    result = np.empty_like(p)
+    np.put_along_axis(result, order, np.where(np.isfinite(ordered), monotone, np.nan), axis=0)
+    return result
