@@ -14,7 +14,7 @@ from analyzer.figures.foot import GAP_MARKER, foot_lines, gap_steps
 from analyzer.figures.heat_cells import cells, draw_cells, is_pooled
 from analyzer.figures.horizontal import Horizontal, draw_horizontal, horizontal
 from analyzer.figures.labels import short_labels, text_width
-from analyzer.figures.layers import LayerTable, Panel
+from analyzer.figures.layers import LayerTable, Panel, unit_of
 from analyzer.figures.line_panel import LEFT, draw_line, finish_panel
 from analyzer.figures.sheet import (
     HATCHED,
@@ -63,7 +63,7 @@ def heat_figure(
     over = gap_steps(tables, axis, layers) if gaps else np.zeros(len(axis.positions), dtype=bool)
     for index, (panel, table, scale) in enumerate(zip(panels, layers, scales, strict=True)):
         start = left + index * (width + _GAP)
-        draw_colour_bar(place(drawn, start, top - 0.42, width, 0.12), panel, scale)
+        draw_colour_bar(place(drawn, start, top - 0.42, width, 0.12), panel.name, unit_of(panel, table.values), scale)
         axes = place(drawn, start, top, width, height)
         draw_cells(axes, axis, table, scale)
         draw_horizontal(axes, axis, limits=limits)

@@ -73,6 +73,12 @@ def has_zeros(panel: Panel, values: FloatArray) -> bool:
     return is_log(panel, values) and bool((values == 0).any())
 
 
+def unit_of(panel: Panel, values: FloatArray) -> str:
+    """Give a panel's unit, and say where all of its numbers are zero: else it would look as if nothing were shown."""
+    finite = values[np.isfinite(values)]
+    return f"{panel.unit}: exactly 0 everywhere" if finite.size and not finite.any() else panel.unit
+
+
 def mark_of(status: Status | None) -> str | None:
     """Give the kind of mark that stands for a status, None where there is a number or simply nothing."""
     if status in ("singular", "nonfinite", "undefined"):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analyzer.figures.foot import foot_lines
 from analyzer.figures.horizontal import Horizontal, draw_horizontal, horizontal, steps_over_gaps
 from analyzer.figures.labels import short_labels
-from analyzer.figures.layers import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, is_log
+from analyzer.figures.layers import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, is_log, unit_of
 from analyzer.figures.line_panel import (
     FOOT_GAP,
     KEY_TEXT,
@@ -88,7 +88,7 @@ def _draw_panel(
     zeros = has_zeros(panel, table.values)
     limits = log_limits(values) if log else linear_limits(values)
     limits = make_room(limits, 1.5 * lane if zeros else 0.0, (len(marked) + 0.5) * lane if marked else 0.0, log=log)
-    finish_panel(axes, f"{panel.name} ({panel.unit}{', log axis' if log else ''})", limits, log=log)
+    finish_panel(axes, f"{panel.name} ({unit_of(panel, values)}{', log axis' if log else ''})", limits, log=log)
     for layer, (curve, row) in enumerate(zip(table.curves, table.values, strict=True)):
         if curve is not None:
             hollow = steps_over_gaps(axis, tables, curve.references) if gaps else None

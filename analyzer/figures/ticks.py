@@ -18,6 +18,7 @@ Ticks = tuple[list[float], list[str]]
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MOST_DECIMALS = 7
+_NARROW = 15
 _LARGEST = 1e300  # limits beyond this overflow in matplotlib's arithmetic
 
 
@@ -66,10 +67,12 @@ def linear_ticks(limits: tuple[float, float], most: int, *, integer: bool = Fals
 
 
 def log_ticks(limits: tuple[float, float], most: int) -> Ticks:
-    """Give at most ``most`` ticks: powers of ten, 1-2-5 steps, or evenly spaced in a narrow span."""
+    """Give at most ``most`` ticks: powers of ten, as many round steps between as fit, or evenly spaced ones."""
     low, high = limits
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     finest = [(1, 2, 5), (1, 3), (1,)]
+    if high < _NARROW * low:  # 1-2-5 steps would leave two or three ticks
+        finest = [(1, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), *finest]
     choices = [[m * 10.0**k for k in range(first, last + 1) for m in digits] for digits in finest]
     choices += [[10.0**k for k in range(first, last + 1) if k % stride == 0] for stride in (2, 3, 5, 10, 20, 50, 100)]
     for choice in choices:

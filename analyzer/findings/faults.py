@@ -1,0 +1,169 @@
+"""What is broken: tensors that could not be measured, NaN and Inf, lost directions, dead rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from analyzer.findings.registry import rule
+from analyzer.findings.series import EVERYTHING, PARAMETERS, Series, series_of
+from analyzer.findings.wording import finding, layers, place, plural, span
+from analyzer.names import listed, printable
+from analyzer.run import Finding, Tables
+
+NEWLY_DEAD = 0.05  # share of a layer's rows or columns that makes a warning of a notice
+
+Problem = tuple[str, str, str, str]
+
+
+def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
+    """One sentence for each reason why something could not be measured.
+
+    Args:
+        problems: (checkpoint, tensor, metric, reason) of whatever could not be measured.
+    """
+    by_reason: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for checkpoint, tensor, metric, reason in problems:
+        by_reason.setdefault((metric, reason), []).append((checkpoint, tensor))
+    for (metric, reason), places in by_reason.items():
+        tensors = list(dict.fromkeys(tensor for _, tensor in places))
+        checkpoints = tuple(dict.fromkeys(checkpoint for checkpoint, _ in places))
+        what = f"{metric} of {listed(tensors)}" if metric else listed(tensors)
+        yield Finding(
+            "not_measured",
+            "serious",
+            f"{what} could not be measured in {listed(checkpoints)}: {printable(reason)}",
+            tensor=tensors[0] if len(tensors) == 1 else None,
+            checkpoints=checkpoints,
+            evidence={"metric": metric or "all", "tensors": tensors, "reason": reason},
+        )
+
+
+@rule
+def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
+    """NaN or Inf: one finding for all tensors in which it begins at the same checkpoint.
+
+    Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
+    """
+    begun: dict[int, list[Series]] = {}
+    every = 0
+    for series in series_of(tables, "nonfinite_count", EVERYTHING):
+        every += 1
+        where = np.flatnonzero(series.stored > 0)
+        if len(where):
+            begun.setdefault(int(series.places[where[0]]), []).append(series)
+    for first, group in sorted(begun.items()):
+        counts = {one.tensor.name: float(one.stored[one.places == first][0]) for one in group}
+        places = sorted({int(spot) for one in group for spot in one.places[one.stored > 0]})
+        last = len(tables.checkpoints) - 1
+        if len(places) == 1:
+            when = f"at {place(tables, first)}" + (" only" if first < last else "")
+        elif len(places) == last - first + 1:
+            when = f"from {place(tables, first)} on, to the end"
+        else:
+            when = f"at {place(tables, first)} and in {plural(len(places) - 1, 'later checkpoint')}"
+        yield finding(
+            tables,
+            "nonfinite_weights",
+            "serious",
+            f"NaN or infinite elements {when}, in {layers(list(counts), every)} "
+            f"({plural(int(sum(counts.values())), 'element')} in the first of them): nothing computed with such "
+            "weights means anything. Go back to the checkpoint before; a lower learning rate, clipped gradients, a "
+            "lower loss scale or a look at the data of the steps between usually mend it.",
+            figure="step_distance",
+            tensors=list(counts),
+            places=places,
+            evidence={"count": counts},
+        )
+
+
+@rule
+def singular_matrix(tables: Tables) -> Iterator[Finding]:
+    """Matrices whose smallest singular value is nothing but rounding: no condition number exists.
+
+    Source: Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1: σ_n ≤ max(m, n)·eps·σ₁.
+    """
+    groups: dict[tuple[int, int, int], list[str]] = {}
+    for series in series_of(tables, "condition_number"):
+        where = [int(spot) for spot, one in zip(series.places, series.statuses, strict=True) if one == "singular"]
+        if where:
+            groups.setdefault((where[0], where[-1], len(where)), []).append(series.tensor.name)
+    for (first, last, count), names in groups.items():
+        when = (
+            f"at {place(tables, first)}" if count == 1 else f"in {count} checkpoints from {span(tables, first, last)}"
+        )
+        lost = "loses some directions" if len(names) == 1 else "lose some directions"
+        yield finding(
+            tables,
+            "singular_matrix",
+            "notice",
+            f"{layers(names)} {lost} entirely (singular) {when}, so the condition number does not exist there. Dead "
+            "rows or columns, or rows that are copies of each other, are common causes.",
+            figure="condition_number",
+            tensors=names,
+            places=sorted({first, last}),
+            evidence={"count": count},
+        )
+
+
+@rule
+def dead_rows(tables: Tables) -> Iterator[Finding]:
+    """Rows (outputs) of a weight matrix that are exactly zero, those that died on the way first.
+
+    Source: METRICS, `dead_row_count`: a count without a threshold. A warning where one row in twenty (`NEWLY_DEAD`)
+    died; that share is chosen, not measured.
+    """
+    yield from _dead(tables, "dead_row_count", "dead_rows", 0, "row", "outputs that are always off")
+
+
+@rule
+def dead_columns(tables: Tables) -> Iterator[Finding]:
+    """Columns (inputs) of a weight matrix that are exactly zero, those that died on the way first.
+
+    Source: METRICS, `dead_column_count`: as for rows.
+    """
+    yield from _dead(tables, "dead_column_count", "dead_columns", 1, "column", "inputs that are ignored")
+
+
+def _dead(tables: Tables, metric: str, name: str, axis: int, what: str, meaning: str) -> Iterator[Finding]:
+    """Lines that are zero at the last checkpoint: those that died on the way, and those that were so from the start."""
+    died: list[tuple[float, str, int, int, int]] = []  # share, layer, how many, of, position of the first death
+    always: dict[str, int] = {}
+    for series in series_of(tables, metric, PARAMETERS):
+        ends, shape = series.ends(), series.tensor.matrix_shape
+        if ends is None or shape is None:
+            continue
+        first, last = (int(series.values[end]) for end in ends)
+        if last > first:
+            since = int(series.places[np.flatnonzero(series.values > first)[0]])
+            died.append(((last - first) / shape[axis], series.tensor.name, last - first, shape[axis], since))
+        elif last:
+            always[series.tensor.name] = last
+    if died:
+        share, worst, count, of, since = max(died)
+        others = f" (and rows of {len(died) - 1} other layers)".replace("rows", f"{what}s") if len(died) > 1 else ""
+        yield finding(
+            tables,
+            name,
+            "warning" if share >= NEWLY_DEAD else "notice",
+            f"{layers([worst])}: {count} of {of} {what}s{others} became exactly zero, the first at "
+            f"{place(tables, since)}: {meaning}. Pruning does this on purpose; otherwise look at weight decay and at "
+            "units that no longer fire.",
+            figure="conditioning_and_sparsity",
+            tensors=[layer for _, layer, *_ in sorted(died, reverse=True)],
+            places=[since, len(tables.checkpoints) - 1],
+            evidence={"newly_dead": {layer: number for _, layer, number, *_ in died}},
+        )
+    if always:
+        total = sum(always.values())
+        yield finding(
+            tables,
+            name,
+            "info",
+            f"{plural(total, what)} of {layers(list(always))} {'is' if total == 1 else 'are'} exactly zero at the end "
+            "and did not become so during the run, as for padding or pruned weights.",
+            figure="conditioning_and_sparsity",
+            tensors=list(always),
+            evidence={"dead": always},
+        )

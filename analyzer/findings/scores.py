@@ -1,0 +1,54 @@
+"""The scores that rules compare the weights with: which one it is, and accuracies in percentage points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.run import Tables
+
+if TYPE_CHECKING:
+    from analyzer.run import FloatArray
+
+TESTED = ("test", "eval", "val", "valid", "validation")
+LARGEST_SHARE = 1.0  # an accuracy above it is in per cent
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A score under the name it has in the run; ``values`` (checkpoints,), accuracies in percentage points."""
+
+    name: str
+    values: FloatArray
+
+    @property
+    def words(self) -> str:
+        """The name as words."""
+        return self.name.replace("_", " ")
+
+
+def accuracy(tables: Tables, *, trained: bool) -> Score | None:
+    """Accuracy on the training data, or on other data; None where the run has none or it is no share or per cent."""
+    names = ["train_accuracy"] if trained else [f"{kind}_accuracy" for kind in TESTED] + ["accuracy"]
+    score = _first(tables, names)
+    if score is None:
+        return None
+    known = score.values[np.isfinite(score.values)]
+    if known.min() < 0 or known.max() > 100 * LARGEST_SHARE:
+        return None
+    return Score(score.name, score.values * (100 if known.max() <= LARGEST_SHARE else 1))
+
+
+def loss(tables: Tables, *, trained: bool) -> Score | None:
+    """Loss on the training data, or on other data."""
+    return _first(tables, ["train_loss"] if trained else [f"{kind}_loss" for kind in TESTED])
+
+
+def _first(tables: Tables, names: list[str]) -> Score | None:
+    for name in names:
+        values = tables.scalars.get(name)
+        if values is not None and np.isfinite(values).any():
+            return Score(name, np.where(np.isfinite(values), values, np.nan))
+    return None

@@ -1,0 +1,270 @@
+"""How layers change their size and shape: norms, condition numbers, ranks, and what leaves the random bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import pi, sqrt
+
+import numpy as np
+
+from analyzer.findings.registry import rule
+from analyzer.findings.series import Series, at_the_end, series_of
+from analyzer.findings.wording import finding, layers, number, place, plural, span, times
+from analyzer.run import Finding, Severity, Tables
+
+NORM_FACTOR = 10
+ABOVE_PEERS = 3  # times the first median of all layers' root mean squares
+KAPPA_FACTOR, KAPPA_WARNING = 10, 100
+KAPPA_CHANCE = 1e-3
+CHEN_DONGARRA = 6.414
+RANK_LOSS, RANK_WARNING = 0.5, 0.2  # of the first effective rank
+FEW_DIRECTIONS, FEW_SHARE = 2.0, 0.1  # a stable rank that one direction dominates, and that was ten times as large
+OUTLIERS_OF_SMALL, SMALL = 2, 50  # below n = 50 a single outlier is often chance
+LASTING = 3  # checkpoints at the end
+ALPHA_LOW, ALPHA_HIGH = 2.0, 6.0
+FEWEST_IN_TAIL, LARGEST_KS = 50, 0.1
+
+
+@rule
+def norm_explodes(tables: Tables) -> Iterator[Finding]:
+    """Layers that grew tenfold and are far larger than layers were at first.
+
+    Source: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural networks (ICML 2013), on the
+    remedy. Measured here: over 7 initialisations and learning rates up to 0.1 norms grew at most 4.8-fold; 10 is
+    `NORM_FACTOR`. A layer that starts near zero on purpose may grow; it must also exceed 3 times the median element.
+    """
+    sizes = {series.tensor.name: series for series in series_of(tables, "rms")}
+    first_sizes = [float(one.values[ends[0]]) for one in sizes.values() if (ends := one.ends()) is not None]
+    usual = float(np.median(first_sizes)) if first_sizes else 0.0
+    grown: list[tuple[float, str, int, int]] = []
+    for name, series in sizes.items():
+        known = np.flatnonzero(series.values > 0)
+        if len(known) < 2:
+            continue
+        ratio = float(series.values[known[-1]] / series.values[known[0]])
+        if ratio >= NORM_FACTOR and series.values[known[-1]] > ABOVE_PEERS * usual:
+            passed = series.values > NORM_FACTOR * series.values[known[0]]
+            grown.append((ratio, name, int(series.places[np.flatnonzero(passed)[0]]), int(series.places[known[-1]])))
+    if grown:
+        grown.sort(reverse=True)
+        ratio, worst, since, last = grown[0]
+        others = f"; {layers([name for _, name, *_ in grown[1:]])} grew more than tenfold too" if grown[1:] else ""
+        yield finding(
+            tables,
+            "norm_explodes",
+            "warning",
+            f"{layers([worst])} explodes: at {place(tables, last)} its norm is {times(ratio)} the first one, and was "
+            f"ten times it at {place(tables, since)} already{others}. A lower learning rate, clipped gradients, weight "
+            "decay or normalisation hold it.",
+            figure="initial_distance",
+            tensors=[name for _, name, *_ in grown],
+            places=[since, last],
+            evidence={"growth": {name: one for one, name, *_ in grown}},
+        )
+
+
+@rule
+def norm_collapses(tables: Tables) -> Iterator[Finding]:
+    """Layers whose norm ends at a tenth of its largest value, or less.
+
+    Measured here: norms fell in no healthy run; the factor is that of `norm_explodes`.
+    """
+    shrunk: list[tuple[float, str, int, int]] = []
+    for series in series_of(tables, "rms"):
+        ends = series.ends()
+        if ends is None or not np.nanmax(series.values) > 0:
+            continue
+        top, last = int(np.nanargmax(series.values)), ends[1]
+        if series.values[last] * NORM_FACTOR <= series.values[top]:
+            share = float(series.values[last] / series.values[top])
+            shrunk.append((share, series.tensor.name, int(series.places[top]), int(series.places[last])))
+    if shrunk:
+        shrunk.sort()
+        share, worst, top, last = shrunk[0]
+        others = f"; {layers([name for _, name, *_ in shrunk[1:]])} lost nine tenths too" if shrunk[1:] else ""
+        yield finding(
+            tables,
+            "norm_collapses",
+            "warning",
+            f"{layers([worst])} collapses: from {span(tables, top, last)} its norm fell to {number(100 * share)} % of "
+            f"what it was{others}. Weight decay that is too strong for its gradient does this.",
+            figure="initial_distance",
+            tensors=[name for _, name, *_ in shrunk],
+            places=[top, last],
+            evidence={"left": {name: one for one, name, *_ in shrunk}},
+        )
+
+
+def random_condition_bound(rows: int, columns: int) -> float:
+    """The κ that a random Gaussian matrix of this shape exceeds less than once in a thousand times.
+
+    P(κ > x·N/d) < (6.414/x)^d/√(2π), d = abs(rows − columns) + 1, N the larger side, for x ≥ d (Chen & Dongarra 2005).
+    """
+    freedom = abs(rows - columns) + 1
+    x = CHEN_DONGARRA / float((KAPPA_CHANCE * sqrt(2 * pi)) ** (1 / freedom))
+    return max(x, freedom) * max(rows, columns) / freedom
+
+
+@rule
+def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
+    """Layers whose condition number rose tenfold, beyond what a random matrix of their shape has.
+
+    Source: Chen & Dongarra, Condition numbers of Gaussian random matrices (SIAM J. Matrix Anal. 2005), thm 1.1: κ of a
+    square random matrix is heavy-tailed, so a factor alone says nothing. Measured here: healthy runs rose up to 4.7
+    times; 10 is `KAPPA_FACTOR`, 100 is a warning.
+    """
+    risen: list[tuple[float, str, float, float, int]] = []
+    for series in series_of(tables, "condition_number"):
+        ends, shape = series.ends(), series.tensor.matrix_shape
+        if ends is None or shape is None:
+            continue
+        before, after = float(series.values[ends[0]]), at_the_end(series.values)
+        if after >= KAPPA_FACTOR * before and after > random_condition_bound(*shape):
+            passed = np.flatnonzero(series.values >= KAPPA_FACTOR * before)
+            risen.append((after / before, series.tensor.name, before, after, int(series.places[passed[0]])))
+    if risen:
+        risen.sort(reverse=True)
+        ratio, worst, before, after, since = risen[0]
+        others = f"; so does that of {layers([name for _, name, *_ in risen[1:]])}" if len(risen) > 1 else ""
+        yield finding(
+            tables,
+            "condition_number_explodes",
+            "warning" if ratio >= KAPPA_WARNING else "notice",
+            f"The condition number of {layers([worst])} explodes, from {number(before)} to {number(after)}, tenfold "
+            f"since {place(tables, since)}{others}: some directions of its input are all but lost. Weight decay, "
+            "an orthogonal initialisation or normalisation keep it lower.",
+            figure="condition_number",
+            tensors=[name for _, name, *_ in risen],
+            places=[since, len(tables.checkpoints) - 1],
+            evidence={"rise": {name: one for one, name, *_ in risen}},
+        )
+
+
+@rule
+def rank_collapses(tables: Tables) -> Iterator[Finding]:
+    """Layers that come to rest on few directions.
+
+    Measured here: over 7 initialisations the effective rank fell to 80 % at worst, with a learning rate of 1.5 to
+    61 %; half of the first one is `RANK_LOSS`. Also a stable rank of 2 or less that was ten times as large: one
+    direction dominates (1.4 after 40, with that learning rate).
+    """
+    fallen: dict[str, tuple[float, str, int]] = {}  # share that is left, in words, since when
+    for metric, words in (("effective_rank", "effective rank"), ("stable_rank", "stable rank")):
+        for series in series_of(tables, metric):
+            ends = series.ends()
+            if ends is None:
+                continue
+            before, after = float(series.values[ends[0]]), at_the_end(series.values)
+            limit = RANK_LOSS * before if metric == "effective_rank" else min(FEW_DIRECTIONS, FEW_SHARE * before)
+            if after <= limit and series.tensor.name not in fallen:
+                since = int(series.places[np.flatnonzero(series.values <= limit)[0]])
+                fell = f"its {words} fell from {number(before)} to {number(after)}"
+                fallen[series.tensor.name] = (after / before, fell, since)
+    if fallen:
+        worst = min(fallen, key=lambda name: fallen[name][0])
+        _, fell, since = fallen[worst]
+        severe = any(share <= RANK_WARNING and "effective" in text for share, text, _ in fallen.values())
+        others = [name for name in fallen if name != worst]
+        severity: Severity = "warning" if severe else "notice"
+        yield finding(
+            tables,
+            "rank_collapses",
+            severity,
+            f"{layers([worst])} collapses onto few directions: {fell}, most of it by {place(tables, since)}"
+            + (f"; {layers(others)} lost rank likewise" if others else "")
+            + ". If that is not wanted, lower the learning rate or the weight decay.",
+            figure="rank",
+            tensors=[worst, *others],
+            places=[since, len(tables.checkpoints) - 1],
+            evidence={"left": {name: share for name, (share, *_) in fallen.items()}},
+        )
+
+
+@rule
+def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
+    """Singular values that rise out of the random bulk, and stay: structure that was not there at first.
+
+    Source: Martin & Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021), sec. 3.3 ("bulk plus
+    spikes"). METRICS: below n = 50 one pure noise matrix in six has an outlier, so two are asked for there, at the
+    last three checkpoints in a row, and one more than at first.
+    """
+    risen: list[tuple[int, str, int, int]] = []
+    count = 0
+    for series in series_of(tables, "mp_outlier_count"):
+        shape = series.tensor.matrix_shape
+        known = np.flatnonzero(np.isfinite(series.values))
+        if len(known) <= LASTING or shape is None:
+            continue
+        count += 1
+        needed = OUTLIERS_OF_SMALL if min(shape) < SMALL else 1
+        above = series.values[known] >= series.values[known[0]] + needed
+        if above[-LASTING:].all():
+            since = len(above) - int(np.argmin(above[::-1]))  # the first is not above itself
+            now = int(series.values[known[-1]])
+            risen.append((int(series.places[known[since]]), series.tensor.name, now, min(shape)))
+    if risen:
+        risen.sort(key=lambda one: one[0])
+        since, first, now, of = risen[0]
+        some = f" First in {layers([first])}, from {place(tables, since)} on; {now} of {of} at the end."
+        yield finding(
+            tables,
+            "outliers_leave_bulk",
+            "info",
+            f"Singular values rise out of the random (Marchenko–Pastur) bulk in {len(risen)} of "
+            f"{plural(count, 'layer')}: what they learned shows as a few strong directions.{some}",
+            figure="rank",
+            tensors=[name for _, name, *_ in risen],
+            places=[since, len(tables.checkpoints) - 1],
+            evidence={
+                "outliers": {name: now for _, name, now, _ in risen},
+                "since": {name: tables.checkpoints[at].name for at, name, *_ in risen},
+            },
+        )
+
+
+@rule
+def alpha_out_of_range(tables: Tables) -> Iterator[Finding]:
+    """A power-law tail whose exponent is surely below 2 or above 6 at the last checkpoint.
+
+    Source: Martin, Peng & Mahoney, Predicting trends in the quality of state-of-the-art networks (Nat. Commun. 2021)
+    for 2 to 6; Clauset, Shalizi & Newman (SIAM Review 2009), sec. 3.1 and eq. 3.2 for at least 50 in the tail and the
+    standard error, two of which must lie between; METRICS for a KS distance of at most 0.1.
+    """
+    tails = {one.tensor.name: one for one in series_of(tables, "alpha_tail_count")}
+    distances = {one.tensor.name: one for one in series_of(tables, "alpha_ks_distance")}
+    out: dict[str, list[tuple[str, float, int, float]]] = {"below 2": [], "above 6": []}
+    for series in series_of(tables, "alpha"):
+        name = series.tensor.name
+        alpha, count, distance = (_last(one) for one in (series, tails.get(name), distances.get(name)))
+        if not (count >= FEWEST_IN_TAIL and distance <= LARGEST_KS):  # not where one is missing
+            continue
+        error = 2 * (alpha - 1) / sqrt(count)
+        if alpha + error < ALPHA_LOW:
+            out["below 2"].append((name, alpha, int(count), distance))
+        elif alpha - error > ALPHA_HIGH:
+            out["above 6"].append((name, alpha, int(count), distance))
+    meanings = {
+        "below 2": "a very heavy tail, which goes with overtraining or a few dominating directions",
+        "above 6": "hardly a tail, which goes with a layer that learned little",
+    }
+    for side, found in out.items():
+        if found:
+            name, alpha, count, distance = found[0]
+            more = f", and {len(found) - 1} more layers" if len(found) > 1 else ""
+            yield finding(
+                tables,
+                "alpha_out_of_range",
+                "info",
+                f"The power-law exponent of {layers([name])} ends {side} (alpha {number(alpha)}, on {count} "
+                f"eigenvalues, KS distance {number(distance)}){more}: {meanings[side]}. A rule of thumb from trained "
+                "language and image models, not a verdict.",
+                figure=None,
+                tensors=[name for name, *_ in found],
+                places=[len(tables.checkpoints) - 1],
+                evidence={"alpha": {name: alpha for name, alpha, *_ in found}},
+            )
+
+
+def _last(series: Series | None) -> float:
+    """The value at the last checkpoint that was asked for, NaN where there is none."""
+    return float(series.values[-1]) if series is not None and len(series.values) else float("nan")
