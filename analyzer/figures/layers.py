@@ -76,7 +76,7 @@ def has_zeros(panel: Panel, values: FloatArray) -> bool:
 def unit_of(panel: Panel, values: FloatArray) -> str:
     """Give a panel's unit, and say where all of its numbers are zero: else it would look as if nothing were shown."""
     finite = values[np.isfinite(values)]
-    return f"{panel.unit}: exactly 0 everywhere" if finite.size and not finite.any() else panel.unit
+    return f"{panel.unit}: all are 0" if finite.size and not finite.any() else panel.unit
 
 
 def mark_of(status: Status | None) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.findings.series import sane
 from analyzer.run import Tables
 
 if TYPE_CHECKING:
@@ -49,6 +50,6 @@ def loss(tables: Tables, *, trained: bool) -> Score | None:
 def _first(tables: Tables, names: list[str]) -> Score | None:
     for name in names:
         values = tables.scalars.get(name)
-        if values is not None and np.isfinite(values).any():
-            return Score(name, np.where(np.isfinite(values), values, np.nan))
+        if values is not None and sane(values).any():
+            return Score(name, np.where(sane(values), values, np.nan))
     return None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MATRICES = frozenset({"matrix", "stack"})
 PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})
+LARGEST, SMALLEST = 1e100, 1e-100  # beyond float32 by far
 EVERYTHING = frozenset({*PARAMETERS, "buffer"})
 
 
@@ -24,7 +25,8 @@ class Series:
     """One metric of one tensor at the n checkpoints where it has rows; checkpoints left out on purpose are no gap.
 
     ``places`` (n,) are positions among the run's checkpoints. ``values`` (n,) are NaN wherever the status is not
-    ``ok``: nothing rests on a number that storage precision limits. ``stored`` (n,) are the numbers as measured.
+    ``ok``: nothing rests on a number that storage precision limits; nor on one whose ratios could overflow.
+    ``stored`` (n,) are the numbers as measured.
     """
 
     tensor: TensorRow
@@ -62,11 +64,18 @@ def _series(row: TensorRow, curve: Curve) -> Series:
     return Series(
         row,
         np.array(places, dtype=np.intp),
-        np.where(usable & np.isfinite(stored), stored, np.nan),
+        np.where(usable & sane(stored), stored, np.nan),
         stored,
         tuple(curve.statuses[place] for place in places),
         tuple(curve.references[place] for place in places),
     )
+
+
+def sane(values: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which values are zero or so large that neither they nor their ratios leave the range of float64."""
+    sizes = np.abs(values)
+    known: npt.NDArray[np.bool_] = (sizes == 0) | ((sizes > SMALLEST) & (sizes < LARGEST))
+    return known
 
 
 def starts(tables: Tables, series: Series) -> npt.NDArray[np.intp]:

@@ -197,3 +197,9 @@ def test_an_undefined_r_is_said_to_be_so(score, said):
 def test_run_and_axis_are_named():
     shown = texts(DRAW["rank"](make_tables(4, run="my run", axis_label="step")))
     assert {"my run", "step", "Effective and stable rank of each layer"} <= set(shown)
+
+
+@pytest.mark.parametrize("layers", [4, 40])
+def test_a_panel_of_zeros_says_so_instead_of_looking_empty(layers):
+    said = [text for text in texts(DRAW["conditioning_and_sparsity"](make_tables(layers))) if "all are 0" in text]
+    assert len(said) == 1 and "share of all" in said[0]
