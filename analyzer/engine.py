@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
-from blake3 import blake3
 
 from analyzer.elementwise import Sums
 from analyzer.errors import CheckpointError
-from analyzer.frame import Decompose, Frame, State
-from analyzer.loading import is_plain, is_readable, load_all
+from analyzer.frame import Decompose, Frame
+from analyzer.loading import is_plain, is_readable
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
 from analyzer.pieces import MOST_FILES, SUMMED_NEEDS, sums_through_time
 from analyzer.planning import ROLES, Bases, Task, applicable, places, size_of
 from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
-from analyzer.sources import Source, is_remote, open_source
+from analyzer.sources import is_remote
+from analyzer.states import State, read_states
 from analyzer.store import Observation
 from analyzer.tensors import MatrixView, kind, numpy_dtype
 
@@ -204,31 +203,10 @@ class _Stream:
 
 def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> None:
     """Read the streams' tensors of one checkpoint; an error stands in place of each that cannot be had."""
-    stamps = {stamp.path: stamp for stamp in checkpoint.files}
     wanted = [(stream, info) for stream in streams if (info := stream.info(position)) and is_readable(info)]
     memories = [stream.make_room(position)[: size_of(info)] for stream, info in wanted]
-    with ExitStack() as stack:
-        sources: dict[str, Source] = {}
-
-        def source_of(path: str) -> Source:
-            if path not in sources:
-                sources[path] = stack.enter_context(open_source(path, stamps.get(path)))
-            return sources[path]
-
-        loaded = load_all([info for _, info in wanted], memories, source_of)
-        for number, array in loaded:
-            stream, memory = wanted[number][0], memories[number]
-            if isinstance(array, CheckpointError):
-                stream.states[position] = array
-            else:
-                stream.states[position] = State(array, blake3(memory.data).hexdigest(length=16))
-        for source in sources.values():
-            try:
-                source.verify_unchanged()
-            except CheckpointError as error:
-                for stream, info in wanted:
-                    if any(part.path == source.path for part in info.parts):
-                        stream.states[position] = error
+    for number, state in read_states(checkpoint, [info for _, info in wanted], memories):
+        wanted[number][0].states[position] = state
 
 
 def _absence(info: TensorInfo | None, state: Read | None) -> Status:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any
 
@@ -26,20 +25,14 @@ from analyzer.metrics.needs import (
 from analyzer.metrics.pruning import magnitude_shares
 from analyzer.metrics.registry import Metric
 from analyzer.metrics.tail import fit_power_law
+from analyzer.products import product_spectrum
 from analyzer.run import Status, TensorInfo
+from analyzer.states import State
 from analyzer.tensors import MatrixView, matrices, unsupported_reason
 
 Array = npt.NDArray[Any]
 Decompose = Callable[[Sequence[Array]], Sequence[Spectrum]]
 LEAST_SQUARE = 1e-280
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """One tensor at one checkpoint, in memory: the array in its stored dtype and shape, and its content's hash."""
-
-    array: Array
-    content: str
 
 
 class Frame:
@@ -146,6 +139,8 @@ class Frame:
     def _of_matrix(self, name: str, view: MatrixView) -> Any:
         if name == "matrix":
             return (self.state.array if view.index is None else self.state.array[view.index]).reshape(view.shape)
+        if name == "spectrum" and self.state.factors:
+            return product_spectrum(self.state.factors)
         if name == "singular_values":
             return self.need(NEEDS["spectrum"], view).values
         if name == "spectrum" and self._decompose:

@@ -11,7 +11,7 @@ from math import ceil, inf, prod
 from analyzer.errors import WeightlapseError
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
-from analyzer.tensors import kind, matrices, numpy_dtype
+from analyzer.tensors import kind, matrices, numpy_dtype, stored_parts
 
 BUNDLE_BYTES = 32 << 20
 PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
@@ -308,6 +308,6 @@ def _where(checkpoint: Checkpoint, info: TensorInfo | None) -> str:
     numbers = {stamp.path: number for number, stamp in enumerate(checkpoint.files)}
     parts = [
         (numbers.get(part.path), part.offset, part.length, part.start, part.shape, part.strides, part.inflated)
-        for part in info.parts
+        for part in stored_parts(info)
     ]
     return f"{info.dtype}{info.shape}{'big-endian' if info.big_endian else ''}{parts}"

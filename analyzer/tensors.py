@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from analyzer.run import Run, TensorInfo, TensorRow
+from analyzer.run import Part, Run, TensorInfo, TensorRow
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _EXPERTS = re.compile(r"(?:^|[._])experts(?:$|[._])")
@@ -35,6 +35,11 @@ def numpy_dtype(name: str) -> np.dtype[np.generic]:
 
         its_type: type[np.generic] = getattr(ml_dtypes, name)
         return np.dtype(its_type)
+
+
+def stored_parts(info: TensorInfo) -> tuple[Part, ...]:
+    """Where a tensor's bytes lie, or those of the factors that it is the product of."""
+    return info.product.left.parts + info.product.right.parts if info.product else info.parts
 
 
 def unsupported_reason(info: TensorInfo) -> str | None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from blake3 import blake3
 
 from analyzer.errors import CheckpointError
 from analyzer.executors import available_cores, run_tasks
-from analyzer.loading import is_readable, load_all
+from analyzer.loading import is_readable
 from analyzer.planning import size_of
 from analyzer.run import Checkpoint, Run, TensorInfo
-from analyzer.sources import Source, open_source
+from analyzer.states import read_states
 from analyzer.tensors import unsupported_reason
 
 BATCH_BYTES = 32 << 20
+ALIGNMENT = 64
 BLOCK = 1 << 16  # elements
 
 Progress = Callable[[int, int], None]
@@ -64,10 +63,7 @@ def read_contents(run: Run, jobs: int | None = None, progress: Progress | None =
         reasons: dict[str, list[str]] = {}
         for tensor, reason in problems:
             reasons.setdefault(reason, []).append(tensor)
-        for reason, tensors in reasons.items():
-            unreadable.append((name, tuple(tensors), reason))
-            for tensor in tensors:
-                found[name].pop(tensor, None)
+        unreadable.extend((name, tuple(tensors), reason) for reason, tensors in reasons.items())
         done += size
         if progress:
             progress(done, total)
@@ -81,35 +77,21 @@ _Batch = tuple[int, int, dict[str, Content], list[tuple[str, str]]]
 def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch]:
     """The tensors of one checkpoint, a batch at a time: (position, bytes, contents, problems)."""
     checkpoint = checkpoints[position]
-    stamps = {stamp.path: stamp for stamp in checkpoint.files}
     infos = [info for info in checkpoint.tensors.values() if is_readable(info)]
-    with ExitStack() as stack:
-        sources: dict[str, Source] = {}
-
-        def source_of(path: str) -> Source:
-            if path not in sources:
-                sources[path] = stack.enter_context(open_source(path, stamps.get(path)))
-            return sources[path]
-
-        memory = np.empty(max(BATCH_BYTES, max((size_of(info) for info in infos), default=0)), dtype=np.uint8)
-        for batch in _batches(infos):
-            starts = np.cumsum([0, *(-(-size_of(info) // 64) * 64 for info in batch)])  # aligned
-            memories = [memory[start : start + size_of(info)] for start, info in zip(starts, batch, strict=False)]
-            contents: dict[str, Content] = {}
-            problems: list[tuple[str, str]] = []
-            for number, array in load_all(batch, memories, source_of):
-                if isinstance(array, CheckpointError):
-                    problems.append((batch[number].name, str(array)))
-                else:
-                    digest = blake3(memories[number].data).hexdigest(length=16)
-                    contents[batch[number].name] = Content(digest, _nonfinite(batch[number], array))
-            yield position, sum(size_of(info) for info in batch), contents, problems
-        for source in sources.values():
-            try:
-                source.verify_unchanged()
-            except CheckpointError as error:
-                touched = [info.name for info in infos if any(part.path == source.path for part in info.parts)]
-                yield position, 0, {}, [(name, str(error)) for name in touched]
+    memory = np.empty(max(BATCH_BYTES, max((size_of(info) for info in infos), default=0)), dtype=np.uint8)
+    for batch in _batches(infos):
+        starts = np.cumsum([0, *(-(-size_of(info) // ALIGNMENT) * ALIGNMENT for info in batch)])
+        memories = [memory[start : start + size_of(info)] for start, info in zip(starts, batch, strict=False)]
+        contents: dict[str, Content] = {}
+        problems: dict[str, str] = {}
+        for number, state in read_states(checkpoint, batch, memories):
+            name = batch[number].name
+            if isinstance(state, CheckpointError):
+                problems[name] = str(state)
+            else:
+                contents[name] = Content(state.content, _nonfinite(batch[number], state.array))
+        whole = {name: content for name, content in contents.items() if name not in problems}
+        yield position, sum(size_of(info) for info in batch), whole, list(problems.items())
 
 
 def _batches(infos: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
@@ -117,7 +99,7 @@ def _batches(infos: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
     batch: list[TensorInfo] = []
     held = 0
     for info in infos:
-        size = size_of(info) + 64
+        size = size_of(info) + ALIGNMENT
         if batch and held + size > BATCH_BYTES:
             yield batch
             batch, held = [], 0

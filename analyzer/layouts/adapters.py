@@ -95,7 +95,7 @@ def _update(module: str, pair: Mapping[str, TensorInfo], config: Mapping[str, An
     shape: tuple[int, ...] = (b.shape[0], *a.shape[1:])
     if is_embedding or (config.get("fan_in_fan_out") is True and len(a.shape) == 2):
         left, right, shape = _transposed(right), _transposed(left), (a.shape[1], b.shape[0])
-    return TensorInfo(name, a.dtype, shape, (), product=Product(left, right, scale))
+    return TensorInfo(name, "float64", shape, (), product=Product(left, right, scale))
 
 
 def _reasons(a: TensorInfo, b: TensorInfo, config: Mapping[str, Any]) -> Iterator[str]:

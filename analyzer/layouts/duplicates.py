@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from analyzer.errors import CheckpointError
 from analyzer.run import Checkpoint, Finding, Part, TensorInfo
 from analyzer.sources import open_source
+from analyzer.tensors import stored_parts
 
 BLOCK = 1 << 20
 
@@ -45,9 +46,13 @@ def _same_state(first: Checkpoint, second: Checkpoint) -> bool:
     if first.scores != second.scores or first.tensors.keys() != second.tensors.keys():
         return False
     pairs = [(info, second.tensors[name]) for name, info in first.tensors.items()]
+    if not all(_described(a) == _described(b) for a, b in pairs):
+        return False
     try:
-        return all(_described(a) == _described(b) for a, b in pairs) and all(
-            _same_bytes(a, b) for info, other in pairs for a, b in zip(_ranges(info), _ranges(other), strict=True)
+        return all(
+            _same_bytes(part, twin)
+            for info, other in pairs
+            for part, twin in zip(stored_parts(info), stored_parts(other), strict=True)
         )
     except CheckpointError:
         return False
@@ -55,13 +60,9 @@ def _same_state(first: Checkpoint, second: Checkpoint) -> bool:
 
 def _described(info: TensorInfo) -> tuple[object, ...]:
     """A tensor but for the places of its bytes."""
-    ranges = [(part.length, part.start, part.shape, part.strides, part.inflated) for part in _ranges(info)]
+    ranges = [(part.length, part.start, part.shape, part.strides, part.inflated) for part in stored_parts(info)]
     scale = info.product.scale if info.product else None
     return info.dtype, info.shape, info.big_endian, info.unsupported, scale, ranges
-
-
-def _ranges(info: TensorInfo) -> tuple[Part, ...]:
-    return info.product.left.parts + info.product.right.parts if info.product else info.parts
 
 
 def _same_bytes(first: Part, second: Part) -> bool:

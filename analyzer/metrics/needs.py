@@ -124,8 +124,8 @@ class Interval:
 class Spectrum:
     """Singular values of a rows × columns matrix, falling, float64, shape (min(rows, columns),).
 
-    ``bound`` bounds the relative error of the smallest one where it is more than plain rounding. ``roundoff`` is the
-    unit roundoff u of the stored dtype.
+    Of a product of rank r there are only the r that are not zero by construction. ``bound`` bounds the relative error
+    of the smallest one where it is more than plain rounding. ``roundoff`` is the unit roundoff u of the stored dtype.
     """
 
     values: FloatArray

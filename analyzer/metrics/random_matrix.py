@@ -53,8 +53,10 @@ def marchenko_pastur_median(ratio: float) -> float:
 
 
 def _bulk(spectrum: Spectrum) -> _Bulk | None:
-    """The bulk that has the spectrum's median; None where that median is zero but for rounding."""
+    """The bulk that has the spectrum's median; None where that median is zero but for rounding, or W a product."""
     m, n = max(spectrum.rows, spectrum.columns), min(spectrum.rows, spectrum.columns)
+    if len(spectrum.values) < n:
+        return None
     median = float(np.median(spectrum.values))
     if median <= m * EPSILON * float(spectrum.values[0]):
         return None

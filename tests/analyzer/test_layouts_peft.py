@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_bfloat16_and_torch_files(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").unlink()
     torch.save(state, tmp_path / "adapter_model.bin")
     tensors = of_folder(tmp_path)
-    assert {info.dtype for info in tensors.values()} == {"bfloat16"}
+    assert {info.product.left.dtype for info in tensors.values() if info.product} == {"bfloat16"}
     for name, info in tensors.items():
         np.testing.assert_array_equal(values_of(info), as_stored[name])
         np.testing.assert_allclose(
@@ -208,3 +209,78 @@ def test_the_same_adapter_twice_is_told_by_its_factors(tmp_path: Path) -> None:
     save_weights(tmp_path / "checkpoint-010" / "adapter_model.safetensors", changed)
     run = analyzer.open_run(tmp_path)
     assert [finding.rule for finding in run.findings] == ["contradicting_files"]
+
+
+# ------------------------------------------------------------------------------------------------ what is measured
+
+
+@pytest.fixture
+def adapter_run(tmp_path: Path) -> tuple[Path, list[dict[str, np.ndarray]]]:
+    """Three checkpoints of an adapter on its way, and the updates that PEFT would merge, in float64."""
+    model = adapted(tmp_path / "fresh", target_modules=["up", "down", "convolution"])
+    expected = []
+    for step in (10, 20, 30):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_" in name:
+                    parameter += 0.1 * torch.randn_like(parameter)
+        model.save_pretrained(tmp_path / "run" / f"step_{step}")
+        expected.append({name: update.to(torch.float64).numpy() for name, update in updates(model.double()).items()})
+        model.float()
+    return tmp_path / "run", expected
+
+
+def test_motion_is_that_of_the_products(adapter_run: tuple[Path, list[dict[str, np.ndarray]]], tmp_path: Path) -> None:
+    folder, expected = adapter_run
+    run = analyzer.open_run(folder)
+    assert not [finding for finding in analyzer.audit(run) if finding.severity in ("warning", "serious")]
+    measured = analyzer.measure(run, tmp_path / "store.sqlite")
+    assert not [row for row in measured.rows() if row["status"] == "error"]
+    for name in expected[0]:
+        norms = [np.linalg.norm(state[name]) for state in expected]
+        np.testing.assert_allclose(measured.series(name, "frobenius_norm").values, norms, rtol=1e-6)
+        steps = [np.linalg.norm(b[name] - a[name]) for a, b in pairwise(expected)]
+        np.testing.assert_allclose(measured.series(name, "step_distance").values[1:], steps, rtol=1e-6)
+
+
+def test_spectra_have_as_many_values_as_the_rank(
+    adapter_run: tuple[Path, list[dict[str, np.ndarray]]], tmp_path: Path
+) -> None:
+    """The others are zero by construction: they make no condition number infinite and no bulk of noise."""
+    folder, expected = adapter_run
+    measured = analyzer.measure(analyzer.open_run(folder), tmp_path / "store.sqlite")
+    for name, update in expected[1].items():
+        values = np.linalg.svd(update.reshape(len(update), -1), compute_uv=False)[:4]
+        np.testing.assert_allclose(measured.spectra(name)["step_20"], values, rtol=1e-6)
+        rows = {
+            row["metric"]: row for row in measured.rows() if (row["tensor"], row["checkpoint"]) == (name, "step_20")
+        }
+        assert rows["condition_number"]["value"] == pytest.approx(values[0] / values[3], rel=1e-6)
+        assert rows["condition_number"]["status"] == "ok"
+        assert rows["numerical_rank"]["value"] == 4
+        assert rows["mp_edge"]["status"] == "undefined"
+
+
+def test_a_fresh_adapter_changes_nothing_yet(tmp_path: Path) -> None:
+    """B begins as zero, so ΔW does: what is relative to it is undefined, never infinite."""
+    for step in (0, 1):
+        model = peft.get_peft_model(Network(), peft.LoraConfig(r=2, target_modules=["up"]))
+        if step:
+            torch.nn.init.normal_(model.base_model.model.inner["up"].lora_B["default"].weight)
+        model.save_pretrained(tmp_path / "run" / f"step_{step}")
+    measured = analyzer.measure(analyzer.open_run(tmp_path / "run"), tmp_path / "store.sqlite")
+    rows = {(row["checkpoint"], row["metric"]): row for row in measured.rows() if row["tensor"]}
+    assert rows["step_0", "frobenius_norm"]["value"] == 0
+    assert rows["step_0", "condition_number"]["status"] == "undefined"
+    assert rows["step_1", "relative_step_distance"]["status"] == "undefined"
+    assert rows["step_1", "step_distance"]["value"] == rows["step_1", "frobenius_norm"]["value"] > 0
+
+
+def test_an_adapter_that_shrinks_while_it_is_measured_is_an_error_and_no_number(tmp_path: Path) -> None:
+    for step in (1, 2):
+        adapted(tmp_path / "run" / f"step_{step}")
+    run = analyzer.open_run(tmp_path / "run")
+    path = tmp_path / "run" / "step_2" / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-64])
+    rows = analyzer.measure(run, tmp_path / "store.sqlite").rows()
+    assert {row["status"] for row in rows if row["checkpoint"] == "step_2" and row["scope"] == "tensor"} == {"error"}

@@ -1,0 +1,87 @@
+"""The states of tensors at one checkpoint: read once, hashed on the way, and checked not to have changed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from analyzer.errors import CheckpointError
+from analyzer.loading import SourceOf, load_all
+from analyzer.products import Factors, load_factors, multiply
+from analyzer.run import Checkpoint, Product, TensorInfo
+from analyzer.sources import Source, open_source
+from analyzer.tensors import stored_parts
+
+Memory = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One tensor at one checkpoint, in memory: the array in its stored dtype and shape, and its content's hash.
+
+    ``factors`` are those of a tensor that is stored as a product.
+    """
+
+    array: npt.NDArray[Any]
+    content: str
+    factors: Factors | None = None
+
+
+def read_states(
+    checkpoint: Checkpoint, infos: Sequence[TensorInfo], memories: Sequence[Memory]
+) -> Iterator[tuple[int, State | CheckpointError]]:
+    """Read some tensors of a checkpoint into memory that is lent to them.
+
+    Args:
+        checkpoint: the checkpoint.
+        infos: tensors of it that :func:`analyzer.loading.is_readable`.
+        memories: for each its row-major bytes.
+
+    Yields:
+        the number of a tensor and its state, or why it cannot be had, as soon as it is there; at the end, for tensors
+        whose file is no longer the one that was indexed, the number again with the reason.
+    """
+    stamps = {stamp.path: stamp for stamp in checkpoint.files}
+    stored = [number for number, info in enumerate(infos) if not info.product]
+    with ExitStack() as stack:
+        sources: dict[str, Source] = {}
+
+        def source_of(path: str) -> Source:
+            if path not in sources:
+                sources[path] = stack.enter_context(open_source(path, stamps.get(path)))
+            return sources[path]
+
+        arrays = load_all([infos[number] for number in stored], [memories[number] for number in stored], source_of)
+        for place, array in arrays:
+            number = stored[place]
+            yield number, array if isinstance(array, CheckpointError) else State(array, _hash(memories[number]))
+        for number, info in enumerate(infos):
+            if info.product:
+                yield number, _product(info, info.product, memories[number], source_of)
+        for source in sources.values():
+            try:
+                source.verify_unchanged()
+            except CheckpointError as error:
+                yield from ((number, error) for number, info in enumerate(infos) if _lies_in(info, source.path))
+
+
+def _product(info: TensorInfo, product: Product, memory: Memory, source_of: SourceOf) -> State | CheckpointError:
+    try:
+        factors = load_factors(product, source_of)
+    except CheckpointError as error:
+        return error
+    return State(multiply(factors, info.shape, memory), _hash(memory), factors)
+
+
+def _lies_in(info: TensorInfo, path: str) -> bool:
+    return any(part.path == path for part in stored_parts(info))
+
+
+def _hash(data: Memory) -> str:
+    return str(blake3(data.data).hexdigest(length=16))
