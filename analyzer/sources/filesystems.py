@@ -30,17 +30,22 @@ EXTRAS = {  # of weightlapse, by protocol
 LONGEST_REQUEST_SECONDS = 300.0  # a guard; the libraries notice sooner that nothing comes
 
 
+def is_web(url: str) -> bool:
+    """Whether a URL is that of a web server, in which names are quoted."""
+    return url.startswith(("http://", "https://"))
+
+
 def require_plain(url: str) -> None:
     """Raise CheckpointError where a URL carries a password or a query, or is not well formed."""
     scheme, _, rest = url.partition("://")
     host = rest.partition("/")[0]
-    web = scheme in ("http", "https")  # where a token may stand in the place of a user's name
-    if ":" in host.rpartition("@")[0] or (web and "@" in host) or (":" in host and _port_is_wrong(url)):
+    # A web server may be given a token in the place of a user's name.
+    if ":" in host.rpartition("@")[0] or (is_web(url) and "@" in host) or (":" in host and _port_is_wrong(url)):
         raise CheckpointError(
             f"{scheme}://…: carries a password or a key, which would be seen in reports. Leave it out, and log in by "
             "the service's own means: environment variables, configuration files, ~/.netrc, an ssh key."
         )
-    if web and ("?" in rest or "#" in rest):
+    if is_web(url) and ("?" in rest or "#" in rest):
         raise CheckpointError(
             f"{redacted(url)}: carries a query or a fragment, but a folder is named by a plain address. Leave it out; "
             "credentials belong into ~/.netrc."
@@ -49,7 +54,8 @@ def require_plain(url: str) -> None:
 
 def _port_is_wrong(url: str) -> bool:
     try:
-        return urlsplit(url).port is None
+        address = urlsplit(url)
+        return address.port is None and not address.netloc.endswith("]")  # [::1] has colons of its own
     except ValueError:
         return True
 

@@ -31,7 +31,7 @@ def listing(folder: str, ask: Callable[[str], list[Entry]]) -> list[Entry]:
     return known[folder]
 
 
-def known_entry(path: str) -> tuple[bool, Entry | None]:
-    """Whether the folder that ``path`` is in has been listed, and the entry, None where it is not among them."""
-    entries = (_kept.get() or {}).get(path.rpartition("/")[0])
-    return entries is not None, next((entry for entry in entries or () if entry.path == path), None)
+def known_entry(folder: str, name: str) -> tuple[bool, Entry | None]:
+    """Whether a folder has been listed, and its entry of a name, None where there is none."""
+    entries = (_kept.get() or {}).get(folder)
+    return entries is not None, next((entry for entry in entries or () if entry.name == name), None)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from analyzer.errors import CheckpointError
 from analyzer.run import FileStamp
 from analyzer.sources.faults import NotThereError, persist
-from analyzer.sources.filesystems import asking, connected
+from analyzer.sources.filesystems import asking, connected, is_web
 from analyzer.sources.listings import known_entry, listing
 from analyzer.sources.source import Entry
 
@@ -30,7 +30,7 @@ def list_folder(url: str) -> list[Entry]:
 
 def is_file(url: str) -> bool:
     """Whether there is a file; CheckpointError where the server does not tell."""
-    is_listed, entry = known_entry(url)
+    is_listed, entry = known_entry(*_parted(url))
     if is_listed:
         return entry is not None and entry.is_file
     try:
@@ -43,13 +43,19 @@ def is_file(url: str) -> bool:
 
 def is_folder(url: str) -> bool:
     """Whether there is a folder, on a web server a page with links below; CheckpointError where it does not tell."""
-    is_listed, entry = known_entry(url)
+    is_listed, entry = known_entry(*_parted(url))
     if is_listed:
         return entry is not None and entry.is_folder
     try:
-        return bool(_list(url)) if url.startswith(("http://", "https://")) else _about(url)["type"] == "directory"
+        return bool(list_folder(url)) if is_web(url) else _about(url)["type"] == "directory"
     except NotThereError:
         return False
+
+
+def _parted(url: str) -> tuple[str, str]:
+    """The folder, and the name in it, however a web server writes it."""
+    folder, _, part = url.rpartition("/")
+    return folder, unquote(part) if is_web(url) else part
 
 
 def _about(url: str) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def _list(url: str) -> list[Entry]:
 def _entry(folder: str, found: dict[str, Any]) -> Entry | None:
     """An entry from what a listing says; None for the folder itself and for links that lead elsewhere."""
     is_link, kind, name = found["type"] == "link", found["type"], str(found["name"])
-    if folder.startswith(("http://", "https://")):
+    if is_web(folder):
         part = name.removeprefix(folder.rstrip("/") + "/").rstrip("/")
         if "/" in part or "?" in part or "#" in part or "/" in unquote(part):
             return None

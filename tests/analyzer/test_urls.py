@@ -116,7 +116,16 @@ def test_a_url_that_carries_a_secret_is_refused_and_not_shown(url: str, tmp_path
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.parametrize("url", ["sftp://user@host:22/run", "hf://org/name@refs%2Fpr%2F1", "s3://bucket/a:b@c?d#e"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sftp://user@host:22/run",
+        "http://[::1]/run",
+        "http://[::1]:80/run",
+        "hf://org/name@refs%2Fpr%2F1",
+        "s3://bucket/a:b@c?d#e",
+    ],
+)
 def test_names_and_ports_are_no_secrets(url: str) -> None:
     assert canonical(url) == url
 
