@@ -33,9 +33,9 @@ DTYPES = {
 _NOT_NUMBERS = {
     "O": "Python objects, a pickle, which is never read",
     "V": "raw bytes without a type (numpy writes bfloat16 so)",
-    "S": "text", "U": "text", "M": "times", "m": "durations", "f": "numbers of a width that varies by machine",
-    "c": "numbers of a width that varies by machine",
+    "S": "text", "U": "text", "M": "times", "m": "durations",
 }  # fmt: skip
+_LONG = ("f12", "f16", "c24", "c32")
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
 _ITEM = re.compile(
@@ -178,6 +178,8 @@ def _dtype(text: str | None) -> tuple[str, str | None, bool]:
         if width > 1 and match["order"] not in ("<", ">"):
             raise ValueError(f"dtype {text!r} does not say its byte order")
         return DTYPES[code], None, match["order"] == ">" and width > 1
+    if code in _LONG:
+        return text, f"{text}: numbers of a width that varies by machine", False
     if match and match["kind"] in _NOT_NUMBERS:
         return text, f"{text}: {_NOT_NUMBERS[match['kind']]}", False
     raise ValueError(f"unknown dtype {text!r}")
