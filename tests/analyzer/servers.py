@@ -169,7 +169,7 @@ def proxy(target: str) -> Iterator[Server]:
         response = connection.getresponse()
         data = response.read()
         dropped = ("transfer-encoding", "connection", "date", "server")
-        headers = {name: value for name, value in response.getheaders() if name.lower() not in dropped}
+        headers = {name.title(): value for name, value in response.getheaders() if name.lower() not in dropped}
         connection.close()
         if handler.command != "HEAD":
             headers.pop("Content-Length", None)
