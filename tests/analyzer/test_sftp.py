@@ -144,6 +144,7 @@ def test_fault_24_a_file_that_is_replaced(machine: Machine, tmp_path: Path) -> N
 
 
 def test_fault_46_no_server(machine: Machine) -> None:
-    machine.close()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
     with pytest.raises(CheckpointError, match="the server cannot be reached, 3 times in a row"):
-        open_source(f"{machine.url}/data")
+        open_source(f"sftp://someone@127.0.0.1:{port}/data")
