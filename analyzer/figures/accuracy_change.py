@@ -103,11 +103,11 @@ def stationary_text(scalar: str, row: Correlation) -> str:
     if row.coefficient is None:
         why = "one of the two is constant" if row.status == "undefined" else "too few checkpoints"
         return f"{name}: no coefficient, n = {row.n} ({why})"
-    said = f"{name}: r = {row.coefficient:.2f}"
+    said = f"r = {row.coefficient:.2f}"
     if row.low is not None and row.high is not None:
         said += f" (95 % interval {row.low:.2f} to {row.high:.2f})"
     if row.n_effective is not None and row.autocorrelations is not None:
         first, second = row.autocorrelations
         said += f", n = {row.n}, effective {row.n_effective:.0f} (r₁ = {first:.2f}, r₂ = {second:.2f})"
-    said += f", p = {row.p_value:.2g}" if row.p_value is not None else ": too few for a p-value"
-    return said.replace("-", "−")
+    said = said.replace("-", "−")
+    return f"{name}: {said}, p = {row.p_value:.2g}" if row.p_value is not None else f"{name}: {said}: too few for a p-value"

@@ -82,7 +82,7 @@ class _Grid:
                 getattr(self, name)[where] = getattr(relations, name)
 
     def cells(self, row: int) -> tuple[list[int], list[list[list[float | None]]]]:
-        """How many pairs one series has [score], and all its numbers [score][method][field], None for NaN, from r to both pasts."""
+        """The pairs [score] of a series and its numbers [score][method][field], from r to both pasts, None for NaN."""
         fields = (self.coefficient, self.low, self.high, self.n_effective, self.p_value, self.q_value)
         known = np.concatenate([np.stack([field[row] for field in fields], axis=-1), self.past[row]], axis=-1)
         numbers = known.astype(object)

@@ -15,8 +15,8 @@ _MOST_LEVERAGE = 0.99  # a place that decides the slope alone has an infinite er
 
 
 def autocorrelations(series: FloatArray) -> FloatArray:
-    """Lag-1 autocorrelation Σ z_t z_{t+1} / Σ z_t² of each z-scored series (a, n), shape (a,)."""
-    return np.asarray((series[:, 1:] * series[:, :-1]).sum(axis=1) / (series**2).sum(axis=1))
+    """Lag-1 autocorrelation Σ z_t z_{t+1} / Σ z_t² of each z-scored series (a, n), shape (a,), where Σ z_t² is n."""
+    return np.asarray((series[:, 1:] * series[:, :-1]).sum(axis=1) / max(series.shape[1], 1))
 
 
 def effective_counts(n: int, first: FloatArray, second: FloatArray) -> FloatArray:

@@ -182,11 +182,13 @@ def test_tensors_and_metrics_are_described(plain):
     assert all(row["definition"] and row["unit"] and row["source"] and int(row["version"]) for row in metrics.values())
 
 
-def test_correlations_are_descriptions_without_p_values(plain):
+def test_correlations_of_so_few_checkpoints_are_descriptions_without_p_values(plain):
     rows = read_csv(plain[0] / "data/correlations.csv")
     assert rows
     assert {row["p_value"] + row["q_value"] + row["low"] + row["high"] for row in rows} == {""}
-    assert all((row["coefficient"] != "") == (row["status"] == "ok") for row in rows)
+    assert all(row["coefficient"] != "" for row in rows if row["status"] == "ok")
+    assert all(row["coefficient"] == "" for row in rows if row["status"] == "undefined")
+    assert {row["status"] for row in rows if row["transform"].endswith("trend removed")} <= {"too_few", "undefined"}
     assert all(-1 <= float(row["coefficient"]) <= 1 for row in rows if row["coefficient"])
 
 
@@ -198,6 +200,9 @@ def test_the_summary(plain):
     assert run["final"]["checkpoint"] == "epoch_0005.safetensors"
     assert run["final"]["scalars"]["test_accuracy"] == 0.9 - 0.8 * 0.7**5
     assert run["final"]["total"]["step_distance"] == {"value": None, "status": "nonfinite"}
+    assert {(one["scope"], one["lag"]) for one in run["correlations"]} == {("mean", 0)}
+    assert {one["metric"] for one in run["correlations"]} == {"step_distance", "condition_number"}
+    assert {one["p_value"] for one in run["correlations"]} == {None}
     keys = {"run", "rule", "severity", "sentence", "tensor", "checkpoints", "evidence", "figure"}
     assert all(finding.keys() == keys for finding in summary["findings"])
     assert {"nonfinite_weights"} <= {finding["rule"] for finding in summary["findings"]}
@@ -255,6 +260,36 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+
+
+def test_the_page_tells_how_layers_go_together_with_accuracy_and_what_may_be_chance(tmp_path):
+    generator = np.random.default_rng(0)
+    for t, weights in enumerate(random_walk(40)):
+        scores = weightlapse_metadata(t, test_accuracy=repr(0.9 - 0.8 * 0.9**t + 0.01 * generator.standard_normal()))
+        save_weights(tmp_path / f"demo/epoch_{t:04d}.safetensors", weights, scores)
+    assert weightlapse("report", tmp_path / "demo", "--out", tmp_path / "report").code == 0
+    page = Page((tmp_path / "report/index.html").read_text(encoding="utf-8"))
+    assert "How the layers' motion goes together with accuracy" in page.text
+    assert "Step distance beside test accuracy" in page.text
+    rows = read_csv(tmp_path / "report/data/correlations.csv")
+    tested = [
+        row
+        for row in rows
+        if (row["metric"], row["scalar"], row["lag"], row["method"])
+        == ("step_distance", "test_accuracy", "0", "pearson")
+        and row["scope"] == "tensor"
+        and row["p_value"]
+    ]
+    assert {row["tensor"] for row in tested} == {"fc1.weight", "fc1.bias", "out.weight", "out.bias"}
+    for row in tested:
+        assert row["transform"] == "differences of score differences and of log metric, trend removed"
+        for field in ("p_value", "q_value"):
+            assert f"{float(row[field]):.2g}" in page.text
+        for field in ("coefficient", "low", "high"):
+            assert f"{float(row[field]):.2f}".replace("-", "−") in page.text
+    (run,) = json.loads((tmp_path / "report/summary.json").read_bytes())["runs"]
+    assert {one["scalar"] for one in run["correlations"]} >= {"test_accuracy", "train_loss", "generalization_gap"}
+    assert all(one["p_value"] is not None for one in run["correlations"] if one["scalar"] == "test_accuracy")
 
 
 EXPECTED_TAGS = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from analyzer.run import ChangePair, CheckpointRow, Curve, MetricRow, Status, Tables, TensorRow
+from analyzer.run import ChangePair, CheckpointRow, Correlation, Curve, MetricRow, Status, Tables, TensorRow
 
 BLOCK = (
     "self_attn.q_proj",
@@ -90,7 +90,11 @@ def change_pair(scalar: str, places: np.ndarray, score: np.ndarray, steps: np.nd
         nothing = np.full(n, np.nan)
         return ChangePair(scalar, places[1:][both], nothing, nothing, None, n, "too_few" if n < 2 else "undefined")
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
-    return ChangePair(scalar, places[1:][both], y, x, float((x * y).mean()), n, "ok")
+    stationary = Correlation(
+        *("mean", "", "step_distance", scalar, "differences …, trend removed", 0, "pearson"),
+        *(-0.217, -0.43, 0.081, 45, 41.6, 0.494, 0.494, "ok", (-0.3, -0.128)),
+    )
+    return ChangePair(scalar, places[1:][both], y, x, float((x * y).mean()), n, "ok", stationary)
 
 
 def with_curve(

@@ -182,6 +182,37 @@ def test_r_and_n_are_written_in_the_figure():
 
 
 @pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {},
+            "test accuracy: r = −0.22 (95 % interval −0.43 to 0.08), n = 45, effective 42 (r₁ = −0.30, r₂ = −0.13), "
+            "p = 0.49",
+        ),
+        (
+            {"low": None, "high": None, "p_value": None, "n_effective": 6.2, "n": 12, "status": "too_few"},
+            "test accuracy: r = −0.22, n = 12, effective 6 (r₁ = −0.30, r₂ = −0.13): too few for a p-value",
+        ),
+        (
+            {"coefficient": None, "n": 4, "status": "too_few"},
+            "test accuracy: no coefficient, n = 4 (too few checkpoints)",
+        ),
+        (
+            {"coefficient": None, "n": 45, "status": "undefined"},
+            "test accuracy: no coefficient, n = 45 (one of the two is constant)",
+        ),
+    ],
+)
+def test_what_is_left_without_drift_is_told_with_its_uncertainty_or_why_not(changes, said):
+    tables = make_tables(4)
+    pair = tables.change_pairs[1]
+    pair = dataclasses.replace(pair, stationary=dataclasses.replace(pair.stationary, **changes))
+    shown = texts(DRAW["accuracy_change"](dataclasses.replace(tables, change_pairs=(pair,))))
+    assert said in shown
+    assert any(text.startswith("Without the drift") for text in shown)
+
+
+@pytest.mark.parametrize(
     ("score", "said"),
     [
         ([0.1, 0.1, 0.1], "r undefined (undefined), n = 2"),

@@ -1,0 +1,30 @@
+"""Tables made of nothing but curves and scores, for the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from analyzer.run import CheckpointRow, Curve, Tables, TensorRow
+
+OF_INTERVALS = frozenset({"step_distance", "relative_step_distance", "update_cosine", "norm_change"})
+
+
+def tables_of(
+    curves: Mapping[tuple[str, str, str], np.ndarray], scores: Mapping[str, np.ndarray], kind: str = "matrix"
+) -> Tables:
+    """A run whose checkpoints are ``c0``, ``c1``, ...; curves of intervals have no value at the first of them."""
+    n = len(next(iter(scores.values())))
+    names = [f"c{position}" for position in range(n)]
+    rows = tuple(CheckpointRow(name, float(position), position, "", 0) for position, name in enumerate(names))
+    built = {}
+    for (scope, tensor, metric), values in curves.items():
+        values = np.array(values, dtype=float)
+        references: tuple[str | None, ...] = (None,) * n
+        if metric in OF_INTERVALS:
+            values[0], references = np.nan, (None, *names[:-1])
+        built[scope, tensor, metric] = Curve(scope, tensor, metric, values, ("ok",) * n, references)
+    tensors = dict.fromkeys(tensor for scope, tensor, _ in curves if scope == "tensor")
+    listed = tuple(TensorRow(name, name, kind, (4, 4), (4, 4), "linear", "float32") for name in tensors)
+    return Tables("run", np.arange(float(n)), "epoch", rows, listed, {}, dict(scores), built, (), (), ())

@@ -1,0 +1,123 @@
+"""Whether the p-values that the report prints hold what they promise, on simulated runs put through the real tables.
+
+The rates count all pairs, those without a p-value too. Beside them stands what a plain Pearson p-value of the classic
+pair would have said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.stats
+from builders import full_count
+from curve_tables import tables_of
+
+from analyzer.run import Correlation
+from analyzer.statistics import correlations, is_tested
+
+MOST_FALSE = 0.07
+SCORES, LAYERS = 12, 60
+REPEATS = full_count(12, 2)
+Curves = Callable[[np.random.Generator, int, int, bool], np.ndarray]
+
+
+def walks(generator: np.random.Generator, count: int, n: int, is_score: bool) -> np.ndarray:
+    return np.cumsum(generator.standard_normal((count, n)), axis=1)
+
+
+def saturating(noise: float, persistence: float = 0.0, settling: bool = False) -> Curves:
+    """Accuracies 1 − e^{−t/τ} and logarithms of f + e^{−t/τ}, with noise as a share of the accuracy's span.
+
+    The metric's noise is ten times as large. ``settling`` noise shrinks as the curve saturates.
+    """
+
+    def curves(generator: np.random.Generator, count: int, n: int, is_score: bool) -> np.ndarray:
+        times = generator.uniform(n / 20, n / 2, (count, 1))
+        decay = np.exp(-np.arange(n) / times)
+        rough = generator.standard_normal((count, n))
+        for t in range(1, n):
+            rough[:, t] = persistence * rough[:, t - 1] + np.sqrt(1 - persistence**2) * rough[:, t]
+        rough *= noise * (0.1 + decay if settling else 1)
+        floor = generator.uniform(0.01, 0.3, (count, 1))
+        return 0.95 - 0.85 * decay + rough if is_score else np.log(floor + decay) + 10 * rough
+
+    return curves
+
+
+FAMILIES: dict[str, tuple[Curves, Curves]] = {
+    "random walks": (walks, walks),
+    "walk beside saturation": (walks, saturating(0.01)),
+    "saturation, noise 0.0003": (saturating(0.0003), saturating(0.0003)),
+    "saturation, noise 0.003": (saturating(0.003), saturating(0.003)),
+    "saturation, noise 0.03": (saturating(0.03), saturating(0.03)),
+    "saturation, persistent noise": (saturating(0.01, persistence=0.9), saturating(0.01, persistence=0.9)),
+    "saturation, settling noise": (saturating(0.02, settling=True), saturating(0.02, settling=True)),
+}
+
+
+def rows_of(scores: np.ndarray, states: np.ndarray, intervals: np.ndarray) -> tuple[Correlation, ...]:
+    """Rows of runs whose layers have these logarithms of condition numbers and of step distances."""
+    curves = {("tensor", f"layer{i}", "condition_number"): np.exp(values) for i, values in enumerate(states)}
+    curves |= {("tensor", f"layer{i}", "step_distance"): np.exp(values) for i, values in enumerate(intervals)}
+    return correlations(tables_of(curves, {f"score{i}": values for i, values in enumerate(scores)}))
+
+
+def naive_rate(rows: tuple[Correlation, ...]) -> float:
+    """How often a plain p-value of Pearson's r of the curves as they are is below 5 %."""
+    drawn = [one for one in rows if one.lag == 0 and one.method == "pearson" and "differences of" not in one.transform]
+    r = np.array([one.coefficient for one in drawn], dtype=float)
+    n = np.array([one.n for one in drawn])
+    return float(np.mean(2 * scipy.stats.t.sf(np.abs(r) * np.sqrt((n - 2) / (1 - r**2)), n - 2) < 0.05))
+
+
+@pytest.mark.parametrize("n", [20, 50, 200])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_independent_drifting_curves_are_called_significant_no_more_often_than_promised(family, n):
+    of_score, of_metric = FAMILIES[family]
+    generator = np.random.default_rng([n, *family.encode()])
+    rows: tuple[Correlation, ...] = ()
+    naive = []
+    for _ in range(REPEATS):
+        its = rows_of(
+            of_score(generator, SCORES, n, True),
+            of_metric(generator, LAYERS, n, False),
+            of_metric(generator, LAYERS, n, False),
+        )
+        naive.append(naive_rate(its))
+        rows += tuple(one for one in its if is_tested(one))
+    for metric in ("condition_number", "step_distance"):
+        for method in ("pearson", "spearman"):
+            its = [one for one in rows if (one.metric, one.method) == (metric, method)]
+            assert len(its) == REPEATS * SCORES * LAYERS
+            printed = [one for one in its if one.p_value is not None]
+            false = sum(one.p_value < 0.05 for one in printed) / len(its)
+            discovered = sum(one.q_value < 0.05 for one in printed) / len(its)
+            print(f"{family}, n = {n}, {metric}, {method}: {false:.1%} false, {len(printed) / len(its):.0%} printed")
+            assert false <= MOST_FALSE
+            assert discovered <= MOST_FALSE
+            assert len(printed) >= 0.8 * len(its) or n == 20
+    print(f"{family}, n = {n}: plain Pearson {np.mean(naive):.0%} false")
+    assert np.mean(naive) > 2 * MOST_FALSE
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+@pytest.mark.parametrize("metric", ["condition_number", "step_distance"])
+def test_coupled_changes_are_found(metric, method):
+    """r = 0.6 between the changes of the score and of log κ, or between those of the score and the log distance."""
+    generator = np.random.default_rng(6)
+    n, found, pairs = 50, 0, 0
+    for _ in range(3 * REPEATS):
+        changes = generator.standard_normal((SCORES, n))
+        own = generator.standard_normal((5, SCORES, n))
+        coupled = (0.6 * changes + 0.8 * own).reshape(-1, n)  # layer i goes with score i modulo the number of scores
+        rows = rows_of(np.cumsum(changes, axis=1), np.cumsum(coupled, axis=1), coupled)
+        for one in rows:
+            together = int(one.tensor.removeprefix("layer")) % SCORES == int(one.scalar.removeprefix("score"))
+            if is_tested(one) and (one.metric, one.method) == (metric, method) and together:
+                pairs += 1
+                found += one.p_value is not None and one.p_value < 0.05
+    assert pairs == 3 * REPEATS * 5 * SCORES
+    print(f"{metric}, {method}: {found / pairs:.0%} found")
+    assert found / pairs > 0.8
