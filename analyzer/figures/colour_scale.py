@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
+from analyzer.figures.layers import Panel
 from analyzer.figures.sheet import size_of
 from analyzer.figures.style import INK, LABEL_SIZE, SMALL_SIZE, SOFT_INK
 from analyzer.figures.ticks import linear_ticks, log_ticks
@@ -61,8 +62,8 @@ def colour_scale(values: FloatArray, scale: str) -> ColourScale:
     return ColourScale((low, high), log, zeros)
 
 
-def draw_colour_bar(axes: Axes, name: str, unit: str, scale: ColourScale) -> None:
-    """Fill flat axes with the scale's colours, with numbers below and the metric's ``name`` and ``unit`` above."""
+def draw_colour_bar(axes: Axes, panel: Panel, scale: ColourScale) -> None:
+    """Fill flat axes with the scale's colours, with numbers below and the metric's name and unit above."""
     axes.imshow(_COLOURS[np.newaxis], extent=(0, 1, 0, 1), aspect="auto", interpolation="none")
     width = size_of(axes)[0]
     most = min(10, max(3, int(width / _TICK_PITCH)))
@@ -74,12 +75,12 @@ def draw_colour_bar(axes: Axes, name: str, unit: str, scale: ColourScale) -> Non
     axes.set_xlim(0, 1)
     axes.tick_params(labelsize=SMALL_SIZE, labelcolor=INK, color=SOFT_INK, length=3, width=0.8, pad=1.5)
     axes.spines[:].set_visible(False)
-    unit = f"{unit}, log scale" if scale.log else unit
+    unit = f"{panel.unit}, log scale" if scale.log else panel.unit
     style: dict[str, Any] = {
         "xycoords": "axes fraction",
         "textcoords": "offset points",
         "size": LABEL_SIZE,
         "va": "bottom",
     }
-    axes.annotate(name, (0, 1), (0, 16), color=INK, **style)
+    axes.annotate(panel.name, (0, 1), (0, 16), color=INK, **style)
     axes.annotate(unit, (0, 1), (0, 4), color=SOFT_INK, **style)

@@ -14,8 +14,10 @@ from analyzer.run import Tables
 GAP_MARKER = "o"
 
 
-def foot_lines(tables: Tables, axis: Horizontal, layers: Sequence[LayerTable], *, gaps: bool) -> list[KeyLine]:
-    """Explain status marks, steps over gaps and limited precision, each where it occurs."""
+def foot_lines(
+    tables: Tables, axis: Horizontal, layers: Sequence[LayerTable], *, gaps: bool, remarks: Sequence[str] = ()
+) -> list[KeyLine]:
+    """Explain status marks, steps over gaps and limited precision, each where it occurs, and add the remarks."""
     kinds = {kind for table in layers for layer in range(len(table.names)) for _, kind in table.marks(layer)}
     lines = [
         KeyLine(meaning, marker=marker, hollow=hollow)
@@ -26,7 +28,7 @@ def foot_lines(tables: Tables, axis: Horizontal, layers: Sequence[LayerTable], *
         meaning = "hollow: a step over missing checkpoints, so it covers more training than the others"
         lines.append(KeyLine(meaning, marker=GAP_MARKER, hollow=True))
     remark = precision_remark(layers)
-    return [*lines, KeyLine(remark)] if remark else lines
+    return [*lines, *(KeyLine(text) for text in (*remarks, remark) if text)]
 
 
 def gap_steps(

@@ -14,7 +14,7 @@ from analyzer.figures.foot import GAP_MARKER, foot_lines, gap_steps
 from analyzer.figures.heat_cells import cells, draw_cells, is_pooled
 from analyzer.figures.horizontal import Horizontal, draw_horizontal, horizontal
 from analyzer.figures.labels import short_labels, text_width
-from analyzer.figures.layers import LayerTable, Panel, unit_of
+from analyzer.figures.layers import LayerTable, Panel
 from analyzer.figures.line_panel import LEFT, draw_line, finish_panel
 from analyzer.figures.sheet import (
     HATCHED,
@@ -42,9 +42,15 @@ _LABEL_PITCH = 10.0  # points from one layer's name to the next
 
 
 def heat_figure(
-    tables: Tables, panels: Sequence[Panel], layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool
+    tables: Tables,
+    panels: Sequence[Panel],
+    layers: Sequence[LayerTable],
+    mean: Curve | None,
+    *,
+    gaps: bool,
+    remarks: Sequence[str] = (),
 ) -> Figure:
-    """Draw every layer as a row; ``mean`` has a panel above, with ``gaps`` columns after a gap a ring."""
+    """Draw every layer as a row; ``mean`` has a panel above, with ``gaps`` rings over columns after one; remarks below."""
     axis = horizontal(tables)
     edges, _ = cells(axis)
     limits = (float(edges[0]), float(edges[-1]))
@@ -54,7 +60,7 @@ def heat_figure(
     width = (WIDTH - left - 2 * MARGIN - (len(panels) - 1) * _GAP) / len(panels)
     height = min(max(len(names) * _ROW, _LEAST), _MOST)
     scales = [colour_scale(table.values, panel.scale) for panel, table in zip(panels, layers, strict=True)]
-    foot = [*foot_lines(tables, axis, layers, gaps=gaps), *_cell_lines(axis, layers, scales)]
+    foot = [*foot_lines(tables, axis, layers, gaps=gaps, remarks=remarks), *_cell_lines(axis, layers, scales)]
     foot += [KeyLine(remark)] if remark else []
     top = HEAD + (_STRIP + _STRIP_GAP + 0.25 if mean is not None else 0.0) + _BAR
     drawn = new_sheet(top + height + 0.52 + key_height(foot) + MARGIN)
@@ -63,7 +69,7 @@ def heat_figure(
     over = gap_steps(tables, axis, layers) if gaps else np.zeros(len(axis.positions), dtype=bool)
     for index, (panel, table, scale) in enumerate(zip(panels, layers, scales, strict=True)):
         start = left + index * (width + _GAP)
-        draw_colour_bar(place(drawn, start, top - 0.42, width, 0.12), panel.name, unit_of(panel, table.values), scale)
+        draw_colour_bar(place(drawn, start, top - 0.42, width, 0.12), panel, scale)
         axes = place(drawn, start, top, width, height)
         draw_cells(axes, axis, table, scale)
         draw_horizontal(axes, axis, limits=limits)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analyzer.figures.heat import heat_figure
-from analyzer.figures.layers import Panel, anything_to_show, layer_names, layer_table
+from analyzer.figures.layers import Panel, anything_to_show, layer_names, layer_table, nothing_but_zeros
 from analyzer.figures.lines import line_figure
 from analyzer.figures.style import LOOKS
 from analyzer.run import Tables
@@ -22,14 +22,20 @@ def layer_figure(
     """Draw each panel's metric for every weight matrix, None where there is nothing to draw.
 
     ``with_mean`` adds the mean over the layers of the first panel; ``gaps`` marks values that compare with
-    another checkpoint than the one that should come before.
+    another checkpoint than the one that should come before. A panel of zeros alone becomes a line under the others.
     """
     names = layer_names(tables, panels)
     layers = [layer_table(tables, panel, names) for panel in panels]
     if not anything_to_show(layers):
         return None
+    empty = [nothing_but_zeros(table) for table in layers]
+    remarks = []
+    if not all(empty):
+        remarks = [f"{panel.name}: 0 everywhere, not drawn" for panel, zero in zip(panels, empty, strict=True) if zero]
+        panels = [panel for panel, zero in zip(panels, empty, strict=True) if not zero]
+        layers = [table for table, zero in zip(layers, empty, strict=True) if not zero]
     mean = tables.curves.get(("mean", "", panels[0].metric)) if with_mean else None
     if mean is not None and not np.isfinite(mean.values).any():
         mean = None
     draw = line_figure if len(names) <= MOST_LINES else heat_figure
-    return draw(tables, panels, layers, mean, gaps=gaps)
+    return draw(tables, panels, layers, mean, gaps=gaps, remarks=remarks)

@@ -73,12 +73,6 @@ def has_zeros(panel: Panel, values: FloatArray) -> bool:
     return is_log(panel, values) and bool((values == 0).any())
 
 
-def unit_of(panel: Panel, values: FloatArray) -> str:
-    """Give a panel's unit, and say where all of its numbers are zero: else it would look as if nothing were shown."""
-    finite = values[np.isfinite(values)]
-    return f"{panel.unit}: all are 0" if finite.size and not finite.any() else panel.unit
-
-
 def mark_of(status: Status | None) -> str | None:
     """Give the kind of mark that stands for a status, None where there is a number or simply nothing."""
     if status in ("singular", "nonfinite", "undefined"):
@@ -122,6 +116,12 @@ def anything_to_show(layers: Sequence[LayerTable]) -> bool:
         bool(np.isfinite(table.values).any()) or any(table.marks(layer) for layer in range(len(table.names)))
         for table in layers
     )
+
+
+def nothing_but_zeros(table: LayerTable) -> bool:
+    """Say whether there are numbers and all of them are zero, so that a panel would look empty."""
+    finite = table.values[np.isfinite(table.values)]
+    return finite.size > 0 and not finite.any() and not any(table.marks(layer) for layer in range(len(table.names)))
 
 
 def precision_remark(layers: Sequence[LayerTable]) -> str | None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analyzer.figures.foot import foot_lines
 from analyzer.figures.horizontal import Horizontal, draw_horizontal, horizontal, steps_over_gaps
 from analyzer.figures.labels import short_labels
-from analyzer.figures.layers import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, is_log, unit_of
+from analyzer.figures.layers import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, is_log
 from analyzer.figures.line_panel import (
     FOOT_GAP,
     KEY_TEXT,
@@ -45,9 +45,15 @@ _LANE = 9.0  # points, the height of a row of marks at the edge
 
 
 def line_figure(
-    tables: Tables, panels: Sequence[Panel], layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool
+    tables: Tables,
+    panels: Sequence[Panel],
+    layers: Sequence[LayerTable],
+    mean: Curve | None,
+    *,
+    gaps: bool,
+    remarks: Sequence[str] = (),
 ) -> Figure:
-    """Draw every layer as a line, the ``mean`` bold, and with ``gaps`` steps over gaps hollow."""
+    """Draw every layer as a line, the ``mean`` bold, and with ``gaps`` steps over gaps hollow; remarks below."""
     height = panel_heights(len(panels))
     axis = horizontal(tables)
     names, remark = short_labels(layers[0].names, KEY_TEXT)
@@ -55,7 +61,7 @@ def line_figure(
     if mean is not None:
         key.insert(0, KeyLine("mean over the layers", look=MEAN_LOOK))
     zeros = any(has_zeros(panel, table.values) for panel, table in zip(panels, layers, strict=True))
-    foot = foot_lines(tables, axis, layers, gaps=gaps)
+    foot = foot_lines(tables, axis, layers, gaps=gaps, remarks=remarks)
     if zeros:
         foot.insert(0, KeyLine("exactly 0, which a log axis cannot show", marker=ZERO_MARKER, hollow=True))
     foot += [KeyLine(remark)] if remark else []
@@ -88,7 +94,7 @@ def _draw_panel(
     zeros = has_zeros(panel, table.values)
     limits = log_limits(values) if log else linear_limits(values)
     limits = make_room(limits, 1.5 * lane if zeros else 0.0, (len(marked) + 0.5) * lane if marked else 0.0, log=log)
-    finish_panel(axes, f"{panel.name} ({unit_of(panel, values)}{', log axis' if log else ''})", limits, log=log)
+    finish_panel(axes, f"{panel.name} ({panel.unit}{', log axis' if log else ''})", limits, log=log)
     for layer, (curve, row) in enumerate(zip(table.curves, table.values, strict=True)):
         if curve is not None:
             hollow = steps_over_gaps(axis, tables, curve.references) if gaps else None

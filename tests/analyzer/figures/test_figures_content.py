@@ -232,5 +232,14 @@ def test_run_and_axis_are_named():
 
 @pytest.mark.parametrize("layers", [4, 40])
 def test_a_panel_of_zeros_says_so_instead_of_looking_empty(layers):
-    said = [text for text in texts(DRAW["conditioning_and_sparsity"](make_tables(layers))) if "all are 0" in text]
-    assert len(said) == 1 and "share of all" in said[0]
+    said = texts(DRAW["conditioning_and_sparsity"](make_tables(layers)))
+    assert [text for text in said if "0 everywhere" in text] == ["Weights that are zero: 0 everywhere, not drawn"]
+    assert not any("share of all" in text for text in said)
+
+
+def test_zeros_alone_are_still_a_figure():
+    tables = make_tables(4)
+    for row in tables.tensors:
+        if row.kind == "matrix":
+            tables = with_curve(tables, row.name, "step_distance", lambda values, statuses: values[1:].fill(0.0))
+    assert series(DRAW["step_distance"](tables).axes[0])
