@@ -50,7 +50,7 @@ def heat_figure(
     gaps: bool,
     remarks: Sequence[str] = (),
 ) -> Figure:
-    """Draw every layer as a row; ``mean`` has a panel above, with ``gaps`` rings over columns after one; remarks below."""
+    """Draw every layer as a row; ``mean`` has a panel above, with ``gaps`` columns after a gap have a ring."""
     axis = horizontal(tables)
     edges, _ = cells(axis)
     limits = (float(edges[0]), float(edges[-1]))

@@ -53,7 +53,7 @@ def line_figure(
     gaps: bool,
     remarks: Sequence[str] = (),
 ) -> Figure:
-    """Draw every layer as a line, the ``mean`` bold, and with ``gaps`` steps over gaps hollow; remarks below."""
+    """Draw every layer as a line, the ``mean`` bold, and with ``gaps`` steps over gaps hollow."""
     height = panel_heights(len(panels))
     axis = horizontal(tables)
     names, remark = short_labels(layers[0].names, KEY_TEXT)
