@@ -110,4 +110,5 @@ def stationary_text(scalar: str, row: Correlation) -> str:
         first, second = row.autocorrelations
         said += f", n = {row.n}, effective {row.n_effective:.0f} (r₁ = {first:.2f}, r₂ = {second:.2f})"
     said = said.replace("-", "−")
-    return f"{name}: {said}, p = {row.p_value:.2g}" if row.p_value is not None else f"{name}: {said}: too few for a p-value"
+    sure = f", p = {row.p_value:.2g}" if row.p_value is not None else ": too few for a p-value"
+    return f"{name}: {said}{sure}"
