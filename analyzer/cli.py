@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,9 +19,11 @@ import click
 from analyzer.errors import NoCheckpointsError, WeightlapseError
 
 if TYPE_CHECKING:
+    from analyzer.measuring import Request
     from analyzer.metrics.registry import Metric
     from analyzer.run import Finding, Run
 
+WORTH_TELLING = 5.0  # seconds; below that, starting takes most of the time
 REFRESH_SECONDS = 0.1  # of the progress bar
 EXIT_FAILED, EXIT_PARTS_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 4, 130
 PARTS_FAILED = frozenset({"refused_file", "refused_run", "contradicting_files", "not_measured", "nonfinite_weights"})
@@ -124,6 +126,7 @@ def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
             default="cpu",
             help="Where spectra are computed; cuda needs PyTorch and a graphics card.",
         ),
+        click.option("--dry-run", is_flag=True, help="Tell what was found and would be measured, and stop."),
     ]
     for option in reversed(options):
         function = option(function)
@@ -168,12 +171,13 @@ def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None
 @_measure_options
 def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -> int:
     """Measure runs into a store, without drawing anything."""
+    from analyzer.report import STORE_NAME
     from analyzer.store import open_store
 
     runs, metrics = _prepare(paths, options)
-    path = store
-    if path is None:
-        path = str(_claimed(_default_out(paths, runs), runs, force=False) / "measurements.sqlite")
+    if options["dry_run"]:
+        return _told_plan(runs, metrics, store or str(_default_out(paths, runs) / STORE_NAME), options)
+    path = store or str(_claimed(_default_out(paths, runs), runs, force=False) / STORE_NAME)
     with open_store(path, create=True) as opened:
         findings = _measure(opened, runs, metrics, options)
     click.echo(path)
@@ -204,7 +208,10 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     started = perf_counter()
     runs, metrics = _prepare(paths, options)
     found = perf_counter()
-    folder = _claimed(Path(out) if out else _default_out(paths, runs), runs, force)
+    folder = Path(out) if out else _default_out(paths, runs)
+    if options["dry_run"]:
+        return _told_plan(runs, metrics, store or str(folder / STORE_NAME), options)
+    _claimed(folder, runs, force)
     path, names = store or str(folder / STORE_NAME), {run.name for run in runs}
     with open_store(path, create=True) as opened:
         if force and store is None:
@@ -300,12 +307,39 @@ def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
 
 
 def _measure(store: Any, runs: list[Run], metrics: list[Metric], options: dict[str, Any]) -> list[Finding]:
-    from analyzer.measuring import Request
     from analyzer.reporting import measure_runs
 
-    request = Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"], options["device"])
     with _progress("Measuring") as show:
-        return measure_runs(store, runs, request, show)
+        return measure_runs(store, runs, _request(metrics, options), show)
+
+
+def _request(metrics: list[Metric], options: dict[str, Any]) -> Request:
+    from analyzer.measuring import Request
+
+    return Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"], options["device"])
+
+
+def _told_plan(runs: list[Run], metrics: list[Metric], store: str, options: dict[str, Any]) -> int:
+    """Print what was found of each run, and what measuring it into this store would take."""
+    from analyzer.auditing import audit
+    from analyzer.auditing.output import Audited, as_text
+    from analyzer.measuring import outlook
+    from analyzer.store import open_store
+
+    families = ", ".join(dict.fromkeys(metric.row.family for metric in metrics))
+    with open_store(store) if Path(store).is_file() else nullcontext() as opened:
+        for run in runs:
+            click.echo(as_text([Audited(run, audit(run))]))
+            ahead = outlook(run, _request(metrics, options), opened)
+            if not ahead.tensors:
+                click.echo(f"Plan: nothing, all of {families} is in {store}.")
+                continue
+            time = f", roughly {ahead.seconds:.2g} s" if ahead.seconds > WORTH_TELLING else ""
+            click.echo(
+                f"Plan: {families} of {ahead.tensors} tensors at {ahead.checkpoints} checkpoints, "
+                f"{ahead.bytes / 1e6:.3g} MB to read, {ahead.jobs} at a time{time}. Into {store}."
+            )
+    return 0
 
 
 @contextmanager

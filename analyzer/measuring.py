@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from analyzer.tensors import tensor_rows
 COMMIT_SECONDS = 1.0
 
 Progress = Callable[[int, int], None]
+Known = Callable[[str], Mapping[tuple[str, str, str], str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,50 @@ class Summary:
     bytes: int
     checkpoints: int
     gone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What there is to be measured of a run: how many tensors at how many checkpoints, by how many jobs.
+
+    ``bytes`` are those to be read; ``seconds`` is a rough estimate for a core of 2024.
+    """
+
+    tensors: int
+    checkpoints: int
+    bytes: int
+    jobs: int
+    seconds: float
+
+
+def outlook(run: Run, request: Request, store: Store | None) -> Outlook:
+    """What :func:`bring_up_to_date` would do with a store as it is now; None stands for one that does not exist.
+
+    Raises:
+        WeightlapseError: not even one stream fits into the memory that was granted.
+    """
+    is_known = store is not None and run.name in store.runs()
+    tasks, jobs = _planned(run, request, partial(store.bases, run.name) if store and is_known else lambda _: {})
+    return Outlook(
+        len({name for task in tasks for name in task.wanted}),
+        _checkpoints(tasks),
+        sum(task.bytes for task in tasks),
+        min(jobs, len(tasks)),
+        sum(task.cost for task in tasks) / jobs,
+    )
+
+
+def _planned(run: Run, request: Request, known: Known) -> tuple[list[Task], int]:
+    """The tasks, and how many of them may run at a time."""
+    jobs = request.jobs or available_cores()
+    tasks = plan(run, request.metrics, known, jobs, request.spectra_every)
+    if request.max_memory is not None:
+        jobs = min(jobs, affordable_streams(tasks, request.max_memory))
+    return tasks, jobs
+
+
+def _checkpoints(tasks: Sequence[Task]) -> int:
+    return len({position for task in tasks for places in task.wanted.values() for position in places})
 
 
 def bring_up_to_date(
@@ -72,19 +117,14 @@ def bring_up_to_date(
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])
         if not has_only_grown:
             store.forget_rows(run.name, _outdated(store, run, metrics))
-    jobs = request.jobs or available_cores()
-    tasks = plan(run, metrics, partial(store.bases, run.name), jobs, request.spectra_every)
-    if request.max_memory is not None:
-        jobs = min(jobs, affordable_streams(tasks, request.max_memory))
+    tasks, jobs = _planned(run, request, partial(store.bases, run.name))
     total = sum(task.bytes for task in tasks)
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
     _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
     derive(store, run.name, metrics)
     with store.transaction():
         store.mark_complete(run.name)
-    return Summary(
-        total, len({position for task in tasks for places in task.wanted.values() for position in places}), tuple(gone)
-    )
+    return Summary(total, _checkpoints(tasks), tuple(gone))
 
 
 def _walking(metrics: Sequence[Metric], device: str) -> Callable[[Task], Iterator[Observation]]:

@@ -13,7 +13,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from builders import random_walk, save_weights
+from builders import random_walk, save_weights, weightlapse_metadata
 from commands import read_csv, weightlapse
 
 from analyzer import cli, measuring, open_measurements, reporting
@@ -408,3 +408,23 @@ def test_only_the_named_tensors_are_measured_and_this_is_said(make_run):
 def test_a_pattern_that_matches_nothing_is_an_error(make_run):
     result = weightlapse("measure", make_run(random_walk(3)), "--store", "s.sqlite", "--tensors", "fc9.*")
     assert result.code == 1 and "fc9.*" in result.err and "fc1.weight" in result.err
+
+
+@pytest.mark.parametrize("verb", ["measure", "report"])
+def test_a_dry_run_tells_the_plan_and_writes_nothing(make_run, tmp_path, verb):
+    folder = make_run(random_walk(6))
+    before = sorted(tmp_path.rglob("*"))
+    outcome = weightlapse(verb, folder, "--store", "s.sqlite", "--dry-run", "--metrics", "motion,size")
+    assert outcome.code == 0 and sorted(tmp_path.rglob("*")) == before
+    size = 6 * 4 * (12 * 20 + 12 + 5 * 12 + 5) / 1e6
+    assert f"Plan: motion, size of 4 tensors at 6 checkpoints, {size:.3g} MB to read" in outcome.out.splitlines()[-1]
+
+
+def test_a_dry_run_knows_what_is_measured_already(make_run):
+    folder = make_run(random_walk(6))
+    weightlapse("measure", folder, "--store", "s.sqlite", "--metrics", "size")
+    outcome = weightlapse("measure", folder, "--store", "s.sqlite", "--metrics", "size", "--dry-run")
+    assert outcome.out.splitlines()[-1] == "Plan: nothing, all of size is in s.sqlite."
+    save_weights(folder / "epoch_0006.safetensors", random_walk(7)[6], weightlapse_metadata(6))
+    outcome = weightlapse("measure", folder, "--store", "s.sqlite", "--metrics", "size", "--dry-run")
+    assert "size of 4 tensors at 1 checkpoints" in outcome.out
