@@ -42,7 +42,7 @@ _CALLS: Calls = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Box:
     """A part of a tensor, and where it is stored."""
 
@@ -216,16 +216,19 @@ def _declarations(value: object) -> tuple[list[_Declared], list[_Box]]:
             count += len(declared[-1].boxes)
             if count > MOST_BOXES_IN_ALL:
                 raise ValueError(f"it has more than {MOST_BOXES_IN_ALL} chunks")
-        elif (place := places.get((name, None))) and not place[3]:
+        elif (place := places.get((name, _ANYWHERE))) and not place[3]:
             scalars.append(_Box(name, (), (), *place[:3]))
     return declared, scalars
 
 
+# A tensor's name and its box's first element, as text: tuples of numbers could be made to collide in a dictionary.
+_Key = tuple[str, str]
+_ANYWHERE = ""
 _Place = tuple[str, int, int, bool]
 
 
-def _place(index: object, info: object) -> tuple[tuple[str, tuple[int, ...] | None], _Place]:
-    """(name, first element) -> (file, offset, length, whether it is transformed)."""
+def _place(index: object, info: object) -> tuple[_Key, _Place]:
+    """Where a box is stored: (file, offset, length, whether it is transformed)."""
     key, where = _fields(index, "MetadataIndex"), _fields(info, "_StorageInfo")
     name, offset, file = key.get("fqn"), key.get("offset"), where.get("relative_path")
     if not isinstance(name, str) or not isinstance(file, str):
@@ -233,15 +236,11 @@ def _place(index: object, info: object) -> tuple[tuple[str, tuple[int, ...] | No
     if file in ("", ".", "..") or any(character in file for character in "/\\\0:"):
         raise ValueError(f"{printable(file, 80)!r} is not the plain name of a file in the folder")
     begin, length = sizes((where.get("offset"), where.get("length")))
-    return (name, None if offset is None else sizes(offset)), (
-        file,
-        begin,
-        length,
-        bool(where.get("transform_descriptors")),
-    )
+    key_of_box = name, _ANYWHERE if offset is None else str(sizes(offset))
+    return key_of_box, (file, begin, length, bool(where.get("transform_descriptors")))
 
 
-def _declare(name: str, entry: Record, places: Mapping[tuple[str, tuple[int, ...] | None], _Place]) -> _Declared:
+def _declare(name: str, entry: Record, places: Mapping[_Key, _Place]) -> _Declared:
     """One tensor; a hole, an overlap or an encoding makes it unsupported, a missing place is an error."""
     fields = _fields(entry, "TensorStorageMetadata")
     properties = fields.get("properties")
@@ -259,7 +258,7 @@ def _declare(name: str, entry: Record, places: Mapping[tuple[str, tuple[int, ...
     for chunk in chunks:
         inner = _fields(chunk, "ChunkStorageMetadata")
         start, extent = sizes(inner.get("offsets")), sizes(inner.get("sizes"))
-        place = places.get((name, start)) or places.get((name, None))
+        place = places.get((name, str(start))) or places.get((name, _ANYWHERE))
         if place is None:
             raise ValueError(f"it does not say where {printable(name, 80)!r} is stored")
         if 0 not in extent or (0 in shape and not boxes):

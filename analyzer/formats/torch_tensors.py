@@ -172,13 +172,17 @@ def _first(data: object, *_: object) -> object:
     return data
 
 
+def _are_short(arguments: tuple[object, ...]) -> bool:
+    """Whether tuples within arguments, which the interpreter does not count, are as short as a tensor's shape."""
+    return all(len(item) <= MOST_DIMENSIONS for item in arguments if isinstance(item, (tuple, list)))
+
+
 def _of_class(function: object, kind: object, arguments: object, _state: object = None) -> object:
     """_rebuild_from_type(_v2): a tensor of a class of its own, or with attributes."""
     name = kind.name if isinstance(kind, Unknown) else "an unknown class"
     rebuild = TENSOR_CALLS.get(function.name) if isinstance(function, Unknown) else None
-    if (
-        rebuild is None or rebuild is _of_class or not isinstance(arguments, tuple)
-    ):  # one inside another could recurse for ever
+    # One inside another could go on for ever.
+    if rebuild is None or rebuild is _of_class or not isinstance(arguments, tuple) or not _are_short(arguments):
         return Unknown(name)
     made = rebuild(*arguments)
     if name in _PLAIN_CLASSES or not isinstance(made, TensorInfo):
@@ -203,8 +207,9 @@ def _quantised(storage: object, _offset: object, shape: object, *_: object) -> T
 
 def _sparse(_layout: object, data: object) -> object:
     """Indices come first, then the values, then the shape."""
-    infos = [item for item in data if isinstance(item, TensorInfo)] if isinstance(data, tuple) else []
-    shapes = [item for item in data if isinstance(item, tuple)] if isinstance(data, tuple) else []
+    items = data if isinstance(data, tuple) and _are_short(data) else ()
+    infos = [item for item in items if isinstance(item, TensorInfo)]
+    shapes = [item for item in items if isinstance(item, tuple)]
     if not infos or not shapes:
         return Unknown("a sparse tensor")
     return _unsupported(infos[-1].dtype, sizes(shapes[0]), "a sparse tensor")

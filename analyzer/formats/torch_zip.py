@@ -106,9 +106,11 @@ def _storages(archive: Archive, prefix: str, big_endian: bool) -> Callable[[obje
         length = elements * width_of(dtype)
         if device == "meta":
             return Storage(archive.path, 0, length, dtype, absent="it has no values (device meta)")
-        entry = archive.entries.get(f"{prefix}{key}") if isinstance(key, str) else None
+        if not isinstance(key, str):
+            raise ValueError("a storage's key is not text")
+        entry = archive.entries.get(f"{prefix}{key}")
         if entry is None:
-            raise ValueError(f"the storage {key!r} is missing")
+            raise ValueError(f"the storage {key[:80]!r} is missing")
         if entry.method != STORED:
             raise ValueError(f"the storage {key!r} is compressed, which torch never does")
         if entry.length != length:

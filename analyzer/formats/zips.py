@@ -16,6 +16,7 @@ from analyzer.sources import Source
 
 STORED, DEFLATED = 0, 8
 DIRECTORY_LIMIT = 256 << 20
+MOST_ENTRIES = 1_000_000
 _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _END_64, _LOCATOR_64 = b"PK\x06\x06", b"PK\x06\x07"
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
@@ -95,12 +96,12 @@ class Archive:
 
     def _read_directory(self) -> dict[str, Entry]:
         start, size, count = self._read_end()
-        if size > DIRECTORY_LIMIT:
-            raise self.refusal(f"a directory of {size} bytes is declared")
+        if size > DIRECTORY_LIMIT or count > MOST_ENTRIES:
+            raise self.refusal(f"a directory of {count} entries in {size} bytes is declared")
         data = bytes(self._source.read(start, size))
         entries: dict[str, Entry] = {}
         position = 0
-        while position < size:
+        while position < size and len(entries) < count:
             name, method, length, inflated, header, position = self._read_entry(data, position)
             if name in entries:
                 raise self.refusal(f"{name!r} occurs twice in it")
