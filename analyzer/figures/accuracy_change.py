@@ -109,6 +109,5 @@ def stationary_text(scalar: str, row: Correlation) -> str:
     if row.n_effective is not None and row.autocorrelations is not None:
         first, second = row.autocorrelations
         said += f", n = {row.n}, effective {row.n_effective:.0f} (r₁ = {first:.2f}, r₂ = {second:.2f})"
-    said = said.replace("-", "−")
-    sure = f", p = {row.p_value:.2g}" if row.p_value is not None else ": too few for a p-value"
-    return f"{name}: {said}{sure}"
+    chance = f", p = {row.p_value:.2g}" if row.p_value is not None else ": too few for a p-value"
+    return f"{name}: {said.replace('-', '−')}{chance}"

@@ -2,6 +2,9 @@
 
 Rows of pairs are drawn in blocks of geometric length, one draw for all pairs of the same length and block, so that a
 resampled coefficient needs nothing but weighted sums.
+
+From a few dozen pairs such intervals come out narrow: on simulated independent pairs they exclude zero in 10 to 23 % of
+cases instead of 5. They show how firm a coefficient is; what may be chance is for the p-value to say.
 """
 
 from __future__ import annotations

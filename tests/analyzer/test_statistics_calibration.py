@@ -94,10 +94,13 @@ def test_independent_drifting_curves_are_called_significant_no_more_often_than_p
             printed = [one for one in its if one.p_value is not None]
             false = sum(one.p_value < 0.05 for one in printed) / len(its)
             discovered = sum(one.q_value < 0.05 for one in printed) / len(its)
+            outside = np.mean([one.low > 0 or one.high < 0 for one in printed])
             print(f"{family}, n = {n}, {metric}, {method}: {false:.1%} false, {len(printed) / len(its):.0%} printed")
+            print(f"    {outside:.0%} of the intervals leave out zero")
             assert false <= MOST_FALSE
             assert discovered <= MOST_FALSE
             assert len(printed) >= 0.8 * len(its) or n == 20
+            assert outside <= 0.3 or n == 20  # narrow, as bootstrap.py says and the page too
     print(f"{family}, n = {n}: plain Pearson {np.mean(naive):.0%} false")
     assert np.mean(naive) > 2 * MOST_FALSE
 
