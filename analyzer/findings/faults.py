@@ -42,7 +42,7 @@ def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
 
 @rule
 def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
-    """NaN or Inf: one finding for all tensors in which it begins at the same checkpoint.
+    """NaN or Inf: where it began, and in which tensors it came later.
 
     Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
     """
@@ -53,29 +53,39 @@ def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
         where = np.flatnonzero(series.stored > 0)
         if len(where):
             begun.setdefault(int(series.places[where[0]]), []).append(series)
-    for first, group in sorted(begun.items()):
-        counts = {one.tensor.name: float(one.stored[one.places == first][0]) for one in group}
-        places = sorted({int(spot) for one in group for spot in one.places[one.stored > 0]})
-        last = len(tables.checkpoints) - 1
-        if len(places) == 1:
-            when = f"at {place(tables, first)}" + (" only" if first < last else "")
-        elif len(places) == last - first + 1:
-            when = f"from {place(tables, first)} on, to the end"
-        else:
-            when = f"at {place(tables, first)} and in {plural(len(places) - 1, 'later checkpoint')}"
-        yield finding(
-            tables,
-            "nonfinite_weights",
-            "serious",
-            f"NaN or infinite elements {when}, in {layers(list(counts), every)} "
-            f"({plural(int(sum(counts.values())), 'element')} in the first of them): nothing computed with such "
-            "weights means anything. Go back to the checkpoint before; a lower learning rate, clipped gradients, a "
-            "lower loss scale or a look at the data of the steps between usually mend it.",
-            figure="step_distance",
-            tensors=list(counts),
-            places=places,
-            evidence={"count": counts},
-        )
+    if not begun:
+        return
+    first, last = min(begun), len(tables.checkpoints) - 1
+    group = begun[first]
+    places = sorted({int(spot) for one in group for spot in one.places[one.stored > 0]})
+    if len(places) == 1:
+        when = f"at {place(tables, first)}" + (" only" if first < last else "")
+    elif len(places) == last - first + 1:
+        when = f"from {place(tables, first)} on, to the end"
+    else:
+        when = f"at {place(tables, first)} and in {plural(len(places) - 1, 'later checkpoint')}"
+    later = [one for start in sorted(begun) if start > first for one in begun[start]]
+    spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
+    counts = {one.tensor.name: int(one.stored[one.stored > 0][0]) for one in (*group, *later)}
+    elements = plural(sum(counts[one.tensor.name] for one in group), "element")
+    yield finding(
+        tables,
+        "nonfinite_weights",
+        "serious",
+        f"NaN or infinite elements {when}, in {layers([one.tensor.name for one in group], every)} ({elements} at "
+        f"first){spread}: nothing computed with such weights means anything. Go back to the checkpoint before; a lower "
+        "learning rate, clipped gradients, a lower loss scale or a look at the data of the steps between usually mend "
+        "it.",
+        figure="step_distance",
+        tensors=list(counts),
+        places=places,
+        evidence={
+            "count": counts,
+            "since": {
+                one.tensor.name: tables.checkpoints[start].name for start in sorted(begun) for one in begun[start]
+            },
+        },
+    )
 
 
 @rule
@@ -84,27 +94,29 @@ def singular_matrix(tables: Tables) -> Iterator[Finding]:
 
     Source: Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1: σ_n ≤ max(m, n)·eps·σ₁.
     """
-    groups: dict[tuple[int, int, int], list[str]] = {}
+    lost: dict[str, list[int]] = {}
     for series in series_of(tables, "condition_number"):
         where = [int(spot) for spot, one in zip(series.places, series.statuses, strict=True) if one == "singular"]
         if where:
-            groups.setdefault((where[0], where[-1], len(where)), []).append(series.tensor.name)
-    for (first, last, count), names in groups.items():
-        when = (
-            f"at {place(tables, first)}" if count == 1 else f"in {count} checkpoints from {span(tables, first, last)}"
-        )
-        lost = "loses some directions" if len(names) == 1 else "lose some directions"
-        yield finding(
-            tables,
-            "singular_matrix",
-            "notice",
-            f"{layers(names)} {lost} entirely (singular) {when}, so the condition number does not exist there. Dead "
-            "rows or columns, or rows that are copies of each other, are common causes.",
-            figure="condition_number",
-            tensors=names,
-            places=sorted({first, last}),
-            evidence={"count": count},
-        )
+            lost[series.tensor.name] = where
+    if not lost:
+        return
+    names = sorted(lost, key=lambda name: len(lost[name]), reverse=True)
+    where = lost[names[0]]
+    when = f"in {len(where)} checkpoints from {span(tables, where[0], where[-1])}"
+    when = f"at {place(tables, where[0])}" if len(where) == 1 else when
+    others = f", and so are {layers(names[1:])} at times" if len(names) > 1 else ""
+    yield finding(
+        tables,
+        "singular_matrix",
+        "notice",
+        f"{layers(names[:1])} is singular {when}{others}: some directions are lost entirely, and the condition number "
+        "does not exist there. Dead rows or columns, or rows that are copies of each other, are common causes.",
+        figure="condition_number",
+        tensors=names,
+        places=sorted({where[0], where[-1]}),
+        evidence={"checkpoints": {name: len(places) for name, places in lost.items()}},
+    )
 
 
 @rule

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.findings.registry import rule
-from analyzer.findings.series import PARAMETERS, Series, per_unit, series_of, starts, stretches
+from analyzer.findings.series import PARAMETERS, per_unit, series_of, starts, stretches
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
-from analyzer.run import Finding, Tables
+from analyzer.run import Finding, Tables, TensorRow
 
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
@@ -24,21 +24,36 @@ SWINGS = 5  # on end; fewer are over before anyone can act
 FEWEST_LAYERS = 3  # for a median of the others
 SPIKE = 5  # times the largest of the steps around
 AROUND = 3  # steps on each side of a spike
+MOST_TOLD = 3  # spikes
 RETURN_COSINE = -0.5
 OSCILLATION = -0.2
 CHANCE_DEVIATIONS = 4  # of the cosine of independent steps, 1/√elements each
 
 
+@dataclass(frozen=True, slots=True)
+class _Spell:
+    """Tensors that stood still from ``first`` to ``last``, positions among the checkpoints."""
+
+    first: int
+    last: int
+    tensors: list[TensorRow]
+
+    @property
+    def weight(self) -> tuple[int, int]:
+        """How much there is to tell of it."""
+        return len(self.tensors), self.last - self.first
+
+
 @rule
 def frozen_tensor(tables: Tables) -> Iterator[Finding]:
-    """Tensors whose stored bits did not change at all, one finding for each interval.
+    """Tensors whose stored bits did not change at all: over the whole run, from some point on, or for a while.
 
     Source: exact comparison of the stored bytes: no threshold. A warning where a layer that moved before stands
     still to the end for `SUDDENLY_FROZEN` intervals or more: so looked four of four layers here once all units had
-    died (learning rate 1.5).
+    died (learning rate 1.5). Where rounding is coarse, a pause says nothing and is left to `motion_below_precision`.
     """
     broken = {series.tensor.name: series for series in series_of(tables, "nonfinite_count", PARAMETERS)}
-    groups: dict[tuple[int, int, bool, bool], list[Series]] = {}
+    spells: dict[str, dict[tuple[int, int], _Spell]] = {"whole": {}, "sudden": {}, "pause": {}}
     every = 0
     for series in series_of(tables, "changed_fraction", PARAMETERS):
         since = starts(tables, series)
@@ -48,32 +63,55 @@ def frozen_tensor(tables: Tables) -> Iterator[Finding]:
             counts = broken[series.tensor.name]
             compared &= ~np.isin(series.places, counts.places[counts.stored > 0])
         for first, last in stretches(compared & (series.stored == 0)):
-            whole = last - first + 1 == int(np.count_nonzero(compared))
-            moved_before = bool((series.stored[:first] > 0).any())
-            sudden = moved_before and last == len(series.places) - 1 and last - first + 1 >= SUDDENLY_FROZEN
-            groups.setdefault((int(since[first]), int(series.places[last]), whole, sudden), []).append(series)
-    for (first, last, whole, sudden), group in groups.items():
-        names = [series.tensor.name for series in group]
-        narrow = any(series.tensor.dtype.startswith(NARROW) for series in group)
-        when = f"from {span(tables, first, last)}" + (", the whole run" if whole else "")
-        if whole:
-            why = "it was frozen or left out of the optimiser" if len(names) == 1 else "frozen, or not trained at all"
-        elif sudden:
-            why = "frozen on purpose, or its gradient became exactly zero, as when all units behind it died"
-        else:
-            why = "frozen for that time, or a checkpoint was saved twice"
-        if narrow:
-            why += f"; in {group[0].tensor.dtype} steps may also be too small to show"
-        yield finding(
-            tables,
-            "frozen_tensor",
-            "warning" if sudden and not narrow else "notice",
-            f"{layers(names, every)} did not change in a single bit {when}: {why}.",
-            figure="step_distance",
-            tensors=names,
-            places=range(first, last + 1),
-            evidence={"from": tables.checkpoints[first].name, "whole_run": whole, "moved_before": sudden},
-        )
+            kind = "pause"
+            if last - first + 1 == int(np.count_nonzero(compared)):
+                kind = "whole"
+            elif last == len(series.places) - 1 and last - first + 1 >= SUDDENLY_FROZEN:
+                kind = "sudden" if (series.stored[:first] > 0).any() else "pause"
+            if kind == "pause" and series.tensor.dtype.startswith(NARROW):
+                continue
+            where = (int(since[first]), int(series.places[last]))
+            spells[kind].setdefault(where, _Spell(*where, [])).tensors.append(series.tensor)
+    for kind, found in spells.items():
+        if found:
+            yield _frozen(tables, kind, sorted(found.values(), key=lambda spell: spell.weight, reverse=True), every)
+
+
+def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Finding:
+    """One finding of all spells of a kind; the sentence tells the one of most tensors."""
+    most = spells[0]
+    names = [tensor.name for tensor in most.tensors]
+    others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
+    narrow = any(tensor.dtype.startswith(NARROW) for tensor in most.tensors)
+    why = {
+        "whole": "it was frozen or left out of the optimiser" if len(names) == 1 else "frozen, or not trained at all",
+        "sudden": "frozen on purpose, or its gradient became exactly zero, as when all units behind it died",
+        "pause": "frozen for that time, or a checkpoint was saved twice",
+    }[kind]
+    if narrow:
+        why += f"; in {most.tensors[0].dtype} steps may also be too small to show"
+    more = f" So did {layers(list(dict.fromkeys(others)))} at other times." if others else ""
+    when = f"from {span(tables, most.first, most.last)}" + (", the whole run" if kind == "whole" else "")
+    return finding(
+        tables,
+        "frozen_tensor",
+        "warning" if kind == "sudden" and not narrow else "notice",
+        f"{layers(names, every)} did not change in a single bit {when}: {why}.{more}",
+        figure="step_distance",
+        tensors=list(dict.fromkeys([*names, *others])),
+        places=range(most.first, most.last + 1),
+        evidence={
+            "kind": kind,
+            "spells": [
+                {
+                    "from": tables.checkpoints[spell.first].name,
+                    "to": tables.checkpoints[spell.last].name,
+                    "tensors": [tensor.name for tensor in spell.tensors],
+                }
+                for spell in spells
+            ],
+        },
+    )
 
 
 @rule
@@ -179,10 +217,15 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
             where = (int(series.places[first]), int(series.places[last]))
             groups.setdefault(where, []).append(_Spike(*where, ratio, series.tensor.name, returns))
     every = sum(1 for _ in series_of(tables, "relative_step_distance"))
-    for (first, last), spikes in sorted(groups.items()):
+    jumps = {
+        where: spikes
+        for where, spikes in groups.items()
+        if where[0] == where[1] or any(spike.returns for spike in spikes)
+    }
+    told = sorted(jumps, key=lambda where: max(spike.ratio for spike in jumps[where]), reverse=True)[:MOST_TOLD]
+    for first, last in sorted(told):
+        spikes = jumps[first, last]
         returns = any(spike.returns for spike in spikes)
-        if last > first and not returns:
-            continue
         worst = max(spikes, key=lambda spike: spike.ratio)
         names = [spike.name for spike in spikes]
         who = layers(names, every) if len(names) == 1 or len(names) == every else f"{len(names)} of {every} layers"
@@ -195,6 +238,8 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
         else:
             text = f"{who} moved in one jump at {place(tables, first)}, {far}. A spike of the loss, a restart or a "
             text += "change of the learning rate does this; clipped gradients or a warm-up soften it."
+        if len(jumps) > len(told):
+            text += f" It is one of {len(jumps)} such jumps; the {len(told)} largest are told."
         yield finding(
             tables,
             "motion_spike",

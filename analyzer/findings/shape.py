@@ -114,7 +114,7 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
     square random matrix is heavy-tailed, so a factor alone says nothing. Measured here: it rose up to 3.9 times
     in healthy runs; 10 is `KAPPA_FACTOR`, 100 is a warning.
     """
-    risen: list[tuple[float, str, float, float, int]] = []
+    risen: list[tuple[float, str, float, float, int, int]] = []
     for series in series_of(tables, "condition_number"):
         ends, shape = series.ends(), series.tensor.matrix_shape
         if ends is None or shape is None:
@@ -122,10 +122,11 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
         before, after = float(series.values[ends[0]]), at_the_end(series.values)
         if after >= KAPPA_FACTOR * before > 0 and after > random_condition_bound(*shape):
             passed = np.flatnonzero(series.values >= KAPPA_FACTOR * before)
-            risen.append((after / before, series.tensor.name, before, after, int(series.places[passed[0]])))
+            since, end = (int(series.places[spot]) for spot in (passed[0], ends[1]))
+            risen.append((after / before, series.tensor.name, before, after, since, end))
     if risen:
         risen.sort(reverse=True)
-        ratio, worst, before, after, since = risen[0]
+        ratio, worst, before, after, since, end = risen[0]
         others = f"; so does that of {layers([name for _, name, *_ in risen[1:]])}" if len(risen) > 1 else ""
         yield finding(
             tables,
@@ -136,7 +137,7 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
             "an orthogonal initialisation or normalisation keep it lower.",
             figure="condition_number",
             tensors=[name for _, name, *_ in risen],
-            places=[since, len(tables.checkpoints) - 1],
+            places=[since, end],
             evidence={"rise": {name: one for one, name, *_ in risen}},
         )
 
@@ -149,7 +150,7 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
     rate of 1.5 to 61 %; half of the first one is `RANK_LOSS`. Also a stable rank of 2 or less that was ten times as
     large: one direction dominates (1.4 after 40, with that learning rate).
     """
-    fallen: dict[str, tuple[float, str, int]] = {}  # share that is left, in words, since when
+    fallen: dict[str, tuple[float, str, int, int]] = {}  # share that is left, in words, since when, until when
     for metric, words in (("effective_rank", "effective rank"), ("stable_rank", "stable rank")):
         for series in series_of(tables, metric):
             ends = series.ends()
@@ -160,11 +161,11 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
             if after <= limit and series.tensor.name not in fallen:
                 since = int(series.places[np.flatnonzero(series.values <= limit)[0]])
                 fell = f"its {words} fell from {number(before)} to {number(after)}"
-                fallen[series.tensor.name] = (after / before, fell, since)
+                fallen[series.tensor.name] = (after / before, fell, since, int(series.places[ends[1]]))
     if fallen:
         worst = min(fallen, key=lambda name: fallen[name][0])
-        _, fell, since = fallen[worst]
-        severe = any(share <= RANK_WARNING and "effective" in text for share, text, _ in fallen.values())
+        _, fell, since, end = fallen[worst]
+        severe = any(share <= RANK_WARNING and "effective" in text for share, text, *_ in fallen.values())
         others = [name for name in fallen if name != worst]
         severity: Severity = "warning" if severe else "notice"
         yield finding(
@@ -176,7 +177,7 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
             + ". If that is not wanted, lower the learning rate or the weight decay.",
             figure="rank",
             tensors=[worst, *others],
-            places=[since, len(tables.checkpoints) - 1],
+            places=[since, end],
             evidence={"left": {name: share for name, (share, *_) in fallen.items()}},
         )
 
@@ -189,7 +190,7 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
     spikes"). METRICS: below n = 50 one pure noise matrix in six has an outlier, so two are asked for there, at the
     last three checkpoints in a row, and one more than at first.
     """
-    risen: list[tuple[int, str, int, int]] = []
+    risen: list[tuple[int, str, int, int, int]] = []  # since, layer, outliers, of how many, last position
     count = 0
     for series in series_of(tables, "mp_outlier_count"):
         shape = series.tensor.matrix_shape
@@ -202,11 +203,12 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
         if above[-LASTING:].all():
             since = len(above) - int(np.argmin(above[::-1]))  # the first is not above itself
             now = int(series.values[known[-1]])
-            risen.append((int(series.places[known[since]]), series.tensor.name, now, min(shape)))
+            end = int(series.places[known[-1]])
+            risen.append((int(series.places[known[since]]), series.tensor.name, now, min(shape), end))
     if risen:
         risen.sort(key=lambda one: one[0])
-        since, first, now, of = risen[0]
-        some = f" First in {layers([first])}, from {place(tables, since)} on; {now} of {of} at the end."
+        since, first, now, of, end = risen[0]
+        some = f" First in {layers([first])}, from {place(tables, since)} on; {now} of {of} at {place(tables, end)}."
         yield finding(
             tables,
             "outliers_leave_bulk",
@@ -215,9 +217,9 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
             f"{plural(count, 'layer')}: what they learned shows as a few strong directions.{some}",
             figure="rank",
             tensors=[name for _, name, *_ in risen],
-            places=[since, len(tables.checkpoints) - 1],
+            places=[since, end],
             evidence={
-                "outliers": {name: now for _, name, now, _ in risen},
+                "outliers": {name: now for _, name, now, *_ in risen},
                 "since": {name: tables.checkpoints[at].name for at, name, *_ in risen},
             },
         )

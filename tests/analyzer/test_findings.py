@@ -75,6 +75,17 @@ def test_nan_at_epoch_7_in_all_layers_is_one_finding_and_not_a_frozen_layer_too(
     assert alarming(findings) == ["nonfinite_weights"]
 
 
+def test_nan_that_spreads_is_one_finding(tmp_path):
+    states = random_walk(8)
+    for epoch, weights in enumerate(states):
+        for start, key in ((3, "fc1.weight"), (4, "fc1.bias"), (5, "out.weight")):
+            if epoch >= start:
+                weights[key][0] = np.nan
+    one = only(found_in(tmp_path, states), "nonfinite_weights")
+    assert "from epoch 3 on, to the end, in fc1.weight (20 elements at first); later also in" in one.sentence
+    assert one.evidence["since"] == dict(zip(("fc1.weight", "fc1.bias", "out.weight"), name(3, 4, 5), strict=True))
+
+
 def test_row40_a_singular_matrix_is_named_with_its_checkpoints(tmp_path):
     states = random_walk(6)
     for weights in states[2:5]:
@@ -136,6 +147,21 @@ def test_row37_frozen_tensors_are_named_with_their_intervals(tmp_path):
     assert part.severity == "notice" and "from epoch 3 to 4" in part.sentence
 
 
+def test_pauses_are_one_finding_and_in_coarse_storage_none(tmp_path):
+    states = random_walk(9)
+    states[2]["out.bias"] = states[1]["out.bias"]
+    states[5] = states[4]
+    states[7]["fc1.bias"] = states[6]["fc1.bias"]
+    one = only(found_in(tmp_path / "wide", states), "frozen_tensor")
+    assert "all 4 tensors did not change in a single bit from epoch 4 to 5" in one.sentence
+    assert "So did fc1.bias, out.bias at other times." in one.sentence
+    most = one.evidence["spells"][0]
+    assert (most["from"], most["to"]) == name(4, 5)
+    assert len(one.evidence["spells"]) == 3 and one.severity == "notice"
+    narrow = [{key: array.astype(ml_dtypes.bfloat16) for key, array in weights.items()} for weights in states]
+    assert "frozen_tensor" not in {other.rule for other in found_in(tmp_path / "narrow", narrow)}
+
+
 def test_layers_frozen_together_are_one_finding(tmp_path):
     shapes = {f"layers.{n}.weight": (4, 5) for n in range(30)} | {"head.weight": (3, 5)}
     states = random_walk(5, shapes)
@@ -184,6 +210,14 @@ def test_a_layer_that_hardly_moves_has_its_interval_and_factor(tmp_path):
     assert (one.severity, one.tensor, one.checkpoints) == ("notice", "fc2.weight", name(4, 13))
     assert 800 < one.evidence["times_less"]["fc2.weight"] < 1200
     assert "0.00097 % of its norm per epoch from epoch 4 to 13, 1000 times less" in one.sentence
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_exactly_frozen_layer_is_not_a_slow_one_too(tmp_path, dtype):
+    states = random_walk(8, SHAPES, dtype=dtype)
+    for weights in states:
+        weights["fc2.weight"] = states[0]["fc2.weight"]
+    assert alarming(found_in(tmp_path, states)) == ["frozen_tensor"]
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -291,7 +325,7 @@ def test_outliers_leave_the_bulk_and_when(tmp_path):
         weights["wide.weight"] += (40 * direction).astype(np.float32)
     one = only(found_in(tmp_path, states), "outliers_leave_bulk")
     assert (one.severity, one.tensor, one.checkpoints[0]) == ("info", "wide.weight", "epoch_4.safetensors")
-    assert "in 1 of 2 layers" in one.sentence and "from epoch 4 on; 1 of 60 at the end" in one.sentence
+    assert "in 1 of 2 layers" in one.sentence and "from epoch 4 on; 1 of 60 at epoch 9" in one.sentence
 
 
 @pytest.mark.parametrize(("alpha", "said"), [(1.5, "below 2"), (3.0, None), (12.0, "above 6")])

@@ -104,7 +104,8 @@ def odd_tables(seed: int) -> Tables:
 def test_no_rule_fails_on_odd_tables(part):
     """Nor warns of anything: warnings are errors here."""
     said = set()
-    for seed in range(part, full_count(8000, 400), 4):
+    steps_of_exactly_zero = (2402, 6683)  # once "infinitely slow"
+    for seed in (*range(part, full_count(8000, 400), 4), *steps_of_exactly_zero):
         said |= {one.rule for one in checked(findings.find(odd_tables(seed), []))}
     assert len(said) > 8
 
