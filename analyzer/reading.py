@@ -13,7 +13,7 @@ from analyzer.store import Store
 
 
 def read_tables(store: Store, run: str) -> Tables:
-    """Everything about one run, correlations included.
+    """What was measured of one run, and found; :func:`with_statistics` adds what follows from it.
 
     Raises:
         StoreError: the store holds no such run.
@@ -23,7 +23,7 @@ def read_tables(store: Store, run: str) -> Tables:
     scalars = store.scalars(run)
     if "train_accuracy" in scalars and "test_accuracy" in scalars:
         scalars["generalization_gap"] = scalars["train_accuracy"] - scalars["test_accuracy"]
-    tables = Tables(
+    return Tables(
         run=run,
         axis=axis,
         axis_label=label,
@@ -36,6 +36,10 @@ def read_tables(store: Store, run: str) -> Tables:
         change_pairs=(),
         findings=tuple(store.findings(run)),
     )
+
+
+def with_statistics(tables: Tables) -> Tables:
+    """The tables with the correlations between curves and scores."""
     correlations = statistics.correlations(tables)
     return replace(tables, correlations=correlations, change_pairs=statistics.change_pairs(tables, correlations))
 

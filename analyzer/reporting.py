@@ -15,7 +15,7 @@ from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.files import report_errors
 from analyzer.findings import by_severity, find
 from analyzer.measuring import Progress, Request, bring_up_to_date
-from analyzer.reading import read_tables
+from analyzer.reading import read_tables, with_statistics
 from analyzer.report import STORE_NAME, UNREADABLE, Provenance, claim_folder, write_report
 from analyzer.run import Finding, Run
 from analyzer.store import Store, open_store
@@ -66,7 +66,7 @@ def report_store(
     started = time.perf_counter()
     # While the transaction lasts no other process writes to this folder; it ends with this one, however that ends.
     with open_store(str(target)) as store, store.transaction():
-        tables = [read_tables(store, name) for name in names]
+        tables = [with_statistics(read_tables(store, name)) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
         write_report(store, tables, Path(out), Provenance(arguments or {}, parts))
 

@@ -12,7 +12,7 @@ from commands import measured
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.reading import read_tables
+from analyzer.reading import read_tables, with_statistics
 from analyzer.statistics import is_tested, pearson, ranks, score_changes, spearman, z_scores
 from analyzer.store import open_store
 
@@ -97,7 +97,7 @@ def test_a_score_is_differenced_between_the_two_checkpoints_that_the_row_compare
 def _tables(folder):
     measurements = measured(folder)
     with open_store(measurements.path) as store:
-        return read_tables(store, measurements.run)
+        return with_statistics(read_tables(store, measurements.run))
 
 
 def test_the_classic_picture_pairs_accuracy_differences_with_mean_step_distances(tmp_path):
