@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from analyzer.names import listed, printable
 from analyzer.run import Checkpoint, Finding, TensorInfo
@@ -46,7 +45,7 @@ def without_wrappers(checkpoints: Sequence[Checkpoint], findings: list[Finding])
         f"Names of wrappers were taken out of {len(renamed)} names of tensors: "
         f"{printable(example, 120)} is called {printable(short, 120)}."
     )
-    findings.append(Finding("names_unwrapped", "info", sentence, evidence={"renamed": renamed}))
+    findings.append(Finding("names_unwrapped", "info", sentence, evidence={"tensors": len(renamed)}))
     return [replace(checkpoint, tensors=_renamed(checkpoint.tensors, renamed)) for checkpoint in checkpoints]
 
 
@@ -59,19 +58,24 @@ def _renamed(tensors: Mapping[str, TensorInfo], renamed: Mapping[str, str]) -> d
 
 def tied_weights(checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
     """Tensors that share their bytes with another one, and those that one saver stores and another leaves out."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[tuple[str, ...], None] = {}  # a set in order
+    where: list[str] = []
     for checkpoint in checkpoints:
-        for names in _sharing(checkpoint):
-            groups.setdefault(names, []).append(checkpoint.name)
-    for names, where in groups.items():
-        sentence = (
-            f"{listed(names)} are one tensor under {len(names)} names in {listed(where)}; it is measured under each of "
-            "them, and counts as often in totals."
-        )
-        gone = _stored_here_and_not_there(checkpoints, names)
-        if gone:
-            sentence += f" {listed(gone)} is not stored in every checkpoint, as it is another's twin."
-        yield Finding("tied_weights", "info", sentence, checkpoints=tuple(where), evidence={"tensors": list(names)})
+        sharing = dict.fromkeys(_sharing(checkpoint))
+        groups |= sharing
+        where += [checkpoint.name] * bool(sharing)
+    if not groups:
+        return
+    described = [" = ".join(printable(name, 80) for name in names) for names in groups]
+    sentence = (
+        f"One tensor under several names, measured under each of them and counted as often in totals: "
+        f"{'; '.join(described[:3])}{f' and {len(described) - 3} more' if len(described) > 3 else ''}."
+    )
+    gone = [name for names in groups for name in names if any(name not in one.tensors for one in checkpoints)]
+    if gone:
+        sentence += f" {listed(gone)}: not stored in every checkpoint, as another name's twin."
+    evidence = {"tensors": [list(names) for names in groups]}
+    yield Finding("tied_weights", "info", sentence, checkpoints=tuple(where), evidence=evidence)
 
 
 def _sharing(checkpoint: Checkpoint) -> Iterator[tuple[str, ...]]:
@@ -81,7 +85,3 @@ def _sharing(checkpoint: Checkpoint) -> Iterator[tuple[str, ...]]:
         if info.parts and 0 not in info.shape:
             by_bytes.setdefault((info.parts, info.shape, info.dtype), []).append(name)
     return (tuple(names) for names in by_bytes.values() if len(names) > 1)
-
-
-def _stored_here_and_not_there(checkpoints: Sequence[Checkpoint], names: Sequence[str]) -> list[str]:
-    return [name for name in names if any((name in a.tensors) != (name in b.tensors) for a, b in pairwise(checkpoints))]

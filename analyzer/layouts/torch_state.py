@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from analyzer.tensors import numpy_dtype, unsupported_reason
 # Where people put a model's state, the first that is there counts; else the file is that state itself.
 WEIGHTS = ("state_dict", "model_state_dict", "model", "net")
 DEEPEST = 16
+MOST_TENSORS, MOST_CHARACTERS, MOST_TEXTS = 500_000, 1 << 27, 1000
 
 
 def read_index(path: str) -> FileIndex:
@@ -43,43 +45,51 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
     tree = file.tree
     if not isinstance(tree, dict) or "param_groups" in tree:
         raise CheckpointError(_why_none(path, tree))
-    chosen = next((name for name in ((key,) if key else WEIGHTS) if _weights(tree.get(name))), None)
-    weights = _weights(tree if chosen is None and key is None else tree.get(chosen))
-    if not weights:
+    places = [tree.get(name) for name in ((key,) if key else WEIGHTS)] + ([] if key else [tree])
+    weights = next((found for place in places if (found := _weights(path, place))), None)
+    if weights is None:
         raise CheckpointError(_why_none(path, tree))
-    beside = {name: value for name, value in tree.items() if isinstance(name, str) and name not in weights}
-    return FileIndex(weights, dict(_texts(beside)), file.files)  # in the order of the model's own modules
+    beside = ((name, value) for name, value in tree.items() if isinstance(name, str) and name not in weights)
+    metadata = dict(_texts(islice(beside, MOST_TEXTS)))
+    return FileIndex(weights, metadata, file.files)  # in the order of the model's own modules
 
 
-def _weights(value: Any) -> dict[str, TensorInfo]:
-    return dict(_flat(value)) if isinstance(value, dict) else {}
+def _weights(path: str, value: Any) -> dict[str, TensorInfo]:
+    weights: dict[str, TensorInfo] = {}
+    characters = 0
+    for name, info in _flat(value, "", {}) if isinstance(value, dict) else ():
+        weights[name] = replace(info, name=name)
+        characters += len(name)
+        # A small file can refer to the same tensors, or to the same long name, over and over.
+        if len(weights) > MOST_TENSORS or characters > MOST_CHARACTERS:
+            raise CheckpointError(f"{path}: refers to its tensors more than {MOST_TENSORS} times, or by endless names")
+    return weights
 
 
-def _flat(tree: Mapping[Any, Any]) -> Iterator[tuple[str, TensorInfo]]:
+def _flat(tree: Mapping[Any, Any], prefix: str, known: dict[int, bool]) -> Iterator[tuple[str, TensorInfo]]:
     """Tensors by name; those of a dictionary inside only where it holds nothing else, as a module's state does."""
     for name, value in tree.items():
         if isinstance(name, str) and isinstance(value, TensorInfo):
-            yield name, replace(value, name=name)
-        elif isinstance(name, str) and _only_tensors(value):
-            for inner, info in _flat(value):
-                yield f"{name}.{inner}", replace(info, name=f"{name}.{inner}")
+            yield f"{prefix}{name}", value
+        elif isinstance(name, str) and _only_tensors(value, 0, known):
+            yield from _flat(value, f"{prefix}{name}.", known)
 
 
-def _only_tensors(value: Any, depth: int = 0) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and depth < DEEPEST
-        and all(
-            isinstance(name, str) and (isinstance(inner, TensorInfo) or _only_tensors(inner, depth + 1))
+def _only_tensors(value: Any, depth: int, known: dict[int, bool]) -> bool:
+    """Whether a dictionary holds tensors by name and dictionaries of such; ``known`` keeps the answers by identity."""
+    if not isinstance(value, dict) or not value or depth == DEEPEST:
+        return False
+    if id(value) not in known:
+        known[id(value)] = all(
+            isinstance(name, str) and (isinstance(inner, TensorInfo) or _only_tensors(inner, depth + 1, known))
             for name, inner in value.items()
         )
-    )
+    return known[id(value)]
 
 
-def _texts(beside: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _texts(beside: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
     """Plain numbers and texts, as the metadata of a safetensors file has them; of a tensor only a single number."""
-    for name, value in beside.items():
+    for name, value in beside:
         if isinstance(value, str):
             yield name, value
         elif isinstance(value, int | float) and not isinstance(value, bool):

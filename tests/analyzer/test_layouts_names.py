@@ -112,9 +112,9 @@ def test_tied_weights_are_said_and_measured_under_both_names(tmp_path: Path) -> 
     run = analyzer.open_run(tmp_path)
     (said,) = found(run, "tied_weights")
     assert said.severity == "info"
-    assert said.evidence["tensors"] == ["embedding.weight", "lm_head.weight"]
+    assert said.evidence["tensors"] == [["embedding.weight", "lm_head.weight"]]
     assert said.checkpoints == ("step_0.pt", "step_1.pt", "step_2.pt")
-    assert "not stored in every checkpoint" not in said.sentence
+    assert said.sentence.endswith("in totals: embedding.weight = lm_head.weight.")
     assert not alarms(analyzer.audit(run))
     for checkpoint, model in zip(run.checkpoints, models, strict=True):
         assert_same_weights(checkpoint, model.state_dict())
@@ -128,7 +128,7 @@ def test_a_tied_head_that_another_saver_left_out_is_explained(tmp_path: Path) ->
         torch.save(state, tmp_path / f"step_{step}.pt")
     run = analyzer.open_run(tmp_path)
     (said,) = found(run, "tied_weights")
-    assert said.sentence.endswith("lm_head.weight is not stored in every checkpoint, as it is another's twin.")
+    assert said.sentence.endswith(" lm_head.weight: not stored in every checkpoint, as another name's twin.")
     assert set(run.checkpoints[1].tensors) == {"embedding.weight", "body.weight", "body.bias"}
 
 

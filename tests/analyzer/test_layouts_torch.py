@@ -16,6 +16,7 @@ from stored import alarms, assert_same_weights, found, names, places
 
 import analyzer
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
+from analyzer.layouts import torch_state
 from analyzer.layouts.weights import weights_of
 
 torch = pytest.importorskip("torch")
@@ -124,7 +125,7 @@ def test_shared_transposed_and_sliced_tensors(tmp_path: Path) -> None:
     run = analyzer.open_run(tmp_path)
     assert_same_weights(run.checkpoints[0], state)
     (tied,) = found(run, "tied_weights")
-    assert tied.evidence["tensors"] == ["a", "f"]
+    assert tied.evidence["tensors"] == [["a", "f"]]
 
 
 def test_averages_beside_the_weights_are_not_mixed_in(tmp_path: Path) -> None:
@@ -282,3 +283,25 @@ def test_it_is_read_where_torch_is_not_installed(tmp_path: Path) -> None:
     assert printed.returncode == 0, printed.stderr
     norms = [float(network[3].weight.detach().to(torch.float64).norm()) for network in networks]
     assert [float(number) for number in printed.stdout.split()] == pytest.approx(norms, rel=1e-12)
+
+
+def test_fault_22_a_small_file_that_refers_to_a_tensor_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each level refers to the one below a hundred times; the limit is lowered, so that the test is quick."""
+    assert torch_state.MOST_TENSORS >= 300_000  # so many tensors a file may well have
+    monkeypatch.setattr(torch_state, "MOST_TENSORS", 10_000)
+    level: State = {"w" * 100: torch.ones(1)}
+    for _ in range(3):
+        level = {f"{number}": level for number in range(101)}
+    torch.save(level, tmp_path / "epoch_1.pt")
+    assert (tmp_path / "epoch_1.pt").stat().st_size < 20_000
+    with pytest.raises(CheckpointError, match="refers to its tensors more than 10000 times"):
+        weights_of(str(tmp_path / "epoch_1.pt"))
+
+
+def test_many_numbers_beside_the_weights_cost_little(tmp_path: Path) -> None:
+    saved = {"model": model().state_dict(), **{f"loss_{number}": torch.tensor(1.0) for number in range(3000)}}
+    torch.save(saved, tmp_path / "epoch_1.pt")
+    (checkpoint,) = analyzer.open_run(tmp_path).checkpoints
+    assert 900 < len(checkpoint.scores) <= 1000
