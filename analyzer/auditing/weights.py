@@ -12,7 +12,8 @@ from analyzer.run import Checkpoint, Finding, Run
 from analyzer.tensors import kind
 
 Digests = Mapping[str, Mapping[str, str]]  # checkpoint -> tensor -> hash of its elements
-PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})
+MATRICES = frozenset({"matrix", "stack"})
+PARAMETERS = MATRICES | {"vector", "scalar"}
 LONGER_THAN_CHANCE = 2  # intervals without change, after which a tensor is called frozen rather than unlucky
 
 
@@ -92,6 +93,7 @@ def _frozen(run: Run, digests: Digests) -> Iterator[Finding]:
     parameters = dict.fromkeys(
         name for one in run.checkpoints for name, info in one.tensors.items() if kind(info) in PARAMETERS
     )
+    matrices = {name for one in run.checkpoints for name, info in one.tensors.items() if kind(info) in MATRICES}
     for name in parameters:
         for unchanged, group in groupby(range(len(steps)), key=lambda step: name in steps[step]):
             interval = list(group)
@@ -100,14 +102,15 @@ def _frozen(run: Run, digests: Digests) -> Iterator[Finding]:
     last = len(run.checkpoints) - 1
     for (first, end), names in sorted(still.items()):
         throughout = (first, end) == (0, last)
-        long = throughout or end - first >= LONGER_THAN_CHANCE
+        # A bias before a normalisation has no gradient: vectors alone that stand still are nothing to worry about.
+        matters = any(name in matrices for name in names) and (throughout or end - first >= LONGER_THAN_CHANCE)
         a, b = run.checkpoints[first].name, run.checkpoints[end].name
         count = f"{len(names)} of {len(parameters)} parameters" if len(names) > 1 else "a parameter"
         when = "in the whole run" if throughout else f"from {printable(a)} to {printable(b)}"
-        question = " Frozen on purpose, or left out of the optimizer?" if long else ""
+        question = " Frozen on purpose, or left out of the optimizer?" if matters else ""
         yield Finding(
             "frozen_tensors",
-            "warning" if long else "notice",
+            "warning" if matters else "notice",
             f"{listed(names)}: {count} did not change by a single bit {when}.{question}",
             tensor=names[0] if len(names) == 1 else None,
             checkpoints=(a, b),

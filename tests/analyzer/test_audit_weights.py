@@ -177,3 +177,11 @@ def test_findings_are_plain_data(make_run: MakeRun) -> None:
     states[1] = states[0]
     for finding in analyzer.audit(analyzer.open_run(make_run(states))):
         json.dumps(dataclasses.asdict(finding), allow_nan=False)
+
+
+def test_vectors_alone_that_stand_still_are_no_warning(make_run: MakeRun) -> None:
+    states = random_walk(5)
+    for state in states:
+        state["fc1.bias"] = states[0]["fc1.bias"]
+    (finding,) = said(make_run(states), "frozen_tensors")
+    assert (finding.tensor, finding.severity) == ("fc1.bias", "notice")

@@ -28,6 +28,7 @@ from analyzer.loading import is_plain
 from analyzer.metrics.registry import select_metrics
 from analyzer.planning import Bases, plan, size_of
 from analyzer.run import Checkpoint, FileStamp, Part, Run, TensorInfo
+from analyzer.sources import LocalSource
 
 DTYPES = [
     "bool",
@@ -132,7 +133,7 @@ def test_large_blocks_are_read_in_bounded_memory(tmp_path: Path) -> None:
     info = TensorInfo("w", "float32", (4000, 3000), (Part(str(path), 0, array.nbytes, strides=(1, 4000)),))
     memory = np.empty(array.nbytes, np.uint8)
     tracemalloc.start()
-    with loading.LocalSource(str(path)) as source:
+    with LocalSource(str(path)) as source:
         read = loading.load(info, lambda _: source, memory)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -143,7 +144,7 @@ def test_large_blocks_are_read_in_bounded_memory(tmp_path: Path) -> None:
 def test_a_plain_tensor_is_read_with_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "w"
     path.write_bytes(np.arange(6.0).tobytes())
-    monkeypatch.setattr(loading.LocalSource, "read", None)  # only read_into, straight into the memory that is lent
+    monkeypatch.setattr(LocalSource, "read", None)  # only read_into, straight into the memory that is lent
     assert loaded(TensorInfo("w", "float64", (2, 3), (Part(str(path), 0, 48),))).tolist() == [[0, 1, 2], [3, 4, 5]]
     halves = (Part(str(path), 24, 24, (1, 0), (1, 3)), Part(str(path), 0, 24, (0, 0), (1, 3)))
     assert loaded(TensorInfo("w", "float64", (2, 3), halves)).tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -239,8 +240,10 @@ def test_only_plain_tensors_are_taken_piece_by_piece() -> None:
     motion = {metric.row.name: metric for metric in select_metrics(["motion"])}
     (task,) = plan(Run("r", "r", "", "", tuple(checkpoints)), list(motion.values()), lambda _: {})
     infos = [checkpoint.tensors["w"] for checkpoint in checkpoints]
-    assert _Stream(task, "w", motion)._is_plain_series([0, 1, 2], infos)
-    assert not _Stream(task, "w", motion)._is_plain_series([0, 1, 2], [*infos[:2], replace(plain, big_endian=True)])
+    assert _Stream(task, "w", motion, None)._is_plain_series([0, 1, 2], infos)
+    assert not _Stream(task, "w", motion, None)._is_plain_series(
+        [0, 1, 2], [*infos[:2], replace(plain, big_endian=True)]
+    )
 
 
 def as_safetensors(path: Path, weights: dict[str, np.ndarray]) -> FileIndex:

@@ -458,9 +458,9 @@ def test_fault_13_very_many_tiny_tensors(path: Path) -> None:
     count = full_count(300_000, 30_000)
     header = {f"layers.{number}.bias": entry("F32", [1], (4 * number, 4 * number + 4)) for number in range(count)}
     write(path, encoded(header, np.arange(count, dtype=np.float32).tobytes()))
-    started = time.perf_counter()
+    started = time.process_time()
     index = read_index(str(path))
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert list(index.tensors) == list(header)  # in natural order
     assert read_array(index.tensors[f"layers.{count - 1}.bias"]).tolist() == [count - 1]
     assert seconds < count * 1e-4, f"{seconds:.1f} s for {count} tensors"
