@@ -27,6 +27,7 @@ from analyzer.metrics.needs import (
 
 Array = npt.NDArray[Any]
 Block = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 BLOCK = 1 << 15  # elements that one inner product runs over
 # Blocks that are widened at a time: so many that the interpreter's share does not count, so few that seven float64 rows
@@ -34,6 +35,7 @@ BLOCK = 1 << 15  # elements that one inner product runs over
 BLOCKS = 4
 NEAR_ZERO = 1e-3  # of the tensor's rms
 ROWS, SCRATCH = 7, 6  # float64 rows of a piece that one thread works on, and the one that anything may use
+FLAGS = 5  # the signs of two states, two rows each, and one row that anything may use
 
 
 class _Buffers(threading.local):
@@ -41,7 +43,7 @@ class _Buffers(threading.local):
 
     def __init__(self) -> None:
         self.rows = np.zeros((ROWS, BLOCKS, BLOCK))
-        self.flags = np.empty((3, BLOCKS, BLOCK), dtype=bool)
+        self.flags = np.empty((FLAGS, BLOCKS, BLOCK), dtype=bool)
 
 
 _buffers = _Buffers()
@@ -93,7 +95,7 @@ def walk_sums(
     squares = np.zeros(3)  # of W_{t−1}, W_0 and Δ_{t−1}
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in, NaN and Inf out: a status tells of them
         for piece in pieces(current.size):
-            rows = states.rows(piece)
+            rows = states.rows(piece, tally.count_flips)
             tally.add(piece, rows, *states.stored(piece))
             squares += [_inner(row, row) for row in (rows.previous, rows.initial, rows.earlier_step)]
     return tally.sums(*(float(square) for square in squares))
@@ -115,8 +117,8 @@ class Piece:
         """This thread's float64 rows for the piece, shape (ROWS, count, width)."""
         return _buffers.rows[:, : self.count, : self.width]
 
-    def flags(self) -> npt.NDArray[np.bool_]:
-        """This thread's flags for the piece, shape (3, count, width)."""
+    def flags(self) -> Flags:
+        """This thread's flags for the piece, shape (FLAGS, count, width)."""
         return _buffers.flags[:, : self.count, : self.width]
 
 
@@ -130,6 +132,16 @@ class Rows:
     step: Block | None = None
     earlier_step: Block | None = None
     drift: Block | None = None
+    signs: Flags | None = None  # (2, count, width): where the current state is negative, and where it is positive
+    previous_signs: Flags | None = None
+
+
+def fill_signs(stored: Array, widened: Block, signs: Flags) -> Flags:
+    """Where a state (count, width) is negative and where it is positive; zero is neither."""
+    values = stored if stored.dtype.type in (np.float32, np.float64) else widened  # a half would be slow to compare
+    np.less(values, 0.0, out=signs[0])
+    np.greater(values, 0.0, out=signs[1])
+    return signs
 
 
 def _inner(first: Block | None, second: Block | None) -> float:
@@ -172,16 +184,18 @@ class Tally:
         self.step_previous += _inner(rows.step, rows.previous)
         self.drift += _inner(rows.drift, rows.drift)
         self.current_initial += _inner(rows.current, rows.initial)
-        flags = piece.flags()
-        if self.count_flips and rows.previous is not None:
-            self.flipped += _opposite(rows.current, rows.previous, flags)
+        flags = piece.flags()[-1]
+        if self.count_flips and rows.signs is not None and rows.previous_signs is not None:
+            for now, before in ((0, 1), (1, 0)):
+                np.logical_and(rows.signs[now], rows.previous_signs[before], out=flags)
+                self.flipped += int(np.count_nonzero(flags))
         if self.count_changed and previous_bits is not None:
-            self.changed += int(np.count_nonzero(np.not_equal(bits, previous_bits, out=flags[0])))
+            self.changed += int(np.count_nonzero(np.not_equal(bits, previous_bits, out=flags)))
         if self.summarise:
             magnitudes = np.abs(rows.current, out=piece.rows()[SCRATCH])
             self.absolute += float(magnitudes.sum())
             self.largest = max(self.largest, float(magnitudes.max()))
-            self.zeros += int(np.count_nonzero(np.equal(rows.current, 0.0, out=flags[0])))
+            self.zeros += int(np.count_nonzero(np.equal(rows.current, 0.0, out=flags)))
 
     def sums(self, previous: float, initial: float, earlier_step: float) -> Sums:
         """All that was added up, beside the sums of squares of W_{t−1}, W_0 and Δ_{t−1} (NaN where there is none)."""
@@ -208,17 +222,6 @@ class Tally:
         )
 
 
-def _opposite(current: Block, previous: Block, flags: npt.NDArray[np.bool_]) -> int:
-    """How many elements have the opposite sign; zero has none. Comparing is faster than multiplying."""
-    negative, positive, both = flags
-    np.less(current, 0.0, out=negative)
-    np.greater(previous, 0.0, out=positive)
-    flipped = int(np.count_nonzero(np.logical_and(negative, positive, out=both)))
-    np.greater(current, 0.0, out=positive)
-    np.less(previous, 0.0, out=negative)
-    return flipped + int(np.count_nonzero(np.logical_and(negative, positive, out=both)))
-
-
 class _States:
     """The states of a tensor as flat arrays, to be had piece by piece in float64."""
 
@@ -231,7 +234,7 @@ class _States:
         )
         self.unsigned = np.dtype(f"u{min(current.dtype.itemsize, 8)}")
 
-    def rows(self, piece: Piece) -> Rows:
+    def rows(self, piece: Piece, with_signs: bool) -> Rows:
         """A piece of each state, widened, and the displacements."""
         current, previous, initial, step, earlier_step, drift, _ = piece.rows()
         current[:] = piece.of(self.current)
@@ -239,6 +242,10 @@ class _States:
         if self.previous is not None:
             previous[:] = piece.of(self.previous)
             rows.previous, rows.step = previous, np.subtract(current, previous, out=step)
+            if with_signs:
+                signs = piece.flags()
+                rows.signs = fill_signs(piece.of(self.current), current, signs[:2])
+                rows.previous_signs = fill_signs(piece.of(self.previous), previous, signs[2:4])
         if self.before_previous is not None:
             earlier_step[:] = piece.of(self.before_previous)
             rows.earlier_step = np.subtract(previous, earlier_step, out=earlier_step)

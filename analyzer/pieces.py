@@ -14,7 +14,7 @@ import numpy as np
 from blake3 import blake3
 
 from analyzer import elementwise
-from analyzer.elementwise import BLOCK, BLOCKS, Piece, Rows, Sums, Tally
+from analyzer.elementwise import BLOCK, BLOCKS, Piece, Rows, Sums, Tally, fill_signs
 from analyzer.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors import numpy_dtype
@@ -60,7 +60,8 @@ def sums_through_time(
                 source.read_into(info.parts[0].offset + piece.start * dtype.itemsize, data)
                 hashes[number].update(data)
                 now, before = (state[:length].reshape(piece.count, piece.width) for state in (bits, previous_bits))
-                tally.add(piece, _rows(piece, now.view(dtype), number), now, before if number else None)
+                rows = _rows(piece, now.view(dtype), number, "sign_flips" in wanted)
+                tally.add(piece, rows, now, before if number else None)
                 bits, previous_bits = previous_bits, bits
         for source in sources:
             source.verify_unchanged()
@@ -79,13 +80,17 @@ def sums_through_time(
     return [(one, digest.hexdigest(length=16)) for one, digest in zip(sums, hashes, strict=True)]
 
 
-def _rows(piece: Piece, stored: elementwise.Array, number: int) -> Rows:
+def _rows(piece: Piece, stored: elementwise.Array, number: int, with_signs: bool) -> Rows:
     """The rows of the ``number``-th checkpoint; two of them take turns as W_t and W_{t−1}, two as Δ_t and Δ_{t−1}."""
     even, odd, even_step, odd_step, initial, drift, _ = piece.rows()
     current, previous, step, earlier_step = (
         (odd, even, odd_step, even_step) if number % 2 else (even, odd, even_step, odd_step)
     )
     current[:] = stored
+    flags = piece.flags()
+    signs, previous_signs = (flags[2:4], flags[:2]) if number % 2 else (flags[:2], flags[2:4])
+    if with_signs:
+        fill_signs(stored, current, signs)
     if number == 0:
         initial[:] = stored
         drift[:] = 0.0
@@ -97,6 +102,8 @@ def _rows(piece: Piece, stored: elementwise.Array, number: int) -> Rows:
         step=np.subtract(current, previous, out=step),
         earlier_step=earlier_step if number > 1 else None,
         drift=np.subtract(current, initial, out=drift),
+        signs=signs,
+        previous_signs=previous_signs,
     )
 
 
