@@ -95,13 +95,14 @@ def _rows(piece: Piece, stored: elementwise.Array, number: int, with_signs: bool
         initial[:] = stored
         drift[:] = 0.0
         return Rows(current, initial=initial, drift=drift)
+    np.subtract(current, previous, out=step)
     return Rows(
         current,
         previous,
         initial,
-        step=np.subtract(current, previous, out=step),
+        step=step,
         earlier_step=earlier_step if number > 1 else None,
-        drift=np.subtract(current, initial, out=drift),
+        drift=np.subtract(current, initial, out=drift) if number > 1 else step,
         signs=signs,
         previous_signs=previous_signs,
     )
