@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from analyzer.errors import NoCheckpointsError, WeightlapseError
+from analyzer.files import STORE_NAME
 
 if TYPE_CHECKING:
     from analyzer.measuring import Request
@@ -171,17 +172,22 @@ def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None
 @_measure_options
 def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -> int:
     """Measure runs into a store, without drawing anything."""
-    from analyzer.report import STORE_NAME
+    if options["dry_run"]:
+        runs, metrics = _prepare(paths, options)
+        return _told_plan(runs, metrics, store or str(_default_out(paths, runs) / STORE_NAME), options)
+    path, findings = _measured(paths, store, options)
+    click.echo(path)
+    return _told(findings)
+
+
+def _measured(paths: tuple[str, ...], store: str | None, options: dict[str, Any]) -> tuple[str, list[Finding]]:
+    """The store that the runs were measured into, by default that of their report, and what was found."""
     from analyzer.store import open_store
 
     runs, metrics = _prepare(paths, options)
-    if options["dry_run"]:
-        return _told_plan(runs, metrics, store or str(_default_out(paths, runs) / STORE_NAME), options)
     path = store or str(_claimed(_default_out(paths, runs), runs, force=False) / STORE_NAME)
     with open_store(path, create=True) as opened:
-        findings = _measure(opened, runs, metrics, options)
-    click.echo(path)
-    return _told(findings)
+        return path, _measure(opened, runs, metrics, options)
 
 
 @command.command("report")
@@ -198,11 +204,10 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
 
     arguments = {"paths": list(paths), "out": out, "force": force, "store": store, **options}
     if (stored := _stored(paths)) is not None:
-        folder = out or (stored.parent if stored.name == "measurements.sqlite" else Path("reports") / stored.stem)
+        folder = out or (stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem)
         report_store(str(stored), str(folder), force=force, arguments=arguments)
         click.echo(Path(folder) / "index.html")
         return 0
-    from analyzer.report import STORE_NAME
     from analyzer.store import open_store
 
     started = perf_counter()
@@ -222,6 +227,51 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     click.echo(folder / "index.html")
     _say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
     return _told(findings)
+
+
+@command.command("compare")
+@click.argument("reports", metavar="REPORT REPORT...", nargs=-1, required=True)
+@click.option("--out", metavar="DIR", help="The folder of the comparison; reports/NAME by default.")
+@click.option("--force", is_flag=True, help="Write over another comparison, or beside other files.")
+@_measure_options
+def compare_command(reports: tuple[str, ...], out: str | None, force: bool, store: str | None, **options: Any) -> int:
+    """Set runs beside each other: which moved most, which ended best conditioned, did it matter, how sure.
+
+    REPORT is a report folder, a store, or a folder of checkpoints, which is measured first. A store may hold many runs;
+    those that differ in nothing but the seed are a group.
+    """
+    from analyzer.comparing.folder import compare_stores
+
+    started = perf_counter()
+    arguments = {"reports": list(reports), "out": out, "force": force, "store": store, **options}
+    stored = {path: _stored((path,)) for path in reports}
+    unmeasured = tuple(path for path, its in stored.items() if its is None)
+    into = {path: str(its) for path, its in stored.items() if its is not None}
+    if options["dry_run"]:
+        for path in unmeasured:
+            runs, metrics = _prepare((path,), options)
+            _told_plan(runs, metrics, store or str(_default_out((path,), runs) / STORE_NAME), options)
+        return 0
+    findings: list[Finding] = []
+    for paths in [unmeasured] if store is not None and unmeasured else [(path,) for path in unmeasured]:
+        measured, found = _measured(paths, store, options)
+        into |= dict.fromkeys(paths, measured)
+        findings += found
+    folder = Path(out) if out else Path("reports") / _name_of_comparison(reports)
+    compare_stores([into[path] for path in reports], str(folder), force=force, arguments=arguments)
+    click.echo(folder / "index.html")
+    _say(f"Done in {perf_counter() - started:.1f} s.")
+    return _told(findings)
+
+
+def _name_of_comparison(reports: tuple[str, ...]) -> str:
+    """``a-and-b``, ``a-and-3-more``, ``a-compared`` where one store holds all runs."""
+    from analyzer.names import slug
+
+    names = [slug(Path(path).stem if path.endswith(".sqlite") else Path(path).name) or "run" for path in reports]
+    if len(names) == 1:
+        return f"{names[0]}-compared"
+    return f"{names[0]}-and-{names[1] if len(names) == 2 else f'{len(names) - 1}-more'}"
 
 
 @command.command("export")
@@ -256,7 +306,7 @@ def _stored(paths: tuple[str, ...]) -> Path | None:
     path = Path(paths[0])
     if path.is_file():
         return path
-    inside = path / "measurements.sqlite"
+    inside = path / STORE_NAME
     return inside if inside.is_file() else None
 
 
@@ -297,7 +347,7 @@ def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
 
 def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
     """The report folder, made ready: its own store is set aside where it cannot be read."""
-    from analyzer.report import STORE_NAME, claim_folder
+    from analyzer.report import claim_folder
     from analyzer.reporting import set_aside_if_unreadable
 
     claim_folder(folder, {run.name: run.path for run in runs}, force)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analyzer.errors import ReportError
 
+STORE_NAME = "measurements.sqlite"  # in a report folder
 TEMPORARY = ".weightlapse-{}."
 
 

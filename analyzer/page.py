@@ -50,18 +50,6 @@ def render_page(
         runs: the tables of each run, as in the summary.
         figures: run name -> what was drawn of it.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["shown"] = printable
-    environment.filters["number"] = short_number
-    environment.filters["coefficient"] = coefficient
     sections = [
         {
             "tables": tables,
@@ -74,8 +62,24 @@ def render_page(
         }
         for number, (tables, about) in enumerate(zip(runs, summary["runs"], strict=True), start=1)
     ]
-    page = environment.get_template("index.html").render(sections=sections, columns=LAYER_COLUMNS)
-    return page.encode("utf-8", "backslashreplace")
+    return rendered("index.html", sections=sections, columns=LAYER_COLUMNS)
+
+
+def rendered(template: str, **content: Any) -> bytes:
+    """A template filled in, as UTF-8: whatever is put in is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["shown"] = printable
+    environment.filters["number"] = short_number
+    environment.filters["coefficient"] = coefficient
+    return environment.get_template(template).render(content).encode("utf-8", "backslashreplace")
 
 
 def short_number(value: float | None) -> str:

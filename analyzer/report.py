@@ -15,15 +15,14 @@ from typing import Any
 
 from analyzer import tabular
 from analyzer.errors import ReportError
-from analyzer.files import flush_folder, report_errors, sweep, write_whole
-from analyzer.names import listed, slug
+from analyzer.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
+from analyzer.names import listed, printable, slug
 from analyzer.page import FigureOnPage, render_page, stylesheet
 from analyzer.run import Tables
 from analyzer.statistics import is_tested
 from analyzer.store import Store
 
 SCHEMA_VERSION = 1
-STORE_NAME = "measurements.sqlite"
 UNREADABLE = ".unreadable"  # is added to the name of a store that is set aside
 MANIFEST = "manifest.json"
 OUR_NAMES = frozenset({"index.html", "report.css", "summary.json", MANIFEST, STORE_NAME, "figures", "data"})
@@ -39,16 +38,18 @@ class Provenance:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False) -> None:
+def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False, kind: str = "report") -> None:
     """Make sure that a report of these runs may be written to ``out``, and make the folder.
 
     Args:
         out: the report folder.
         runs: run name -> folder of its checkpoints.
         force: write even beside other people's files or over the report of another run.
+        kind: what is to be written, as its manifest calls it.
 
     Raises:
-        ReportError: the folder holds the checkpoints themselves, foreign files, or the report of another run.
+        ReportError: the folder holds the checkpoints themselves, foreign files, another kind of report, or the report
+            of another run.
     """
     for name, path in runs.items():
         if path and (_same(out, Path(path)) or _inside(Path(path), out)):
@@ -65,6 +66,10 @@ def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False) -> Non
             f"{out}: holds files that are not weightlapse's ({listed(foreign)}); "
             "choose another folder with --out, or write beside them with --force"
         )
+    if (held := _kind_of(out / MANIFEST)) not in (kind, None):
+        raise ReportError(
+            f"{out}: holds a {held}, not a {kind}; choose another folder with --out, or replace it with --force"
+        )
     earlier = _runs_of(out / STORE_NAME)
     if earlier is not None and _differ(earlier, runs):
         raise ReportError(
@@ -76,6 +81,14 @@ def claim_folder(out: Path, runs: Mapping[str, str], force: bool = False) -> Non
 def _is_ours(name: str) -> bool:
     """Also SQLite's journal, which a killed process leaves, and a store that was set aside."""
     return name in OUR_NAMES or name.startswith(f"{STORE_NAME}-") or name == f"{STORE_NAME}{UNREADABLE}"
+
+
+def _kind_of(manifest: Path) -> str | None:
+    """What lies in a folder; None where no manifest tells it."""
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads(manifest.read_bytes())
+        return printable(str(content.get("kind", "report")), 40) if isinstance(content, dict) else None
+    return None
 
 
 def _runs_of(store: Path) -> dict[str, str] | None:
@@ -245,6 +258,21 @@ def _manifest(
 ) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
+        **environment(),
+        "arguments": dict(provenance.arguments),
+        "seconds": dict(seconds),
+        "inputs": [record for tables in runs for record in _inputs(store, tables.run)],
+        "files": sorted(
+            path.relative_to(out).as_posix()
+            for path in out.rglob("*")
+            if path.is_file() and path.relative_to(out).parts[0] in OUR_NAMES and path.suffix != ".tmp"
+        ),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What a report was made with: versions, BLAS, machine."""
+    return {
         "weightlapse": _version("weightlapse"),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -254,14 +282,6 @@ def _manifest(
             "release": platform.release(),
             "processor": platform.machine(),
         },
-        "arguments": dict(provenance.arguments),
-        "seconds": dict(seconds),
-        "inputs": [record for tables in runs for record in _inputs(store, tables.run)],
-        "files": sorted(
-            path.relative_to(out).as_posix()
-            for path in out.rglob("*")
-            if path.is_file() and path.relative_to(out).parts[0] in OUR_NAMES and path.suffix != ".tmp"
-        ),
     }
 
 

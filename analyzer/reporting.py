@@ -12,11 +12,11 @@ from typing import Any
 from analyzer.auditing import audit
 from analyzer.auditing.weights import same_weights
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
-from analyzer.files import report_errors
+from analyzer.files import STORE_NAME, report_errors
 from analyzer.findings import by_severity, find
 from analyzer.measuring import Progress, Request, bring_up_to_date
 from analyzer.reading import read_tables, with_statistics
-from analyzer.report import STORE_NAME, UNREADABLE, Provenance, claim_folder, write_report
+from analyzer.report import UNREADABLE, Provenance, claim_folder, write_report
 from analyzer.run import Finding, Run
 from analyzer.store import Store, open_store
 

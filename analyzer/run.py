@@ -95,7 +95,10 @@ class FileStamp:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One saved state of the weights: ``name`` is its file's or folder's name, unique within the run."""
+    """One saved state of the weights: ``name`` is its file's or folder's name, unique within the run.
+
+    ``settings`` are the training's, as far as the checkpoint itself tells them; values are JSON.
+    """
 
     name: str
     path: str
@@ -104,6 +107,7 @@ class Checkpoint:
     scores: Mapping[str, float]
     tensors: Mapping[str, TensorInfo]
     files: tuple[FileStamp, ...]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

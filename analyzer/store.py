@@ -35,6 +35,7 @@ Stamps = list[tuple[int | str, ...]]  # (size, modified_ns, etag) of each file o
 RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 
 SCHEMA_VERSION = 1
+_SETTINGS = "settings of run "  # and the run's name: a key of the table meta
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, layout TEXT NOT NULL,
@@ -150,6 +151,7 @@ class Store:
             execute("DELETE FROM scalars WHERE checkpoint = ?", (ids[checkpoint.name],))
             rows = [(ids[checkpoint.name], name, value) for name, value in checkpoint.scores.items()]
             self._connection.executemany("INSERT INTO scalars VALUES (?, ?, ?)", rows)
+        self._put_settings(run)
         self._put_tensors(run_id, list(tensors))
         self._connection.executemany(
             "INSERT OR REPLACE INTO metrics (name, family, unit, definition, source, version) "
@@ -157,6 +159,14 @@ class Store:
             [(row.name, row.family, row.unit, row.definition, row.source, row.version) for row in metrics],
         )
         return gone
+
+    def _put_settings(self, run: Run) -> None:
+        """The settings on which all checkpoints of a run agree."""
+        first, *others = [set(one.settings.items()) for one in run.checkpoints] or [set()]
+        self._connection.execute(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            (_SETTINGS + run.name, json.dumps(dict(first.intersection(*others)), sort_keys=True)),
+        )
 
     def has_only_grown(self, run: Run) -> bool:
         """Whether the checkpoints that the store knows of a run are still its first ones, unchanged and in order."""
@@ -253,6 +263,7 @@ class Store:
         with self.transaction():
             for name in set(self.runs()) - names:
                 self._connection.execute("DELETE FROM runs WHERE name = ?", (name,))
+                self._connection.execute("DELETE FROM meta WHERE key = ?", (_SETTINGS + name,))
 
     def mark_complete(self, run: str) -> None:
         """Everything that was asked for has been measured."""
@@ -268,6 +279,11 @@ class Store:
         """``path``, ``layout`` and ``ordered_by`` of a run."""
         row = self._connection.execute("SELECT path, layout, ordered_by FROM runs WHERE name = ?", (run,)).fetchone()
         return dict(zip(("path", "layout", "ordered_by"), row, strict=True))
+
+    def settings(self, run: str) -> dict[str, str]:
+        """The training's settings by name, as JSON; empty where the checkpoints do not tell them."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (_SETTINGS + run,)).fetchone()
+        return dict(json.loads(row[0])) if row else {}
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """The checkpoints of a run, in order."""

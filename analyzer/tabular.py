@@ -39,9 +39,14 @@ def rows(name: str, store: Store, runs: Iterable[Tables]) -> Iterator[Row]:
 
 
 def to_csv(name: str, content: Iterable[Row]) -> bytes:
+    """The table ``name`` (a key of :data:`HEADERS`) as CSV."""
+    return with_header(HEADERS[name], content)
+
+
+def with_header(header: str, content: Iterable[Row]) -> bytes:
     """A table as CSV. Text that a spreadsheet would take for a formula is led by an apostrophe."""
     text = lru_cache(maxsize=1 << 16)(_text_field)  # names and statuses come again and again
-    lines = [HEADERS[name]]
+    lines = [header]
     for row in content:
         fields = ["" if value is None else number(value) if isinstance(value, float) else text(value) for value in row]
         lines.append(",".join(fields))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fnmatch import fnmatch
 
 from analyzer.errors import CheckpointError
@@ -16,6 +17,7 @@ NAME = "weightlapse"
 SPECIFICITY = 100
 LOOKS_LIKE = "epoch_*.safetensors written by weightlapse-train"
 SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+LONGEST_SETTINGS = 10_000  # characters
 
 
 def recognise(folder: str) -> str | None:
@@ -65,4 +67,14 @@ def _checkpoint(entry: Entry) -> Checkpoint:
         scores={name: value for name, value in scores.items() if value is not None},
         tensors=index.tensors,
         files=index.files,
+        settings=_settings(index.metadata.get("config", "")),
     )
+
+
+def _settings(text: str) -> dict[str, str]:
+    """The configuration that the trainer wrote, by name; empty where it is none."""
+    try:
+        config = json.loads(text) if len(text) <= LONGEST_SETTINGS else None
+    except (ValueError, RecursionError):
+        return {}
+    return {name: json.dumps(value) for name, value in config.items()} if isinstance(config, dict) else {}

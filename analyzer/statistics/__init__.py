@@ -12,19 +12,23 @@ from analyzer.statistics.relating import Relations, relate
 from analyzer.statistics.significance import benjamini_hochberg
 from analyzer.statistics.stationary import Trend, logarithms, trend_over
 from analyzer.statistics.swap import SwapTest, swap_test
+from analyzer.statistics.two_groups import GroupTest, compare_groups, least_p_value
 
 __all__ = [
     "Coefficient",
+    "GroupTest",
     "Relations",
     "SwapTest",
     "Trend",
     "benjamini_hochberg",
     "block_of",
     "change_pairs",
+    "compare_groups",
     "correlations",
     "intervals",
     "is_tested",
     "leading_scalars",
+    "least_p_value",
     "logarithms",
     "pearson",
     "ranks",

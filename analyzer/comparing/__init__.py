@@ -1,0 +1,45 @@
+"""Several runs set beside each other: grouped, aligned, compared, and told about in sentences.
+
+Pure functions of what the stores hold; :mod:`analyzer.comparing.folder` reads stores and writes the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analyzer.comparing.aligning import bands, common_axis
+from analyzer.comparing.answers import answers, notes
+from analyzer.comparing.divergence import divergences
+from analyzer.comparing.grouping import group_runs
+from analyzer.comparing.quantities import courses, quantities
+from analyzer.comparing.testing import differences, final_values, swap_rows
+from analyzer.comparison import Comparison, StoredRun
+
+__all__ = ["compare_runs"]
+
+
+def compare_runs(runs: Sequence[StoredRun]) -> Comparison:
+    """Everything that can be said of two or more runs beside each other."""
+    groups, grouped_by = group_runs(runs)
+    label, places, common = common_axis(runs)
+    followed = quantities(runs)
+    comparison = Comparison(
+        runs=tuple(runs),
+        groups=groups,
+        grouped_by=grouped_by,
+        axis_label=label,
+        places=places,
+        common=common,
+        quantities=followed,
+        courses=courses(runs, followed),
+    )
+    comparison = replace(
+        comparison,
+        bands=bands(comparison),
+        finals=final_values(comparison),
+        differences=differences(comparison),
+        divergences=divergences(comparison),
+        swaps=swap_rows(comparison),
+    )
+    return replace(comparison, notes=notes(comparison), answers=answers(comparison))

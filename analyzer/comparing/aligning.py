@@ -1,0 +1,125 @@
+"""Runs on one axis: by epoch where all of them have it, else by step, else in order; and along the path travelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.comparison import Band, Comparison, Group, Quantity, StoredRun
+from analyzer.run import CheckpointRow
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from analyzer.run import FloatArray
+
+IN_ORDER = "checkpoint (in order)"
+ALONG_PATH = "path_length"
+ON_PATH = 101  # places from the start to as far as all of a group's runs went
+
+
+def common_axis(runs: Sequence[StoredRun]) -> tuple[str, dict[str, FloatArray], FloatArray]:
+    """What the axis counts, where each run's checkpoints stand on it, and the places that all runs have."""
+    for label in ("epoch", "step"):
+        places = {run.name: _places(run.tables.checkpoints, label) for run in runs}
+        known = {name: row for name, row in places.items() if row is not None}
+        if len(known) == len(runs):
+            common = _in_common(list(known.values()))
+            if len(common) >= min(2, *(len(row) for row in known.values())):
+                return label, known, common
+    orders = {run.name: np.arange(len(run.tables.checkpoints), dtype=np.float64) for run in runs}
+    return IN_ORDER, orders, _in_common(list(orders.values()))
+
+
+def _places(checkpoints: Sequence[CheckpointRow], label: str) -> FloatArray | None:
+    known = [row.epoch if label == "epoch" else row.step for row in checkpoints]
+    values = np.array([np.nan if value is None else value for value in known], dtype=np.float64)
+    return values if np.isfinite(values).all() and (np.diff(values) > 0).all() else None
+
+
+def _in_common(places: Sequence[FloatArray]) -> FloatArray:
+    return np.asarray(reduce(np.intersect1d, places), dtype=np.float64)
+
+
+def bands(comparison: Comparison) -> tuple[Band, ...]:
+    """The mean and the range of each group in each quantity, on the common axis and along the path."""
+    return tuple(
+        band
+        for quantity in comparison.quantities
+        for group in comparison.groups
+        for band in (*_on_axis(comparison, group, quantity), *_on_path(comparison, group, quantity))
+    )
+
+
+def _on_axis(comparison: Comparison, group: Group, quantity: Quantity) -> Iterator[Band]:
+    places = [comparison.places[run] for run in group.independent]
+    common = _in_common(places)
+    if not quantity.is_score:
+        common = common[_measured(comparison, group, quantity, common)]
+    rows = [
+        comparison.courses[run, quantity.name].values[np.isin(its, common)]
+        for run, its in zip(group.independent, places, strict=True)
+    ]
+    yield _band(group, quantity, comparison.axis_label, common, np.stack(rows))
+
+
+def _measured(comparison: Comparison, group: Group, quantity: Quantity, places: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which places any run was measured at: what was left out on purpose (--spectra-every) is no gap."""
+    measured = np.zeros(len(places), dtype=bool)
+    for run in group.independent:
+        there = np.isin(comparison.places[run], places)
+        asked = np.array([status != "missing" for status in comparison.courses[run, quantity.name].statuses])
+        measured |= asked[there]
+    return measured
+
+
+def _on_path(comparison: Comparison, group: Group, quantity: Quantity) -> Iterator[Band]:
+    """The same against the path length, linear between checkpoints, as far as the shortest path of the group."""
+    paths = []
+    for run in group.independent:
+        course = comparison.courses.get((run, ALONG_PATH))
+        path = course.values if course else np.zeros(0)
+        # After a step of unknown length, nobody knows how far it is.
+        known = len(path) if np.isfinite(path).all() else int(np.argmin(np.isfinite(path)))
+        paths.append(path[:known])
+    if quantity.name == ALONG_PATH or min(len(path) for path in paths) < 2:
+        return
+    places = np.linspace(0, min(path[-1] for path in paths), ON_PATH)
+    rows = [
+        np.interp(places, path, comparison.courses[run, quantity.name].values[: len(path)])
+        for run, path in zip(group.independent, paths, strict=True)
+    ]
+    yield _band(group, quantity, ALONG_PATH, places, np.stack(rows))
+
+
+def _band(group: Group, quantity: Quantity, along: str, places: FloatArray, rows: FloatArray) -> Band:
+    """The band of values (runs, places); a NaN in one run makes the place a gap."""
+    whole = np.isfinite(rows).all(axis=0)
+    rows = np.where(whole, rows, np.nan)
+    return Band(
+        group=group.name,
+        quantity=quantity.name,
+        along=along,
+        positions=places,
+        mean=mean_of(rows, ratio=quantity.ratio),
+        low=rows.min(axis=0),
+        high=rows.max(axis=0),
+        n=len(rows),
+    )
+
+
+def mean_of(rows: FloatArray, *, ratio: bool) -> FloatArray:
+    """The arithmetic mean (n,) of (runs, n), geometric where ``ratio``: 0 where one of them is 0."""
+    if not ratio:
+        return np.asarray(rows.mean(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.exp(np.log(rows).mean(axis=0)))
+
+
+def band_of(comparison: Comparison, group: str, quantity: str, along: str | None = None) -> Band | None:
+    """One of the bands; ``along`` is the common axis by default."""
+    wanted = (group, quantity, along or comparison.axis_label)
+    return next((one for one in comparison.bands if (one.group, one.quantity, one.along) == wanted), None)

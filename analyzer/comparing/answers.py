@@ -1,0 +1,351 @@
+"""What a comparison says in plain words: one finding for each question, with its numbers and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from analyzer.comparing.aligning import IN_ORDER, mean_of
+from analyzer.comparing.quantities import by_name
+from analyzer.comparing.testing import end_values
+from analyzer.comparison import Comparison, Group, GroupDifference, Quantity
+from analyzer.names import listed, printable
+from analyzer.run import Finding
+from analyzer.statistics import least_p_value
+
+QUESTIONS = {
+    "moved_most": "Which moved most?",
+    "best_conditioned": "Which ended best conditioned?",
+    "mattered_for_accuracy": "Did it matter for accuracy?",
+    "how_sure": "How sure is that?",
+    "own_weights": "Does a run’s accuracy go with its own weights?",
+    "divergence": "Where do runs part that start alike?",
+}
+ACCURACIES = ("test_accuracy", "eval_accuracy", "accuracy", "train_accuracy")
+_WORDS = {
+    "moved_most": ("moved most", "‖W−W₀‖ of all parameters"),
+    "best_conditioned": ("ended best conditioned", "κ, the geometric mean over the weight matrices,"),
+}
+LEVEL = 0.05
+MOST_TOLD = 4
+
+
+def answers(comparison: Comparison) -> tuple[Finding, ...]:
+    """The answers to :data:`QUESTIONS`, as far as the runs give any."""
+    named = by_name(comparison.quantities)
+    found: list[Finding] = []
+    if "initial_distance" in named:
+        found += _extreme(comparison, "moved_most", named["initial_distance"], largest=True)
+    if "condition_number" in named:
+        found += _extreme(comparison, "best_conditioned", named["condition_number"], largest=False)
+    accuracy = next((named[name] for name in ACCURACIES if name in named), None)
+    if accuracy is not None:
+        found += _accuracy(comparison, accuracy)
+    found += _how_sure(comparison)
+    found += _own_weights(comparison)
+    found += _divergences(comparison)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A group's (or a lone run's) values at the end."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def told(self) -> str:
+        spread = f" ({number(self.low)} to {number(self.high)})" if self.n > 1 else ""
+        return f"{number(self.mean)}{spread} in {printable(self.name, 60)}"
+
+
+def _sides(comparison: Comparison, quantity: Quantity) -> list[_Side]:
+    """All groups, or all runs of the only group, from the least to the largest; those without a value are left out."""
+    groups: Sequence[Group] = comparison.groups
+    if len(groups) == 1:
+        groups = [Group(run, (run,), (run,)) for run in groups[0].runs]
+    sides = []
+    for group in groups:
+        values = end_values(comparison, group, quantity)
+        if np.isfinite(values).all():
+            mean = float(mean_of(values[:, None], ratio=quantity.ratio)[0])
+            sides.append(_Side(group.name, mean, float(values.min()), float(values.max()), len(values)))
+    return sorted(sides, key=lambda side: side.mean)
+
+
+def _extreme(comparison: Comparison, rule: str, quantity: Quantity, *, largest: bool) -> Iterator[Finding]:
+    """Which group (or run) is at the end of the order, and whether it is so beyond the luck of the seed."""
+    sides = _sides(comparison, quantity)
+    if len(sides) < 2:
+        return
+    ordered = sides[::-1] if largest else sides
+    best, second = ordered[:2]
+    pair = _pair(comparison, quantity.name, best.name, second.name)
+    doing, measure = _WORDS[rule]
+    if pair is not None and pair.p_value is not None and not _is_sure(pair):
+        opening = f"It cannot be told which of {_and(best.name, second.name)} {doing}"
+    else:
+        opening = f"{printable(best.name, 60)} {doing}"
+    sentence = f"{opening}: {measure} {_at_end(comparison)} is {_told(ordered)}. {_verdict(comparison, pair)}"
+    if rule == "moved_most":
+        sentence += _relative_to_start(comparison, best)
+    yield Finding(
+        rule,
+        "info",
+        sentence,
+        evidence={"quantity": quantity.name, "order": [asdict(side) for side in ordered], **_evidence(pair)},
+        figure="compared_motion" if rule == "moved_most" else "compared_shape",
+    )
+
+
+def _told(ordered: Sequence[_Side]) -> str:
+    more = f" and {len(ordered) - MOST_TOLD} more" if len(ordered) > MOST_TOLD else ""
+    return f"{', '.join(side.told() for side in ordered[:MOST_TOLD])}{more}"
+
+
+def _relative_to_start(comparison: Comparison, best: _Side) -> str:
+    """Large weights have further to go: whether the same one moved most for where it began."""
+    quantity = by_name(comparison.quantities).get("relative_initial_distance")
+    ordered = _sides(comparison, quantity)[::-1] if quantity else []
+    if not ordered:
+        return ""
+    if ordered[0].name == best.name:
+        return f" So it is as a share of ‖W₀‖: {_told(ordered)}."
+    return f" As a share of ‖W₀‖ it is another: {_told(ordered)}."
+
+
+def _accuracy(comparison: Comparison, accuracy: Quantity) -> Iterator[Finding]:
+    sides = _sides(comparison, accuracy)
+    if len(sides) < 2:
+        return
+    ordered = sides[::-1]
+    best, worst = ordered[0], ordered[-1]
+    title = accuracy.title.lower()
+    pairs = [one for one in comparison.differences if one.quantity == accuracy.name]
+    sure = [one for one in pairs if _is_sure(one)]
+    tested = [one for one in pairs if one.p_value is not None]
+    widest = _pair(comparison, accuracy.name, best.name, worst.name)
+    if sure:
+        told = [f"{_and(one.first, one.second)} (by {_interval(one)}, q = {probability(one.q_value)})" for one in sure]
+        unsure = [_and(one.first, one.second) for one in tested if one not in sure]
+        rest = f" It cannot be told for {'; '.join(unsure[:MOST_TOLD])}." if unsure else ""
+        opening, verdict = (
+            "Yes",
+            f"The difference is more than seeds make by chance for {'; '.join(told[:MOST_TOLD])}.{rest}",
+        )
+    elif tested:
+        opening = "That cannot be told"
+        verdict = f"No difference is larger than seeds alone may bring about. {_verdict(comparison, widest)}"
+    else:
+        opening, verdict = "That cannot be tested with so few runs", _verdict(comparison, widest)
+    sentence = f"{opening}: final {title} {_at_end(comparison)} is {_told(ordered)}. {verdict}"
+    yield Finding(
+        "mattered_for_accuracy",
+        "info",
+        sentence,
+        evidence={
+            "quantity": accuracy.name,
+            "order": [asdict(side) for side in ordered],
+            "differences": [asdict(one) for one in pairs],
+        },
+        figure="compared_scores",
+    )
+
+
+def _verdict(comparison: Comparison, pair: GroupDifference | None) -> str:
+    """How a difference stands against chance, as a whole sentence."""
+    if len(comparison.groups) == 1:
+        return "All of these differ in their seed only: this is how far seeds alone lead apart."
+    if pair is None or pair.difference is None:
+        return "The first two have no numbers to be set against each other."
+    counts = f"{pair.first_n} and {pair.second_n} runs"
+    if pair.status == "too_few":
+        return f"With {counts} this describes these runs; it takes six of each to tell a difference from chance."
+    if pair.p_value is None:
+        return "All of these numbers are the same, so there is nothing to be tested."
+    sure = "more than seeds make by chance" if _is_sure(pair) else "no more than seeds may make by chance"
+    return (
+        f"{_and(pair.first, pair.second)} differ by {_interval(pair)}, {sure} "
+        f"(p = {probability(pair.p_value)}, q = {probability(pair.q_value)}, {counts})."
+    )
+
+
+def _interval(pair: GroupDifference) -> str:
+    """A difference with its interval; ratios are told as the larger over the smaller."""
+    numbers = [value for value in (pair.difference, pair.low, pair.high) if value is not None]
+    if pair.form == "ratio":
+        if numbers[0] < 1:
+            numbers = [1 / numbers[0], *sorted(1 / value for value in numbers[1:])]
+        text = f"a factor of {number(numbers[0])}"
+    else:
+        if numbers[0] < 0:
+            numbers = [-numbers[0], *sorted(-value for value in numbers[1:])]
+        text = number(numbers[0])
+    return f"{text}, 95 % interval {number(numbers[1])} to {number(numbers[2])}" if len(numbers) == 3 else text
+
+
+def _how_sure(comparison: Comparison) -> Iterator[Finding]:
+    groups = comparison.groups
+    counts = sorted({len(group.independent) for group in groups})
+    each = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    tested = [one for one in comparison.differences if one.p_value is not None]
+    if len(groups) < 2:
+        sentence = f"There is one group of {each} runs, so nothing is set against chance; the ranges are over its runs."
+    elif not tested:
+        sentence = (
+            f"The {len(groups)} groups have {each} run{'s' if each != '1' else ''} each. Below six runs in both groups "
+            "no p-value is given: the numbers describe these runs, and another seed may turn them round."
+        )
+    else:
+        sure = sum(_is_sure(one) for one in tested)
+        share = f"{LEVEL:.0%}".replace("%", " %")
+        sentence = (
+            f"As sure as {each} runs in each group make it (ranges are from the least to the largest of them): {sure} of {len(tested)} differences that were tested hold "
+            f"when at most {share} of those called so may be false (q ≤ {LEVEL}). p is of permutation tests of Welch’s "
+            f"t, and cannot be below {probability(min(least_p_value(one.first_n, one.second_n) for one in tested))} with so few runs. It tells differences from the "
+            "luck of the seed, not what another network, data set or learning rate would give."
+        )
+    yield Finding("how_sure", "info", sentence, evidence={"runs": counts, "tested": len(tested)}, figure=None)
+
+
+def _own_weights(comparison: Comparison) -> Iterator[Finding]:
+    rows = [row for row in comparison.swaps if row.group is not None and row.p_value is not None]
+    if not rows:
+        return
+    sure = [row for row in rows if row.q_value is not None and row.q_value <= LEVEL]
+    named = by_name(comparison.quantities)
+    told = [
+        f"{printable(str(row.group), 60)}: changes of {named[row.score].title.lower()} beside those of "
+        f"{'the condition number' if row.quantity == 'condition_number' else 'the path length'} "
+        f"(r = {_signed(row.coefficient)} for its own, {_signed(row.unmatched)} for others’, "
+        f"q = {probability(row.q_value)})"
+        for row in sure
+    ]
+    if told:
+        more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+        sentence = f"In {len(sure)} of {len(rows)} swap tests it does. {'; '.join(told[:MOST_TOLD])}{more}."
+    else:
+        least = min(row.q_value for row in rows if row.q_value is not None)
+        sentence = (
+            f"In none of {len(rows)} swap tests: a run’s changes in score go with its own weights no better than with "
+            f"those of other seeds of the same group (least q = {probability(least)})."
+        )
+    yield Finding(
+        "own_weights", "info", sentence, evidence={"tests": [asdict(row) for row in rows]}, figure="accuracy_along_path"
+    )
+
+
+def _divergences(comparison: Comparison) -> Iterator[Finding]:
+    for one in comparison.divergences[:MOST_TOLD]:
+        pair = _and(one.first, one.second)
+        if one.place is None:
+            sentence = f"{pair} have the same bytes at every checkpoint that both have: they count as one run."
+            yield Finding("divergence", "warning", sentence, evidence=asdict(one), figure="compared_motion")
+            continue
+        parted = [tensor.tensor for tensor in one.tensors if tensor.place == one.place]
+        layers = f"all {len(parted)} tensors" if len(parted) == len(one.tensors) > 1 else listed(parted, MOST_TOLD)
+        first = next(tensor for tensor in one.tensors if tensor.place == one.place)
+        sentence = (
+            f"{pair} share their initial weights and part at {place(comparison, one.place)}, in {layers}"
+            f"{_apart(first.at_least, first.at_most, f'{printable(first.tensor, 80)} there')}"
+            f"{_apart(one.at_least, one.at_most, f'all weights {_at_end(comparison)}')}."
+        )
+        yield Finding(
+            "divergence",
+            "info",
+            sentence,
+            tensor=first.tensor if len(parted) == 1 else None,
+            evidence=asdict(one),
+            figure="compared_motion",
+        )
+
+
+def _apart(at_least: float | None, at_most: float | None, what: str) -> str:
+    if at_least is None or at_most is None:
+        return ""
+    return f"; {what}: between {number(at_least)} and {number(at_most)} of ‖W₀‖ apart"
+
+
+def notes(comparison: Comparison) -> tuple[str, ...]:
+    """What limits the comparison: where it ends, runs that count once, gaps."""
+    found = []
+    if not len(comparison.common):
+        return ("No checkpoint is common to all runs, so nothing can be set against each other at the same place.",)
+    end = float(comparison.common[-1])
+    longer = [name for name, places in comparison.places.items() if places[-1] > end]
+    if longer:
+        found.append(
+            f"Final values are those at {place(comparison, end)}, the last that all runs have; {listed(longer)} "
+            f"{'goes' if len(longer) == 1 else 'go'} on beyond it."
+        )
+    gapped = [
+        name for name, places in comparison.places.items() if np.setdiff1d(_everywhere(comparison, end), places).size
+    ]
+    if gapped:
+        found.append(
+            f"{listed(gapped)} {'lacks' if len(gapped) == 1 else 'lack'} checkpoints that other runs have; means and "
+            "bands have gaps there, and tests use what all runs have."
+        )
+    if comparison.axis_label == IN_ORDER:
+        found.append("Neither epochs nor steps are common to all runs, so checkpoints are matched by their order.")
+    copies = [run for group in comparison.groups for run in group.runs if run not in group.independent]
+    if copies:
+        found.append(f"{listed(copies)}: the same bytes throughout as an earlier run, so not counted again.")
+    return tuple(found)
+
+
+def _everywhere(comparison: Comparison, end: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Every place up to the end that any run has."""
+    every = np.unique(np.concatenate(list(comparison.places.values())))
+    return np.asarray(every[every <= end])
+
+
+def place(comparison: Comparison, where: float) -> str:
+    """``epoch 50``, ``step 700``, ``checkpoint 7``."""
+    if comparison.axis_label == IN_ORDER:
+        return f"checkpoint {where + 1:.10g}"
+    return f"{comparison.axis_label} {where:.10g}"
+
+
+def _at_end(comparison: Comparison) -> str:
+    return f"at {place(comparison, float(comparison.common[-1]))}"
+
+
+def _pair(comparison: Comparison, quantity: str, one: str, two: str) -> GroupDifference | None:
+    return next(
+        (row for row in comparison.differences if row.quantity == quantity and {row.first, row.second} == {one, two}),
+        None,
+    )
+
+
+def _is_sure(pair: GroupDifference) -> bool:
+    return pair.q_value is not None and pair.q_value <= LEVEL
+
+
+def _evidence(pair: GroupDifference | None) -> dict[str, object]:
+    return {"difference": asdict(pair)} if pair else {}
+
+
+def _and(one: str, two: str) -> str:
+    return f"{printable(one, 60)} and {printable(two, 60)}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, zeros too, so that numbers stand beside each other; thousands are written out."""
+    if value == 0 or 1000 <= abs(value) < 1e6:
+        return f"{value:.0f}".replace("-", "−")
+    return f"{value:#.3g}".rstrip(".").replace("-", "−")
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def probability(value: float | None) -> str:
+    """Two significant digits."""
+    return "–" if value is None else f"{value:.2g}"

@@ -1,0 +1,87 @@
+"""Where runs that share their initial weights part: the first checkpoint and the layers whose bytes differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analyzer.comparison import Comparison, Divergence, StoredRun, TensorDivergence
+
+if TYPE_CHECKING:
+    from analyzer.run import FloatArray
+
+
+class _Bounds(NamedTuple):
+    at_least: float | None
+    at_most: float | None
+
+
+_UNKNOWN = _Bounds(None, None)
+
+
+def divergences(comparison: Comparison) -> tuple[Divergence, ...]:
+    """Every two runs whose tensors all have the same names and bytes at the first place that all runs have."""
+    if not len(comparison.common):
+        return ()
+    return tuple(_divergence(comparison, one, two) for one, two in _pairs(comparison))
+
+
+def _pairs(comparison: Comparison) -> Iterator[tuple[StoredRun, StoredRun]]:
+    alike: dict[frozenset[tuple[str, str]], list[StoredRun]] = {}
+    for run in comparison.runs:
+        contents = _contents(comparison, run, float(comparison.common[0]))
+        if contents:
+            alike.setdefault(frozenset(contents.items()), []).append(run)
+    for runs in alike.values():
+        yield from combinations(runs, 2)
+
+
+def _divergence(comparison: Comparison, one: StoredRun, two: StoredRun) -> Divergence:
+    common = comparison.common
+    start, end = float(common[0]), float(common[-1])
+    order = {row.name: number for number, row in enumerate(one.tables.tensors)}
+    names = sorted(_contents(comparison, one, start), key=lambda name: order.get(name, len(order)))
+    parted: dict[str, float] = {}
+    for place in common[1:]:
+        first, second = (_contents(comparison, run, float(place)) for run in (one, two))
+        for name in names:
+            # Bytes that one of the two does not tell (a gap, a damaged file) are not known to differ.
+            if name in first and name in second and first[name] != second[name]:
+                parted.setdefault(name, float(place))
+    tensors = tuple(
+        TensorDivergence(name, None, None, None)
+        if name not in parted
+        else TensorDivergence(name, parted[name], *_bounds(comparison, one, two, ("tensor", name), parted[name]))
+        for name in names
+    )
+    whole = _bounds(comparison, one, two, ("total", ""), end) if parted else _UNKNOWN
+    return Divergence(one.name, two.name, start, min(parted.values(), default=None), end, tensors, *whole)
+
+
+def _bounds(comparison: Comparison, one: StoredRun, two: StoredRun, what: tuple[str, str], place: float) -> _Bounds:
+    """Bounds on ‖W¹ − W²‖ / ‖W_0‖ at a place; they need both runs to begin with the weights that they share."""
+    if any(comparison.places[run.name][0] != comparison.common[0] for run in (one, two)):
+        return _UNKNOWN
+    first, second = (_value(comparison, run, (*what, "initial_distance"), place) for run in (one, two))
+    norm = _value(comparison, one, (*what, "frobenius_norm"), float(comparison.common[0]))
+    if not (np.isfinite([first, second, norm]).all() and norm > 0):
+        return _UNKNOWN
+    return _Bounds(abs(first - second) / norm, (first + second) / norm)
+
+
+def _value(comparison: Comparison, run: StoredRun, curve: tuple[str, str, str], place: float) -> float:
+    found = run.tables.curves.get(curve)
+    return np.nan if found is None else float(found.values[_position(comparison.places[run.name], place)])
+
+
+def _contents(comparison: Comparison, run: StoredRun, place: float) -> dict[str, str]:
+    position = _position(comparison.places[run.name], place)
+    return dict(run.contents.get(run.tables.checkpoints[position].name, {}))
+
+
+def _position(places: FloatArray, place: float) -> int:
+    """Where a place that the run has stands among its checkpoints."""
+    return int(np.searchsorted(places, place))

@@ -1,0 +1,119 @@
+"""The comparison's page: plain HTML and CSS, no script, every name escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyzer.comparing.aligning import mean_of
+from analyzer.comparing.answers import QUESTIONS, number, place
+from analyzer.comparing.quantities import by_name
+from analyzer.comparing.testing import end_values
+from analyzer.comparison import Comparison, Divergence, GroupDifference, Quantity
+from analyzer.page import rendered
+from analyzer.run import Finding
+
+MOST_GROUP_COLUMNS = 6
+MOST_PAIRS = 6
+MOST_RUN_ROWS = 60
+MOST_DIVERGENCES = 20
+ON_PAGE = (
+    *("test_accuracy", "eval_accuracy", "accuracy", "train_accuracy", "test_loss", "eval_loss", "loss"),
+    *("initial_distance", "relative_initial_distance", "path_length", "condition_number", "effective_rank"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FigureShown:
+    """A drawn figure; ``figures/NAME.png`` and ``.svg`` are there."""
+
+    name: str
+    title: str
+    how_to_read: str
+
+
+def render_page(comparison: Comparison, figures: Sequence[FigureShown]) -> bytes:
+    """The page as UTF-8."""
+    shown = [one for one in comparison.quantities if one.name in ON_PAGE]
+    drawn = {figure.name for figure in figures}
+    with_repeats = any(len(group.independent) > 1 for group in comparison.groups)
+    return rendered(
+        "comparison.html",
+        comparison=comparison,
+        figures=figures,
+        drawn=drawn,
+        questions=QUESTIONS,
+        beside=_beside(comparison.answers),
+        quantities=shown,
+        end=place(comparison, float(comparison.common[-1])) if len(comparison.common) else "the end",
+        group_rows=_group_rows(comparison, shown)
+        if with_repeats and len(comparison.groups) <= MOST_GROUP_COLUMNS
+        else [],
+        pairs=_pairs(comparison, shown),
+        pairs_in_all=len(comparison.groups) * (len(comparison.groups) - 1) // 2,
+        run_rows=_run_rows(comparison, shown),
+        runs_left_out=max(0, len(comparison.runs) - MOST_RUN_ROWS),
+        divergences=[
+            (pair, "never" if pair.place is None else place(comparison, pair.place), _parted(pair))
+            for pair in comparison.divergences[:MOST_DIVERGENCES]
+        ],
+        titles={one.name: one.title for one in comparison.quantities},
+    )
+
+
+def _beside(answers: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Figure -> the answers that speak of it."""
+    found: dict[str, list[Finding]] = {}
+    for answer in answers:
+        if answer.figure is not None:
+            found.setdefault(answer.figure, []).append(answer)
+    return found
+
+
+def _parted(pair: Divergence) -> list[tuple[str, float | None, float | None]]:
+    """(tensor, apart at least, at most) of the tensors that part first."""
+    if pair.place is None:
+        return [("no tensor", None, None)]
+    return [(one.tensor, one.at_least, one.at_most) for one in pair.tensors if one.place == pair.place]
+
+
+def _group_rows(comparison: Comparison, shown: Sequence[Quantity]) -> list[tuple[Quantity, list[tuple[str, str]]]]:
+    """For each quantity the (mean, range) of each group."""
+    rows = []
+    for quantity in shown:
+        cells = []
+        for group in comparison.groups:
+            values = end_values(comparison, group, quantity)
+            if not np.isfinite(values).all():
+                cells.append(("–", ""))
+                continue
+            spread = f"{number(values.min())} – {number(values.max())}" if len(values) > 1 else ""
+            cells.append((number(float(mean_of(values[:, None], ratio=quantity.ratio)[0])), spread))
+        rows.append((quantity, cells))
+    return rows
+
+
+def _pairs(
+    comparison: Comparison, shown: Sequence[Quantity]
+) -> list[tuple[str, str, list[tuple[Quantity, GroupDifference]]]]:
+    """The differences of the first pairs of groups, with the quantities that are on the page."""
+    named = by_name(shown)
+    pairs: dict[tuple[str, str], list[tuple[Quantity, GroupDifference]]] = {}
+    for one in comparison.differences:
+        if one.quantity in named:
+            pairs.setdefault((one.first, one.second), []).append((named[one.quantity], one))
+    return [(first, second, rows) for (first, second), rows in list(pairs.items())[:MOST_PAIRS]]
+
+
+def _run_rows(comparison: Comparison, shown: Sequence[Quantity]) -> list[tuple[str, str, list[str]]]:
+    """(run, group, cells) at the end; a status stands where there is no number."""
+    at_end = {(one.run, one.quantity): one for one in comparison.finals if one.scope != "tensor"}
+    rows = []
+    for group in comparison.groups:
+        for run in group.runs:
+            ends = [at_end.get((run, quantity.name)) for quantity in shown]
+            cells = ["–" if one is None else one.status if one.value is None else number(one.value) for one in ends]
+            rows.append((run, group.name, cells))
+    return rows[:MOST_RUN_ROWS]

@@ -1,0 +1,42 @@
+"""The content of a comparison's ``summary.json``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from analyzer.comparing.answers import QUESTIONS
+from analyzer.comparison import Comparison
+
+SCHEMA_VERSION = 1
+
+
+def summarise(comparison: Comparison) -> dict[str, Any]:
+    """Groups, answers, final values of the whole network, differences, divergence and swap tests."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "runs": [
+            {"run": run.name, "path": run.path, "store": run.source, "settings": dict(run.settings)}
+            for run in comparison.runs
+        ],
+        "groups": [asdict(group) for group in comparison.groups],
+        "grouped_by": comparison.grouped_by,
+        "aligned_by": comparison.axis_label,
+        "compared_at": float(comparison.common[-1]) if len(comparison.common) else None,
+        "notes": list(comparison.notes),
+        "answers": [
+            {
+                "rule": one.rule,
+                "question": QUESTIONS[one.rule],
+                "sentence": one.sentence,
+                "severity": one.severity,
+                "evidence": dict(one.evidence),
+                "figure": one.figure,
+            }
+            for one in comparison.answers
+        ],
+        "final_values": [asdict(one) for one in comparison.finals if one.scope != "tensor"],
+        "differences": [asdict(one) for one in comparison.differences],
+        "divergence": [asdict(one) for one in comparison.divergences],
+        "swap_tests": [asdict(one) for one in comparison.swaps],
+    }

@@ -1,0 +1,169 @@
+"""Values at the end, how groups differ in them, and whether accuracy goes with a run's own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.comparing.aligning import ALONG_PATH, mean_of
+from analyzer.comparing.quantities import by_name, value_at
+from analyzer.comparison import Comparison, FinalValue, Group, GroupDifference, Quantity, SwapRow
+from analyzer.run import STATUSES_WITH_VALUE, Status
+from analyzer.statistics import benjamini_hochberg, compare_groups, swap_test
+
+if TYPE_CHECKING:
+    from analyzer.run import FloatArray
+
+OF_TENSORS = ("initial_distance", "path_length", "condition_number", "effective_rank", "stable_rank", "frobenius_norm")
+SWAPPED_SCORES = 2
+SWAPPED_WEIGHTS = (ALONG_PATH, "condition_number")
+
+
+def final_values(comparison: Comparison) -> tuple[FinalValue, ...]:
+    """Each run's numbers at the last place that all runs have, of the network and of each tensor."""
+    if not len(comparison.common):
+        return ()
+    first: dict[tuple[str, str, str], float | None] = {}
+    found = []
+    for one in _values_at_the_end(comparison):
+        base = first.setdefault((one.scope, one.tensor, one.quantity), one.value)
+        known = one.value is not None and base is not None
+        found.append(replace(one, difference=one.value - base) if known else one)  # type: ignore[operator]
+    return tuple(found)
+
+
+def _values_at_the_end(comparison: Comparison) -> Iterator[FinalValue]:
+    end = float(comparison.common[-1])
+    groups = {run: group.name for group in comparison.groups for run in group.runs}
+    for run in comparison.runs:
+        position = int(np.searchsorted(comparison.places[run.name], end))
+
+        def row(scope: str, tensor: str, name: str, value: float, status: Status) -> FinalValue:
+            known = status in STATUSES_WITH_VALUE and bool(np.isfinite(value))
+            return FinalValue(run.name, groups[run.name], scope, tensor, name, value if known else None, status, None)  # noqa: B023
+
+        for quantity in comparison.quantities:
+            course = comparison.courses[run.name, quantity.name]
+            yield row(quantity.scope, "", quantity.name, float(course.values[position]), course.statuses[position])
+        for (scope, tensor, metric), curve in run.tables.curves.items():
+            status = curve.statuses[position]
+            if scope == "tensor" and metric in OF_TENSORS and status is not None:
+                yield row("tensor", tensor, metric, float(curve.values[position]), status)
+
+
+def end_values(comparison: Comparison, group: Group, quantity: Quantity) -> FloatArray:
+    """The values (runs,) of a group's independent runs at the last place that all runs have."""
+    if not len(comparison.common):
+        return np.full(len(group.independent), np.nan)
+    end = float(comparison.common[-1])
+    return np.array(
+        [value_at(comparison.courses[run, quantity.name], comparison.places[run], end) for run in group.independent]
+    )
+
+
+def differences(comparison: Comparison) -> tuple[GroupDifference, ...]:
+    """Every two groups in every quantity at the end, with q-values over all of them."""
+    rows = [
+        _difference(comparison, quantity, first, second)
+        for quantity in comparison.quantities
+        for first, second in combinations(comparison.groups, 2)
+    ]
+    q_values = _q_values([row.p_value for row in rows])
+    return tuple(replace(row, q_value=q) for row, q in zip(rows, q_values, strict=True))
+
+
+def _difference(comparison: Comparison, quantity: Quantity, first: Group, second: Group) -> GroupDifference:
+    sides = [end_values(comparison, group, quantity) for group in (first, second)]
+    means = [float(mean_of(side[:, None], ratio=quantity.ratio)[0]) for side in sides]
+    if quantity.ratio:
+        with np.errstate(divide="ignore"):
+            sides = [np.log(side) for side in sides]
+    test = compare_groups(*sides)
+    numbers = [test.difference, test.low, test.high]
+    if quantity.ratio:
+        numbers = [None if number is None else float(np.exp(number)) for number in numbers]
+    return GroupDifference(
+        quantity=quantity.name,
+        first=first.name,
+        second=second.name,
+        first_n=len(first.independent),
+        second_n=len(second.independent),
+        first_mean=_or_none(means[0]),
+        second_mean=_or_none(means[1]),
+        form="ratio" if quantity.ratio else "difference",
+        difference=numbers[0],
+        low=numbers[1],
+        high=numbers[2],
+        p_value=test.p_value,
+        q_value=None,
+        status=test.status,
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _q_values(p_values: list[float | None]) -> list[float | None]:
+    """Benjamini–Hochberg over the p-values that there are."""
+    p = np.array([np.nan if one is None else one for one in p_values], dtype=np.float64)
+    return [_or_none(float(q)) for q in benjamini_hochberg(p)] if len(p) else []
+
+
+def swap_rows(comparison: Comparison) -> tuple[SwapRow, ...]:
+    """The swap test in each group of two or more runs, and over all runs, with q-values over all of them.
+
+    Both series are changes between the checkpoints that all runs have: of a score, and of the path length or ln κ.
+    """
+    named = by_name(comparison.quantities)
+    scores = [one for one in comparison.quantities if one.is_score][:SWAPPED_SCORES]
+    sets: list[tuple[str | None, tuple[str, ...]]] = [
+        (group.name, group.independent) for group in comparison.groups if len(group.independent) > 1
+    ]
+    every = tuple(run for group in comparison.groups for run in group.independent)
+    if len(comparison.groups) > 1:
+        sets.append((None, every))
+    rows = [
+        _swap(comparison, group, runs, score, named[name])
+        for group, runs in sets
+        for score in scores
+        for name in SWAPPED_WEIGHTS
+        if name in named
+    ]
+    q_values = _q_values([row.p_value for row in rows])
+    return tuple(replace(row, q_value=q) for row, q in zip(rows, q_values, strict=True))
+
+
+def _swap(
+    comparison: Comparison, group: str | None, runs: tuple[str, ...], score: Quantity, weights: Quantity
+) -> SwapRow:
+    test = swap_test(_changes(comparison, runs, score), _changes(comparison, runs, weights))
+    return SwapRow(
+        group=group,
+        score=score.name,
+        quantity=weights.name,
+        coefficient=test.coefficient,
+        unmatched=test.unmatched,
+        rank=test.rank,
+        arrangements=test.arrangements,
+        p_value=test.p_value,
+        q_value=None,
+        runs=test.runs,
+        n=test.n,
+        status=test.status,
+    )
+
+
+def _changes(comparison: Comparison, runs: tuple[str, ...], quantity: Quantity) -> FloatArray:
+    """Changes (runs, intervals) between the places that all runs have; of ln κ for the condition number."""
+    rows = np.stack(
+        [
+            comparison.courses[run, quantity.name].values[np.isin(comparison.places[run], comparison.common)]
+            for run in runs
+        ]
+    )
+    return np.diff(np.log(rows) if quantity.scale == "log" else rows, axis=1)

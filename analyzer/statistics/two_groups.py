@@ -1,0 +1,101 @@
+"""Whether two groups of independent runs differ: a permutation test, and an interval for the difference of means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.run import Status
+from analyzer.statistics.coefficients import CONSTANT
+from analyzer.statistics.swap import FEWEST_RUNS, MOST_ARRANGEMENTS, SEED
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from analyzer.run import FloatArray
+
+LEVEL = 0.95
+_ROUNDING = 1e-9  # arrangements whose statistics differ by less count as equal
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTest:
+    """The difference of two means with its 95 % interval and p-value; ``too_few`` has the difference alone."""
+
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    status: Status
+
+
+def compare_groups(first: FloatArray, second: FloatArray) -> GroupTest:
+    """Test whether two groups (n,) and (m,) of independent numbers have the same distribution.
+
+    The p-value is two-sided, from Welch's t in all arrangements of the numbers into groups of these sizes (a fixed
+    sample where they are more than 10 000); the interval is Welch's. With fewer than six numbers in a group there is
+    neither, and with a number missing there is nothing. Numbers that are all the same are ``undefined``.
+
+    Source: Janssen, Studentized permutation tests for non-i.i.d. hypotheses (1997); Welch (1947).
+    """
+    numbers = np.concatenate([first, second])
+    if not len(first) or not len(second) or not np.isfinite(numbers).all():
+        return GroupTest(None, None, None, None, "missing")
+    difference = float(second.mean() - first.mean())
+    if min(len(first), len(second)) < FEWEST_RUNS:
+        return GroupTest(difference, None, None, None, "too_few")
+    if np.ptp(numbers) <= CONSTANT * np.abs(numbers).max():
+        return GroupTest(difference, None, None, None, "undefined")
+    low, high = _welch_interval(first, second, difference)
+    t = np.abs(_welch_t(numbers, _arrangements(len(first), len(second))))
+    p_value = float(np.mean(t >= t[0] * (1 - _ROUNDING)))
+    return GroupTest(difference, low, high, p_value, "ok")
+
+
+def least_p_value(n: int, m: int) -> float:
+    """The least p-value that groups of these sizes can have: of equal ones, each arrangement has a mirror image."""
+    return max((2 if n == m else 1) / comb(n + m, n), 1 / MOST_ARRANGEMENTS)
+
+
+def _arrangements(n: int, m: int) -> npt.NDArray[np.bool_]:
+    """Which numbers make up the first group, (arrangements, n + m), the real one first."""
+    if comb(n + m, n) <= MOST_ARRANGEMENTS:
+        chosen = np.array(list(combinations(range(n + m), n)), dtype=np.intp)
+    else:
+        generator = np.random.default_rng((SEED, n, m))
+        drawn = generator.permuted(np.tile(np.arange(n + m), (MOST_ARRANGEMENTS - 1, 1)), axis=1)
+        chosen = np.vstack([np.arange(n), drawn[:, :n]])
+    members = np.zeros((len(chosen), n + m), dtype=bool)
+    np.put_along_axis(members, chosen, True, axis=1)
+    return members
+
+
+def _welch_t(numbers: FloatArray, members: npt.NDArray[np.bool_]) -> FloatArray:
+    """Welch's t of each arrangement; infinite where neither group varies and the means differ."""
+    centred = numbers - numbers.mean()
+    sides = []
+    for side in (members, ~members):
+        count = side.sum(axis=1)
+        mean = (side @ centred) / count
+        variance = (side * (centred - mean[:, None]) ** 2).sum(axis=1) / (count - 1)
+        sides.append((mean, variance / count))
+    (first, first_error), (second, second_error) = sides
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.nan_to_num((second - first) / np.sqrt(first_error + second_error), nan=0.0, posinf=np.inf))
+
+
+def _welch_interval(first: FloatArray, second: FloatArray, difference: float) -> tuple[float, float]:
+    from scipy.special import stdtrit
+
+    errors = [group.var(ddof=1) / len(group) for group in (first, second)]
+    spread = float(np.sqrt(sum(errors)))
+    if spread == 0:
+        return difference, difference
+    degrees = (len(first) - 1, len(second) - 1)
+    freedom = sum(errors) ** 2 / sum(error**2 / its for error, its in zip(errors, degrees, strict=True))
+    margin = float(stdtrit(freedom, (1 + LEVEL) / 2)) * spread
+    return difference - margin, difference + margin
