@@ -7,7 +7,14 @@ BIN := $(VENV)/bin
 DEMO_RUN := checkpoints/demo
 DEMO_REPORT := reports/demo
 
-.PHONY: demo test stress check format clean
+# The comparison: 18 runs, two at a time, of as many epochs as take two cores about three minutes.
+COMPARED_INITS := pytorch orthogonal normal
+COMPARED_SEEDS := 0 1 2 3 4 5
+COMPARED_EPOCHS := 40
+COMPARED_RUNS := checkpoints/initialisations
+COMPARISON := reports/initialisations
+
+.PHONY: demo compare test stress check format clean
 
 demo: $(VENV)/.demo
 	@started=$$(date +%s); \
@@ -15,6 +22,17 @@ demo: $(VENV)/.demo
 	$(BIN)/weightlapse report $(DEMO_RUN) --out $(DEMO_REPORT) && drawn=$$(date +%s) && \
 	echo && echo "Training took $$((trained - started)) s, measuring and drawing $$((drawn - trained)) s." && \
 	echo "Open $(DEMO_REPORT)/index.html in a browser."
+
+compare: $(VENV)/.demo
+	@started=$$(date +%s); \
+	for init in $(COMPARED_INITS); do for seed in $(COMPARED_SEEDS); do echo "$$init $$seed"; done; done | \
+	xargs -P 2 -n 2 sh -c 'said=$$($(BIN)/weightlapse-train --init "$$0" --seed "$$1" --epochs $(COMPARED_EPOCHS) \
+		--out "$(COMPARED_RUNS)/$$0-seed$$1" --resume 2>&1) || { echo "$$said"; exit 255; }; \
+		echo "$$said" | grep ": epochs "' && trained=$$(date +%s) && \
+	$(BIN)/weightlapse compare $(COMPARED_RUNS) --metrics motion,size,spectrum --store $(COMPARISON).sqlite \
+		--out $(COMPARISON) && drawn=$$(date +%s) && \
+	echo && echo "Training took $$((trained - started)) s, measuring and drawing $$((drawn - trained)) s." && \
+	echo "Open $(COMPARISON)/index.html in a browser."
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2

@@ -115,7 +115,7 @@ def _relative_to_start(comparison: Comparison, best: _Side) -> str:
     if not ordered:
         return ""
     if ordered[0].name == best.name:
-        return f" So it is as a share of ‖W₀‖: {_told(ordered)}."
+        return f" The same holds as a share of ‖W₀‖: {_told(ordered)}."
     return f" As a share of ‖W₀‖ it is another: {_told(ordered)}."
 
 
@@ -143,6 +143,8 @@ def _accuracy(comparison: Comparison, accuracy: Quantity) -> Iterator[Finding]:
         verdict = f"No difference is larger than seeds alone may bring about. {_verdict(comparison, widest)}"
     else:
         opening, verdict = "That cannot be tested with so few runs", _verdict(comparison, widest)
+    if len(comparison.groups) == 1:
+        opening = "There is only the seed to matter"
     sentence = f"{opening}: final {title} {_at_end(comparison)} is {_told(ordered)}. {verdict}"
     yield Finding(
         "mattered_for_accuracy",
@@ -163,7 +165,7 @@ def _verdict(comparison: Comparison, pair: GroupDifference | None) -> str:
         return "All of these differ in their seed only: this is how far seeds alone lead apart."
     if pair is None or pair.difference is None:
         return "The first two have no numbers to be set against each other."
-    counts = f"{pair.first_n} and {pair.second_n} runs"
+    counts = f"{pair.first_n} and {pair.second_n} runs" if pair.first_n + pair.second_n > 2 else "one run each"
     if pair.status == "too_few":
         return f"With {counts} this describes these runs; it takes six of each to tell a difference from chance."
     if pair.p_value is None:
@@ -203,13 +205,14 @@ def _how_sure(comparison: Comparison) -> Iterator[Finding]:
         )
     else:
         sure = sum(_is_sure(one) for one in tested)
-        share = f"{LEVEL:.0%}".replace("%", " %")
+        least = min(least_p_value(one.first_n, one.second_n) for one in tested)
         sentence = (
-            f"As sure as {each} runs in each group make it (ranges are from the least to the largest of them): {sure} of {len(tested)} differences that were tested hold "
-            f"when at most {share} of those called so may be false (q ≤ {LEVEL}). p is of permutation tests of Welch’s "
-            f"t, and cannot be below {probability(min(least_p_value(one.first_n, one.second_n) for one in tested))} with so few runs. It tells differences from the "
-            "luck of the seed, not what another network, data set or learning rate would give."
-        )
+            f"As sure as {each} runs in each group make it (ranges are from the least to the largest of them): {sure} "
+            f"of {len(tested)} differences that were tested hold when at most {LEVEL:.0%} of those called so may be "
+            f"false (q ≤ {LEVEL}). p is of permutation tests of Welch’s t and cannot be below {probability(least)} with "
+            "so few runs. It tells differences from the luck of the seed, not what another network, data set or learning "
+            "rate would give."
+        ).replace("%", " %")
     yield Finding("how_sure", "info", sentence, evidence={"runs": counts, "tested": len(tested)}, figure=None)
 
 
@@ -288,8 +291,8 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
     ]
     if gapped:
         found.append(
-            f"{listed(gapped)} {'lacks' if len(gapped) == 1 else 'lack'} checkpoints that other runs have; means and "
-            "bands have gaps there, and tests use what all runs have."
+            f"{listed(gapped)} {'lacks' if len(gapped) == 1 else 'lack'} checkpoints that other runs have: a "
+            "path across a gap is measured too short, and the swap test uses what all runs have."
         )
     if comparison.axis_label == IN_ORDER:
         found.append("Neither epochs nor steps are common to all runs, so checkpoints are matched by their order.")

@@ -41,6 +41,7 @@ def render_page(comparison: Comparison, figures: Sequence[FigureShown]) -> bytes
     with_repeats = any(len(group.independent) > 1 for group in comparison.groups)
     return rendered(
         "comparison.html",
+        digits=digits,
         comparison=comparison,
         figures=figures,
         drawn=drawn,
@@ -61,6 +62,11 @@ def render_page(comparison: Comparison, figures: Sequence[FigureShown]) -> bytes
         ],
         titles={one.name: one.title for one in comparison.quantities},
     )
+
+
+def digits(value: float | None) -> str:
+    """Three significant digits for reading; the exact number is in the CSV files."""
+    return "–" if value is None else number(value)
 
 
 def _beside(answers: Sequence[Finding]) -> dict[str, list[Finding]]:

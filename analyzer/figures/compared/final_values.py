@@ -29,8 +29,8 @@ _TICK_PITCH = 0.5
 @compared_figure(
     title="Where every run ended",
     how_to_read=(
-        "Each mark is one run at the last place that all runs have, the upright stroke is the mean of its group. Rows "
-        "whose marks mingle cannot be told apart; rows without a common range differ by more than the seed."
+        "Each mark is one run at the last place that all runs have, the upright stroke is the mean of its group. The "
+        "more the marks of two rows mingle, the less their difference means beside the luck of the seed."
     ),
 )
 def final_values(comparison: Comparison) -> Figure | None:
