@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
 
+    from analyzer.comparison import Comparison
     from analyzer.measurements import Measurements
     from analyzer.metrics.registry import metric
     from analyzer.run import Finding, Run, Value
@@ -33,6 +34,7 @@ __all__ = [
     "Value",
     "WeightlapseError",
     "audit",
+    "compare",
     "measure",
     "metric",
     "open_measurements",
@@ -156,3 +158,24 @@ def write_report(measurements: Measurements, out: str | PathLike[str], force: bo
     from analyzer.reporting import report_store
 
     report_store(measurements.path, str(out), force=force, only=[measurements.run])
+
+
+def compare(
+    stores: Iterable[str | PathLike[str]], out: str | PathLike[str] | None = None, force: bool = False
+) -> Comparison:
+    """Set the runs of some stores beside each other, and write the folder of the comparison.
+
+    Args:
+        stores: the SQLite files that :func:`measure` filled, or report folders, with two or more runs in all.
+        out: where to write the comparison; without it nothing is written.
+        force: write over another comparison, or beside other files.
+
+    Raises:
+        ReportError: the folder holds something else, or cannot be written.
+        StoreError: a store cannot be read, or there are fewer than two runs.
+    """
+    from analyzer.comparing import compare_runs
+    from analyzer.comparing.folder import compare_stores, read_runs
+
+    paths = [str(store) for store in stores]
+    return compare_runs(read_runs(paths)) if out is None else compare_stores(paths, str(out), force=force)

@@ -58,7 +58,7 @@ def read_runs(stores: Sequence[str]) -> list[StoredRun]:
         StoreError: a store cannot be read, or there are fewer than two runs.
     """
     found = []
-    for path in dict.fromkeys(str(Path(store).resolve()) for store in stores):
+    for path in dict.fromkeys(str(_store_in(Path(store)).resolve()) for store in stores):
         with open_store(path) as store:
             found += [
                 StoredRun(
@@ -78,6 +78,10 @@ def read_runs(stores: Sequence[str]) -> list[StoredRun]:
             f"{', '.join(stores)}: a comparison needs two or more runs, and there is {names}; name another report"
         )
     return _named_apart(found)
+
+
+def _store_in(path: Path) -> Path:
+    return path / STORE_NAME if path.is_dir() else path
 
 
 def _named_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:

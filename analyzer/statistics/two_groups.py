@@ -85,7 +85,8 @@ def _welch_t(numbers: FloatArray, members: npt.NDArray[np.bool_]) -> FloatArray:
         sides.append((mean, variance / count))
     (first, first_error), (second, second_error) = sides
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.nan_to_num((second - first) / np.sqrt(first_error + second_error), nan=0.0, posinf=np.inf))
+        t = (second - first) / np.sqrt(first_error + second_error)
+    return np.where(np.isnan(t), 0.0, t)
 
 
 def _welch_interval(first: FloatArray, second: FloatArray, difference: float) -> tuple[float, float]:

@@ -113,6 +113,22 @@ def test_run_and_errors_import_nothing_local(module: str) -> None:
     assert forbidden(f"analyzer/{module}", *LOCAL) == []
 
 
+def test_what_a_comparison_holds_knows_only_what_a_run_holds() -> None:
+    imported = {one.name for _, imports in modules_below("analyzer/comparison") for one in imports}
+    assert {name for name in imported if name.startswith(LOCAL)} <= {
+        "analyzer.run",
+        *(f"analyzer.run.{name}" for name in ("Finding", "Status", "Tables", "FloatArray")),
+    }
+
+
+def test_only_the_folder_of_a_comparison_touches_stores_and_files() -> None:
+    for module, imports in modules_below("analyzer/comparing"):
+        if module != "analyzer.comparing.folder":
+            assert [one.name for one in imports if one.within("analyzer.store", "analyzer.files", "pathlib")] == [], (
+                module
+            )
+
+
 FAMILIES = ("metrics", "statistics", "figures")
 
 
@@ -124,7 +140,7 @@ def test_metrics_statistics_and_figures_never_import_each_other(one: str, other:
 
 
 def test_the_report_knows_no_layout_and_no_format() -> None:
-    for module in ("report", "page", "tabular", "reading", "figures", "findings", "statistics"):
+    for module in ("report", "page", "tabular", "reading", "figures", "findings", "statistics", "comparing"):
         assert forbidden(f"analyzer/{module}", "analyzer.layouts", "analyzer.formats", "analyzer.sources") == []
 
 

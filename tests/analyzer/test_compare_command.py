@@ -1,0 +1,265 @@
+"""``weightlapse compare`` from outside: what it writes, what it refuses, and that no name gets loose."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from builders import random_walk, save_weights, weightlapse_metadata
+from commands import read_csv, weightlapse
+
+import analyzer
+from analyzer.comparing.answers import QUESTIONS
+from analyzer.comparing.tables import HEADERS
+from analyzer.figures.compared import COMPARED
+from analyzer.store import open_store
+
+HOSTILE = "<script>alert(1)</script>\u202e=run\x1b[31m\n'\"&"
+
+
+def write_run(folder, states, **metadata):
+    for epoch, weights in enumerate(states):
+        save_weights(folder / f"epoch_{epoch:04d}.safetensors", weights, weightlapse_metadata(epoch, **metadata))
+    return folder
+
+
+def config(**settings):
+    return json.dumps({"batch_size": 64, "init": "orthogonal", "seed": 0, **settings}, sort_keys=True)
+
+
+def parting(epochs=5, at=3, layer="out.weight"):
+    """Two runs with the same weights up to epoch ``at``, from which on one layer differs."""
+    one = random_walk(epochs)
+    two = [dict(weights) for weights in one]
+    for epoch in range(at, epochs):
+        two[epoch][layer] = two[epoch][layer] + np.float32(0.5)
+    return one, two
+
+
+@pytest.fixture(scope="module")
+def two_reports(tmp_path_factory):
+    """Two report folders of runs that part at epoch 3 in ``out.weight``."""
+    base = tmp_path_factory.mktemp("two")
+    for name, states, lr in zip(("slow", "fast"), parting(), (0.1, 0.2), strict=True):
+        write_run(base / "runs" / name, states, config=config(lr=lr))
+        assert weightlapse("measure", base / "runs" / name, "--store", base / name / "measurements.sqlite").code == 0
+    return base
+
+
+@pytest.fixture(scope="module")
+def compared(two_reports):
+    out = two_reports / "compared"
+    outcome = weightlapse("compare", two_reports / "slow", two_reports / "fast", "--out", out)
+    assert (outcome.code, outcome.out) == (0, f"{out}/index.html\n"), outcome.err
+    return out
+
+
+# ------------------------------------------------------------------------------------------------- the folder
+
+
+def test_the_folder_holds_exactly_what_it_should(compared):
+    assert sorted(path.name for path in compared.iterdir()) == [
+        "data", "figures", "index.html", "manifest.json", "report.css", "summary.json",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (compared / "data").iterdir()) == sorted(f"{name}.csv" for name in HEADERS)
+    figures = sorted(path.name for path in (compared / "figures").iterdir())
+    assert figures == sorted(f"{spec.name}.{kind}" for spec in COMPARED for kind in ("png", "svg"))
+    manifest = json.loads((compared / "manifest.json").read_bytes())
+    assert manifest["kind"] == "comparison"
+    present = sorted(path.relative_to(compared).as_posix() for path in compared.rglob("*") if path.is_file())
+    assert sorted([*manifest["files"], "manifest.json"]) == present
+    assert {one["run"] for one in manifest["inputs"]} == {"slow", "fast"}
+    assert all(one["content"].startswith("sha256:") for one in manifest["inputs"])
+
+
+def test_the_tables_have_their_headers_and_whole_rows(compared):
+    for name, header in HEADERS.items():
+        text = (compared / "data" / f"{name}.csv").read_text(encoding="utf-8")
+        assert text.splitlines()[0] == header
+        rows = list(csv.reader(text.splitlines(), strict=True))
+        assert {len(row) for row in rows} == {len(header.split(","))}
+        assert "nan" not in text and "inf" not in text.replace("info", "")
+    runs = read_csv(compared / "data" / "runs.csv")
+    assert [(row["run"], row["group"], row["seed"]) for row in runs] == [
+        ("slow", "lr 0.1", "0"),
+        ("fast", "lr 0.2", "0"),
+    ]
+
+
+def test_where_the_runs_part_stands_in_the_table_the_summary_and_beside_the_figure(compared):
+    rows = {row["tensor"]: row for row in read_csv(compared / "data" / "divergence.csv")}
+    assert {name: row["diverged_at"] for name, row in rows.items()} == {
+        "fc1.bias": "", "fc1.weight": "", "out.bias": "", "out.weight": "3",
+    }  # fmt: skip
+    one, two = (states[3]["out.weight"].astype(float) for states in parting())
+    norm = np.linalg.norm(parting()[0][0]["out.weight"].astype(float))
+    apart = np.linalg.norm(one - two) / norm
+    assert float(rows["out.weight"]["at_least"]) <= apart * (1 + 1e-6) <= float(rows["out.weight"]["at_most"])
+    summary = json.loads((compared / "summary.json").read_bytes())
+    (told,) = (row["sentence"] for row in summary["answers"] if row["rule"] == "divergence")
+    assert "part at epoch 3, in out.weight" in told
+    page = (compared / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'<figure id="compared_motion">.*?part at epoch 3, in out\.weight.*?</figure>', page, re.DOTALL)
+
+
+def test_the_page_answers_the_questions_and_needs_no_script(compared):
+    page = (compared / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    for rule in ("moved_most", "best_conditioned", "mattered_for_accuracy", "how_sure"):
+        assert QUESTIONS[rule] in page
+    for link in re.findall(r'(?:href|src)="([^"#]+)"', page):
+        assert (compared / link).is_file(), link
+    for target in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{target}"' in page
+
+
+# ------------------------------------------------------------------------------------------------- what it accepts
+
+
+def test_folders_of_checkpoints_are_measured_first_and_one_store_may_hold_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in range(2):
+        for init in ("normal", "orthogonal"):
+            states = random_walk(4, seed=seed + 10 * len(init))
+            write_run(tmp_path / f"runs/{init}-{seed}", states, config=config(init=init, seed=seed))
+    outcome = weightlapse("compare", "runs", "--store", "all.sqlite", "--metrics", "motion,size,spectrum")
+    assert (outcome.code, outcome.out) == (0, "reports/runs-compared/index.html\n"), outcome.err
+    summary = json.loads((tmp_path / "reports/runs-compared/summary.json").read_bytes())
+    assert [(group["name"], len(group["runs"])) for group in summary["groups"]] == [("normal", 2), ("orthogonal", 2)]
+    with open_store("all.sqlite") as store:
+        assert store.settings("normal-1")["seed"] == "1"
+    again = weightlapse("compare", "all.sqlite", "--out", "reports/runs-compared")
+    assert again.code == 0, again.err
+    apart = weightlapse("compare", "runs/normal-0", "runs/normal-1")
+    assert (apart.code, apart.out) == (0, "reports/normal-0-and-normal-1/index.html\n"), apart.err
+    assert (tmp_path / "reports/normal-0/measurements.sqlite").is_file()
+
+
+def test_runs_of_the_same_name_are_told_apart(two_reports, tmp_path):
+    for name, source in (("one", "slow"), ("two", "fast")):
+        write_run(tmp_path / name / "run", parting()[source == "fast"])
+        weightlapse("measure", tmp_path / name / "run", "--store", tmp_path / f"{name}.sqlite", "--metrics", "motion")
+    out = tmp_path / "out"
+    assert weightlapse("compare", tmp_path / "one.sqlite", tmp_path / "two.sqlite", "--out", out).code == 0
+    assert [row["run"] for row in read_csv(out / "data" / "runs.csv")] == ["one/run", "two/run"]
+
+
+def test_from_python_a_comparison_is_given_back_and_written_where_asked(two_reports, tmp_path):
+    stores = (two_reports / "slow", two_reports / "fast" / "measurements.sqlite")
+    comparison = analyzer.compare(stores)
+    assert [pair.place for pair in comparison.divergences] == [3]
+    assert analyzer.compare(stores, tmp_path / "out").answers == comparison.answers
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_one_run_is_no_comparison(two_reports, tmp_path):
+    outcome = weightlapse("compare", two_reports / "slow", two_reports / "slow", "--out", tmp_path / "out")
+    assert outcome.code == 1
+    assert "two or more runs" in outcome.err
+    assert weightlapse("compare").code == 2
+
+
+def test_a_run_without_scores_and_one_of_other_layers_are_compared_as_far_as_it_goes(tmp_path):
+    write_run(tmp_path / "a", random_walk(3))
+    for epoch, weights in enumerate(random_walk(4, {"w": (6, 6)})):
+        save_weights(tmp_path / f"b/epoch_{epoch}.safetensors", weights)
+    outcome = weightlapse(
+        "compare", tmp_path / "a", tmp_path / "b", "--store", tmp_path / "s.sqlite", "--out", tmp_path / "o"
+    )
+    assert outcome.code == 0, outcome.err
+    rows = read_csv(tmp_path / "o/data/final_values.csv")
+    assert {row["status"] for row in rows if row["run"] == "b" and row["scope"] == "score"} == {"missing"}
+
+
+# ------------------------------------------------------------------------------------------------- what it refuses
+
+
+def test_fault_34_other_folders_are_refused_and_nothing_foreign_is_touched(two_reports, compared, tmp_path):
+    reports = (two_reports / "slow", two_reports / "fast")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("mine")
+    outcome = weightlapse("compare", *reports, "--out", foreign)
+    assert outcome.code == 1 and "thesis.tex" in outcome.err
+    assert [path.name for path in foreign.iterdir()] == ["thesis.tex"]
+    assert weightlapse("compare", *reports, "--out", foreign, "--force").code == 0
+    assert (foreign / "thesis.tex").read_text() == "mine"
+    for taken in (two_reports / "runs" / "slow", two_reports / "runs", two_reports / "slow"):
+        before = sorted(path.name for path in taken.rglob("*"))
+        outcome = weightlapse("compare", *reports, "--out", taken)
+        assert outcome.code == 1 and str(taken) in outcome.err and "--out" in outcome.err
+        assert sorted(path.name for path in taken.rglob("*")) == before
+
+
+def test_a_comparison_is_brought_up_to_date_and_another_one_or_a_report_may_not_take_its_place(two_reports, compared):
+    reports = (two_reports / "slow", two_reports / "fast")
+    before = (compared / "summary.json").read_bytes()
+    assert weightlapse("compare", *reports, "--out", compared).code == 0
+    assert (compared / "summary.json").read_bytes() == before
+    other = weightlapse("compare", *reports[::-1], "--out", compared)
+    assert other.code == 1 and "another comparison" in other.err
+    report = weightlapse("report", two_reports / "slow", "--out", compared)
+    assert report.code == 1 and "holds a comparison" in report.err
+    (compared / "manifest.json").unlink()  # as a killed process leaves it
+    assert weightlapse("compare", *reports, "--out", compared).code == 0
+    assert (compared / "manifest.json").is_file()
+
+
+# ------------------------------------------------------------------------------------------------- hostile names
+
+
+class Tags(HTMLParser):
+    """The names of all elements and attributes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen |= {tag, *(name for name, _ in attributes)}
+
+
+def test_fault_15_and_17_hostile_names_are_escaped_everywhere(tmp_path):
+    states = random_walk(4, {HOSTILE: (5, 4), "=cmd()": (4, 3)})
+    for name in (HOSTILE, "=cmd()-seed1"):
+        write_run(tmp_path / "runs" / name.replace("/", "∕"), states, config=config(init=name, lr=HOSTILE))
+        states = random_walk(4, {HOSTILE: (5, 4), "=cmd()": (4, 3)}, seed=0)
+        states[-1][HOSTILE] += np.float32(1)
+    outcome = weightlapse("compare", tmp_path / "runs", "--store", tmp_path / "s.sqlite", "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert "\x1b" not in outcome.err and "\u202e" not in outcome.err
+    page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(page)
+    assert "script" not in tags.seen and not any(name.startswith("on") for name in tags.seen)
+    assert "alert(1)" in page and "\u202e" not in page and "\x1b" not in page
+    for name in HEADERS:
+        with (tmp_path / f"out/data/{name}.csv").open(newline="", encoding="utf-8") as file:
+            cells = [cell for row in csv.reader(file, strict=True) for cell in row]
+        assert not any(cell[:1] in ("=", "@", "\t", "\r") for cell in cells), name
+    assert {row["group"] for row in read_csv(tmp_path / "out/data/runs.csv")} == {HOSTILE, "'=cmd()-seed1"}
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 9000, "[1, 2]", "not json", '"text"', '{"seed": ' + "1" * 9990 + "}", "x" * 100_000]
+)
+def test_a_config_that_is_none_tells_no_settings(tmp_path, text):
+    write_run(tmp_path / "run", random_walk(3), config=text)
+    weightlapse("measure", tmp_path / "run", "--store", tmp_path / "s.sqlite", "--metrics", "motion")
+    with open_store(str(tmp_path / "s.sqlite")) as store:
+        assert store.settings("run").keys() <= {"seed"}
+
+
+def test_settings_that_change_within_a_run_are_none_of_its_settings(tmp_path):
+    for epoch, weights in enumerate(random_walk(3)):
+        metadata = weightlapse_metadata(epoch, config=config(lr=0.1 if epoch < 2 else 0.2))
+        save_weights(tmp_path / f"run/epoch_{epoch}.safetensors", weights, metadata)
+    weightlapse("measure", tmp_path / "run", "--store", tmp_path / "s.sqlite", "--metrics", "motion")
+    with open_store(str(tmp_path / "s.sqlite")) as store:
+        assert store.settings("run") == {"batch_size": "64", "init": '"orthogonal"', "seed": "0"}
+        store.drop_runs_but(set())
+        assert store.settings("run") == {}
