@@ -97,8 +97,6 @@ def _on_path(comparison: Comparison, group: Group, quantity: Quantity) -> Iterat
 
 def _band(group: Group, quantity: Quantity, along: str, places: FloatArray, rows: FloatArray) -> Band:
     """The band of values (runs, places); a NaN in one run makes the place a gap."""
-    whole = np.isfinite(rows).all(axis=0)
-    rows = np.where(whole, rows, np.nan)
     return Band(
         group=group.name,
         quantity=quantity.name,

@@ -209,7 +209,7 @@ def _how_sure(comparison: Comparison) -> Iterator[Finding]:
         sentence = (
             f"As sure as {each} runs in each group make it (ranges are from the least to the largest of them): {sure} "
             f"of {len(tested)} differences that were tested hold when at most {LEVEL:.0%} of those called so may be "
-            f"false (q ≤ {LEVEL}). p is of permutation tests of Welch’s t and is {probability(least)} at least "
+            f"false (q ≤ {LEVEL}). p is of permutations by Welch’s t and is {probability(least)} at least "
             "with so few runs. It tells differences from the luck of the seed, not what another network, data set or "
             "learning rate would give."
         ).replace("%", " %")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,6 +51,8 @@ def _divergence(comparison: Comparison, one: StoredRun, two: StoredRun) -> Diver
             # Bytes that one of the two does not tell (a gap, a damaged file) are not known to differ.
             if name in first and name in second and first[name] != second[name]:
                 parted.setdefault(name, float(place))
+        if len(parted) == len(names):
+            break
     tensors = tuple(
         TensorDivergence(name, None, None, None)
         if name not in parted
@@ -77,9 +79,9 @@ def _value(comparison: Comparison, run: StoredRun, curve: tuple[str, str, str], 
     return np.nan if found is None else float(found.values[_position(comparison.places[run.name], place)])
 
 
-def _contents(comparison: Comparison, run: StoredRun, place: float) -> dict[str, str]:
+def _contents(comparison: Comparison, run: StoredRun, place: float) -> Mapping[str, str]:
     position = _position(comparison.places[run.name], place)
-    return dict(run.contents.get(run.tables.checkpoints[position].name, {}))
+    return run.contents.get(run.tables.checkpoints[position].name, {})
 
 
 def _position(places: FloatArray, place: float) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
 MOST_SCORES = 6
+AS_RECORDED = "as recorded"  # nobody tells the unit of a score
 ALL, MEAN, GEOMETRIC = "all parameters", "mean over matrices", "geometric mean over matrices"
 WEIGHTS = (
     Quantity("initial_distance", "Distance from the start ‖W−W₀‖", "weight units", ALL, "linear", True, False),
@@ -31,7 +32,7 @@ def quantities(runs: Sequence[StoredRun]) -> tuple[Quantity, ...]:
     """The scores that matter most, then what was measured of the weights: whatever at least one run has."""
     scalars = {name: values for run in runs for name, values in run.tables.scalars.items()}
     scores = [
-        Quantity(name, name.replace("_", " ").capitalize(), _unit(name), "score", "linear", False, True)
+        Quantity(name, name.replace("_", " ").capitalize(), AS_RECORDED, "score", "linear", False, True)
         for name in leading_scalars(scalars)[:MOST_SCORES]
     ]
     followed = [one for one in WEIGHTS if any(np.isfinite(_weights(run.tables, one).values).any() for run in runs)]
@@ -45,10 +46,6 @@ def courses(runs: Sequence[StoredRun], followed: Sequence[Quantity]) -> dict[tup
         for run in runs
         for one in followed
     }
-
-
-def _unit(name: str) -> str:
-    return "nats" if "loss" in name else "as recorded"
 
 
 def _score(tables: Tables, name: str) -> Course:

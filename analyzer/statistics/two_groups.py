@@ -1,4 +1,4 @@
-"""Whether two groups of independent runs differ: a permutation test, and an interval for the difference of means."""
+"""Whether two groups of independent runs differ: permutations, Welch's test, an interval for the difference."""
 
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ class GroupTest:
 
 
 def compare_groups(first: FloatArray, second: FloatArray) -> GroupTest:
-    """Test whether two groups (n,) and (m,) of independent numbers have the same distribution.
+    """Test whether two groups (n,) and (m,) of independent numbers have the same mean.
 
-    The p-value is two-sided, from Welch's t in all arrangements of the numbers into groups of these sizes (a fixed
-    sample where they are more than 10 000); the interval is Welch's. With fewer than six numbers in a group there is
-    neither, and with a number missing there is nothing. Numbers that are all the same are ``undefined``.
+    The p-value is two-sided, and the larger of two: of Welch's t among all arrangements of the numbers into groups of
+    these sizes (a fixed sample where they are more than 10 000), which holds whatever their distribution is, and of
+    Welch's own test, which holds where one group spreads more than the other: with six numbers in each, the first
+    alone would call 8 % instead of 5 % different where one spreads four times as far. The interval is Welch's. With
+    fewer than six numbers in a group there is neither, and with a number missing there is nothing. Numbers that are all
+    the same are ``undefined``.
 
     Source: Janssen, Studentized permutation tests for non-i.i.d. hypotheses (1997); Welch (1947).
     """
@@ -50,10 +53,10 @@ def compare_groups(first: FloatArray, second: FloatArray) -> GroupTest:
         return GroupTest(difference, None, None, None, "too_few")
     if np.ptp(numbers) <= CONSTANT * np.abs(numbers).max():
         return GroupTest(difference, None, None, None, "undefined")
-    low, high = _welch_interval(first, second, difference)
+    margin, p_value = _welch(first, second, difference)
     t = np.abs(_welch_t(numbers, _arrangements(len(first), len(second))))
-    p_value = float(np.mean(t >= t[0] * (1 - _ROUNDING)))
-    return GroupTest(difference, low, high, p_value, "ok")
+    p_value = max(p_value, float(np.mean(t >= t[0] * (1 - _ROUNDING))))
+    return GroupTest(difference, difference - margin, difference + margin, p_value, "ok")
 
 
 def least_p_value(n: int, m: int) -> float:
@@ -89,14 +92,14 @@ def _welch_t(numbers: FloatArray, members: npt.NDArray[np.bool_]) -> FloatArray:
     return np.where(np.isnan(t), 0.0, t)
 
 
-def _welch_interval(first: FloatArray, second: FloatArray, difference: float) -> tuple[float, float]:
-    from scipy.special import stdtrit
+def _welch(first: FloatArray, second: FloatArray, difference: float) -> tuple[float, float]:
+    """Half the width of Welch's interval, and the p-value of his test."""
+    from scipy.special import stdtr, stdtrit
 
     errors = [group.var(ddof=1) / len(group) for group in (first, second)]
     spread = float(np.sqrt(sum(errors)))
     if spread == 0:
-        return difference, difference
+        return 0.0, 0.0
     degrees = (len(first) - 1, len(second) - 1)
     freedom = sum(errors) ** 2 / sum(error**2 / its for error, its in zip(errors, degrees, strict=True))
-    margin = float(stdtrit(freedom, (1 + LEVEL) / 2)) * spread
-    return difference - margin, difference + margin
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * spread, float(2 * stdtr(freedom, -abs(difference) / spread))

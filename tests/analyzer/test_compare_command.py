@@ -195,6 +195,15 @@ def test_fault_34_other_folders_are_refused_and_nothing_foreign_is_touched(two_r
         assert sorted(path.name for path in taken.rglob("*")) == before
 
 
+def test_the_report_of_the_very_runs_that_are_compared_is_not_written_over(tmp_path):
+    for name, states in zip(("a", "b"), parting(), strict=True):
+        write_run(tmp_path / "runs" / name, states)
+    assert weightlapse("measure", tmp_path / "runs", "--store", tmp_path / "both/measurements.sqlite").code == 0
+    outcome = weightlapse("compare", tmp_path / "both", "--out", tmp_path / "both")
+    assert outcome.code == 1 and "holds the report of a run" in outcome.err
+    assert [path.name for path in (tmp_path / "both").iterdir()] == ["measurements.sqlite"]
+
+
 def test_a_comparison_is_brought_up_to_date_and_another_one_or_a_report_may_not_take_its_place(two_reports, compared):
     reports = (two_reports / "slow", two_reports / "fast")
     before = (compared / "summary.json").read_bytes()

@@ -16,16 +16,20 @@ def groups(generator: np.random.Generator, n: int, m: int, shift: float = 0.0, w
     return generator.standard_normal(n), shift + wider * generator.standard_normal(m)
 
 
-def test_the_p_value_counts_every_arrangement_by_welch_t():
-    first, second = groups(np.random.default_rng(0), 6, 7, 1.0)
+@pytest.mark.parametrize("wider", [1.0, 8.0])
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
+def test_the_p_value_is_the_larger_of_every_arrangement_by_welch_t_and_of_welch(shift, wider):
+    first, second = groups(np.random.default_rng(0), 6, 7, shift, wider)
     numbers = np.concatenate([first, second])
     found = []
     for chosen in combinations(range(13), 6):
         rest = [i for i in range(13) if i not in chosen]
         found.append(abs(stats.ttest_ind(numbers[rest], numbers[list(chosen)], equal_var=False).statistic))
-    real = abs(stats.ttest_ind(second, first, equal_var=False).statistic)
+    welch = stats.ttest_ind(second, first, equal_var=False)
     test = compare_groups(first, second)
-    assert test.p_value == pytest.approx(np.mean(np.array(found) >= real * (1 - 1e-9)))
+    permuted = np.mean(np.array(found) >= abs(welch.statistic) * (1 - 1e-9))
+    assert test.p_value == pytest.approx(max(permuted, welch.pvalue))
+    assert test.p_value > 0.05 or not test.low <= 0 <= test.high
     assert test.difference == pytest.approx(second.mean() - first.mean())
     interval = stats.ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
     assert (test.low, test.high) == pytest.approx((interval.low, interval.high))

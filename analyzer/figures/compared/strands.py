@@ -118,10 +118,9 @@ def _finite(values: FloatArray) -> FloatArray:
 def _draw_panel(axes: Axes, quantity: Quantity, lines: Sequence[Line], strands: Sequence[Strand]) -> None:
     every = np.concatenate([part for strand in strands for part in (strand.low, strand.high)])
     log = quantity.scale == "log" or (quantity.scale == "positive" and spans_decades(every))
-    name = quantity.title if quantity.unit == "as recorded" else f"{quantity.title} ({quantity.unit})"
-    scope = "" if quantity.is_score else f", {quantity.scope}"
+    told = "" if quantity.is_score else f" ({quantity.unit}), {quantity.scope}"
     limits = log_limits(every) if log else linear_limits(every)
-    finish_panel(axes, f"{name}{scope}{', log axis' if log else ''}", limits, log=log)
+    finish_panel(axes, f"{quantity.title}{told}{', log axis' if log else ''}", limits, log=log)
     for turn, (line, strand) in enumerate(zip(lines, strands, strict=True)):
         middle, low, high = (
             np.where(part > 0, part, np.nan) if log else part for part in (strand.middle, strand.low, strand.high)
