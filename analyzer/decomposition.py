@@ -8,6 +8,7 @@ operations that cost time, done here by numpy and in ``gpu.py`` on a graphics ca
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from math import frexp, sqrt
 from typing import Any, Protocol
@@ -98,10 +99,32 @@ def gram(matrix: Array, exponent: int = 0) -> Matrix:
     numpy hands ``B.T @ B`` to BLAS's syrk, which does half the work of a general product and, unlike scipy's wrapper,
     lets other threads run.
     """
-    total = np.zeros((min(matrix.shape), min(matrix.shape)))
-    for block in _blocks(matrix, exponent):
-        total += block.T @ block
+    n = min(matrix.shape)
+    total, product = np.zeros((n, n)), np.empty((n, n))
+    for piece in pieces(matrix, BLOCK_ELEMENTS):
+        block = _widened_into_lent(piece, exponent)
+        total += np.dot(block.T, block, out=product)
     return total
+
+
+class _Lent(threading.local):
+    """One thread's block: fresh memory for each would cost more than to fill it."""
+
+    def __init__(self) -> None:
+        self.block = np.empty(0)
+
+
+_lent = _Lent()
+
+
+def _widened_into_lent(piece: Array, exponent: int) -> Matrix:
+    """A piece in float64, in its own order of elements; it holds until this thread asks for the next one."""
+    if len(_lent.block) < piece.size:
+        _lent.block = np.empty(piece.size)
+    flat = _lent.block[: piece.size]
+    wide = flat.reshape(piece.shape) if piece.flags.c_contiguous else flat.reshape(piece.shape[::-1]).T
+    wide[...] = piece
+    return np.ldexp(wide, -exponent, out=wide) if exponent else wide
 
 
 def _widened(matrix: Array, exponent: int) -> Matrix:

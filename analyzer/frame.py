@@ -15,6 +15,7 @@ from analyzer.metrics.needs import (
     LEADING,
     NEEDS,
     ChangedBits,
+    DeadLines,
     InnerProducts,
     Interval,
     LeadingSubspaces,
@@ -151,6 +152,8 @@ class Frame:
             return self._leading(name, view)
         if name in ("previous_matrix", "matrix_step", "step_spectrum"):
             return self._of_two_matrices(name, view)
+        if name == "dead_lines" and view.index is None and self._has_too_few_zeros(view):
+            return DeadLines(0, 0)
         compute: dict[str, Callable[[Array], Any]] = {
             "dead_lines": elementwise.dead_lines,
             "spectrum": spectrum,
@@ -164,6 +167,10 @@ class Frame:
         found = {view.name: one for view, one in zip(self.views, spectra, strict=True)}
         self._cache |= {("spectrum", name): one for name, one in found.items()}
         return found
+
+    def _has_too_few_zeros(self, view: MatrixView) -> bool:
+        """Whether there cannot be a row or column of zeros; told by what was counted already."""
+        return "elements" in self._wanted and self.sums().zeros < min(view.shape)
 
     def _matrix_of(self, role: str, view: MatrixView) -> Array:
         array = self._array(role)
