@@ -284,3 +284,15 @@ def test_an_adapter_that_shrinks_while_it_is_measured_is_an_error_and_no_number(
     path.write_bytes(path.read_bytes()[:-64])
     rows = analyzer.measure(run, tmp_path / "store.sqlite").rows()
     assert {row["status"] for row in rows if row["checkpoint"] == "step_2" and row["scope"] == "tensor"} == {"error"}
+
+
+def test_the_audit_reads_products_as_well(adapter_run: tuple[Path, list[dict[str, np.ndarray]]]) -> None:
+    """A factor that is not a number makes its product none, which the audit finds without measuring."""
+    folder, _ = adapter_run
+    path = folder / "step_20" / "adapter_model.safetensors"
+    state = {name: value.numpy().copy() for name, value in load_file(path).items()}
+    state["base_model.model.inner.up.lora_A.weight"][0, 0] = np.nan
+    save_weights(path, state)
+    (alarm,) = [one for one in analyzer.audit(analyzer.open_run(folder)) if one.severity in ("warning", "serious")]
+    assert "inner.up.delta_weight" in alarm.sentence
+    assert alarm.checkpoints == ("step_20",)

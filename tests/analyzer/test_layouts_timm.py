@@ -91,7 +91,9 @@ def test_there_is_nothing_to_choose_without_averages(tmp_path: Path) -> None:
 def test_states_in_the_middle_of_an_epoch_are_left_aside(tmp_path: Path) -> None:
     saved(tmp_path / "run")
     last = (tmp_path / "run" / "last.pth.tar").read_bytes()
-    (tmp_path / "run" / "recovery-3-40.pth.tar").write_bytes(last)
+    state = torch.load(tmp_path / "run" / "last.pth.tar", weights_only=False)
+    state["state_dict"]["0.weight"] += 1
+    torch.save(state, tmp_path / "run" / "recovery-3-40.pth.tar")
     (tmp_path / "run" / "tmp.pth.tar").write_bytes(last[:100])
     run = analyzer.open_run(tmp_path / "run")
     assert places(run) == [(epoch, None) for epoch in range(4)]

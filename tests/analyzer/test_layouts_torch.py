@@ -118,6 +118,14 @@ def test_dictionaries_of_tensors_alone_are_parts_of_the_model(tmp_path: Path) ->
     assert checkpoint.epoch == 3
 
 
+def test_a_dictionary_that_holds_other_things_too_is_no_part_of_the_model(tmp_path: Path) -> None:
+    network = model()
+    statistics = {"mean": torch.zeros(3), "count": 7}
+    numbered = {0: torch.ones(3)}
+    torch.save({"net": {**network.state_dict(), "statistics": statistics, "numbered": numbered}}, tmp_path / "1.pt")
+    assert_same_weights(analyzer.open_run(tmp_path).checkpoints[0], network.state_dict())
+
+
 def test_shared_transposed_and_sliced_tensors(tmp_path: Path) -> None:
     base = torch.arange(24, dtype=torch.float32).reshape(4, 6)
     state = {"a": base, "b": base.t(), "c": base[1:3, ::2], "d": torch.tensor(3.0), "e": base[0:0], "f": base}
@@ -153,6 +161,10 @@ def test_a_compiled_and_parallel_model_has_plain_names(tmp_path: Path) -> None:
 
 NO_WEIGHTS: dict[str, tuple[Callable[[], Any], str]] = {
     "optimiser": (lambda: optimiser(model()).state_dict(), "the state of an optimiser and no weights"),
+    "optimiser by names": (
+        lambda: {"state": {"w": {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
+        "the state of an optimiser and no weights",
+    ),
     "optimiser inside": (lambda: {"optimizer": optimiser(model()).state_dict(), "epoch": 3}, "holds no weights"),
     "nothing": (dict, "holds no weights"),
     "a number": (lambda: 3, "no dictionary of weights"),
