@@ -13,14 +13,14 @@ from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
 from analyzer.tensors import kind, matrices, numpy_dtype, stored_parts
 
-BUNDLE_BYTES = 32 << 20
+BUNDLE_BYTES = 16 << 20
 PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
 ROLES = ("current", "previous", "before_previous", "initial")
 # A stretch much shorter than this spends its time on reading W_0, W_{t−1} and W_{t−2} again.
 SHORTEST_STRETCH = 3
 # Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, for
-# each element of a state that a stretch reads again, and for a spectrum (times n²(m + 4n)).
-OBSERVATION_COST, ELEMENT_COST, REREAD_COST, SPECTRUM_COST = 4e-4, 7e-9, 2e-9, 2.2e-11
+# each element of a state that a stretch reads again into memory of its own, and for a spectrum (times n²(m + 4n)).
+OBSERVATION_COST, ELEMENT_COST, REREAD_COST, SPECTRUM_COST = 4e-4, 7e-9, 9e-9, 2.2e-11
 
 # Needs that cost a Gram matrix or more.
 DECOMPOSED = frozenset(
