@@ -386,7 +386,7 @@ def _told_plan(runs: list[Run], metrics: list[Metric], store: str, options: dict
                 continue
             time = f", roughly {ahead.seconds:.2g} s" if ahead.seconds > WORTH_TELLING else ""
             click.echo(
-                f"Plan: {families} of {ahead.tensors} tensors at {ahead.checkpoints} checkpoints, "
+                f"Plan: {families} of {ahead.tensors} tensors at {ahead.checkpoints} checkpoint(s), "
                 f"{ahead.bytes / 1e6:.3g} MB to read, {ahead.jobs} at a time{time}. Into {store}."
             )
     return 0

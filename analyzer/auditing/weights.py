@@ -48,12 +48,12 @@ def _nonfinite(run: Run, contents: Contents) -> Iterator[Finding]:
         if not tensors:
             continue
         names, counts = zip(*group, strict=True)
-        first, last = printable(names[0]), printable(names[-1])
+        first, last, count = printable(names[0]), printable(names[-1]), sum(counts[0].values())
         span = f"in {first}" if first == last else f"from {first} to {last}"
         yield Finding(
             "nonfinite_weights",
             "serious",
-            f"{listed(tensors)}: {sum(counts[0].values())} elements are NaN or infinite {span}.",
+            f"{listed(tensors)}: {count} element{' is' if count == 1 else 's are'} NaN or infinite {span}.",
             tensor=tensors[0] if len(tensors) == 1 else None,
             checkpoints=names,
             evidence={"elements": counts[0]},

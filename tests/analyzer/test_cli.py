@@ -417,7 +417,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(make_run, tmp_path, verb):
     outcome = weightlapse(verb, folder, "--store", "s.sqlite", "--dry-run", "--metrics", "motion,size")
     assert outcome.code == 0 and sorted(tmp_path.rglob("*")) == before
     size = 6 * 4 * (12 * 20 + 12 + 5 * 12 + 5) / 1e6
-    assert f"Plan: motion, size of 4 tensors at 6 checkpoints, {size:.3g} MB to read" in outcome.out.splitlines()[-1]
+    assert f"Plan: motion, size of 4 tensors at 6 checkpoint(s), {size:.3g} MB to read" in outcome.out.splitlines()[-1]
 
 
 def test_a_dry_run_knows_what_is_measured_already(make_run):
@@ -427,4 +427,4 @@ def test_a_dry_run_knows_what_is_measured_already(make_run):
     assert outcome.out.splitlines()[-1] == "Plan: nothing, all of size is in s.sqlite."
     save_weights(folder / "epoch_0006.safetensors", random_walk(7)[6], weightlapse_metadata(6))
     outcome = weightlapse("measure", folder, "--store", "s.sqlite", "--metrics", "size", "--dry-run")
-    assert "size of 4 tensors at 1 checkpoints" in outcome.out
+    assert "size of 4 tensors at 1 checkpoint(s)" in outcome.out
