@@ -18,7 +18,6 @@ from analyzer.figures.ticks import linear_ticks, log_ticks
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
-ZERO_COLOUR = "#ffffff"
 _COLOURS = (colormaps["viridis"](np.linspace(0, 1, 256)) * 255).round().astype(np.uint8)
 _TICK_PITCH = 0.55  # inches
 
