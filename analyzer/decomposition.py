@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import frexp, sqrt
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.elementwise import unit_roundoff
+from analyzer.elementwise import slab_rows, unit_roundoff
 from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces, Spectrum
 
 Array = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]
 Solve = Callable[[Matrix], Matrix]
+Blocks = Callable[[], Iterator[Matrix]]  # W from its first row to its last, some rows at a time, each time anew
 FromGram = Callable[[Array, int], "tuple[Matrix | None, float | None]"]
 
 EPSILON = float(np.finfo(np.float64).eps)
-BLOCK_ELEMENTS = 1 << 20  # of the float64 copy that a Gram matrix is summed up from: 8 MB, never the whole of W
 # Up to this m·n² LAPACK's SVD takes less than a fifth of a millisecond and the Gram matrix gains nothing.
 SMALL_WORK = 300_000
 # λ(G) is wrong by up to this times λ₁ (measured up to 4096 columns), hence σ relatively by half of it times (σ₁/σ)².
@@ -36,6 +37,7 @@ TRUSTED = 1 / 10_000
 TRUSTED_SMALLEST = 1 / 500
 SPARE_DIRECTIONS = 4
 KRYLOV_DEPTH = 8
+SMALL_TRIANGLE = 64  # columns up to which a triangle is inverted like any other matrix
 # Relative residual at which a σ taken from W counts as found. The true error is far smaller: it goes with the square.
 RESIDUAL = 1e-6
 MOST_ROUNDS = 4
@@ -62,7 +64,7 @@ class Products(Protocol):
 
 def by_numpy(matrix: Array, exponent: int) -> tuple[Matrix | None, float | None]:
     """The spectrum of W·2^−exponent and its bound by way of the Gram matrix; None where that way does not hold."""
-    return from_gram(_NumpyProducts(matrix, exponent))
+    return from_gram(_NumpyProducts(gram(matrix, exponent), partial(_blocks, matrix, exponent)))
 
 
 def spectrum(matrix: Array, by_gram: FromGram = by_numpy) -> Spectrum:
@@ -83,28 +85,63 @@ def spectrum(matrix: Array, by_gram: FromGram = by_numpy) -> Spectrum:
     rows, columns = matrix.shape
     n = min(rows, columns)
     exponent = power_of_two(matrix)
-    values, bound = None, None
-    if rows * columns * n > SMALL_WORK:
-        values, bound = by_gram(matrix, exponent)
+    found = by_gram(matrix, exponent) if rows * columns * n > SMALL_WORK else (None, None)
+    values, bound = _or_by_svd(*found, partial(_blocks, matrix, exponent))
+    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(matrix.dtype), bound)
+
+
+def spectrum_of_blocks(total: Matrix, blocks: Callable[[], Iterator[Array]], rows: int, roundoff: float) -> Spectrum:
+    """The same bits as :func:`spectrum` for a tall matrix (rows, columns) that is nowhere as a whole.
+
+    Args:
+        total: its :class:`Gram` matrix, shape (columns, columns), added up from the blocks.
+        blocks: gives the blocks of :func:`pieces` as stored, each time anew; called where G is not enough.
+        rows: rows of W, more than it has columns.
+        roundoff: unit roundoff u of the stored dtype, which is not float64: no scaling.
+    """
+
+    def widened() -> Iterator[Matrix]:
+        return (_widened_into_lent(block, 0) for block in blocks())
+
+    columns = len(total)
+    found = from_gram(_NumpyProducts(total, widened)) if rows * columns**2 > SMALL_WORK else (None, None)
+    values, bound = _or_by_svd(*found, widened)
+    return Spectrum(values, rows, columns, roundoff, bound)
+
+
+def _or_by_svd(values: Matrix | None, bound: float | None, blocks: Blocks) -> tuple[Matrix, float | None]:
+    """What the Gram matrix gave, or else LAPACK's SVD; with the bound where it is worth a word."""
     if values is None:
-        values = _svd(matrix, exponent)
+        values = _svd(blocks())
         bound = SVD_ERROR * float(values[0]) / float(values[-1]) if values[-1] > 0 else None
-    told = bound if bound and bound > PLAIN_ROUNDING else None
-    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(matrix.dtype), told)
+    return values, bound if bound and bound > PLAIN_ROUNDING else None
 
 
 def gram(matrix: Array, exponent: int = 0) -> Matrix:
-    """WᵀW, or WWᵀ where W has more columns than rows, of W·2^−exponent, shape (n, n), in float64 by blocks.
+    """WᵀW, or WWᵀ where W has more columns than rows, of W·2^−exponent, shape (n, n), in float64 by blocks."""
+    total = Gram()
+    for piece in pieces(matrix):
+        total.add(piece, exponent)
+    return total.matrix
+
+
+class Gram:
+    """WᵀW in float64, added up from blocks of rows (k, n) in their order.
 
     numpy hands ``B.T @ B`` to BLAS's syrk, which does half the work of a general product and, unlike scipy's wrapper,
     lets other threads run.
     """
-    n = min(matrix.shape)
-    total, product = np.zeros((n, n)), np.empty((n, n))
-    for piece in pieces(matrix, BLOCK_ELEMENTS):
-        block = _widened_into_lent(piece, exponent)
-        total += np.dot(block.T, block, out=product)
-    return total
+
+    def __init__(self) -> None:
+        self.matrix: Matrix = np.empty((0, 0))
+
+    def add(self, rows: Array, exponent: int = 0) -> None:
+        """Take in a block of W·2^−exponent."""
+        block = _widened_into_lent(rows, exponent)
+        if self.matrix.size:
+            self.matrix += block.T @ block
+        else:
+            self.matrix = block.T @ block
 
 
 class _Lent(threading.local):
@@ -140,16 +177,17 @@ def power_of_two(matrix: Array) -> int:
     return exponent if abs(exponent) > 400 else 0
 
 
-def _svd(matrix: Array, exponent: int) -> Matrix:
-    """LAPACK's gesdd, and gesvd where that does not converge; the tall way round, which is the faster one."""
-    wide = _widened(matrix, exponent)
-    wide = wide if wide.shape[0] >= wide.shape[1] else wide.T
+def _svd(blocks: Iterator[Matrix]) -> Matrix:
+    """LAPACK's gesdd, and gesvd where that does not converge, of W or, where that comes in several blocks, of its R."""
+    factor = next(blocks).copy()  # the next block takes its place
+    for block in blocks:
+        factor = np.asarray(np.linalg.qr(np.vstack([factor, block]), mode="r"), dtype=np.float64)
     try:
-        values = np.linalg.svd(wide, compute_uv=False)
+        values = np.linalg.svd(factor, compute_uv=False)
     except np.linalg.LinAlgError:
         from scipy.linalg import svd
 
-        values = svd(wide, compute_uv=False, lapack_driver="gesvd")
+        values = svd(factor, compute_uv=False, lapack_driver="gesvd")
     return np.asarray(values, dtype=np.float64)
 
 
@@ -221,59 +259,65 @@ def _orthonormal(space: Matrix, block: Matrix) -> Matrix:
 
 
 def _blocks(matrix: Array, exponent: int) -> Iterator[Matrix]:
-    """The matrix the tall way round, a few rows at a time in float64."""
-    for piece in pieces(matrix, BLOCK_ELEMENTS):
-        yield _widened(piece, exponent)
+    """The matrix the tall way round, in float64; each block holds until the next one is asked for."""
+    return (_widened_into_lent(piece, exponent) for piece in pieces(matrix))
 
 
-def pieces(matrix: Array, elements: int) -> Iterator[Array]:
-    """The matrix the tall way round, (m, n), as it is stored: at least n rows at a time, or so many elements."""
+def pieces(matrix: Array) -> Iterator[Array]:
+    """The matrix the tall way round, (m, n), as it is stored, a slab of rows at a time."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    m, n = tall.shape
-    step = max(n, elements // n)
-    for start in range(0, m, step):
-        yield tall[start : start + step]
+    step = slab_rows(tall.shape[1])
+    return (tall[start : start + step] for start in range(0, len(tall), step))
 
 
 class _NumpyProducts:
     """:class:`Products` by numpy's BLAS and LAPACK, which let other threads run."""
 
-    def __init__(self, matrix: Array, exponent: int) -> None:
-        self.matrix, self.exponent = matrix, exponent
-        self.gram = gram(matrix, exponent)
+    def __init__(self, gram: Matrix, blocks: Blocks) -> None:
+        self.gram, self.blocks = gram, blocks
 
     def eigenvalues(self) -> Matrix:
         return np.asarray(np.linalg.eigvalsh(self.gram), dtype=np.float64)
 
     def solver(self, shift: float) -> Solve | None:
-        from scipy.linalg import solve_triangular
-
         diagonal = self.gram.diagonal().copy()
         np.fill_diagonal(self.gram, diagonal + shift)
         try:
-            factor = np.linalg.cholesky(self.gram)
+            inverse = _inverse_of_triangle(np.linalg.cholesky(self.gram))
         except np.linalg.LinAlgError:
             return None
         finally:
             np.fill_diagonal(self.gram, diagonal)
-
-        def solve(right: Matrix) -> Matrix:
-            half = solve_triangular(factor, right, lower=True, check_finite=False)
-            return np.asarray(solve_triangular(factor, half, lower=True, trans="T", check_finite=False))
-
-        return solve
+        return lambda right: inverse.T @ (inverse @ right)
 
     def triangle(self, right: Matrix) -> Matrix:
-        images = (block @ right for block in _blocks(self.matrix, self.exponent))
+        images = (block @ right for block in self.blocks())
         return _triangular_factor(images, right.shape[1])
 
     def there_and_back(self, right: Matrix) -> tuple[Matrix, Matrix]:
         squares, back = np.zeros(right.shape[1]), np.zeros(right.shape)
-        for block in _blocks(self.matrix, self.exponent):
+        for block in self.blocks():
             image = block @ right
             squares += (image**2).sum(axis=0)
             back += block.T @ image
         return squares, back
+
+
+def _inverse_of_triangle(factor: Matrix) -> Matrix:
+    """L⁻¹ of a lower triangular L, (n, n), by halves, so that nearly all of it is products of matrices.
+
+    What scipy has for it would take longer to import than a small run to measure. (Higham, Accuracy and Stability of
+    Numerical Algorithms, sec. 14.2.)
+    """
+    n = len(factor)
+    if n <= SMALL_TRIANGLE:
+        return np.asarray(np.linalg.inv(factor), dtype=np.float64)
+    half = n // 2
+    first, last = (_inverse_of_triangle(part) for part in (factor[:half, :half], factor[half:, half:]))
+    inverse = np.zeros((n, n))
+    inverse[:half, :half], inverse[half:, half:] = first, last
+    inverse[half:, :half] = -last @ (factor[half:, :half] @ first)
+    return inverse
 
 
 def _times(matrix: Array, exponent: int, right: Matrix) -> Matrix:
@@ -357,6 +401,6 @@ def _triangular_factor(blocks: Iterator[Matrix], n: int) -> Matrix:
 
 def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[Matrix]:
     """(W_t − W_{t−1})·2^−exponent the tall way round, a few rows at a time in float64."""
-    for block, earlier in zip(_blocks(current, 0), _blocks(previous, 0), strict=True):
-        step = np.subtract(block, earlier, out=block)
+    for piece, block in zip(pieces(current), _blocks(previous, 0), strict=True):
+        step = np.subtract(_widened(piece, 0), block, out=block)
         yield np.ldexp(step, -exponent, out=step) if exponent else step

@@ -7,9 +7,9 @@ before anything is subtracted or squared. All sums of one tensor are taken in th
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan, sqrt
+from math import isfinite, nan, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,13 @@ BLOCK = 1 << 15  # elements that one inner product runs over
 # Blocks that are widened at a time: so many that the interpreter's share does not count, so few that seven float64 rows
 # of them stay near the processor (measured: half and twice as many are a third slower).
 BLOCKS = 4
+# Elements of a slab of a tall matrix: so many that its part of the Gram matrix, which has to be mirrored and added, is
+# taken at full speed (768 columns: a third of it is a tenth slower), so few that its float64 is 24 MB at most.
+LEAST_SLAB, MOST_SLAB, SLAB_HEIGHT = 1 << 20, 3 << 20, 6  # the last in units of the number of columns
 NEAR_ZERO = 1e-3  # of the tensor's rms
+# While the rms is not known yet, magnitudes up to so many times the threshold of the first elements are kept; where
+# that is not enough, or keeps more than this share of all, another walk counts.
+KEPT_MARGIN, MOST_KEPT = 4.0, 1 / 64
 ROWS, SCRATCH = 7, 6  # float64 rows of a piece that one thread works on, and the one that anything may use
 FLAGS = 5  # the signs of two states, two rows each, and one row that anything may use
 
@@ -57,6 +63,7 @@ class Sums:
     absolute: float
     largest: float
     zeros: int
+    near_zeros: int | None
     flips: SignFlips | None
     changed: ChangedBits | None
 
@@ -90,11 +97,11 @@ def walk_sums(
         inner products exact to about 1e-14 of the product of the norms; NaN or Inf in an input makes its sums
         non-finite, and those for which an input is missing are NaN.
     """
-    states = _States(current, previous, before_previous if previous is not None else None, initial)
+    states = States(current, previous, before_previous if previous is not None else None, initial)
     tally = Tally(current, previous, wanted)
     squares = np.zeros(3)  # of W_{t−1}, W_0 and Δ_{t−1}
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in, NaN and Inf out: a status tells of them
-        for piece in pieces(current.size):
+        for piece in pieces(current.size, slab_of(current.shape)):
             rows = states.rows(piece, tally.count_flips)
             tally.add(piece, rows, *states.stored(piece))
             squares += [_inner(row, row) for row in (rows.previous, rows.initial, rows.earlier_step)]
@@ -149,13 +156,27 @@ def _inner(first: Block | None, second: Block | None) -> float:
     return nan if first is None or second is None else float(np.vecdot(first, second).sum())
 
 
-def pieces(size: int) -> Iterator[Piece]:
-    """A tensor of ``size`` elements in pieces: whole blocks, a few at a time, then what is left over."""
-    whole = size // BLOCK
-    for block in range(0, whole, BLOCKS):
-        yield Piece(block * BLOCK, min(BLOCKS, whole - block), BLOCK)
-    if size % BLOCK:
-        yield Piece(whole * BLOCK, 1, size % BLOCK)
+def slab_of(shape: Sequence[int]) -> int:
+    """How many elements make a slab: some rows of a tall matrix, at least as many as it has columns; else all."""
+    if len(shape) < 2 or shape[0] <= (columns := prod(shape[1:])):
+        return prod(shape)
+    return min(shape[0], slab_rows(columns)) * columns
+
+
+def slab_rows(columns: int) -> int:
+    """How many rows make a slab of a tall matrix."""
+    return max(columns, min(max(SLAB_HEIGHT * columns**2, LEAST_SLAB), MOST_SLAB) // columns)
+
+
+def pieces(size: int, slab: int) -> Iterator[Piece]:
+    """``size`` elements in pieces, slab by slab: whole blocks, a few at a time, then what is left over of the slab."""
+    for start in range(0, size, slab):
+        end = min(start + slab, size)
+        whole = (end - start) // BLOCK
+        for block in range(0, whole, BLOCKS):
+            yield Piece(start + block * BLOCK, min(BLOCKS, whole - block), BLOCK)
+        if (end - start) % BLOCK:
+            yield Piece(start + whole * BLOCK, 1, (end - start) % BLOCK)
 
 
 class Tally:
@@ -175,10 +196,12 @@ class Tally:
         self.drift = 0.0
         self.absolute, self.largest = 0.0, 0.0
         self.zeros, self.flipped, self.changed = 0, 0, 0
+        self.near_zeros = _NearZeros(self.size)
 
     def add(self, piece: Piece, rows: Rows, bits: Array, previous_bits: Array | None) -> None:
         """Add a piece; with its stored bits and those of W_{t−1} as unsigned integers, (count, width)."""
-        self.current += _inner(rows.current, rows.current)
+        squares = _inner(rows.current, rows.current)
+        self.current += squares
         self.step += _inner(rows.step, rows.step)
         self.step_earlier_step += _inner(rows.step, rows.earlier_step)
         self.step_previous += _inner(rows.step, rows.previous)
@@ -194,6 +217,7 @@ class Tally:
             magnitudes = np.abs(rows.current, out=piece.rows()[SCRATCH])
             self.absolute += float(magnitudes.sum())
             self.largest = max(self.largest, float(magnitudes.max()))
+            self.near_zeros.add(magnitudes, squares, flags)
             if rows.signs is None:
                 self.zeros += int(np.count_nonzero(np.equal(rows.current, 0.0, out=flags)))
             else:  # NaN is neither, too, but then nothing that is counted here has a value
@@ -201,6 +225,8 @@ class Tally:
 
     def sums(self, previous: float, initial: float, earlier_step: float) -> Sums:
         """All that was added up, beside the sums of squares of W_{t−1}, W_0 and Δ_{t−1} (NaN where there is none)."""
+        threshold = near_zero_threshold(self.current, self.size)
+        small, zeros = self.near_zeros.below(threshold), self.zeros if threshold > 0 else 0
         products = InnerProducts(
             count=self.size,
             current=self.current,
@@ -221,12 +247,54 @@ class Tally:
             self.absolute,
             self.largest,
             self.zeros,
+            None if small is None else zeros + small,
             SignFlips(self.size, self.flipped) if self.count_flips else None,
             ChangedBits(self.size, self.changed) if self.count_changed else None,
         )
 
 
-class _States:
+class _NearZeros:
+    """Small magnitudes, kept until the rms of all elements, and with it the threshold, is known."""
+
+    def __init__(self, size: int) -> None:
+        self.room = int(MOST_KEPT * size)
+        self.bound = 0.0
+        self.kept: list[Block] = []
+
+    def add(self, magnitudes: Block, squares: float, flags: Flags) -> None:
+        """Keep the small ones of a piece, the zeros aside, which are counted anyway."""
+        if self.bound == 0:
+            self.bound = KEPT_MARGIN * near_zero_threshold(squares, magnitudes.size)
+        if self.room >= 0 and np.less(magnitudes, self.bound, out=flags).any():
+            small = magnitudes[flags]
+            self.kept.append(small[small > 0])
+            self.room -= self.kept[-1].size
+            if self.room < 0:
+                self.kept.clear()
+
+    def below(self, threshold: float) -> int | None:
+        """How many magnitudes other than zero are below the threshold; None where not all of them were kept."""
+        if self.room < 0 or threshold > self.bound:
+            return None
+        return sum(int(np.count_nonzero(small < threshold)) for small in self.kept)
+
+
+def consecutive_sums(tallies: Sequence[Tally]) -> list[Sums]:
+    """The sums of a tensor at consecutive checkpoints, the first of which is W_0 of all."""
+    found: list[Sums] = []
+    for tally in tallies:
+        before_it = found[-1].products if found else None
+        found.append(
+            tally.sums(
+                previous=before_it.current if before_it else nan,
+                initial=tallies[0].current,
+                earlier_step=before_it.step if before_it else nan,
+            )
+        )
+    return found
+
+
+class States:
     """The states of a tensor as flat arrays, to be had piece by piece in float64."""
 
     def __init__(
@@ -267,25 +335,21 @@ class _States:
 
 
 def element_summary(current: Array, sums: Sums) -> ElementSummary:
-    """Magnitudes and zeros of W_t; what counts as near zero is known only after the first walk."""
-    flat = current.reshape(-1)
-    threshold = NEAR_ZERO * sqrt(sums.products.current / flat.size)
-    near_zeros = 0
-    for piece in pieces(flat.size):
-        row, flags, stored = piece.rows()[SCRATCH], piece.flags()[0], piece.of(flat)
-        if flat.dtype == np.float32:  # compared as stored, which is faster: no element lies between the two thresholds
-            magnitudes = np.abs(stored, out=row.reshape(-1).view(np.float32)[: stored.size].reshape(stored.shape))
-            near_zeros += int(np.count_nonzero(np.less(magnitudes, _next_float32(threshold), out=flags)))
-            continue
-        row[:] = stored
-        near_zeros += int(np.count_nonzero(np.less(np.abs(row, out=row), threshold, out=flags)))
-    return ElementSummary(flat.size, sums.absolute, sums.largest, sums.zeros, near_zeros, sums.products.current)
+    """Magnitudes and zeros of W_t; what is near zero is counted in another walk where the first one could not."""
+    near_zeros = sums.near_zeros
+    if near_zeros is None:
+        near_zeros, threshold = 0, near_zero_threshold(sums.products.current, current.size)
+        flat = current.reshape(-1)
+        for piece in pieces(flat.size, flat.size):
+            row, flags = piece.rows()[SCRATCH], piece.flags()[0]
+            row[:] = piece.of(flat)
+            near_zeros += int(np.count_nonzero(np.less(np.abs(row, out=row), threshold, out=flags)))
+    return ElementSummary(current.size, sums.absolute, sums.largest, sums.zeros, near_zeros, sums.products.current)
 
 
-def _next_float32(value: float) -> np.float32:
-    """The smallest float32 that is not below a value."""
-    rounded = np.float32(value)
-    return rounded if float(rounded) >= value else np.nextafter(rounded, np.float32(np.inf))
+def near_zero_threshold(squares: float, size: int) -> float:
+    """The magnitude below which an element counts as near zero."""
+    return NEAR_ZERO * sqrt(squares / size)
 
 
 def finiteness(current: Array, squares: float) -> FinitenessCount:
@@ -315,6 +379,12 @@ def changed_bits(current: Array, previous: Array) -> ChangedBits:
 
 def dead_lines(matrix: Array) -> DeadLines:
     """How many rows and columns of a matrix (rows, columns) are entirely zero."""
+    live_rows, live_columns = live_lines(matrix)
+    return DeadLines(matrix.shape[0] - live_rows, matrix.shape[1] - int(np.count_nonzero(live_columns)))
+
+
+def live_lines(matrix: Array) -> tuple[int, Flags]:
+    """How many rows of a matrix (rows, columns) are not entirely zero, and which columns, shape (columns,)."""
     live_columns = np.zeros(matrix.shape[1], dtype=bool)
     live_rows = 0
     rows = max(1, BLOCK * 4 // matrix.shape[1])
@@ -322,4 +392,4 @@ def dead_lines(matrix: Array) -> DeadLines:
         live = matrix[start : start + rows] != 0
         live_columns |= live.any(axis=0)
         live_rows += int(np.count_nonzero(live.any(axis=1)))
-    return DeadLines(matrix.shape[0] - live_rows, matrix.shape[1] - int(np.count_nonzero(live_columns)))
+    return live_rows, live_columns

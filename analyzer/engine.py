@@ -2,35 +2,40 @@
 
 The unit of work is a bundle: one large tensor, or neighbouring small ones. Tasks carry file ranges, never arrays. No
 state of one checkpoint's arithmetic enters the next, so any number of jobs and any cutting gives the same bits.
+
+There are three ways to go, which give the same bits too. The general one holds four states of a tensor as a whole.
+Where all states are plain ranges of files here and nothing is wanted that needs a whole state, a tensor is taken piece
+by piece through time, and a tall matrix with its spectra slab by slab, which needs far less memory.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from math import isfinite
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.elementwise import Sums
+from analyzer.elementwise import slab_of
 from analyzer.errors import CheckpointError
-from analyzer.frame import Decompose, Frame
-from analyzer.loading import is_plain, is_readable
-from analyzer.metrics.needs import Interval
+from analyzer.frame import Decompose
+from analyzer.loading import is_readable
 from analyzer.metrics.registry import Metric
-from analyzer.pieces import MOST_FILES, SUMMED_NEEDS, sums_through_time
-from analyzer.planning import ROLES, Bases, Task, applicable, places, size_of
-from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
-from analyzer.sources import is_remote
-from analyzer.states import State, read_states
+from analyzer.pieces import SUMMED_NEEDS, sums_through_time
+from analyzer.planning import ROLES, SHORTEST_STRETCH, Task, is_spectral, size_of
+from analyzer.run import Checkpoint
+from analyzer.slabs import SLAB_NEEDS, SLABS_HELD, walk_slabs
+from analyzer.states import read_states
 from analyzer.store import Observation
-from analyzer.tensors import MatrixView, kind, numpy_dtype
+from analyzer.streams import Stream
+from analyzer.tensors import matrices, numpy_dtype
 
 ALIGNMENT = 64
-UNREAD = "unread"  # the basis of rows whose bytes could not be read: they are measured again at the next occasion
+# Checkpoints whose slabs are walked through together: the more, the longer nothing is kept and no progress is seen.
+MOST_TOGETHER = 16
 
-Read = State | CheckpointError
+Memory = npt.NDArray[np.uint8]
 
 
 def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None = None) -> Iterator[Observation]:
@@ -41,17 +46,75 @@ def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None 
         metrics: the metrics by name.
         decompose: gives the spectra of several matrices elsewhere than on the CPU.
     """
-    streams = []
-    for stream in (_Stream(task, name, metrics, decompose) for name in task.wanted):
-        if stream.sum_in_pieces():
-            yield from (stream.observe(position) for position in stream.wanted)
+    whole: list[Stream] = []
+    for stream in (Stream(task, name, metrics, decompose) for name in task.wanted):
+        if _take_by_pieces(stream):
+            yield from stream.observe_all()
+        elif not decompose and (together := _slabs_together(stream)):
+            for portion in stream.portions(together):
+                yield from portion.observe_all() if _take_by_slabs(portion) else _walk_whole([portion])
         else:
-            streams.append(stream)
-    if not streams:
-        return
-    _lend_memory(streams)
+            whole.append(stream)
+    if whole:
+        yield from _walk_whole(whole)
+
+
+def _take_by_pieces(stream: Stream) -> bool:
+    """Take all sums ahead, where nothing else is wanted of the stream; False where some state needs another look."""
+    series = stream.plain_series()
+    if series is None or not stream.needs() <= SUMMED_NEEDS:
+        return False
+    try:
+        states = sums_through_time(series.infos, series.checkpoints, stream.needs())
+    except CheckpointError:
+        return False  # the general way tells which state it is, and goes on with the others
+    return stream.take(series, states)
+
+
+def _slabs_together(stream: Stream) -> int:
+    """How many checkpoints of a stream can be walked through together slab by slab; 0 where that is no way to go.
+
+    Their Gram matrices have to find room where four whole states would be.
+    """
+    series = stream.plain_series()
+    if series is None or not stream.needs() <= SLAB_NEEDS or series.infos[0].dtype == "float64":
+        return 0
+    shape = series.infos[0].shape
+    slab = slab_of(shape) * numpy_dtype(series.infos[0].dtype).itemsize
+    is_one_matrix = [view.shape for view in matrices(series.infos[0])] == [(shape[0], prod(shape[1:]))]
+    if not is_one_matrix or slab == stream.largest:
+        return 0
+    room = SLABS_HELD * (stream.largest - slab) // (8 * prod(shape[1:]) ** 2)
+    together = min(room, MOST_TOGETHER)
+    return together if together >= min(SHORTEST_STRETCH, len(stream.wanted)) else 0
+
+
+def _take_by_slabs(stream: Stream) -> bool:
+    """Take sums and spectra of a stream ahead; False where some state needs another look."""
+    series = stream.plain_series()
+    if series is None:
+        return False
+    spectral = {
+        number for number, one in enumerate(series.positions) if any(map(is_spectral, stream.wanted.get(one, ())))
+    }
+    slab = slab_of(series.infos[0].shape) * numpy_dtype(series.infos[0].dtype).itemsize
+    try:
+        states = walk_slabs(series.infos, series.checkpoints, stream.needs(), spectral, _lend(slab))
+    except (CheckpointError, np.linalg.LinAlgError):
+        return False  # the general way tells of which state that is true, and goes on with the others
+    return stream.take(series, states)
+
+
+def _walk_whole(streams: Sequence[Stream]) -> Iterator[Observation]:
+    """The general way: several tensors of a task together, each held as a whole."""
+    sizes = [-(-stream.largest // ALIGNMENT) * ALIGNMENT for stream in streams]
+    starts = np.cumsum([0, *sizes])
+    slots = _lend(int(starts[-1]))
+    for stream, start in zip(streams, starts[:-1], strict=True):
+        stream.memory = [slot[start : start + stream.largest] for slot in slots]
     for position in sorted(set().union(*(stream.last_use for stream in streams))):
-        _read([stream for stream in streams if position in stream.last_use], task.checkpoints[position], position)
+        looking = [stream for stream in streams if position in stream.last_use]
+        _read(looking, looking[0].checkpoints[position], position)
         for stream in streams:
             if position in stream.wanted:
                 yield stream.observe(position)
@@ -70,196 +133,19 @@ class _Arena(threading.local):
 _arena = _Arena()
 
 
-def _lend_memory(streams: Sequence[_Stream]) -> None:
-    """Give each stream its place in each of the arena's slots."""
-    starts = np.cumsum([0, *(-(-stream.largest // ALIGNMENT) * ALIGNMENT for stream in streams)])
+def _lend(size: int) -> list[Memory]:
+    """The arena's slots, each of at least ``size`` bytes."""
     slots = _arena.slots
     for number in range(len(slots)):
-        if len(slots[number]) < starts[-1]:
+        if len(slots[number]) < size:
             slots[number] = np.empty(0, dtype=np.uint8)  # the old one goes before the new one comes
-            slots[number] = np.empty(int(starts[-1]), dtype=np.uint8)
-        for stream, start in zip(streams, starts[:-1], strict=True):
-            stream.memory.append(slots[number][start : start + stream.largest])
+            slots[number] = np.empty(size, dtype=np.uint8)
+    return slots
 
 
-class _Stream:
-    """One tensor on its way through the checkpoints of a task."""
-
-    def __init__(self, task: Task, name: str, metrics: Mapping[str, Metric], decompose: Decompose | None) -> None:
-        self.name = name
-        self.decompose = decompose
-        self.checkpoints = task.checkpoints
-        self.wanted = {
-            position: [metric for metric in metrics.values() if metric.row.name in chosen]
-            for position, chosen in task.wanted[name].items()
-        }
-        self.roles = {position: roles for position, roles in places(task.checkpoints, name) if position in self.wanted}
-        # The last checkpoint that looks at each state; until then the state is held.
-        self.last_use: dict[int, int] = {}
-        for position, chosen in self.wanted.items():
-            looked_at = frozenset({"current"}).union(*(metric.roles for metric in chosen))
-            self.last_use |= {other: position for role, other in self.roles[position].items() if role in looked_at}
-        self.largest = max(size_of(self.info(position)) for position in self.last_use)
-        self.memory: list[npt.NDArray[np.uint8]] = []
-        self.states: dict[int, Read] = {}
-        self._slots: dict[int, int] = {}
-        self._sums: dict[int, Sums] = {}
-
-    def sum_in_pieces(self) -> bool:
-        """Take all sums piece by piece through time, where they are all that is wanted and the series has no gap."""
-        positions = sorted(self.last_use)
-        infos = [info for position in positions if (info := self.info(position))]
-        needs = {need.name for chosen in self.wanted.values() for metric in chosen for need in metric.needs}
-        if not needs <= SUMMED_NEEDS or not self._is_plain_series(positions, infos):
-            return False
-        if any(is_remote(info.parts[0].path) for info in infos):
-            return False  # pieces of a cache's size would be too many requests
-        try:
-            taken = sums_through_time(infos, [self.checkpoints[position] for position in positions], needs)
-        except CheckpointError:
-            return False  # the ordinary walk tells which state it is, and goes on with the others
-        if taken is None:
-            return False
-        for position, info, (sums, content) in zip(positions, infos, taken, strict=True):
-            stand_in = np.broadcast_to(np.empty((), numpy_dtype(info.dtype)), info.shape)
-            self.states[position], self._sums[position] = State(stand_in, content), sums
-        return True
-
-    def _is_plain_series(self, positions: list[int], infos: list[TensorInfo]) -> bool:
-        """Whether each state compares with the one before it and with the first, all of one shape and float dtype."""
-        if not len(positions) == len(infos) <= MOST_FILES:
-            return False
-        if {(info.shape, info.dtype) for info in infos} != {(infos[0].shape, infos[0].dtype)}:
-            return False
-        before = dict(zip(positions[1:], positions, strict=False))
-        return (
-            kind(infos[0]) not in ("unsupported", "empty")
-            and all(is_plain(info) for info in infos)
-            and all(roles["initial"] == positions[0] for roles in self.roles.values())
-            and all(roles.get("previous") == before.get(position) for position, roles in self.roles.items())
-            and all(
-                roles.get("before_previous") == before.get(before.get(position, -1))
-                for position, roles in self.roles.items()
-            )
-        )
-
-    def info(self, position: int) -> TensorInfo | None:
-        """The tensor as a checkpoint has it; None where it is missing."""
-        return self.checkpoints[position].tensors.get(self.name)
-
-    def make_room(self, position: int) -> npt.NDArray[np.uint8]:
-        """Memory for the tensor at a position: a slot whose state no later checkpoint looks at."""
-        for other in [other for other in self.states if self.last_use[other] < position]:
-            del self.states[other]
-            self._slots.pop(other, None)
-        free = next(slot for slot in range(len(self.memory)) if slot not in self._slots.values())
-        self._slots[position] = free
-        return self.memory[free]
-
-    def observe(self, position: int) -> Observation:
-        """Every wanted row of the tensor at one checkpoint."""
-        positions, info = self.roles[position], self.info(position)
-        metrics = applicable(self.wanted[position], info, positions)
-        unread = {role for role, other in positions.items() if isinstance(self.states.get(other), CheckpointError)}
-        recorder = _Recorder(self.checkpoints, self.name, positions, unread)
-        state = self.states.get(position)
-        frame = self._frame(info, positions, metrics) if info and isinstance(state, State) else None
-        for metric in metrics:
-            if frame is None:
-                recorder.add(self.name, metric, Value(None, _absence(info, state)))
-                continue
-            obstacle = frame.obstacle(metric)
-            if metric.matrix_only:
-                for view in frame.views:
-                    recorder.measure(view.name, metric, frame, view, obstacle)
-            else:
-                recorder.measure(self.name, metric, frame, None, obstacle)
-        if isinstance(state, CheckpointError):
-            recorder.problems[""] = str(state)
-        return Observation(
-            self.checkpoints[position].name,
-            self.name,
-            tuple(recorder.rows),
-            recorder.bases,
-            frame.additive() if frame else {},
-            frame.spectra() if frame else {},
-            frame.state.content if frame else None,
-            recorder.problems,
-            size_of(info),
-        )
-
-    def _frame(self, info: TensorInfo, positions: Mapping[str, int], metrics: Sequence[Metric]) -> Frame:
-        states: dict[str, State | None] = {}
-        for role, other in positions.items():
-            if other in self.states:
-                state = self.states[other]
-                states[role] = state if isinstance(state, State) else None
-        steps = [self.checkpoints[positions[role]].step for role in ("current", "previous") if role in positions]
-        known = len(steps) == 2 and steps[0] is not None and steps[1] is not None
-        interval = Interval(steps[0] - steps[1] if known else None)  # type: ignore[operator]
-        needs = {need.name for metric in metrics for need in metric.needs}
-        return Frame(info, states, interval, needs, self._sums.get(positions["current"]), self.decompose)
-
-
-def _read(streams: Sequence[_Stream], checkpoint: Checkpoint, position: int) -> None:
+def _read(streams: Sequence[Stream], checkpoint: Checkpoint, position: int) -> None:
     """Read the streams' tensors of one checkpoint; an error stands in place of each that cannot be had."""
     wanted = [(stream, info) for stream in streams if (info := stream.info(position)) and is_readable(info)]
     memories = [stream.make_room(position)[: size_of(info)] for stream, info in wanted]
     for number, state in read_states(checkpoint, [info for _, info in wanted], memories):
         wanted[number][0].states[position] = state
-
-
-def _absence(info: TensorInfo | None, state: Read | None) -> Status:
-    if info is None:
-        return "missing"
-    return "error" if isinstance(state, CheckpointError) else "unsupported"
-
-
-class _Recorder:
-    """Collects the rows of one tensor at one checkpoint, and what they rest on."""
-
-    def __init__(
-        self, checkpoints: Sequence[Checkpoint], name: str, positions: Mapping[str, int], unread: Collection[str]
-    ) -> None:
-        self.names = {role: checkpoints[other].name for role, other in positions.items()}
-        self.basis = Bases(checkpoints, name, positions)
-        self.unread = frozenset(unread)
-        self.rows: list[Measurement] = []
-        self.bases: dict[str, str] = {}
-        self.problems: dict[str, str] = {}
-
-    def measure(
-        self, tensor: str, metric: Metric, frame: Frame, view: MatrixView | None, obstacle: Status | None
-    ) -> None:
-        """Compute one metric; whatever goes wrong in it is this row's alone."""
-        if obstacle:
-            self.add(tensor, metric, Value(None, obstacle))
-            return
-        try:
-            result = metric.function(*(frame.need(need, view) for need in metric.needs))
-            self.add(tensor, metric, _checked(result))
-        except np.linalg.LinAlgError:
-            self.add(tensor, metric, Value(None, "not_converged"))
-        except Exception as error:  # a user's metric may raise anything
-            self.problems[metric.row.name] = f"{type(error).__name__}: {error}"
-            self.add(tensor, metric, Value(None, "error"))
-
-    def add(self, tensor: str, metric: Metric, value: Value) -> None:
-        """Keep a row, with the checkpoint that it compares with."""
-        compared = next((role for role in ("initial", "previous") if role in metric.roles), None)
-        reference = self.names[compared] if compared else None
-        row = (self.names["current"], "tensor", tensor, metric.row.name, value.value, value.bound, value.status)
-        self.rows.append(Measurement(*row, reference))
-        if metric.row.name not in self.bases:
-            rests_on_bytes = not self.unread & {"current", *metric.roles}
-            self.bases[metric.row.name] = self.basis.of(metric) if rests_on_bytes else UNREAD
-
-
-def _checked(result: float | Value) -> Value:
-    """A metric's result as a value: a number that is not finite has the status ``nonfinite``, never a value."""
-    value = result if isinstance(result, Value) else Value(float(result))
-    if value.value is not None and not isfinite(value.value):
-        return Value(None, "nonfinite")
-    if (value.value is None) == (value.status in STATUSES_WITH_VALUE):
-        raise ValueError(f"returned the value {value.value} with the status {value.status}")
-    return value

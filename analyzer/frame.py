@@ -44,7 +44,6 @@ class Frame:
         states: by role; a role that does not exist is absent, one that could not be read is None.
         interval: optimisation steps since the previous checkpoint.
         wanted: the names of the needs that metrics will ask for, so that one walk serves them all.
-        sums: these sums, where they were taken already.
         decompose: gives the spectra of several matrices elsewhere than on the CPU.
     """
 
@@ -54,7 +53,6 @@ class Frame:
         states: Mapping[str, State | None],
         interval: Interval,
         wanted: Collection[str],
-        sums: elementwise.Sums | None = None,
         decompose: Decompose | None = None,
     ) -> None:
         current = states["current"]
@@ -65,7 +63,8 @@ class Frame:
         self.interval = interval
         self._wanted = wanted
         self._supported = unsupported_reason(info) is None
-        self._sums = sums
+        self._taken = current.taken
+        self._sums = current.taken.sums if current.taken else None
         self._decompose = decompose
         self._cache: dict[tuple[str, str], Any] = {}
         self._obstacles: dict[tuple[frozenset[str], bool, bool], Status | None] = {}
@@ -138,6 +137,8 @@ class Frame:
         return taken or elementwise.changed_bits(self.state.array, self._array("previous"))
 
     def _of_matrix(self, name: str, view: MatrixView) -> Any:
+        if self._taken and name in self._taken.of_matrix:
+            return self._taken.of_matrix[name]
         if name == "matrix":
             return (self.state.array if view.index is None else self.state.array[view.index]).reshape(view.shape)
         if name == "spectrum" and self.state.factors:

@@ -24,7 +24,6 @@ Array = npt.NDArray[Any]
 
 # Stored types that torch widens itself. Any other is widened before it is sent.
 SENT_AS_STORED = frozenset({"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"})
-BLOCK_ELEMENTS = 1 << 22  # of the float64 copy that a product is summed up from: 32 MB on the device
 # Up to this many columns a decomposition leaves most of a graphics card idle, so several are done at a time: as many
 # as have Gram matrices of so many elements together. An estimate, not yet measured.
 BATCHED_COLUMNS = 512
@@ -227,7 +226,7 @@ class _TorchProducts:
         """The matrix the tall way round, some rows at a time as stored, on the device."""
         tall = self.matrix.shape[0] >= self.matrix.shape[1]
         name = self.matrix.dtype.name
-        for piece in pieces(self.matrix, BLOCK_ELEMENTS):
+        for piece in pieces(self.matrix):
             array = piece if tall else piece.T
             if name not in SENT_AS_STORED:
                 array = array.astype(np.float64)

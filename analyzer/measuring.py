@@ -11,12 +11,13 @@ from analyzer.derivation import DERIVED, derive
 from analyzer.engine import walk
 from analyzer.executors import available_cores, run_tasks
 from analyzer.metrics.registry import METRICS, Metric
-from analyzer.planning import Task, affordable_streams, expected_bases, is_spectral, plan, tensor_names
+from analyzer.planning import Task, affordable_streams, expected_bases, plan, tensor_names
 from analyzer.run import Run
 from analyzer.store import Observation, RowKey, Store, Writer
 from analyzer.tensors import tensor_rows
 
 COMMIT_SECONDS = 1.0
+WITH_SCIPY = frozenset({"leading_subspaces", "previous_subspaces", "initial_subspaces"})  # needs that scipy serves
 
 Progress = Callable[[int, int], None]
 Known = Callable[[str], Mapping[tuple[str, str, str], str]]
@@ -130,7 +131,7 @@ def bring_up_to_date(
 def _walking(metrics: Sequence[Metric], device: str) -> Callable[[Task], Iterator[Observation]]:
     """What a job does with its task."""
     work = partial(walk, metrics={metric.row.name: metric for metric in metrics})
-    if any(is_spectral(metric) for metric in metrics):
+    if any(need.name in WITH_SCIPY for metric in metrics for need in metric.needs):
         # Loaded before the tasks start: a BLAS that is loaded later would take as many threads as there are cores.
         import scipy.linalg  # noqa: F401
     if device == "cpu":

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from math import isfinite, nan
+from math import isfinite
 
 import numpy as np
 from blake3 import blake3
 
 from analyzer import elementwise
-from analyzer.elementwise import BLOCK, BLOCKS, Piece, Rows, Sums, Tally, fill_signs
+from analyzer.elementwise import BLOCK, BLOCKS, Piece, Rows, Tally, fill_signs
 from analyzer.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import open_source
+from analyzer.states import State, Taken, gone
 from analyzer.tensors import numpy_dtype
 
 SUMMED_NEEDS = frozenset(
     {"weights", "step", "consecutive_steps", "drift", "interval", "finiteness", "changed_bits", "sign_flips"}
 )
-MOST_FILES = 128  # open at a time, for each job
 
 
 def sums_through_time(
     infos: Sequence[TensorInfo], checkpoints: Sequence[Checkpoint], wanted: Collection[str]
-) -> list[tuple[Sums, str]] | None:
-    """The sums of one tensor at consecutive checkpoints, the first of which is W_0 of all, and each content's hash.
+) -> list[State] | None:
+    """The states of one tensor at consecutive checkpoints, the first of which is W_0 of all, as sums only.
 
     Args:
         infos: the tensor at each checkpoint, all of one shape and one floating-point dtype.
@@ -50,10 +50,10 @@ def sums_through_time(
     bits, previous_bits = np.empty(BLOCKS * BLOCK, unsigned), np.empty(BLOCKS * BLOCK, unsigned)
     with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
         sources = [
-            stack.enter_context(open_source(info.parts[0].path, _stamp(checkpoint, info)))
+            stack.enter_context(open_source(info.parts[0].path, stamp_of(checkpoint, info)))
             for info, checkpoint in zip(infos, checkpoints, strict=True)
         ]
-        for piece in elementwise.pieces(whole.size):
+        for piece in elementwise.pieces(whole.size, elementwise.slab_of(whole.shape)):
             length = piece.count * piece.width
             for number, (info, source, tally) in enumerate(zip(infos, sources, tallies, strict=True)):
                 data = bits[:length].view(np.uint8).data
@@ -65,19 +65,13 @@ def sums_through_time(
                 bits, previous_bits = previous_bits, bits
         for source in sources:
             source.verify_unchanged()
-    sums: list[Sums] = []
-    for tally in tallies:
-        before_it = sums[-1].products if sums else None
-        sums.append(
-            tally.sums(
-                previous=before_it.current if before_it else nan,
-                initial=tallies[0].current,
-                earlier_step=before_it.step if before_it else nan,
-            )
-        )
+    sums = elementwise.consecutive_sums(tallies)
     if not all(isfinite(one.products.current) for one in sums):
         return None
-    return [(one, digest.hexdigest(length=16)) for one, digest in zip(sums, hashes, strict=True)]
+    return [
+        gone(info, digest.hexdigest(length=16), Taken(one))
+        for info, digest, one in zip(infos, hashes, sums, strict=True)
+    ]
 
 
 def _rows(piece: Piece, stored: elementwise.Array, number: int, with_signs: bool) -> Rows:
@@ -108,5 +102,6 @@ def _rows(piece: Piece, stored: elementwise.Array, number: int, with_signs: bool
     )
 
 
-def _stamp(checkpoint: Checkpoint, info: TensorInfo) -> FileStamp | None:
+def stamp_of(checkpoint: Checkpoint, info: TensorInfo) -> FileStamp | None:
+    """What the checkpoint's file that holds a plain tensor was like when it was indexed."""
     return next((stamp for stamp in checkpoint.files if stamp.path == info.parts[0].path), None)

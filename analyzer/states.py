@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from analyzer.elementwise import Sums
 from analyzer.errors import CheckpointError
 from analyzer.loading import SourceOf, load_all
 from analyzer.products import Factors, load_factors, multiply
 from analyzer.run import Checkpoint, Product, TensorInfo
 from analyzer.sources import Source, open_source
-from analyzer.tensors import stored_parts
+from analyzer.tensors import numpy_dtype, stored_parts
 
 Memory = npt.NDArray[np.uint8]
 
@@ -25,12 +26,27 @@ Memory = npt.NDArray[np.uint8]
 class State:
     """One tensor at one checkpoint, in memory: the array in its stored dtype and shape, and its content's hash.
 
-    ``factors`` are those of a tensor that is stored as a product.
+    ``factors`` are those of a tensor that is stored as a product; ``taken`` is what a state gave whose elements are not
+    there any more.
     """
 
     array: npt.NDArray[Any]
     content: str
     factors: Factors | None = None
+    taken: Taken | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was taken from a state while it went by: its sums, and needs of its matrix by name."""
+
+    sums: Sums
+    of_matrix: Mapping[str, object] = field(default_factory=dict)
+
+
+def gone(info: TensorInfo, content: str, taken: Taken) -> State:
+    """A state whose elements went by: its array has the shape but no memory."""
+    return State(np.broadcast_to(np.empty((), numpy_dtype(info.dtype)), info.shape), content, taken=taken)
 
 
 def read_states(

@@ -66,11 +66,11 @@ def assert_same(found, expected):
 
 @pytest.fixture
 def svds(monkeypatch):
-    """The shapes of the matrices that were left to LAPACK's SVD."""
-    shapes = []
+    """One entry for each matrix that was left to LAPACK's SVD."""
+    calls = []
     plain = decomposition._svd
-    monkeypatch.setattr(decomposition, "_svd", lambda *a: shapes.append(a[0].shape) or plain(*a))
-    return shapes
+    monkeypatch.setattr(decomposition, "_svd", lambda *a: calls.append(1) or plain(*a))
+    return calls
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -101,7 +101,7 @@ def test_planted_condition_numbers(shape, exponent, dtype, svds):
 def test_a_falling_spectrum_that_the_gram_matrix_does_not_hold_is_left_to_lapack(svds):
     matrix = planted(np.logspace(0, -7, 100), (300, 100))
     (found,) = gpu.spectra([matrix], "cpu")
-    assert svds == [(300, 100)]
+    assert len(svds) == 1
     assert np.array_equal(found.values, spectrum(matrix).values)
 
 
@@ -190,7 +190,7 @@ MEMORY_ERRORS = [
 @pytest.mark.parametrize("error", MEMORY_ERRORS)
 def test_a_matrix_that_does_not_fit_is_sent_piece_by_piece(monkeypatch, error):
     matrix = planted(with_small_end(100, 1e5), (3000, 100), np.float32)
-    monkeypatch.setattr(gpu, "BLOCK_ELEMENTS", 20_000)
+    monkeypatch.setattr(decomposition, "slab_rows", lambda columns: 2 * columns)
     expected = gpu.spectra([matrix], "cpu")[0].values
     with_failing_start(monkeypatch, lambda resident: error if resident else None)
     assert np.array_equal(gpu.spectra([matrix], "cpu")[0].values, expected)  # the same bits

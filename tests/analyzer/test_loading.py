@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer import loading
-from analyzer.engine import _Stream
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex, npz, safetensors
 from analyzer.formats.torch_zip import read_torch
@@ -29,6 +28,7 @@ from analyzer.metrics.registry import select_metrics
 from analyzer.planning import Bases, plan, size_of
 from analyzer.run import Checkpoint, FileStamp, Part, Run, TensorInfo
 from analyzer.sources import LocalSource
+from analyzer.streams import Stream
 
 DTYPES = [
     "bool",
@@ -240,8 +240,8 @@ def test_only_plain_tensors_are_taken_piece_by_piece() -> None:
     motion = {metric.row.name: metric for metric in select_metrics(["motion"])}
     (task,) = plan(Run("r", "r", "", "", tuple(checkpoints)), list(motion.values()), lambda _: {})
     infos = [checkpoint.tensors["w"] for checkpoint in checkpoints]
-    assert _Stream(task, "w", motion, None)._is_plain_series([0, 1, 2], infos)
-    assert not _Stream(task, "w", motion, None)._is_plain_series(
+    assert Stream(task, "w", motion, None)._is_plain_series([0, 1, 2], infos)
+    assert not Stream(task, "w", motion, None)._is_plain_series(
         [0, 1, 2], [*infos[:2], replace(plain, big_endian=True)]
     )
 

@@ -1,0 +1,226 @@
+"""One tensor on its way through the checkpoints of a task: which states it looks at, and the rows that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import numpy as np
+import numpy.typing as npt
+
+from analyzer.errors import CheckpointError
+from analyzer.frame import Decompose, Frame
+from analyzer.loading import is_plain
+from analyzer.metrics.needs import Interval
+from analyzer.metrics.registry import Metric
+from analyzer.planning import Bases, Task, applicable, places, size_of
+from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
+from analyzer.sources import is_remote
+from analyzer.states import State
+from analyzer.store import Observation
+from analyzer.tensors import MatrixView, kind
+
+UNREAD = "unread"  # the basis of rows whose bytes could not be read: they are measured again at the next occasion
+MOST_FILES = 128  # open at a time, for each job
+
+Read = State | CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Consecutive states of one tensor: their positions in the run, the tensor there, and the checkpoints."""
+
+    positions: Sequence[int]
+    infos: Sequence[TensorInfo]
+    checkpoints: Sequence[Checkpoint]
+
+
+class Stream:
+    """One tensor on its way through the checkpoints of a task."""
+
+    def __init__(
+        self, task: Task, name: str, metrics: Mapping[str, Metric], decompose: Decompose | None = None
+    ) -> None:
+        self._task, self._metrics, self._decompose = task, metrics, decompose
+        self.name = name
+        self.checkpoints = task.checkpoints
+        self.wanted = {
+            position: [metric for metric in metrics.values() if metric.row.name in chosen]
+            for position, chosen in task.wanted[name].items()
+        }
+        self.roles = {position: roles for position, roles in places(task.checkpoints, name) if position in self.wanted}
+        # The last checkpoint that looks at each state; until then the state is held.
+        self.last_use: dict[int, int] = {}
+        for position, chosen in self.wanted.items():
+            looked_at = frozenset({"current"}).union(*(metric.roles for metric in chosen))
+            self.last_use |= {other: position for role, other in self.roles[position].items() if role in looked_at}
+        self.largest = max(size_of(self.info(position)) for position in self.last_use)
+        self.memory: list[npt.NDArray[np.uint8]] = []
+        self.states: dict[int, Read] = {}
+        self._slots: dict[int, int] = {}
+
+    def portions(self, size: int) -> Iterator[Stream]:
+        """The same stream in portions, of each of which ``size`` positions are wanted."""
+        wanted = self._task.wanted[self.name]
+        positions = sorted(wanted)
+        for start in range(0, len(positions), size):
+            portion = {position: wanted[position] for position in positions[start : start + size]}
+            task = replace(self._task, wanted={self.name: portion})
+            yield Stream(task, self.name, self._metrics, self._decompose)
+
+    def needs(self) -> set[str]:
+        """What all the metrics that are wanted ask for."""
+        return {need.name for chosen in self.wanted.values() for metric in chosen for need in metric.needs}
+
+    def plain_series(self) -> Series | None:
+        """The states that are looked at, where each compares with the one before it and with the first of them.
+
+        All are on this machine, each a plain range of a file, and of one shape and floating-point dtype; else None.
+        """
+        positions = sorted(self.last_use)
+        infos = [info for position in positions if (info := self.info(position))]
+        if not self._is_plain_series(positions, infos):
+            return None
+        return Series(positions, infos, [self.checkpoints[position] for position in positions])
+
+    def take(self, series: Series, states: Sequence[State] | None) -> bool:
+        """Have these states, if there are any, so that nothing is left to be read."""
+        if states is None:
+            return False
+        self.states = dict(zip(series.positions, states, strict=True))
+        return True
+
+    def observe_all(self) -> Iterator[Observation]:
+        """All wanted rows, checkpoint by checkpoint, of states that are all there."""
+        return (self.observe(position) for position in self.wanted)
+
+    def _is_plain_series(self, positions: list[int], infos: list[TensorInfo]) -> bool:
+        if not len(positions) == len(infos) <= MOST_FILES:
+            return False
+        if {(info.shape, info.dtype) for info in infos} != {(infos[0].shape, infos[0].dtype)}:
+            return False
+        before = dict(zip(positions[1:], positions, strict=False))
+        return (
+            kind(infos[0]) not in ("unsupported", "empty")
+            and all(is_plain(info) and not is_remote(info.parts[0].path) for info in infos)
+            and all(roles["initial"] == positions[0] for roles in self.roles.values())
+            and all(roles.get("previous") == before.get(position) for position, roles in self.roles.items())
+            and all(
+                roles.get("before_previous") == before.get(before.get(position, -1))
+                for position, roles in self.roles.items()
+            )
+        )
+
+    def info(self, position: int) -> TensorInfo | None:
+        """The tensor as a checkpoint has it; None where it is missing."""
+        return self.checkpoints[position].tensors.get(self.name)
+
+    def make_room(self, position: int) -> npt.NDArray[np.uint8]:
+        """Memory for the tensor at a position: a slot whose state no later checkpoint looks at."""
+        for other in [other for other in self.states if self.last_use[other] < position]:
+            del self.states[other]
+            self._slots.pop(other, None)
+        free = next(slot for slot in range(len(self.memory)) if slot not in self._slots.values())
+        self._slots[position] = free
+        return self.memory[free]
+
+    def observe(self, position: int) -> Observation:
+        """Every wanted row of the tensor at one checkpoint."""
+        positions, info = self.roles[position], self.info(position)
+        metrics = applicable(self.wanted[position], info, positions)
+        unread = {role for role, other in positions.items() if isinstance(self.states.get(other), CheckpointError)}
+        recorder = _Recorder(self.checkpoints, self.name, positions, unread)
+        state = self.states.get(position)
+        frame = self._frame(info, positions, metrics) if info and isinstance(state, State) else None
+        for metric in metrics:
+            if frame is None:
+                recorder.add(self.name, metric, Value(None, _absence(info, state)))
+                continue
+            obstacle = frame.obstacle(metric)
+            if metric.matrix_only:
+                for view in frame.views:
+                    recorder.measure(view.name, metric, frame, view, obstacle)
+            else:
+                recorder.measure(self.name, metric, frame, None, obstacle)
+        if isinstance(state, CheckpointError):
+            recorder.problems[""] = str(state)
+        return Observation(
+            self.checkpoints[position].name,
+            self.name,
+            tuple(recorder.rows),
+            recorder.bases,
+            frame.additive() if frame else {},
+            frame.spectra() if frame else {},
+            frame.state.content if frame else None,
+            recorder.problems,
+            size_of(info),
+        )
+
+    def _frame(self, info: TensorInfo, positions: Mapping[str, int], metrics: Sequence[Metric]) -> Frame:
+        states: dict[str, State | None] = {}
+        for role, other in positions.items():
+            if other in self.states:
+                state = self.states[other]
+                states[role] = state if isinstance(state, State) else None
+        steps = [self.checkpoints[positions[role]].step for role in ("current", "previous") if role in positions]
+        known = len(steps) == 2 and steps[0] is not None and steps[1] is not None
+        interval = Interval(steps[0] - steps[1] if known else None)  # type: ignore[operator]
+        needs = {need.name for metric in metrics for need in metric.needs}
+        return Frame(info, states, interval, needs, self._decompose)
+
+
+def _absence(info: TensorInfo | None, state: Read | None) -> Status:
+    if info is None:
+        return "missing"
+    return "error" if isinstance(state, CheckpointError) else "unsupported"
+
+
+class _Recorder:
+    """Collects the rows of one tensor at one checkpoint, and what they rest on."""
+
+    def __init__(
+        self, checkpoints: Sequence[Checkpoint], name: str, positions: Mapping[str, int], unread: Collection[str]
+    ) -> None:
+        self.names = {role: checkpoints[other].name for role, other in positions.items()}
+        self.basis = Bases(checkpoints, name, positions)
+        self.unread = frozenset(unread)
+        self.rows: list[Measurement] = []
+        self.bases: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+
+    def measure(
+        self, tensor: str, metric: Metric, frame: Frame, view: MatrixView | None, obstacle: Status | None
+    ) -> None:
+        """Compute one metric; whatever goes wrong in it is this row's alone."""
+        if obstacle:
+            self.add(tensor, metric, Value(None, obstacle))
+            return
+        try:
+            result = metric.function(*(frame.need(need, view) for need in metric.needs))
+            self.add(tensor, metric, _checked(result))
+        except np.linalg.LinAlgError:
+            self.add(tensor, metric, Value(None, "not_converged"))
+        except Exception as error:  # a user's metric may raise anything
+            self.problems[metric.row.name] = f"{type(error).__name__}: {error}"
+            self.add(tensor, metric, Value(None, "error"))
+
+    def add(self, tensor: str, metric: Metric, value: Value) -> None:
+        """Keep a row, with the checkpoint that it compares with."""
+        compared = next((role for role in ("initial", "previous") if role in metric.roles), None)
+        reference = self.names[compared] if compared else None
+        row = (self.names["current"], "tensor", tensor, metric.row.name, value.value, value.bound, value.status)
+        self.rows.append(Measurement(*row, reference))
+        if metric.row.name not in self.bases:
+            rests_on_bytes = not self.unread & {"current", *metric.roles}
+            self.bases[metric.row.name] = self.basis.of(metric) if rests_on_bytes else UNREAD
+
+
+def _checked(result: float | Value) -> Value:
+    """A metric's result as a value: a number that is not finite has the status ``nonfinite``, never a value."""
+    value = result if isinstance(result, Value) else Value(float(result))
+    if value.value is not None and not isfinite(value.value):
+        return Value(None, "nonfinite")
+    if (value.value is None) == (value.status in STATUSES_WITH_VALUE):
+        raise ValueError(f"returned the value {value.value} with the status {value.status}")
+    return value
