@@ -14,6 +14,8 @@ from unittest import mock
 import analyzer
 from analyzer import cli
 from analyzer.measurements import Measurements
+from analyzer.run import Measurement
+from analyzer.store import open_store
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,17 @@ def measured(
 ) -> Measurements:
     """A run measured into a store, by default ``FOLDER.sqlite`` beside it."""
     return analyzer.measure(analyzer.open_run(folder), store or folder.with_suffix(".sqlite"), metrics, jobs)
+
+
+def everything(measurements: Measurements) -> tuple[list[Measurement], dict[tuple[str, str], bytes], object]:
+    """Every row, the bytes of every spectrum by tensor and checkpoint, and what each tensor held."""
+    with open_store(measurements.path) as store:
+        spectra = {
+            (one.name, name): values.tobytes()
+            for one in store.tensors(measurements.run)
+            for name, values in store.spectra(measurements.run, one.name).items()
+        }
+        return list(store.measurements(measurements.run)), spectra, store.contents(measurements.run)
 
 
 Key = tuple[str, str, str, str]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
-from commands import measured, read_csv, rows_of, weightlapse
+from commands import everything, measured, read_csv, rows_of, weightlapse
 
 from analyzer import planning
 from analyzer.layouts import open_runs
@@ -344,16 +344,6 @@ def test_a_file_that_is_damaged_after_it_was_indexed_makes_error_rows_and_the_re
 
 
 # -------------------------------------------------------------------------------------------- any way to cut the work
-
-
-def everything(measurements):
-    with open_store(measurements.path) as store:
-        spectra = {
-            (one.name, name): values.tobytes()
-            for one in store.tensors(measurements.run)
-            for name, values in store.spectra(measurements.run, one.name).items()
-        }
-        return list(store.measurements(measurements.run)), spectra, store.contents(measurements.run)
 
 
 @pytest.fixture(scope="module")
