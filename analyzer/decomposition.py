@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.elementwise import slab_rows, unit_roundoff
+from analyzer.cutting import slab_rows
 from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces, Spectrum
+from analyzer.tensors import unit_roundoff
 
 Array = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]
@@ -283,7 +284,7 @@ class _NumpyProducts:
         diagonal = self.gram.diagonal().copy()
         np.fill_diagonal(self.gram, diagonal + shift)
         try:
-            inverse = _inverse_of_triangle(np.linalg.cholesky(self.gram))
+            inverse = _inverse_of_triangle(np.asarray(np.linalg.cholesky(self.gram), dtype=np.float64))
         except np.linalg.LinAlgError:
             return None
         finally:

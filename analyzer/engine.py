@@ -17,7 +17,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.elementwise import slab_of
+from analyzer.cutting import slab_of
 from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose
 from analyzer.loading import is_readable

@@ -29,6 +29,7 @@ from analyzer.metrics.tail import fit_power_law
 from analyzer.products import product_spectrum
 from analyzer.run import Status, TensorInfo
 from analyzer.states import State
+from analyzer.tallies import Sums
 from analyzer.tensors import MatrixView, matrices, unsupported_reason
 
 Array = npt.NDArray[Any]
@@ -44,6 +45,7 @@ class Frame:
         states: by role; a role that does not exist is absent, one that could not be read is None.
         interval: optimisation steps since the previous checkpoint.
         wanted: the names of the needs that metrics will ask for, so that one walk serves them all.
+        earlier: the sums of other states' own frames by role, as far as they were taken.
         decompose: gives the spectra of several matrices elsewhere than on the CPU.
     """
 
@@ -53,6 +55,7 @@ class Frame:
         states: Mapping[str, State | None],
         interval: Interval,
         wanted: Collection[str],
+        earlier: Mapping[str, Sums],
         decompose: Decompose | None = None,
     ) -> None:
         current = states["current"]
@@ -62,9 +65,10 @@ class Frame:
         self.views = matrices(info)
         self.interval = interval
         self._wanted = wanted
+        self._earlier = earlier
         self._supported = unsupported_reason(info) is None
         self._taken = current.taken
-        self._sums = current.taken.sums if current.taken else None
+        self.taken_sums = current.taken.sums if current.taken else None
         self._decompose = decompose
         self._cache: dict[tuple[str, str], Any] = {}
         self._obstacles: dict[tuple[frozenset[str], bool, bool], Status | None] = {}
@@ -201,22 +205,34 @@ class Frame:
         assert state is not None  # obstacle() has seen to it
         return state.array
 
-    def sums(self) -> elementwise.Sums:
+    def sums(self) -> Sums:
         """All sums that are wanted, in one walk over the states of the same shape."""
-        if self._sums is None:
+        if self.taken_sums is None:
             usable = {
                 role: one.array
                 for role, one in self.states.items()
                 if one is not None and one.array.shape == self.state.array.shape
             }
-            self._sums = elementwise.walk_sums(
+            self.taken_sums = elementwise.walk_sums(
                 self.state.array,
                 usable.get("previous"),
                 usable.get("before_previous"),
                 usable.get("initial"),
                 self._wanted,
+                self._known_squares(usable),
             )
-        return self._sums
+        return self.taken_sums
+
+    def _known_squares(self, usable: Collection[str]) -> dict[str, float]:
+        """Sums of squares that walks over earlier checkpoints gave."""
+        known = {
+            role: self._earlier[role].products.current
+            for role in ("previous", "initial")
+            if role in usable and role in self._earlier
+        }
+        if "before_previous" in usable and "previous" in known:
+            known["earlier_step"] = self._earlier["previous"].products.step
+        return known
 
     def additive(self) -> dict[str, tuple[float, ...]]:
         """The additive needs that were computed, as plain numbers; those of several matrices are added up."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from math import isfinite
+from math import isfinite, prod
 
 import numpy as np
 from blake3 import blake3
 
-from analyzer import elementwise
-from analyzer.elementwise import BLOCK, BLOCKS, Piece, Rows, Tally, fill_signs
+from analyzer.cutting import PIECE, Piece, pieces, slab_of
 from analyzer.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import open_source
 from analyzer.states import State, Taken, gone
+from analyzer.tallies import Array, Room, Rows, Tally, consecutive_sums, fill_signs
 from analyzer.tensors import numpy_dtype
 
 SUMMED_NEEDS = frozenset(
@@ -44,28 +44,25 @@ def sums_through_time(
     """
     dtype = numpy_dtype(infos[0].dtype)
     unsigned = np.dtype(f"u{dtype.itemsize}")
-    whole = np.broadcast_to(np.empty((), dtype), infos[0].shape)  # has the shape but no memory
-    tallies = [Tally(whole, whole if number else None, wanted) for number in range(len(infos))]
+    shape, size = infos[0].shape, prod(infos[0].shape)
+    tallies = [Tally(size, dtype, dtype if number else None, wanted) for number in range(len(infos))]
     hashes = [blake3() for _ in infos]
-    bits, previous_bits = np.empty(BLOCKS * BLOCK, unsigned), np.empty(BLOCKS * BLOCK, unsigned)
+    bits, previous_bits = np.empty(PIECE, unsigned), np.empty(PIECE, unsigned)
     with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
         sources = [
             stack.enter_context(open_source(info.parts[0].path, stamp_of(checkpoint, info)))
             for info, checkpoint in zip(infos, checkpoints, strict=True)
         ]
-        for piece in elementwise.pieces(whole.size, elementwise.slab_of(whole.shape)):
-            length = piece.count * piece.width
+        for piece in pieces(size, slab_of(shape)):
             for number, (info, source, tally) in enumerate(zip(infos, sources, tallies, strict=True)):
-                data = bits[:length].view(np.uint8).data
-                source.read_into(info.parts[0].offset + piece.start * dtype.itemsize, data)
-                hashes[number].update(data)
-                now, before = (state[:length].reshape(piece.count, piece.width) for state in (bits, previous_bits))
-                rows = _rows(piece, now.view(dtype), number, "sign_flips" in wanted)
-                tally.add(piece, rows, now, before if number else None)
+                now, before = bits[: piece.length], previous_bits[: piece.length]
+                source.read_into(info.parts[0].offset + piece.start * dtype.itemsize, now.view(np.uint8).data)
+                hashes[number].update(now.view(np.uint8).data)
+                tally.add(_rows(piece, now.view(dtype), number, "sign_flips" in wanted), now, before)
                 bits, previous_bits = previous_bits, bits
         for source in sources:
             source.verify_unchanged()
-    sums = elementwise.consecutive_sums(tallies)
+    sums = consecutive_sums(tallies)
     if not all(isfinite(one.products.current) for one in sums):
         return None
     return [
@@ -74,32 +71,20 @@ def sums_through_time(
     ]
 
 
-def _rows(piece: Piece, stored: elementwise.Array, number: int, with_signs: bool) -> Rows:
-    """The rows of the ``number``-th checkpoint; two of them take turns as W_t and W_{t−1}, two as Δ_t and Δ_{t−1}."""
-    even, odd, even_step, odd_step, initial, drift, _ = piece.rows()
-    current, previous, step, earlier_step = (
-        (odd, even, odd_step, even_step) if number % 2 else (even, odd, even_step, odd_step)
-    )
-    current[:] = stored
-    flags = piece.flags()
-    signs, previous_signs = (flags[2:4], flags[:2]) if number % 2 else (flags[:2], flags[2:4])
+def _rows(piece: Piece, stored: Array, number: int, with_signs: bool) -> Rows:
+    """The rows of the ``number``-th checkpoint; those of the one before it are still there."""
+    room = Room(piece, is_odd=number % 2 == 1)
+    room.current[:] = stored
     if with_signs:
-        fill_signs(stored, current, signs)
+        fill_signs(stored, room.current, room.signs)
     if number == 0:
-        initial[:] = stored
-        drift[:] = 0.0
-        return Rows(current, initial=initial, drift=drift)
-    np.subtract(current, previous, out=step)
-    return Rows(
-        current,
-        previous,
-        initial,
-        step=step,
-        earlier_step=earlier_step if number > 1 else None,
-        drift=np.subtract(current, initial, out=drift) if number > 1 else step,
-        signs=signs,
-        previous_signs=previous_signs,
-    )
+        room.initial[:] = stored
+        room.drift[:] = 0.0
+        return Rows(room, room.current, initial=room.initial, drift=room.drift)
+    np.subtract(room.current, room.previous, out=room.step)
+    np.subtract(room.current, room.initial, out=room.drift)
+    earlier_step = room.earlier_step if number > 1 else None
+    return Rows(room, room.current, room.previous, room.initial, room.step, earlier_step, room.drift)
 
 
 def stamp_of(checkpoint: Checkpoint, info: TensorInfo) -> FileStamp | None:

@@ -12,11 +12,10 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.elementwise import unit_roundoff
 from analyzer.loading import SourceOf, load
 from analyzer.metrics.needs import Spectrum
 from analyzer.run import Product, TensorInfo
-from analyzer.tensors import numpy_dtype
+from analyzer.tensors import numpy_dtype, unit_roundoff
 
 Matrix = npt.NDArray[np.float64]
 

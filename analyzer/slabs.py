@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from math import isfinite, prod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from analyzer.cutting import pieces, slab_of
 from analyzer.decomposition import Gram, spectrum_of_blocks
-from analyzer.elementwise import States, Tally, consecutive_sums, live_lines, pieces, slab_of, unit_roundoff
+from analyzer.elementwise import live_lines
 from analyzer.metrics.needs import DeadLines
 from analyzer.pieces import SUMMED_NEEDS, stamp_of
 from analyzer.run import Checkpoint, TensorInfo
 from analyzer.sources import Source, open_source
 from analyzer.states import State, Taken, gone
-from analyzer.tensors import numpy_dtype
-
-Array = npt.NDArray[Any]
+from analyzer.tallies import Array, States, Tally, consecutive_sums
+from analyzer.tensors import numpy_dtype, unit_roundoff
 
 SLAB_NEEDS = SUMMED_NEEDS | {"elements", "dead_lines", "spectrum", "singular_values", "power_law"}
 SLABS_HELD = 4  # of W_t, W_{t−1}, W_{t−2} and W_0
@@ -95,8 +94,7 @@ class _Walk:
     ) -> None:
         self.source, self.offset = source, info.parts[0].offset
         self.dtype, self.shape = numpy_dtype(info.dtype), (info.shape[0], prod(info.shape[1:]))
-        whole = np.broadcast_to(np.empty((), self.dtype), self.shape)  # has the shape but no memory
-        self.tally = Tally(whole, whole if with_previous else None, wanted)
+        self.tally = Tally(prod(self.shape), self.dtype, self.dtype if with_previous else None, wanted)
         self.digest = blake3()
         self.gram = Gram() if with_spectrum else None
         self.dead_rows, self.live_columns = 0, np.zeros(self.shape[1], dtype=bool)
@@ -106,10 +104,10 @@ class _Walk:
         """Read a slab from its first element on into ``states.current``, and take it in."""
         zeros = self.tally.zeros
         for piece in pieces(states.current.size, states.current.size):
-            data = piece.of(states.current).reshape(-1).view(np.uint8).data
+            data = piece.of(states.current).view(np.uint8).data
             self.source.read_into(self.offset + (start + piece.start) * self.dtype.itemsize, data)
             self.digest.update(data)
-            self.tally.add(piece, states.rows(piece, self.tally.count_flips), *states.stored(piece))
+            self.tally.add(states.rows(piece, self.tally.count_flips), *states.stored(piece))
         rows = states.current.reshape(-1, self.shape[1])
         if self.count_dead_lines:
             self._count_lines(rows, self.tally.zeros - zeros if self.tally.summarise else rows.size)

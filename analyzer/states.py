@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from analyzer.elementwise import Sums
 from analyzer.errors import CheckpointError
 from analyzer.loading import SourceOf, load_all
 from analyzer.products import Factors, load_factors, multiply
 from analyzer.run import Checkpoint, Product, TensorInfo
 from analyzer.sources import Source, open_source
+from analyzer.tallies import Sums
 from analyzer.tensors import numpy_dtype, stored_parts
 
 Memory = npt.NDArray[np.uint8]

@@ -19,6 +19,7 @@ from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, T
 from analyzer.sources import is_remote
 from analyzer.states import State
 from analyzer.store import Observation
+from analyzer.tallies import Sums
 from analyzer.tensors import MatrixView, kind
 
 UNREAD = "unread"  # the basis of rows whose bytes could not be read: they are measured again at the next occasion
@@ -59,6 +60,7 @@ class Stream:
         self.memory: list[npt.NDArray[np.uint8]] = []
         self.states: dict[int, Read] = {}
         self._slots: dict[int, int] = {}
+        self._sums: dict[int, Sums] = {}
 
     def portions(self, size: int) -> Iterator[Stream]:
         """The same stream in portions, of each of which ``size`` positions are wanted."""
@@ -145,6 +147,8 @@ class Stream:
                 recorder.measure(self.name, metric, frame, None, obstacle)
         if isinstance(state, CheckpointError):
             recorder.problems[""] = str(state)
+        if frame and frame.taken_sums:
+            self._sums[position] = frame.taken_sums
         return Observation(
             self.checkpoints[position].name,
             self.name,
@@ -167,7 +171,8 @@ class Stream:
         known = len(steps) == 2 and steps[0] is not None and steps[1] is not None
         interval = Interval(steps[0] - steps[1] if known else None)  # type: ignore[operator]
         needs = {need.name for metric in metrics for need in metric.needs}
-        return Frame(info, states, interval, needs, self._decompose)
+        earlier = {role: self._sums[other] for role, other in positions.items() if other in self._sums}
+        return Frame(info, states, interval, needs, earlier, self._decompose)
 
 
 def _absence(info: TensorInfo | None, state: Read | None) -> Status:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer import elementwise
+from analyzer.tensors import unit_roundoff
 
 SIZES = [1, 2, 7, 1000, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 3 * (1 << 16) + 5]
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
@@ -214,7 +215,7 @@ def test_sign_flips_over_many_blocks():
     ],
 )
 def test_unit_roundoff_is_the_largest_relative_error_of_rounding_to_nearest(dtype, u):
-    assert elementwise.unit_roundoff(np.dtype(dtype)) == u
+    assert unit_roundoff(np.dtype(dtype)) == u
 
 
 def test_row42_extreme_float32_weights_neither_overflow_nor_vanish():

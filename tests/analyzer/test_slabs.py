@@ -8,7 +8,7 @@ import pytest
 from builders import save_weights
 from commands import everything
 
-from analyzer import decomposition, elementwise, engine, open_run
+from analyzer import cutting, decomposition, engine, open_run
 from analyzer import measure as measure_run
 
 SHAPE = (900, 24)  # 900 · 24² is above what the SVD takes
@@ -17,8 +17,8 @@ SLAB_ROWS = 170
 
 @pytest.fixture(autouse=True)
 def small_slabs(monkeypatch):
-    monkeypatch.setattr(elementwise, "LEAST_SLAB", SLAB_ROWS * SHAPE[1])
-    assert elementwise.slab_rows(SHAPE[1]) == SLAB_ROWS
+    monkeypatch.setattr(cutting, "LEAST_SLAB", SLAB_ROWS * SHAPE[1])
+    assert cutting.slab_rows(SHAPE[1]) == SLAB_ROWS
     assert SHAPE[0] * SHAPE[1] ** 2 > decomposition.SMALL_WORK
 
 
