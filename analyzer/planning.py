@@ -8,6 +8,7 @@ from hashlib import sha256
 from heapq import heapreplace
 from math import ceil, inf, prod
 
+from analyzer.cutting import slab_of
 from analyzer.errors import WeightlapseError
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
@@ -18,9 +19,11 @@ PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked 
 ROLES = ("current", "previous", "before_previous", "initial")
 # A stretch much shorter than this spends its time on reading W_0, W_{t−1} and W_{t−2} again.
 SHORTEST_STRETCH = 3
-# Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, for
-# each element of a state that a stretch reads again into memory of its own, and for a spectrum (times n²(m + 4n)).
-OBSERVATION_COST, ELEMENT_COST, REREAD_COST, SPECTRUM_COST = 4e-4, 7e-9, 9e-9, 2.2e-11
+# Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, and for
+# a spectrum (times n²(m + 4n)).
+OBSERVATION_COST, ELEMENT_COST, SPECTRUM_COST = 4e-4, 5e-9, 2.2e-11
+# For each element of a state that a stretch reads again: into memory of its own, or slab by slab.
+REREAD_COST, REREAD_SLAB_COST = 9e-9, 1.5e-9
 
 # Needs that cost a Gram matrix or more.
 DECOMPOSED = frozenset(
@@ -138,13 +141,15 @@ def _task(run: Run, wanted: Mapping[str, Wanted], spectral: frozenset[str]) -> T
             cost += _cost(info, bool(spectral & metrics))
             work = max(work, _spectral_memory(info) if spectral & metrics else 0)
         states += len(ROLES) * largest
-        overlap += (len(ROLES) - 1) * REREAD_COST * max(_elements(run, name, position) for position in places)
+        overlap += (len(ROLES) - 1) * max(_reread_cost(run, name, position) for position in places)
     return Task(run.checkpoints, wanted, size, states + work, cost, overlap)
 
 
-def _elements(run: Run, name: str, position: int) -> int:
+def _reread_cost(run: Run, name: str, position: int) -> float:
     info = run.checkpoints[position].tensors.get(name)
-    return prod(info.shape) if info else 0
+    if not info:
+        return 0.0
+    return prod(info.shape) * (REREAD_SLAB_COST if slab_of(info.shape) < prod(info.shape) else REREAD_COST)
 
 
 def _spectral_memory(info: TensorInfo | None) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import url2pathname
 
 from analyzer.errors import CheckpointError
 from analyzer.run import FileStamp
@@ -59,6 +58,8 @@ def canonical(path: str) -> str:
         require_plain(path)
         return path if path.endswith("://") else path.rstrip("/")
     if scheme := _SCHEME.match(path):
+        from urllib.request import url2pathname  # brings all of http.client along, which other paths need not wait for
+
         return url2pathname(unquote(path[scheme.end() :].removeprefix("localhost")))
     return path
 
