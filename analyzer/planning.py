@@ -19,8 +19,8 @@ PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked 
 ROLES = ("current", "previous", "before_previous", "initial")
 # A stretch much shorter than this spends its time on reading W_0, W_{t−1} and W_{t−2} again.
 SHORTEST_STRETCH = 3
-# Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, and for
-# a spectrum (times n²(m + 4n)).
+# Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, and
+# for a spectrum (times n²(m + 4n)).
 OBSERVATION_COST, ELEMENT_COST, SPECTRUM_COST = 4e-4, 5e-9, 2.2e-11
 # For each element of a state that a stretch reads again: into memory of its own, or slab by slab.
 REREAD_COST, REREAD_SLAB_COST = 9e-9, 1.5e-9

@@ -43,8 +43,8 @@ _buffers = _Buffers()
 class Room:
     """This thread's memory for a piece, each row (length,); two checkpoints can take turns (``is_odd``) in it.
 
-    ``beside`` (4, length) are Δ_t, Δ_{t−1}, W_t − W_0, W_{t−1}, if odd W_{t−1}, Δ_{t−1}, Δ_t, W_t − W_0: rows that lie one
-    after the other, for BLAS multiplies four of them by Δ_t in the time that two single products take.
+    ``beside`` (4, length) are Δ_t, Δ_{t−1}, W_t − W_0, W_{t−1}, if odd W_{t−1}, Δ_{t−1}, Δ_t, W_t − W_0: four rows that
+    lie one after the other, for BLAS multiplies so many by Δ_t in the time that two single products take.
     """
 
     def __init__(self, piece: Piece, is_odd: bool = False) -> None:
