@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite, prod
-from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from analyzer.formats.torch_tensors import MOST_DIMENSIONS, TENSOR_CALLS, UNREAD
 from analyzer.formats.torch_zip import read_object
 from analyzer.names import natural_key, printable
 from analyzer.run import FileStamp, Part, TensorInfo
-from analyzer.sources import Source, join, open_source
+from analyzer.sources import Source, is_inside, join, open_source
 
 METADATA = ".metadata"
 MOST_BOXES = 4096  # of one tensor: each is compared with each
@@ -140,14 +139,10 @@ def _inside(folder: str, file: str) -> str:
     Raises:
         CheckpointError: it would lie elsewhere.
     """
-    path = Path(folder, file)
-    try:
-        leaves = path.resolve().parent != Path(folder).resolve()
-    except (OSError, RuntimeError):  # a link loop
-        leaves = True
-    if leaves:
+    path = join(folder, file)
+    if not is_inside(folder, path):
         raise CheckpointError(f"{path}: is a link that leaves the folder, which a checkpoint has no use for; remove it")
-    return str(path)
+    return path
 
 
 def _stored(source: Source, box: _Box, dtype: str) -> TensorInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -261,6 +262,22 @@ def test_a_run_in_memory(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> N
     with pytest.raises(analyzer.WeightlapseError, match="holds the report of run"):
         claim_folder(tmp_path / "report", other)
     claim_folder(tmp_path / "report", {"run": "memory://run"})
+
+
+def test_a_distributed_checkpoint_in_memory(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    dcp = pytest.importorskip("torch.distributed.checkpoint")
+    for step in (1, 2):
+        folder = tmp_path / "run" / f"step-{step}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that no process group is there
+            dcp.save({"weight": torch.full((2, 3), float(step))}, checkpoint_id=folder)
+        for file in folder.iterdir():
+            memory.pipe_file(f"/run/{folder.name}/{file.name}", file.read_bytes())
+    run = analyzer.open_run("memory://run")
+    assert [one.files[1].path for one in run.checkpoints] == [f"memory://run/step-{n}/__0_0.distcp" for n in (1, 2)]
+    measurements = analyzer.measure(run, tmp_path / "store.sqlite", metrics=["step_distance"])
+    assert measurements.series("weight", "step_distance").values[1] == pytest.approx(6**0.5)
 
 
 def test_an_etag_tells_that_a_file_was_replaced(tmp_path: Path) -> None:
