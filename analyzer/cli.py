@@ -53,10 +53,11 @@ def main() -> NoReturn:
 
 
 def _say(text: str) -> None:
-    """A line for people, on stderr, with untrusted characters made harmless."""
+    """A line for people, on stderr, with untrusted characters made harmless and no login in the addresses."""
     from analyzer.names import printable
+    from analyzer.sources.faults import without_logins
 
-    click.echo("\n".join(printable(line) for line in text.split("\n")), err=True)
+    click.echo("\n".join(printable(line) for line in without_logins(text).split("\n")), err=True)
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

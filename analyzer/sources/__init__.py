@@ -1,6 +1,6 @@
 """Folders and the bytes of files, on this machine or behind a URL: one way to ask for either.
 
-A path is a URL if it begins like ``s3://``; everything else, and ``file://``, is of this machine. Nothing that serves
+A path is a URL if it begins like ``s3://`` or ``S3://``; everything else, and ``file://``, is of this machine. Nothing that serves
 URLs is imported before the first one is opened.
 """
 
@@ -37,17 +37,19 @@ __all__ = [
     "read_text",
 ]
 
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")  # one letter is a drive
 
 
 def is_remote(path: str) -> bool:
     """Whether a path is a URL of another machine."""
     scheme = _SCHEME.match(path)
-    return scheme is not None and scheme[1] not in ("file", "local")
+    return scheme is not None and scheme[1].lower() not in ("file", "local")
 
 
 def canonical(path: str) -> str:
-    """The path as the other functions here take it: ``file://`` becomes a local path, a URL has no slash at its end.
+    """The path as the other functions here take it.
+
+    ``file://`` becomes a local path; a URL has its scheme in small letters and no slash at its end.
 
     Raises:
         CheckpointError: a URL that carries a password or a query, or is not well formed.
@@ -55,6 +57,8 @@ def canonical(path: str) -> str:
     if is_remote(path):
         from analyzer.sources.filesystems import require_plain
 
+        scheme, _, rest = path.partition("://")
+        path = f"{scheme.lower()}://{rest}"
         require_plain(path)
         return path if path.endswith("://") else path.rstrip("/")
     if scheme := _SCHEME.match(path):

@@ -13,7 +13,7 @@ from analyzer.errors import CheckpointError
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
 _PASSING = frozenset({408, 425, 429})  # statuses below 500 that may pass; of the others, all from 500 on
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError, TypeError)
-_ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@'\"<>]*@)?([^\s?#'\"<>]*)([?#][^\s'\"<>]*)?")
+_ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/'\"<>]*@)?([^\s?#'\"<>]*)([?#][^\s'\"<>]*)?")
 _SECRET = re.compile(r"(?i)((?:token|signature|secret|password|credential|authorization)[\w-]*['\"]?\s*[=:]\s*)\S.*")
 
 _CUT = re.compile("Payload|ContentLength|Incomplete|Disconnected|ConnectionClosed|ResponseStreaming")
@@ -54,9 +54,13 @@ def persist(url: str, call: Callable[[], ResultT]) -> ResultT:
 
 
 def redacted(text: str) -> str:
-    """A text without the user names, passwords, queries and fragments of the URLs in it, nor what looks secret."""
-    without = _ADDRESS.sub(lambda found: found[1] + found[2] + ("?…" if found[3] else ""), text)
-    return _SECRET.sub(r"\1…", without)
+    """A text of another library without what looks secret, in the URLs in it or beside them."""
+    return _SECRET.sub(r"\1…", without_logins(text))
+
+
+def without_logins(text: str) -> str:
+    """A text without the user names, passwords, queries and fragments of the URLs in it."""
+    return _ADDRESS.sub(lambda found: found[1] + found[2] + ("?…" if found[3] else ""), text)
 
 
 def _may_pass(error: Exception) -> bool:

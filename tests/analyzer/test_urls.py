@@ -50,14 +50,14 @@ def memory() -> fsspec.AbstractFileSystem:
 # ------------------------------------------------------------------------------------------------ paths
 
 
-@pytest.mark.parametrize("path", ["s3://b/k", "https://h/x", "hf://o/r", "gs://b", "memory://x", "a+b-c.d://x"])
+@pytest.mark.parametrize("path", ["s3://b/k", "https://h/x", "hf://o/r", "gs://b", "memory://x", "a+b-c.d://x", "S3://b"])
 def test_what_begins_like_a_url_is_remote(path: str) -> None:
     assert is_remote(path)
 
 
 @pytest.mark.parametrize(
     "path",
-    ["run", "/a/b", "C:\\runs", "file:///a", "local:///a", "run/s3://b", "S3://b", "://b", "s3:/b", "zip::s3://b"],
+    ["run", "/a/b", "C:\\runs", "C://runs", "file:///a", "local:///a", "run/s3://b", "://b", "s3:/b", "zip::s3://b"],
 )
 def test_everything_else_is_of_this_machine(path: str) -> None:
     assert not is_remote(path)
@@ -82,6 +82,7 @@ def test_names_and_places() -> None:
     assert path_below("s3://b/all/", "s3://b/all/a/seed") == "a/seed"
     assert path_below("all", str(Path("all", "a", "seed"))) == "a/seed"
     assert canonical("s3://b/run//") == "s3://b/run"
+    assert canonical("S3://Bucket/Run") == "s3://Bucket/Run"
     assert canonical("run/") == "run/"
 
 
@@ -96,6 +97,8 @@ def test_names_and_places() -> None:
         "https://host/run#hunter2",
         "sftp://user:hunter2@host/run",
         "memory://a:hunter2/run",
+        "HTTPS://user:hunter2@host/run",
+        "S3://key:hunter2@bucket/run",
     ],
 )
 def test_a_url_that_carries_a_secret_is_refused_and_not_shown(url: str, tmp_path: Path) -> None:
@@ -118,6 +121,21 @@ def test_a_url_that_carries_a_secret_is_refused_and_not_shown(url: str, tmp_path
 
 
 @pytest.mark.parametrize(
+    "command",
+    [["audit", "zip::https://user:hun@ter2@host/run"], ["export", "https://user:hunter2@host/run", "--format", "csv"]],
+)
+def test_what_is_no_address_of_a_run_is_named_without_its_login(command: list[str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "analyzer", *command],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "https://host/run" in ended.stderr
+    assert "ter2" not in ended.stderr + ended.stdout
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "sftp://user@host:22/run",
@@ -134,6 +152,7 @@ def test_names_and_ports_are_no_secrets(url: str) -> None:
 def test_texts_of_other_libraries_are_redacted() -> None:
     text = "GET https://user:pw@cdn.example:80/a/b?sig=abc&x=1 failed, token=hf_abc; see s3://b/k"
     assert faults.redacted(text) == "GET https://cdn.example:80/a/b?… failed, token=…"
+    assert faults.redacted("GET ftp://user:p@w@host/a#b") == "GET ftp://host/a?…"
     assert faults.redacted("{'Authorization': 'Bearer abc'}") == "{'Authorization': …"
     assert faults.redacted("no credentials found for s3://b/k") == "no credentials found for s3://b/k"
 
