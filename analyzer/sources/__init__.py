@@ -1,7 +1,7 @@
 """Folders and the bytes of files, on this machine or behind a URL: one way to ask for either.
 
-A path is a URL if it begins like ``s3://`` or ``S3://``; everything else, and ``file://``, is of this machine. Nothing that serves
-URLs is imported before the first one is opened.
+A path is a URL if it begins like ``s3://`` or ``S3://``; everything else, and ``file://``, is of this machine. Nothing
+that serves URLs is imported before the first one is opened.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from analyzer.sources.filesystems import asking, connected, is_web
 from analyzer.sources.listings import known_entry, listing
 from analyzer.sources.source import Entry
 
+LONGEST_NAME = 1024  # of a file, in the stores that allow the most
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "updated", "modified", "created")
 _ETAGS = ("ETag", "etag", "blob_id", "md5Hash")
@@ -75,12 +77,14 @@ def _list(url: str) -> list[Entry]:
             server.invalidate_cache(path)
             return list(server.ls(path, detail=True, **asking(server)))
 
-    entries = (_entry(url, found) for found in persist(url, ask))
-    return sorted((entry for entry in entries if entry), key=lambda entry: entry.name)
+    entries = filter(None, (_entry(url, found) for found in persist(url, ask)))
+    # A page may link to one file in several spellings.
+    named = {(entry.name, entry.is_folder): entry for entry in sorted(entries, key=lambda entry: entry.path)}
+    return sorted(named.values(), key=lambda entry: entry.name)
 
 
 def _entry(folder: str, found: dict[str, Any]) -> Entry | None:
-    """An entry from what a listing says; None for the folder itself and for links that lead elsewhere."""
+    """An entry from what a listing says; None for the folder itself, links that lead elsewhere and endless names."""
     is_link, kind, name = found["type"] == "link", found["type"], str(found["name"])
     if is_web(folder):
         part = name.removeprefix(folder.rstrip("/") + "/").rstrip("/")
@@ -92,7 +96,7 @@ def _entry(folder: str, found: dict[str, Any]) -> Entry | None:
         part = name = stripped.rpartition("/")[2]
         if stripped.strip("/") == folder.partition("://")[2].strip("/"):
             return None
-    if name in ("", ".", ".."):
+    if name in ("", ".", "..") or len(name) > LONGEST_NAME:
         return None
     path = f"{folder.rstrip('/')}/{part}"
     if is_link:
@@ -132,7 +136,7 @@ def _nanoseconds(told: Any) -> int:
             return int(told * 10**9)
         if not isinstance(told, datetime):
             return 0
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
     aware = told if told.tzinfo else told.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1) * 1000

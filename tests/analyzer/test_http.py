@@ -240,6 +240,36 @@ def test_a_folder_is_a_page_of_links(server: Server, tmp_path: Path) -> None:
     assert not is_folder(f"{server.url}/nowhere")
 
 
+def page_server(*pages: str, **headers: str) -> Server:
+    """A server that answers every request with a page."""
+    return Server(lambda _: (200, {"Content-Type": "text/html", **headers}, "".join(pages).encode()))
+
+
+def test_names_in_a_page_are_taken_once_and_as_they_are_meant() -> None:
+    links = (
+        """<a href="a b">1</a><a class=x href='a%20b'>1</a><a href="x&amp;y">2</a><a href="/run/%ff">3</a>
+        <a href='z/'>4</a><a href="/run">up</a>
+        <a href="//else.example/run/q">5</a><a href="%2e%2e">6</a><a href="a/../../q">7</a>""",
+        f'<a href="{"9" * 3000}">8</a>',
+    )
+    with page_server(*links) as server:
+        assert [one.name for one in list_folder(f"{server.url}/run")] == ["a b", "x&y", "z", "\ufffd"]
+
+
+def test_a_page_without_an_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "LONGEST_PAGE", 1 << 20)
+    with page_server('<a href="x">x</a>', " " * (40 << 20)) as server:
+        with pytest.raises(CheckpointError, match="should list the folder has more than 1 MiB"):
+            list_folder(f"{server.url}/run")
+        assert server.sent() < 20 << 20
+
+
+@pytest.mark.parametrize("when", ["Mon, 01 Jan 2024 00:00:00 +999999999999999999", "Mon, 99 Foo 0 00:00", "5", "\xb2"])
+def test_a_time_that_is_none_is_not_known(when: str) -> None:
+    with page_server("page", **{"Last-Modified": when}) as server, open_source(f"{server.url}/file") as source:
+        assert source.stamp.modified_ns == 0
+
+
 def test_a_run_on_a_web_server(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "web" / "run 1"
     for epoch, weights in enumerate(random_walk(3)):

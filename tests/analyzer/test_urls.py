@@ -50,7 +50,9 @@ def memory() -> fsspec.AbstractFileSystem:
 # ------------------------------------------------------------------------------------------------ paths
 
 
-@pytest.mark.parametrize("path", ["s3://b/k", "https://h/x", "hf://o/r", "gs://b", "memory://x", "a+b-c.d://x", "S3://b"])
+@pytest.mark.parametrize(
+    "path", ["s3://b/k", "https://h/x", "hf://o/r", "gs://b", "memory://x", "a+b-c.d://x", "S3://b"]
+)
 def test_what_begins_like_a_url_is_remote(path: str) -> None:
     assert is_remote(path)
 
