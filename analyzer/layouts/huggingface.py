@@ -69,11 +69,12 @@ def _log_history(checkpoints: list[Checkpoint], findings: list[Finding]) -> Scor
     for checkpoint in reversed(checkpoints):
         try:
             history = _state(checkpoint.path).get("log_history")
+            rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
+            table = score_table(checkpoint.path, map(_scores_of, rows))
         except CheckpointError as error:
             findings.append(Finding("scores_unreadable", "warning", f"{error}. An older log is used."))
             continue
-        rows = [_scores_of(entry) for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
-        return {place: scores for place, scores in score_table(rows).items() if place[0] == "step"}
+        return {place: scores for place, scores in table.items() if place[0] == "step"}
     return {}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.sidecars import read_json
-from analyzer.names import natural_key, printable
+from analyzer.names import is_text, natural_key, printable
 from analyzer.run import FileStamp, TensorInfo
 from analyzer.sources import containing_folder, is_file, is_inside, join, open_source
 
@@ -67,7 +67,7 @@ def _weight_map(path: str, index: Any) -> Mapping[str, str]:
 
 
 def _require_plain(path: str, folder: str, name: str) -> None:
-    is_plain = name not in ("", ".", "..") and not any(character in name for character in "/\\:\0")
+    is_plain = name not in ("", ".", "..") and is_text(name) and not any(one in name for one in "/\\:\0")
     if not is_plain or not is_inside(folder, join(folder, name)):
         raise CheckpointError(
             f"{path}: its weight_map names {printable(name, 120)!r}, which is not a file of this folder; it is not "

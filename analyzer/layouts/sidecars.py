@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.ordering import parse_score
+from analyzer.names import is_text
 from analyzer.run import Checkpoint, Finding
 from analyzer.sources import is_file, join, read_text
 
 ScoreTable = dict[tuple[str, float], dict[str, float]]
 PLACES = ("step", "epoch")
 SCORE_FILES = ("metrics.csv", "metrics.jsonl")
+MOST_NAMES = 10_000  # of scores: each checkpoint is given all that came before it
 
 
 def read_scores(path: str) -> ScoreTable:
@@ -27,26 +31,38 @@ def read_scores(path: str) -> ScoreTable:
         numbers are gaps.
 
     Raises:
-        CheckpointError: the file cannot be read, or has neither column.
+        CheckpointError: the file cannot be read, has neither column, or more than :data:`MOST_NAMES` scores.
     """
     text = read_text(path)
-    rows = _csv_rows(path, text) if path.lower().endswith(".csv") else _json_rows(path, text)
-    table = score_table(rows)
-    if rows and not table:
+    rows = iter(_csv_rows(path, text) if path.lower().endswith(".csv") else _json_rows(path, text))
+    first = next(rows, None)
+    if first is None:
+        return {}
+    table = score_table(path, chain([first], rows))
+    if not table:
         raise CheckpointError(f"{path}: no row has a number under 'step' or 'epoch', so its scores belong nowhere")
     return table
 
 
-def score_table(rows: Iterable[Mapping[str, Any]]) -> ScoreTable:
-    """Scores by place from rows that each carry a ``step`` or an ``epoch``, or both."""
+def score_table(path: str, rows: Iterable[Mapping[str, Any]]) -> ScoreTable:
+    """Scores by place from rows that each carry a ``step`` or an ``epoch``, or both.
+
+    Raises:
+        CheckpointError: there are more than :data:`MOST_NAMES` scores.
+    """
     table: ScoreTable = {}
+    names: set[str] = set()
     for row in rows:
-        scores = {str(name): parse_score(value) for name, value in row.items() if name and name not in PLACES}
+        cells = ((name, parse_score(value)) for name, value in row.items() if name not in PLACES)
+        # A name that is no text (JSON can write half a character) could not be kept.
+        scores = {name: value for name, value in cells if value is not None and name and is_text(name)}
+        names.update(scores)
+        if len(names) > MOST_NAMES:
+            raise CheckpointError(f"{path}: has more than {MOST_NAMES} scores, which no training has")
         for place in PLACES:
             position = parse_score(row.get(place))
             if position is not None:
-                known = {name: value for name, value in scores.items() if value is not None}
-                table.setdefault((place, position), {}).update(known)
+                table.setdefault((place, position), {}).update(scores)
     return table
 
 
@@ -69,14 +85,11 @@ def latest_scores(
         log: scores by ("step", n).
         findings: where it is said.
     """
-    entries = sorted((step, scores) for (_, step), scores in log.items())
+    known = _latest(log, {place for _, place in placed if place is not None})
     scored: list[Checkpoint] = []
     late: list[tuple[str, str]] = []
     for checkpoint, place in placed:
-        latest: dict[str, tuple[float, float]] = {}
-        for step, entry in entries:
-            if place is not None and step <= place:
-                latest.update({name: (step, value) for name, value in entry.items()})
+        latest = known[place] if place is not None else {}
         scored.append(replace(checkpoint, scores={name: value for name, (_, value) in latest.items()}))
         late.extend(
             (checkpoint.name, f"{name} in {checkpoint.name} is that of step {step:g}")
@@ -93,6 +106,19 @@ def latest_scores(
     return scored
 
 
+def _latest(log: ScoreTable, places: set[int]) -> dict[int, dict[str, tuple[float, float]]]:
+    """For each place the last value of each score up to there, as (step, value)."""
+    waiting = deque(sorted((step, scores) for (_, step), scores in log.items()))
+    latest: dict[str, tuple[float, float]] = {}
+    known = {}
+    for place in sorted(places):
+        while waiting and waiting[0][0] <= place:
+            step, scores = waiting.popleft()
+            latest.update({name: (step, value) for name, value in scores.items()})
+        known[place] = dict(latest)
+    return known
+
+
 def read_json(path: str) -> Any:
     """A JSON sidecar, in which NaN and Infinity may occur.
 
@@ -102,9 +128,12 @@ def read_json(path: str) -> Any:
     return _parse(path, read_text(path))
 
 
-def _csv_rows(path: str, text: str) -> list[dict[str, Any]]:
+def _csv_rows(path: str, text: str) -> Iterator[dict[str, Any]]:
+    """Each row's own cells by column: the library's DictReader would fill a short row up to the width of the header."""
+    rows = (row for row in csv.reader(io.StringIO(text, newline="")) if row)
     try:
-        return list(csv.DictReader(io.StringIO(text, newline="")))
+        header = next(rows, [])
+        yield from (dict(zip(header, row, strict=False)) for row in rows)
     except csv.Error as error:
         raise CheckpointError(f"{path}: is not sound CSV: {error}") from None
 

@@ -10,6 +10,7 @@ from analyzer.formats import FileIndex
 from analyzer.formats.safetensors import read_index
 from analyzer.layouts.file_series import unfinished
 from analyzer.layouts.ordering import Series, collect, parse_count, parse_score, place_in_name
+from analyzer.names import is_text
 from analyzer.run import Checkpoint
 from analyzer.sources import Entry, list_folder
 
@@ -77,4 +78,5 @@ def _settings(text: str) -> dict[str, str]:
         config = json.loads(text) if len(text) <= LONGEST_SETTINGS else None
     except (ValueError, RecursionError):
         return {}
-    return {name: json.dumps(value) for name, value in config.items()} if isinstance(config, dict) else {}
+    named = config.items() if isinstance(config, dict) else ()
+    return {name: json.dumps(value) for name, value in named if is_text(name)}

@@ -57,8 +57,8 @@ def canonical(path: str) -> str:
     if is_remote(path):
         from analyzer.sources.filesystems import require_plain
 
-        scheme, _, rest = path.partition("://")
-        path = f"{scheme.lower()}://{rest}"
+        protocol, _, rest = path.partition("://")
+        path = f"{protocol.lower()}://{rest}"
         require_plain(path)
         return path if path.endswith("://") else path.rstrip("/")
     if scheme := _SCHEME.match(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -586,6 +587,35 @@ def test_the_runs_own_scores_win(make_run: MakeRun, tmp_path: Path) -> None:
     more = with_scores(run, str(path))
     assert scores(more, "test_accuracy") == scores(run, "test_accuracy")
     assert scores(more, "f1") == [None, 0.5, None, None, None]
+
+
+def test_short_rows_below_a_wide_header_take_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step," + ",".join(f"score {number}" for number in range(3000)) + "\n7,0.5\n" + "8\n" * 3000)
+    tracemalloc.start()
+    table = read_scores(str(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert table == {("step", 7): {"score 0": 0.5}, ("step", 8): {}}
+    assert peak < 10 << 20
+
+
+def test_more_scores_than_any_training_has_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    path.write_text("\n".join(f'{{"step": 1, "{number}": 1}}' for number in range(10_001)))
+    with pytest.raises(CheckpointError, match=r"scores\.jsonl: has more than 10000 scores"):
+        read_scores(str(path))
+
+
+def test_names_of_scores_and_settings_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+    for epoch, weights in enumerate(random_walk(2)):
+        settings = weightlapse_metadata(epoch, config='{"seed": 1, "\\ud800": 2}')
+        save_weights(tmp_path / f"epoch_{epoch}.safetensors", weights, settings)
+    (tmp_path / "scores.jsonl").write_text('{"epoch": 1, "f1": 0.5, "\\udc80": 0.25}')
+    run = with_scores(analyzer.open_run(tmp_path), str(tmp_path / "scores.jsonl"))
+    assert run.checkpoints[1].scores["f1"] == 0.5
+    assert run.checkpoints[1].settings == {"seed": "1"}
+    assert analyzer.measure(run, tmp_path / "store.sqlite", metrics=["motion"])
 
 
 def test_an_empty_sidecar_says_nothing(make_plain_run: MakeRun) -> None:
