@@ -1,6 +1,6 @@
 """The command line ``weightlapse``: the one place where errors become exit codes.
 
-Exit codes: 0 done; 1 failed; 2 usage; 3 finished but parts could not be measured, or the audit found a serious defect;
+Exit codes: 0 done; 1 failed; 2 usage (an unknown family or layout too); 3 finished but parts could not be measured, or the audit found a serious defect;
 4 no checkpoints found; 130 interrupted (what was measured is kept).
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from analyzer.errors import NoCheckpointsError, WeightlapseError
+from analyzer.errors import MetricError, NoCheckpointsError, WeightlapseError
 from analyzer.files import STORE_NAME
 
 if TYPE_CHECKING:
@@ -78,6 +78,20 @@ def _bytes_of(context: click.Context, parameter: click.Parameter, text: str | No
         raise click.BadParameter(f"{text!r} is not a size; write 500MB, 4GB or 2GiB", context, parameter) from None
 
 
+def _known_layout(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """A layout's name; the layouts are imported only where one is named."""
+    if name is not None:
+        from analyzer.layouts import LAYOUTS
+
+        click.Choice(list(LAYOUTS)).convert(name, parameter, context)
+    return name
+
+
+_LAYOUT = click.option(
+    "--layout", metavar="NAME", callback=_known_layout, help="What the folder is, where that is ambiguous."
+)
+
+
 def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options: list[Decorator] = [
         click.option("--store", metavar="FILE.sqlite", help="Keep the measurements in this file."),
@@ -99,7 +113,7 @@ def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(exists=True, dir_okay=False),
             help="CSV or JSON lines with accuracies by epoch or step, where the run has none.",
         ),
-        click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous."),
+        _LAYOUT,
         click.option(
             "--tensors",
             metavar="GLOB",
@@ -144,7 +158,7 @@ def command() -> None:
 @command.command("audit")
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option("--layout", metavar="NAME", help="What the folder is, where that is ambiguous.")
+@_LAYOUT
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Checkpoints at a time; by default as many as there are cores."
 )
@@ -324,7 +338,10 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Run]
     load_installed_metrics()
     families = options["metrics"].split(",") if options["metrics"] is not None else None
     added = load_metrics_file(options["metrics_from"]) if options["metrics_from"] else []
-    metrics = select_metrics([*families, *added] if families is not None else None)
+    try:
+        metrics = select_metrics([*families, *added] if families is not None else None)
+    except MetricError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from None
     runs = [run for path in paths for run in open_runs(path, options["layout"])]
     if options["tensors"]:
         from analyzer.layouts.selection import with_tensors

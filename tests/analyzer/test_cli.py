@@ -61,18 +61,26 @@ def test_exit_4_where_no_checkpoints_are(tmp_path, command):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named", "known"),
     [
-        (["--metrics", "nonsense"], "nonsense: no such family"),
-        (["--layout", "nonsense"], "nonsense: there is no such layout"),
-        (["--scalars", "metrics.txt"], "metrics.txt"),
+        ("measure --metrics motion,nonsense", "--metrics nonsense: no such family", "motion, pruning, random_matrix"),
+        ("report --metrics=", "--metrics : no such family", "motion, pruning, random_matrix"),
+        ("measure --layout nonsense", "'--layout': 'nonsense' is not one of", "'weightlapse', 'lightning'"),
+        ("audit --layout nonsense", "'--layout': 'nonsense' is not one of", "'weightlapse', 'lightning'"),
     ],
 )
-def test_exit_1_with_a_named_error(make_run, tmp_path, options, message):
+def test_exit_2_for_an_unknown_name_with_the_known_ones(make_run, options, named, known):
+    outcome = weightlapse(*options.split(), make_run())
+    assert outcome.code == 2
+    assert "Usage" in outcome.err and named in outcome.err and known in outcome.err
+    assert not outcome.out and "Traceback" not in outcome.err
+
+
+def test_exit_1_with_a_named_error(make_run, tmp_path):
     (tmp_path / "metrics.txt").write_text("nothing of use")
-    outcome = weightlapse("measure", make_run(), *options)
+    outcome = weightlapse("measure", make_run(), "--scalars", "metrics.txt")
     assert outcome.code == 1
-    assert outcome.err.startswith("Error: ") and message in outcome.err
+    assert outcome.err.startswith("Error: ") and "metrics.txt" in outcome.err
     assert "Traceback" not in outcome.err
 
 
