@@ -1,7 +1,7 @@
 """The command line ``weightlapse``: the one place where errors become exit codes.
 
-Exit codes: 0 done; 1 failed; 2 usage (an unknown family or layout too); 3 finished but parts could not be measured, or the audit found a serious defect;
-4 no checkpoints found; 130 interrupted (what was measured is kept).
+Exit codes: 0 done; 1 failed; 2 usage (an unknown family or layout too); 3 finished but parts could not be measured, or
+the audit found a serious defect; 4 no checkpoints found; 130 interrupted (what was measured is kept).
 """
 
 from __future__ import annotations

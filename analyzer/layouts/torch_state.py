@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.torch_zip import TorchFile, read_torch
+from analyzer.names import printable
 from analyzer.run import TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors import numpy_dtype, unsupported_reason
@@ -20,6 +22,8 @@ from analyzer.tensors import numpy_dtype, unsupported_reason
 WEIGHTS = ("state_dict", "model_state_dict", "model", "net")
 DEEPEST = 16
 MOST_TENSORS, MOST_CHARACTERS, MOST_TEXTS = 500_000, 1 << 27, 1000
+# What reading all tensors may cost: so many bytes, or so many times the file's own.
+MOST_BYTES, MOST_TIMES = 64 << 30, 1000
 
 
 def read_index(path: str) -> FileIndex:
@@ -46,7 +50,8 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
     if not isinstance(tree, dict) or "param_groups" in tree:
         raise CheckpointError(_why_none(path, tree))
     places = [tree.get(name) for name in ((key,) if key else WEIGHTS)] + ([] if key else [tree])
-    weights = next((found for place in places if (found := _weights(path, place))), None)
+    limit = max(MOST_BYTES, MOST_TIMES * sum(stamp.size for stamp in file.files))
+    weights = next((found for place in places if (found := _weights(path, place, limit))), None)
     if weights is None:
         raise CheckpointError(_why_none(path, tree))
     beside = ((name, value) for name, value in tree.items() if isinstance(name, str) and name not in weights)
@@ -54,16 +59,28 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
     return FileIndex(weights, metadata, file.files)  # in the order of the model's own modules
 
 
-def _weights(path: str, value: Any) -> dict[str, TensorInfo]:
+def _weights(path: str, value: Any, most_bytes: int) -> dict[str, TensorInfo]:
     weights: dict[str, TensorInfo] = {}
-    characters = 0
+    characters = cost = 0
     for name, info in _flat(value, "", {}) if isinstance(value, dict) else ():
+        if name in weights:
+            raise CheckpointError(f"{path}: two of its tensors are called {printable(name, 80)}; rename one of them")
         weights[name] = replace(info, name=name)
         characters += len(name)
+        cost += _cost(info)
         # A small file can refer to the same tensors, or to the same long name, over and over.
         if len(weights) > MOST_TENSORS or characters > MOST_CHARACTERS:
             raise CheckpointError(f"{path}: refers to its tensors more than {MOST_TENSORS} times, or by endless names")
+        if cost > most_bytes:
+            raise CheckpointError(f"{path}: refers to its bytes so often that to read them all takes {cost >> 30} GiB")
     return weights
+
+
+def _cost(info: TensorInfo) -> int:
+    """Bytes that are read for a tensor, or that it takes written out, whichever is more."""
+    if info.unsupported:
+        return 0
+    return max(prod(info.shape) * numpy_dtype(info.dtype).itemsize, sum(part.length for part in info.parts))
 
 
 def _flat(tree: Mapping[Any, Any], prefix: str, known: dict[int, bool]) -> Iterator[tuple[str, TensorInfo]]:

@@ -312,6 +312,27 @@ def test_fault_22_a_small_file_that_refers_to_a_tensor_without_end(
         weights_of(str(tmp_path / "epoch_1.pt"))
 
 
+@pytest.mark.parametrize("how", ["expanded", "shared", "with gaps"])
+def test_fault_22_a_small_file_whose_tensors_would_take_days_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    assert torch_state.MOST_BYTES >= 64 << 30
+    monkeypatch.setattr(torch_state, "MOST_BYTES", 16 << 20)
+    storage = torch.randn(100, 100)
+    tensor = {"expanded": torch.ones(1).expand(250_000), "shared": storage, "with gaps": storage[:, 0]}[how]
+    torch.save({str(number): tensor for number in range(10)}, tmp_path / "epoch_1.pt")
+    assert len(weights_of(str(tmp_path / "epoch_1.pt")).tensors) == 10
+    torch.save({str(number): tensor for number in range(3000)}, tmp_path / "epoch_1.pt")
+    with pytest.raises(CheckpointError, match="refers to its bytes so often that to read them all takes"):
+        weights_of(str(tmp_path / "epoch_1.pt"))
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
+    torch.save({"a.b": torch.ones(2), "a": {"b": torch.zeros(2)}}, tmp_path / "epoch_1.pt")
+    with pytest.raises(CheckpointError, match=r"two of its tensors are called a\.b"):
+        weights_of(str(tmp_path / "epoch_1.pt"))
+
+
 def test_many_numbers_beside_the_weights_cost_little(tmp_path: Path) -> None:
     saved = {"model": model().state_dict(), **{f"loss_{number}": torch.tensor(1.0) for number in range(3000)}}
     torch.save(saved, tmp_path / "epoch_1.pt")
