@@ -23,6 +23,11 @@ from analyzer.sources import containing_folder, join, open_source
 CONFIG = "adapter_config.json"
 PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<letter>[AB])(?:\.weight)?")
+# Names and numbers with the usual wildcards, sets and choices; nothing that repeats what repeats itself.
+_SIMPLE = re.compile(r"(?:[\w^$-]|(?:\.|\\[.dw]|\[[\w-]{1,40}\])[*+]?|\((?:[\w|-]|\\?\.){1,400}\)){1,400}")
+_REPEATS, _CHOICES = re.compile(r"[*+]"), re.compile(r"\([^)]*\)")
+MOST_WAYS = 1_000_000  # to try one name, about
+LARGEST_PRODUCT = 1 << 31  # elements: the embedding of the largest models has about as many
 _MAGNITUDE = ".lora_magnitude_vector"
 # Variants whose update is no plain product, by what switches them on.
 _VARIANTS = {
@@ -90,7 +95,9 @@ def _update(module: str, pair: Mapping[str, TensorInfo], config: Mapping[str, An
     rank = a.shape[0]
     scale = _scale(module, rank, config)
     if scale is None:
-        return _unsupported(name, b, f"{CONFIG} does not tell lora_alpha, so the scale is unknown")
+        return _unsupported(
+            name, b, f"{CONFIG} does not tell the scale: it has no lora_alpha, or patterns that are not read"
+        )
     left, right = _as_matrix(b), _as_matrix(a)
     shape: tuple[int, ...] = (b.shape[0], *a.shape[1:])
     if is_embedding or (config.get("fan_in_fan_out") is True and len(a.shape) == 2):
@@ -110,31 +117,37 @@ def _reasons(a: TensorInfo, b: TensorInfo, config: Mapping[str, Any]) -> Iterato
         yield f"its factors are stored as {a.dtype} and {b.dtype}"
     if len(a.shape) < 2 or len(b.shape) < 2 or b.shape[1] != a.shape[0] or prod(b.shape[2:]) != 1:
         yield f"shapes {list(b.shape)} and {list(a.shape)} make no product (a grouped convolution has such ones)"
+    if b.shape[:1] and prod((b.shape[0], *a.shape[1:])) > LARGEST_PRODUCT:
+        yield f"the product of {list(b.shape)} and {list(a.shape)} has more than {LARGEST_PRODUCT} elements"
 
 
 def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float | None:
     """lora_alpha / r, or lora_alpha / √r; both may be set for single modules. PEFT divides by the rank in force."""
-    alpha = parse_score(_for_module(module, config.get("alpha_pattern"), config.get("lora_alpha")))
+    alpha = parse_score(_alpha(module, config))
     if alpha is None or not rank:
         return None
     return alpha / sqrt(rank) if config.get("use_rslora") is True else alpha / rank
 
 
-def _for_module(module: str, pattern: Any, otherwise: Any) -> Any:
-    """The value of the first pattern that a module's name ends with."""
-    if isinstance(pattern, dict):
-        for key, value in pattern.items():
-            if _ends_with(module, str(key)):
-                return value
-    return otherwise
+def _alpha(module: str, config: Mapping[str, Any]) -> Any:
+    """The value of the first pattern that a module's name ends with, else lora_alpha; None where it cannot be told."""
+    pattern = config.get("alpha_pattern")
+    for key, value in pattern.items() if isinstance(pattern, dict) else ():
+        matches = _ends_with(module, key)
+        if matches is not False:
+            return value if matches else None
+    return config.get("lora_alpha")
 
 
-def _ends_with(module: str, key: str) -> bool:
-    # PEFT reads the key as a regular expression. One from a stranger's file could keep us busy for ever, so only names
-    # and numbers with the usual wildcards pass; anything else counts as the text that it is.
-    if re.fullmatch(r"(?:[\w.]|\\[.d]\+?|\.\*)+", key) and key.count("*") + key.count("+") <= 2:
-        return re.fullmatch(rf"(?:.*\.)?(?:{key})", module) is not None
-    return module == key or module.endswith(f".{key}")
+def _ends_with(module: str, key: str) -> bool | None:
+    """What PEFT's regular expression says; None for one that could keep us busy for ever, as a stranger's file may."""
+    ways = len(module) ** (1 + len(_REPEATS.findall(key))) * prod(1 + one.count("|") for one in _CHOICES.findall(key))
+    try:
+        if ways <= MOST_WAYS and _SIMPLE.fullmatch(key):
+            return re.match(rf"(.*\.)?({key})$", module) is not None
+        return None
+    except re.error:
+        return None
 
 
 def _as_matrix(info: TensorInfo) -> TensorInfo:

@@ -67,6 +67,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "linear": {},
     "rsLoRA": {"use_rslora": True},
     "patterns": {"rank_pattern": {"up": 2, r"inner\.down": 3}, "alpha_pattern": {"inner.down": 5, "p": 9}},
+    "choices": {"alpha_pattern": {r"^up": 2, r".*\.(left|up)": 5, r"inne[p-s]\.\w+": 9}},
     "embedding": {"target_modules": ["embedding", "up"]},
     "transposed": {"target_modules": ["transposed"], "fan_in_fan_out": True},
     "convolutions": {"target_modules": ["convolution", "pointwise"]},
@@ -154,7 +155,7 @@ def test_a_config_that_is_not_sound(tmp_path: Path, text: str) -> None:
     (tmp_path / "adapter_config.json").write_text(text)
     if "lora_alpha" in text:
         assert {info.unsupported for info in of_folder(tmp_path).values()} == {
-            "adapter_config.json does not tell lora_alpha, so the scale is unknown"
+            "adapter_config.json does not tell the scale: it has no lora_alpha, or patterns that are not read"
         }
     else:
         with pytest.raises(CheckpointError, match=r"adapter_config\.json"):
@@ -168,13 +169,49 @@ def test_an_adapter_without_its_config(tmp_path: Path) -> None:
         weights_of(str(tmp_path))
 
 
-def test_a_hostile_pattern_keeps_nobody_busy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+" * 20 + "$",
+        "((((",
+        "(.*.*.*)*x",
+        "(inne|inn.)" * 60 + "x",
+        "[z-a]",
+        ".*" * 30,
+        "a{9999}",
+    ],
+)
+def test_a_pattern_that_could_keep_us_busy_is_not_read_and_costs_only_what_it_could_mean(
+    tmp_path: Path, pattern: str
+) -> None:
     adapted(tmp_path)
     path = tmp_path / "adapter_config.json"
     config = json.loads(path.read_text())
-    config["alpha_pattern"] = {"(a+)+" * 20 + "$": 5, "((((": 5, "(.*.*.*)*x": 7}
-    path.write_text(json.dumps(config))
-    assert {info.product.scale for info in of_folder(tmp_path).values() if info.product} == {6 / 4}
+    path.write_text(json.dumps(config | {"alpha_pattern": {"down": 3, pattern: 5}}))
+    tensors = of_folder(tmp_path)
+    product = tensors["inner.down.delta_weight"].product
+    assert product and product.scale == 3 / 4
+    assert "patterns that are not read" in str(tensors["inner.up.delta_weight"].unsupported)
+
+
+def test_a_hostile_name_keeps_nobody_busy(tmp_path: Path) -> None:
+    adapted(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alpha_pattern": {r".*e.*x": 5}}))
+    name = "e." * 20_000 + "z"
+    factors = {f"{name}.lora_A.weight": np.ones((1, 3)), f"{name}.lora_B.weight": np.ones((3, 1))}
+    save_weights(tmp_path / "adapter_model.safetensors", factors)
+    assert "patterns that are not read" in str(of_folder(tmp_path)[f"{name}.delta_weight"].unsupported)
+
+
+def test_fault_22_factors_whose_product_is_beyond_all_measure(tmp_path: Path) -> None:
+    adapted(tmp_path)
+    factors = {
+        "up.lora_A.weight": np.ones((1, 1 << 16), np.int8),
+        "up.lora_B.weight": np.ones(((1 << 15) + 1, 1), np.int8),
+    }
+    save_weights(tmp_path / "adapter_model.safetensors", factors)
+    assert "has more than 2147483648 elements" in str(of_folder(tmp_path)["up.delta_weight"].unsupported)
 
 
 def test_half_an_adapter(tmp_path: Path) -> None:
