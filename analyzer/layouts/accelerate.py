@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
-from analyzer.layouts.file_series import unfinished
-from analyzer.layouts.folder_series import several_weights
-from analyzer.layouts.ordering import Series, collect
-from analyzer.layouts.weights import held_by, weights_of
-from analyzer.run import Checkpoint
+from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
+from analyzer.layouts.ordering import Series
+from analyzer.names import listed
+from analyzer.run import Checkpoint, Finding
 from analyzer.sources import Entry, list_folder
 
 NAME = "accelerate"
@@ -16,24 +16,38 @@ SPECIFICITY = 60
 LOOKS_LIKE = "checkpoint_N/ folders from accelerate"
 
 _FOLDER = re.compile(r"checkpoint_[0-9]{1,15}")
+_FURTHER = re.compile(
+    r"(?:pytorch_)?model_[0-9]{1,9}\.(?:safetensors|bin)(?:\.index\.json)?|pytorch_model_fsdp_[1-9].*"
+)
 
 
 def recognise(folder: str) -> str | None:
     """Why the folder holds accelerate's checkpoints, or None."""
-    return next((entry.name for entry in _candidates(folder) if held_by(entry.path)), None)
+    return first_with_weights(_candidates(folder))
 
 
 def read(folder: str) -> list[Series]:
     """Every ``checkpoint_N`` in the order of N."""
-    checkpoints, findings = collect(_candidates(folder), _checkpoint)
-    findings.extend([*several_weights(checkpoints), *unfinished(folder)])
-    return [Series(checkpoints, "the folders' names", findings)]
+    checkpoints, findings = read_folders(folder, _candidates(folder), _checkpoint)
+    return [Series(checkpoints, "the folders' names", [*findings, *_further_models(checkpoints)])]
 
 
 def _candidates(folder: str) -> list[Entry]:
-    return [entry for entry in list_folder(folder) if entry.is_folder and _FOLDER.fullmatch(entry.name)]
+    return folders_named(folder, _FOLDER.fullmatch)
 
 
 def _checkpoint(entry: Entry) -> Checkpoint:
-    index = weights_of(entry.path)
-    return Checkpoint(entry.name, entry.path, None, None, {}, index.tensors, index.files)
+    return checkpoint_in(entry, lambda *_: (None, None))
+
+
+def _further_models(checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
+    """Says it where several models were trained together (a generator and its critic, say): the first one is read."""
+    further: dict[str, None] = {}  # a set in order
+    for checkpoint in checkpoints:
+        further |= {one.name: None for one in list_folder(checkpoint.path) if _FURTHER.fullmatch(one.name)}
+    if further:
+        sentence = (
+            f"{listed(list(further))}: several models were saved together, of which only the first is read. Put the "
+            "files of another into folders of their own, named model.safetensors, to have it measured."
+        )
+        yield Finding("further_models", "warning", sentence, evidence={"files": list(further)})

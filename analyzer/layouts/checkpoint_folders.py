@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
-from analyzer.layouts.file_series import scores_beside, unfinished
-from analyzer.layouts.folder_series import several_weights
-from analyzer.layouts.ordering import Series, collect, merge_scores, place_in_name, place_of
-from analyzer.layouts.weights import held_by, weights_of
+from analyzer.layouts.file_series import scores_beside
+from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
+from analyzer.layouts.ordering import Series, merge_scores, place_in_name, place_of
 from analyzer.names import listed
 from analyzer.run import Checkpoint, Finding
-from analyzer.sources import Entry, list_folder
+from analyzer.sources import Entry
 
 NAME = "folders"
 SPECIFICITY = 50
@@ -28,13 +28,12 @@ _LINE = re.compile(r"(?:stage(?P<stage>[0-9]{1,9})-)?(?:ingredient(?P<ingredient
 
 def recognise(folder: str) -> str | None:
     """Why the folder is a series of checkpoint folders, or None."""
-    return next((entry.name for entry in _candidates(folder) if held_by(entry.path)), None)
+    return first_with_weights(_candidates(folder))
 
 
 def read(folder: str) -> list[Series]:
     """Every folder whose name tells its place, in as many runs as there are lines."""
-    checkpoints, findings = collect(_candidates(folder), _checkpoint)
-    findings.extend([*several_weights(checkpoints), *unfinished(folder)])
+    checkpoints, findings = read_folders(folder, _candidates(folder), partial(checkpoint_in, place_of=place_of))
     lines = dict(_lines(merge_scores(checkpoints, scores_beside(folder, findings))))
     if len(lines) > 1:
         sentence = f"{listed(list(lines))} are lines of their own (branches, or steps counted anew), each a run."
@@ -46,17 +45,7 @@ def read(folder: str) -> list[Series]:
 
 
 def _candidates(folder: str) -> list[Entry]:
-    return [
-        entry
-        for entry in list_folder(folder)
-        if entry.is_folder and not entry.name.startswith(".") and place_in_name(entry.name) != (None, None)
-    ]
-
-
-def _checkpoint(entry: Entry) -> Checkpoint:
-    index = weights_of(entry.path)
-    epoch, step = place_of(entry.name, index.metadata)
-    return Checkpoint(entry.name, entry.path, epoch, step, {}, index.tensors, index.files)
+    return folders_named(folder, lambda name: not name.startswith(".") and place_in_name(name) != (None, None))
 
 
 def _line(checkpoint: Checkpoint) -> tuple[int, int]:

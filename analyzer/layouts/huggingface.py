@@ -6,13 +6,12 @@ import re
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.file_series import unfinished
-from analyzer.layouts.folder_series import several_weights
-from analyzer.layouts.ordering import Series, collect, parse_score
+from analyzer.layouts.folder_series import folders_named, read_folders
+from analyzer.layouts.ordering import Series, parse_score
 from analyzer.layouts.sidecars import ScoreTable, latest_scores, read_json, score_table
 from analyzer.layouts.weights import weights_of
 from analyzer.run import Checkpoint, Finding
-from analyzer.sources import Entry, is_file, join, list_folder
+from analyzer.sources import Entry, is_file, join
 
 NAME = "huggingface"
 SPECIFICITY = 90
@@ -32,15 +31,14 @@ def recognise(folder: str) -> str | None:
 
 def read(folder: str) -> list[Series]:
     """Every ``checkpoint-N``; scores come from the newest one's log, which holds the whole run's."""
-    checkpoints, findings = collect(sorted(_candidates(folder), key=_step), _checkpoint)
+    checkpoints, findings = read_folders(folder, sorted(_candidates(folder), key=_step), _checkpoint)
     log = _log_history(checkpoints, findings)
-    findings.extend([*several_weights(checkpoints), *unfinished(folder)])
     scored = latest_scores([(checkpoint, checkpoint.step) for checkpoint in checkpoints], log, findings)
     return [Series(scored, "the folders' names", findings)]
 
 
 def _candidates(folder: str) -> list[Entry]:
-    return [entry for entry in list_folder(folder) if entry.is_folder and _FOLDER.fullmatch(entry.name)]
+    return folders_named(folder, _FOLDER.fullmatch)
 
 
 def _step(entry: Entry) -> int:

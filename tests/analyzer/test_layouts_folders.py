@@ -152,6 +152,23 @@ def test_accelerate(tmp_path: Path) -> None:
     assert not alarms(analyzer.audit(run))
 
 
+def test_a_second_model_of_accelerate_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        accelerator = Accelerator(cpu=True)
+        models = [accelerator.prepare(network()), accelerator.prepare(torch.nn.Linear(2, 3))]
+        for number in range(2):
+            accelerator.save_state(str(tmp_path / f"checkpoint_{number}"))
+    assert (tmp_path / "checkpoint_1" / "model_1.safetensors").is_file()
+    run = analyzer.open_run(tmp_path)
+    assert run.layout == "accelerate"
+    assert_same_weights(run.checkpoints[0], models[0].state_dict())
+    (said,) = found(run, "further_models")
+    assert said.sentence.startswith("model_1.safetensors: several models were saved together")
+
+
 def distributed(folder: Path, state: dict[str, Any]) -> None:
     import torch.distributed.checkpoint as dcp
 
