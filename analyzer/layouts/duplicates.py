@@ -15,9 +15,12 @@ BLOCK = 1 << 20
 def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
     """Of checkpoints that claim the same place keep one if weights and scores are the same, else refuse them all."""
     claims: dict[tuple[float | None, int | None], list[Checkpoint]] = {}
+    # One that does not tell its epoch may be of any that has its step.
+    of_any_epoch = {one.step for one in checkpoints if one.epoch is None and one.step is not None}
     for checkpoint in checkpoints:
         known = checkpoint.epoch is not None or checkpoint.step is not None
-        place = (checkpoint.epoch, checkpoint.step) if known else (None, -1 - len(claims))
+        epoch = None if checkpoint.step in of_any_epoch else checkpoint.epoch
+        place = (epoch, checkpoint.step) if known else (None, -1 - len(claims))
         claims.setdefault(place, []).append(checkpoint)
     kept = []
     for (epoch, step), group in claims.items():

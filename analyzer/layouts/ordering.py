@@ -113,6 +113,10 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
     checkpoints = _placed(_unambiguous(checkpoints, findings), findings)
     checkpoints, ordered_by = _ordered(checkpoints, series.source_of_order)
     checkpoints = without_duplicates(checkpoints, findings)
+    if ordered_by.startswith(_WITHIN_EPOCHS):
+        checkpoints = [replace(one, step=None) for one in checkpoints]
+        sentence = "The steps are counted anew in each epoch, so they order the checkpoints of an epoch, no more."
+        findings.append(Finding("steps_within_epochs", "info", sentence))
     findings.extend(tied_weights(checkpoints))
     if not checkpoints:
         reasons = "\n  ".join(finding.sentence for finding in findings)
@@ -176,7 +180,23 @@ def _placed(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Chec
     return placed
 
 
+_WITHIN_EPOCHS = "epoch and the step within it"
+
+
+def _count_within_epochs(checkpoints: list[Checkpoint]) -> bool:
+    """Whether every epoch has the same steps (the last one as many as were saved): so they are no count of the run."""
+    steps: dict[float, set[int]] = {}
+    for one in checkpoints:
+        if one.epoch is None or one.step is None:
+            return False
+        steps.setdefault(one.epoch, set()).add(one.step)
+    *others, last = (steps[epoch] for epoch in sorted(steps))
+    return bool(others) and all(one == others[0] for one in others) and last <= others[0]
+
+
 def _ordered(checkpoints: list[Checkpoint], source: str) -> tuple[list[Checkpoint], str]:
+    if checkpoints and _count_within_epochs(checkpoints):
+        return sorted(checkpoints, key=lambda one: (one.epoch, one.step, one.name)), f"{_WITHIN_EPOCHS}, from {source}"
     if all(checkpoint.step is not None for checkpoint in checkpoints):
         return sorted(checkpoints, key=lambda one: (one.step, one.name)), f"step, from {source}"
     if all(checkpoint.epoch is not None for checkpoint in checkpoints):

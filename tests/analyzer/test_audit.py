@@ -307,4 +307,4 @@ def test_the_command_says_by_its_exit_code_whether_the_folder_can_be_trusted(mak
     assert (nothing.returncode, nothing.stdout) == (4, "")
     assert nothing.stderr.startswith("Error: ")
     assert "Traceback" not in nothing.stderr
-    assert command("audit", folder, "--layout", "keras").returncode == 1
+    assert command("audit", folder, "--layout", "keras").returncode == 2

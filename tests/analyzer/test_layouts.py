@@ -227,6 +227,18 @@ def test_step_in_a_name_is_no_epoch(tmp_path: Path) -> None:
     assert [checkpoint.step for checkpoint in run.checkpoints] == [100, 200]
 
 
+def test_steps_that_are_counted_anew_in_each_epoch_are_no_count_of_the_run(tmp_path: Path) -> None:
+    places = [(1, 100), (1, 200), (2, 100), (2, 200), (10, 100)]
+    for (epoch, step), weights in zip(places, random_walk(5), strict=True):
+        save_weights(tmp_path / f"epoch_{epoch}_iter_{step}.safetensors", weights)
+    run = analyzer.open_run(tmp_path)
+    assert [one.name for one in run.checkpoints] == [f"epoch_{e}_iter_{s}.safetensors" for e, s in places]
+    assert [(one.epoch, one.step) for one in run.checkpoints] == [(epoch, None) for epoch, _ in places]
+    assert run.ordered_by == "epoch and the step within it, from the files' metadata and names"
+    assert [finding.rule for finding in analyzer.audit(run)] == ["steps_within_epochs"]
+    assert analyzer.measure(run, tmp_path / "store.sqlite", metrics=["motion"])
+
+
 def test_without_keywords_the_numbers_decide(tmp_path: Path) -> None:
     files = [f"w{number}.safetensors" for number in (1, 2, 9, 10, 11, 100)]
     run = analyzer.open_run(plain(tmp_path, *files))
@@ -410,6 +422,14 @@ def test_fault_36_two_checkpoints_of_one_epoch_that_differ(make_run: MakeRun, wh
     assert (finding.rule, finding.severity) == ("contradicting_files", "serious")
     assert finding.checkpoints == ("epoch_0002.safetensors", "epoch_0002_again.safetensors")
     assert "epoch 2 and step 200" in finding.sentence
+
+
+def test_fault_36_one_step_twice_of_which_one_tells_no_epoch(tmp_path: Path) -> None:
+    for name, weights in zip(("a_step1_epoch1", "b_step1", "c_step2"), random_walk(3), strict=True):
+        save_weights(tmp_path / f"{name}.safetensors", weights)
+    run = analyzer.open_run(tmp_path)
+    assert [one.name for one in run.checkpoints] == ["c_step2.safetensors"]
+    assert "all claim step 1 but differ" in found(run, "contradicting_files")[0].sentence
 
 
 def test_fault_36_three_of_one_epoch_of_which_two_are_identical(make_run: MakeRun) -> None:
