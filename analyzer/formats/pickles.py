@@ -7,7 +7,6 @@ calling it, except for a few names that the caller maps to functions of its own.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable, Sized
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.formats.pickle_calls import PLAIN_CALLS, Calls
+from analyzer.formats.pickle_texts import decimal, python_2_text, quoted, raw_unicode
 from analyzer.formats.pickle_trees import Record, Unknown, as_key
 from analyzer.run import TensorInfo
 
@@ -127,7 +127,7 @@ class _Machine:
         self.push_text(self.take(self.unsigned(width)).decode("utf-8"))
 
     def push_python_2_text(self, width: int) -> None:
-        self.push_text(_python_2_text(self.take(self.unsigned(width))))
+        self.push_text(python_2_text(self.take(self.unsigned(width))))
 
     def push_integer(self, data: bytes) -> None:
         too_long = len(data) > LONGEST_INTEGER
@@ -266,50 +266,6 @@ _INERT = (Unknown, Record, TensorInfo)
 _WEIGHTS: tuple[tuple[type[Sized], int], ...] = ((tuple, _SLOT), (str, 1), (list, _ITEM), (dict, _ITEM), (bytes, 1))
 
 
-def _python_2_text(data: bytes) -> str:
-    """Text of Python 2, which says no encoding."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-def _quoted(line: bytes) -> str:
-    """A string in quotes, as protocol 0 writes it."""
-    if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
-        raise ValueError("a string without its quotes")
-    return _python_2_text(re.sub(rb"\\(x[0-9a-fA-F]{2}|.)", _unescaped_byte, line[1:-1], flags=re.DOTALL))
-
-
-_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"'}
-
-
-def _unescaped_byte(match: re.Match[bytes]) -> bytes:
-    escape = match[1]
-    if len(escape) == 3:
-        return bytes([int(escape[1:], 16)])
-    if escape not in _ESCAPES:
-        raise ValueError("a string with an unknown escape")
-    return _ESCAPES[escape]
-
-
-def _raw_unicode(line: bytes) -> str:
-    r"""Text of protocol 0: Latin-1 with \uXXXX and \UXXXXXXXX; the library's codec would have to be imported."""
-    text = re.sub(
-        r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))",
-        lambda match: chr(int(match[1] or match[2], 16)),
-        line.decode("latin-1"),
-    )
-    text.encode("utf-8")  # refuses lone surrogates, as the other opcodes for text do
-    return text
-
-
-def _decimal(line: bytes) -> int | bool:
-    if line in (b"00", b"01"):
-        return line == b"01"
-    return int(line.removesuffix(b"L"))
-
-
 _Operation = Callable[[_Machine], None]
 
 
@@ -326,8 +282,8 @@ def _operations() -> list[_Operation | None]:
         b"1": lambda m: (m.items(), None)[1],
         b"2": lambda m: m.push(m.stack[-1], 0),
         # numbers
-        b"I": lambda m: m.push_number_line(_decimal),
-        b"L": lambda m: m.push_number_line(_decimal),
+        b"I": lambda m: m.push_number_line(decimal),
+        b"L": lambda m: m.push_number_line(decimal),
         b"F": lambda m: m.push_number_line(float),
         b"J": lambda m: m.push_integer(m.take(4)),
         b"K": lambda m: m.push(m.unsigned(1)),
@@ -336,10 +292,10 @@ def _operations() -> list[_Operation | None]:
         b"\x8b": lambda m: m.push_integer(m.take(m.unsigned(4))),
         b"G": lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
         # text and bytes
-        b"S": lambda m: m.push_text(_quoted(m.line())),
+        b"S": lambda m: m.push_text(quoted(m.line())),
         b"T": lambda m: m.push_python_2_text(4),
         b"U": lambda m: m.push_python_2_text(1),
-        b"V": lambda m: m.push_text(_raw_unicode(m.line())),
+        b"V": lambda m: m.push_text(raw_unicode(m.line())),
         b"X": lambda m: m.push_unicode(4),
         b"\x8c": lambda m: m.push_unicode(1),
         b"\x8d": lambda m: m.push_unicode(8),
@@ -381,7 +337,7 @@ def _operations() -> list[_Operation | None]:
         b"i": M.push_instance_lines,
         b"o": M.push_object,
         b"b": M.build,
-        b"P": lambda m: m.push_persistent(_python_2_text(m.line())),
+        b"P": lambda m: m.push_persistent(python_2_text(m.line())),
         b"Q": lambda m: m.push_persistent(m.stack.pop()),
         # the extension registry belongs to the process that wrote it, as do buffers kept elsewhere
         b"\x82": lambda m: m.push(Unknown(f"extension {m.unsigned(1)}"), _MEMO),
