@@ -23,7 +23,7 @@ from analyzer.frame import Decompose
 from analyzer.loading import is_readable
 from analyzer.metrics.registry import Metric
 from analyzer.pieces import SUMMED_NEEDS, sums_through_time
-from analyzer.planning import ROLES, SHORTEST_STRETCH, Task, is_spectral, size_of
+from analyzer.planning import ROLES, SHORTEST_STRETCH, Task, size_of
 from analyzer.run import Checkpoint
 from analyzer.slabs import SLAB_NEEDS, SLABS_HELD, walk_slabs
 from analyzer.states import read_states
@@ -32,8 +32,9 @@ from analyzer.streams import Stream
 from analyzer.tensors import matrices, numpy_dtype
 
 ALIGNMENT = 64
-# Checkpoints whose slabs are walked through together: the more, the longer nothing is kept and no progress is seen.
-MOST_TOGETHER = 16
+# Checkpoints whose slabs are walked through together: the more, the more Gram matrices are held, and the longer nothing
+# is kept and no progress is seen; the fewer, the more often W_0, W_{t−2} and W_{t−1} are read again.
+MOST_TOGETHER = 5
 
 Memory = npt.NDArray[np.uint8]
 
@@ -94,12 +95,10 @@ def _take_by_slabs(stream: Stream) -> bool:
     series = stream.plain_series()
     if series is None:
         return False
-    spectral = {
-        number for number, one in enumerate(series.positions) if any(map(is_spectral, stream.wanted.get(one, ())))
-    }
     slab = slab_of(series.infos[0].shape) * numpy_dtype(series.infos[0].dtype).itemsize
+    needs = [stream.needs_at(position) for position in series.positions]
     try:
-        states = walk_slabs(series.infos, series.checkpoints, stream.needs(), spectral, _lend(slab))
+        states = walk_slabs(series.infos, series.checkpoints, needs, _lend(slab))
     except (CheckpointError, np.linalg.LinAlgError):
         return False  # the general way tells of which state that is true, and goes on with the others
     return stream.take(series, states)

@@ -19,6 +19,7 @@ from analyzer.decomposition import Gram, spectrum_of_blocks
 from analyzer.elementwise import live_lines
 from analyzer.metrics.needs import DeadLines
 from analyzer.pieces import SUMMED_NEEDS, stamp_of
+from analyzer.planning import DECOMPOSED
 from analyzer.run import Checkpoint, TensorInfo
 from analyzer.sources import Source, open_source
 from analyzer.states import State, Taken, gone
@@ -32,8 +33,7 @@ SLABS_HELD = 4  # of W_t, W_{t−1}, W_{t−2} and W_0
 def walk_slabs(
     infos: Sequence[TensorInfo],
     checkpoints: Sequence[Checkpoint],
-    wanted: Collection[str],
-    spectral: Collection[int],
+    needs: Sequence[Collection[str]],
     memory: Sequence[npt.NDArray[np.uint8]],
 ) -> list[State] | None:
     """The states of one tall matrix at consecutive checkpoints, the first of which is W_0 of all, as sums and spectra.
@@ -42,8 +42,7 @@ def walk_slabs(
         infos: the tensor at each checkpoint, all of one shape and one floating-point dtype but float64, whose range
             would need scaling before it is known.
         checkpoints: these checkpoints.
-        wanted: needs, out of :data:`SLAB_NEEDS`.
-        spectral: which of the checkpoints are to have a spectrum.
+        needs: what is needed of each checkpoint, out of :data:`SLAB_NEEDS`; nothing of those that others only look at.
         memory: :data:`SLABS_HELD` buffers of bytes, each as long as a slab.
 
     Returns:
@@ -61,8 +60,8 @@ def walk_slabs(
             for info, checkpoint in zip(infos, checkpoints, strict=True)
         ]
         walks = [
-            _Walk(info, source, wanted, with_previous=number > 0, with_spectrum=number in spectral)
-            for number, (info, source) in enumerate(zip(infos, sources, strict=True))
+            _Walk(info, source, wanted, has_previous=number > 0)
+            for number, (info, source, wanted) in enumerate(zip(infos, sources, needs, strict=True))
         ]
         for start in range(0, size, slab):
             length = min(slab, size - start)
@@ -70,15 +69,14 @@ def walk_slabs(
             for number, walk in enumerate(walks):
                 slot = memory[1 + number % (SLABS_HELD - 1) if number else 0]
                 held.append(slot[: length * dtype.itemsize].view(dtype))
-                previous, before_previous = (held[number - back] if number >= back else None for back in (1, 2))
-                walk.add(start, States(held[number], previous, before_previous, held[0]))
+                walk.add(start, _states(held, number, needs))
                 if not isfinite(walk.tally.current):
                     return None
         sums = consecutive_sums([walk.tally for walk in walks])
-        if "elements" in wanted and any(one.near_zeros is None for one in sums):
+        if any("elements" in wanted and one.near_zeros is None for one, wanted in zip(sums, needs, strict=True)):
             return None
         found = [
-            gone(info, walk.digest.hexdigest(length=16), Taken(one, walk.of_matrix()))
+            gone(info, walk.content(), Taken(one, walk.of_matrix()))
             for info, walk, one in zip(infos, walks, sums, strict=True)
         ]
         for source in sources:
@@ -86,19 +84,26 @@ def walk_slabs(
     return found
 
 
+def _states(held: Sequence[Array], number: int, needs: Sequence[Collection[str]]) -> States:
+    """A slab's states as the checkpoint looks at them, or as far as a later one needs its own sums: ‖W‖² and ‖Δ‖²."""
+    is_wanted = bool(needs[number])
+    next_is_wanted = any(needs[number + 1 : number + 2])
+    previous = held[number - 1] if number and (is_wanted or next_is_wanted) else None
+    before_previous = held[number - 2] if number > 1 and is_wanted else None
+    return States(held[number], previous, before_previous, held[0] if is_wanted else None)
+
+
 class _Walk:
     """What is held of one checkpoint from slab to slab."""
 
-    def __init__(
-        self, info: TensorInfo, source: Source, wanted: Collection[str], with_previous: bool, with_spectrum: bool
-    ) -> None:
+    def __init__(self, info: TensorInfo, source: Source, needs: Collection[str], has_previous: bool) -> None:
         self.source, self.offset = source, info.parts[0].offset
         self.dtype, self.shape = numpy_dtype(info.dtype), (info.shape[0], prod(info.shape[1:]))
-        self.tally = Tally(prod(self.shape), self.dtype, self.dtype if with_previous else None, wanted)
-        self.digest = blake3()
-        self.gram = Gram() if with_spectrum else None
+        self.tally = Tally(prod(self.shape), self.dtype, self.dtype if has_previous else None, needs)
+        self.digest = blake3() if needs else None
+        self.gram = Gram() if DECOMPOSED & set(needs) else None
         self.dead_rows, self.live_columns = 0, np.zeros(self.shape[1], dtype=bool)
-        self.count_dead_lines = "dead_lines" in wanted
+        self.count_dead_lines = "dead_lines" in needs
 
     def add(self, start: int, states: States) -> None:
         """Read a slab from its first element on into ``states.current``, and take it in."""
@@ -106,7 +111,8 @@ class _Walk:
         for piece in pieces(states.current.size, states.current.size):
             data = piece.of(states.current).view(np.uint8).data
             self.source.read_into(self.offset + (start + piece.start) * self.dtype.itemsize, data)
-            self.digest.update(data)
+            if self.digest:
+                self.digest.update(data)
             self.tally.add(states.rows(piece, self.tally.count_flips), *states.stored(piece))
         rows = states.current.reshape(-1, self.shape[1])
         if self.count_dead_lines:
@@ -121,6 +127,10 @@ class _Walk:
         live_rows, live_columns = live_lines(rows)
         self.dead_rows += len(rows) - live_rows
         self.live_columns |= live_columns
+
+    def content(self) -> str:
+        """The hash of the bytes that went by, where the state itself is wanted."""
+        return self.digest.hexdigest(length=16) if self.digest else ""
 
     def of_matrix(self) -> dict[str, object]:
         """What is wanted of the matrix besides sums over its elements; the Gram matrix is given up."""

@@ -73,7 +73,11 @@ class Stream:
 
     def needs(self) -> set[str]:
         """What all the metrics that are wanted ask for."""
-        return {need.name for chosen in self.wanted.values() for metric in chosen for need in metric.needs}
+        return set().union(*map(self.needs_at, self.wanted))
+
+    def needs_at(self, position: int) -> set[str]:
+        """What the metrics ask for that are wanted at one position."""
+        return {need.name for metric in self.wanted.get(position, ()) for need in metric.needs}
 
     def plain_series(self) -> Series | None:
         """The states that are looked at, where each compares with the one before it and with the first of them.
