@@ -9,7 +9,7 @@ from typing import Any
 
 from analyzer.names import printable
 from analyzer.run import STATUSES_WITH_VALUE, Correlation, Tables
-from analyzer.statistics import is_tested, leading_scalars
+from analyzer.statistics import is_tested
 
 HERE = Path(__file__).parent
 LAYER_COLUMNS = (
@@ -57,7 +57,6 @@ def render_page(
             "figures": figures[tables.run],
             "layers": _layers(tables),
             "relations": _relations(tables),
-            "scores_left_out": len(tables.scalars) - len(leading_scalars(tables.scalars)),
             "anchor": f"run-{number}",
         }
         for number, (tables, about) in enumerate(zip(runs, summary["runs"], strict=True), start=1)
@@ -127,8 +126,8 @@ def _relations(tables: Tables) -> list[RelationTable]:
     found = []
     for metric, title in RELATED_METRICS:
         of_tensor: dict[tuple[str, str], dict[tuple[bool, str], Correlation]] = {}
-        for one in tables.correlations:
-            if (one.metric, one.scalar, one.lag) == (metric, score, 0) and one.scope in ("mean", "tensor"):
+        for one in tables.correlations.get(metric, ()):
+            if (one.scalar, one.lag) == (score, 0) and one.scope in ("mean", "tensor"):
                 # The rows of a pair come in the order: as it is, as differences, without trend.
                 of_tensor.setdefault((one.scope, one.tensor), {}).setdefault((is_tested(one), one.method), one)
         rows = [

@@ -32,7 +32,7 @@ def read_tables(store: Store, run: str) -> Tables:
         metrics=store.metrics(),
         scalars=scalars,
         curves={(curve.scope, curve.tensor, curve.metric): curve for curve in store.curves(run)},
-        correlations=(),
+        correlations={},
         change_pairs=(),
         findings=tuple(store.findings(run)),
     )
@@ -40,8 +40,9 @@ def read_tables(store: Store, run: str) -> Tables:
 
 def with_statistics(tables: Tables) -> Tables:
     """The tables with the correlations between curves and scores."""
-    correlations = statistics.correlations(tables)
-    return replace(tables, correlations=correlations, change_pairs=statistics.change_pairs(tables, correlations))
+    found = statistics.Correlations(tables)
+    pairs = statistics.change_pairs(tables, found.get(statistics.PICTURED, ()))
+    return replace(tables, correlations=found, change_pairs=pairs, uncorrelated=found.left_out)
 
 
 def _axis(checkpoints: Sequence[CheckpointRow]) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], str]:

@@ -206,6 +206,7 @@ def summarise(store: Store, runs: Sequence[Tables]) -> dict[str, Any]:
                 "tensors": sum("[" not in row.name for row in tables.tensors),
                 "final": _final_values(tables),
                 "correlations": _tested(tables),
+                "uncorrelated": list(tables.uncorrelated),
             }
             for tables in runs
         ],
@@ -248,8 +249,9 @@ def _tested(tables: Tables) -> list[dict[str, Any]]:
     """What was tested of the whole network: the mean's step distance and condition number against every score."""
     return [
         asdict(one)
-        for one in tables.correlations
-        if one.scope == "mean" and one.metric in ("step_distance", "condition_number") and is_tested(one)
+        for metric in ("step_distance", "condition_number")
+        for one in tables.correlations.get(metric, ())
+        if one.scope == "mean" and is_tested(one)
     ]
 
 

@@ -6,7 +6,7 @@ figures and the report are drawn from :class:`Tables`, which are read back from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -272,6 +272,7 @@ class Tables:
     ``axis`` (checkpoints,) places each checkpoint on the horizontal axis that ``axis_label`` names (epoch, step or
     position). ``scalars`` maps a score's name to its values, shape (checkpoints,), NaN where absent. ``curves`` is
     keyed by (scope, tensor, metric); for the scopes ``total`` and ``mean`` the tensor is the empty string.
+    ``correlations`` maps a metric to its rows; of the metrics ``uncorrelated`` the tensors were too many to be related.
     """
 
     run: str
@@ -282,6 +283,7 @@ class Tables:
     metrics: Mapping[str, MetricRow]
     scalars: Mapping[str, FloatArray]
     curves: Mapping[tuple[str, str, str], Curve]
-    correlations: tuple[Correlation, ...]
+    correlations: Mapping[str, Sequence[Correlation]]
     change_pairs: tuple[ChangePair, ...]
     findings: tuple[Finding, ...]
+    uncorrelated: tuple[str, ...] = ()

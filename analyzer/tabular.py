@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from analyzer.run import MetricRow, Tables
@@ -46,11 +48,12 @@ def to_csv(name: str, content: Iterable[Row]) -> bytes:
 def with_header(header: str, content: Iterable[Row]) -> bytes:
     """A table as CSV. Text that a spreadsheet would take for a formula is led by an apostrophe."""
     text = lru_cache(maxsize=1 << 16)(_text_field)  # names and statuses come again and again
-    lines = [header]
+    table = io.BytesIO()  # a list of millions of lines would take several times the memory
+    table.write(header.encode() + b"\n")
     for row in content:
         fields = ["" if value is None else number(value) if isinstance(value, float) else text(value) for value in row]
-        lines.append(",".join(fields))
-    return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+        table.write(f"{','.join(fields)}\n".encode("utf-8", "surrogatepass"))
+    return table.getvalue()
 
 
 def _text_field(value: Any) -> str:
@@ -121,7 +124,7 @@ def _tensors(tables: Tables) -> Iterator[Row]:
 
 
 def _correlations(tables: Tables) -> Iterator[Row]:
-    for one in tables.correlations:
+    for one in chain.from_iterable(tables.correlations.values()):
         yield (
             one.scope,
             one.tensor,

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.comparison import Course, Quantity, StoredRun
 from analyzer.run import STATUSES_WITH_VALUE, Curve, Status, Tables
-from analyzer.statistics import leading_scalars
+from analyzer.statistics import ordered_scalars
 
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
@@ -33,7 +33,7 @@ def quantities(runs: Sequence[StoredRun]) -> tuple[Quantity, ...]:
     scalars = {name: values for run in runs for name, values in run.tables.scalars.items()}
     scores = [
         Quantity(name, name.replace("_", " ").capitalize(), AS_RECORDED, "score", "linear", False, True)
-        for name in leading_scalars(scalars)[:MOST_SCORES]
+        for name in ordered_scalars(scalars)[:MOST_SCORES]
     ]
     followed = [one for one in WEIGHTS if any(np.isfinite(_weights(run.tables, one).values).any() for run in runs)]
     return (*scores, *followed)

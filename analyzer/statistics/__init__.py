@@ -6,8 +6,8 @@ only, and the row's transform says so.
 
 from analyzer.statistics.bootstrap import intervals
 from analyzer.statistics.coefficients import Coefficient, pearson, ranks, spearman, z_scores
-from analyzer.statistics.correlating import change_pairs, correlations, is_tested
-from analyzer.statistics.curves import block_of, leading_scalars, score_changes
+from analyzer.statistics.correlating import PICTURED, Correlations, change_pairs, is_tested
+from analyzer.statistics.curves import block_of, ordered_scalars, score_changes
 from analyzer.statistics.relating import Relations, relate
 from analyzer.statistics.significance import benjamini_hochberg
 from analyzer.statistics.stationary import Trend, logarithms, trend_over
@@ -15,7 +15,9 @@ from analyzer.statistics.swap import SwapTest, swap_test
 from analyzer.statistics.two_groups import GroupTest, compare_groups, least_p_value
 
 __all__ = [
+    "PICTURED",
     "Coefficient",
+    "Correlations",
     "GroupTest",
     "Relations",
     "SwapTest",
@@ -24,12 +26,11 @@ __all__ = [
     "block_of",
     "change_pairs",
     "compare_groups",
-    "correlations",
     "intervals",
     "is_tested",
-    "leading_scalars",
     "least_p_value",
     "logarithms",
+    "ordered_scalars",
     "pearson",
     "ranks",
     "relate",

@@ -128,7 +128,10 @@ def _moments(series: FloatArray, weights: FloatArray) -> tuple[FloatArray, Float
 
 
 def percentile_interval(resamples: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The central 95 % (low, high), each (pairs,), of resampled coefficients (pairs, resamples)."""
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resamples, [tail, 1 - tail], axis=-1, overwrite_input=True)
+    """The central 95 % (low, high), each (pairs,), of resampled coefficients (pairs, resamples); they are sorted."""
+    resamples.sort(axis=-1)  # twice as fast as the partitions that numpy.quantile makes
+    place = (1 - LEVEL) / 2 * (resamples.shape[-1] - 1)
+    below, share = int(place), place % 1
+    outer, inner = resamples[:, [below, -below - 1]], resamples[:, [below + 1, -below - 2]]
+    low, high = (outer + share * (inner - outer)).T
     return low, high

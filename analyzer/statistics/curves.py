@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 ACCURACIES = ("train_accuracy", "test_accuracy", "eval_accuracy", "accuracy")
 LOSSES = ("train_loss", "test_loss", "eval_loss", "loss")
 LEADING = (*ACCURACIES, "generalization_gap", *LOSSES)
-MOST_SCALARS = 12
-MOST_PAIRS = 100_000  # of curves and scores; as many take about eight seconds
+MOST_PAIRS = 1_000_000  # of tensors' curves and scores: 30 s to relate, 70 s more to write their six rows each
 FIRST_METRICS = ("step_distance", "condition_number")
 _SLICE = re.compile(r"\[[0-9]+\]$")
 
@@ -38,12 +37,14 @@ class Series(NamedTuple):
         return len(set(self.references) - {None}) > 1
 
 
-def weight_series(tables: Tables, scores: int) -> list[Series]:
+def weight_series(tables: Tables, scores: int) -> tuple[list[Series], tuple[str, ...]]:
     """The curves of tensors, of all parameters and of the mean over matrices, then the means over each block.
 
     The matrices of a stack (``tensor[e]``) count in their block and in the mean, but not alone: there are too many.
-    Where the tensors' curves make more than :data:`MOST_PAIRS` with so many scores, whole metrics are left to the
-    blocks and the mean, step distance and condition number last.
+
+    Returns:
+        The series, and the metrics whose tensors are left out, being more than :data:`MOST_PAIRS` with so many scores.
+        Step distance and condition number are kept first, then in the order of the tables whatever there is room for.
     """
     every = [
         Series(scope, tensor, metric, curve.values, curve.references)
@@ -51,12 +52,14 @@ def weight_series(tables: Tables, scores: int) -> list[Series]:
         if not (scope == "tensor" and _SLICE.search(tensor))
     ]
     counts = Counter(one.metric for one in every if one.scope == "tensor")
-    kept, room = set(), MOST_PAIRS
+    left_out, room = [], MOST_PAIRS
     for metric in sorted(counts, key=lambda name: name not in FIRST_METRICS):
-        room -= counts[metric] * scores
-        if room >= 0:
-            kept.add(metric)
-    return [*(one for one in every if one.scope != "tensor" or one.metric in kept), *_block_means(tables)]
+        if counts[metric] * scores <= room:
+            room -= counts[metric] * scores
+        else:
+            left_out.append(metric)
+    kept = [one for one in every if one.scope != "tensor" or one.metric not in left_out]
+    return [*kept, *_block_means(tables)], tuple(left_out)
 
 
 def block_of(tensor: str) -> str | None:
@@ -90,10 +93,9 @@ def _block_means(tables: Tables) -> Iterator[Series]:
             yield Series("block", block, metric, values, references)
 
 
-def leading_scalars(scalars: Mapping[str, FloatArray]) -> list[str]:
-    """The scores that correlations are computed with: accuracies and losses first, then others, at most 12 of them."""
-    known = [name for name in LEADING if name in scalars]
-    return [*known, *(name for name in scalars if name not in LEADING)][:MOST_SCALARS]
+def ordered_scalars(scalars: Mapping[str, FloatArray]) -> list[str]:
+    """The names of all scores: accuracies and losses first, then the others as they come."""
+    return [*(name for name in LEADING if name in scalars), *(name for name in scalars if name not in LEADING)]
 
 
 def compared_positions(references: Sequence[str | None], positions: Mapping[str, int]) -> tuple[int | None, ...]:

@@ -55,7 +55,7 @@ def stored_run(
         metrics={},
         scalars={"test_accuracy": noisy, "test_loss": 2.3 - 2 * grown},
         curves=curves,
-        correlations=(),
+        correlations={},
         change_pairs=(),
         findings=(),
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analyzer.run import CheckpointRow, Curve, Tables, TensorRow
+from analyzer.run import CheckpointRow, Correlation, Curve, Tables, TensorRow
+from analyzer.statistics import Correlations
 
 OF_INTERVALS = frozenset({"step_distance", "relative_step_distance", "update_cosine", "norm_change"})
 
@@ -27,4 +28,9 @@ def tables_of(
         built[scope, tensor, metric] = Curve(scope, tensor, metric, values, ("ok",) * n, references)
     tensors = dict.fromkeys(tensor for scope, tensor, _ in curves if scope == "tensor")
     listed = tuple(TensorRow(name, name, kind, (4, 4), (4, 4), "linear", "float32") for name in tensors)
-    return Tables("run", np.arange(float(n)), "epoch", rows, listed, {}, dict(scores), built, (), (), ())
+    return Tables("run", np.arange(float(n)), "epoch", rows, listed, {}, dict(scores), built, {}, (), ())
+
+
+def correlations(tables: Tables) -> tuple[Correlation, ...]:
+    """All rows of all metrics."""
+    return tuple(one for rows in Correlations(tables).values() for one in rows)

@@ -97,7 +97,7 @@ def odd_tables(seed: int) -> Tables:
     scalars = {score: numbers(score) for score in SCORES if generator.random() < 0.8}
     axis = np.sort(generator.random(count)) if generator.random() < 0.3 else np.arange(float(count))
     label = str(generator.choice(["epoch", "step", "checkpoint (in order)"]))
-    return Tables("odd", axis, label, rows, tensors, {}, scalars, curves, (), (), ())
+    return Tables("odd", axis, label, rows, tensors, {}, scalars, curves, {}, (), ())
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -112,7 +112,7 @@ def test_no_rule_fails_on_odd_tables(part):
 
 def test_the_page_shows_findings_at_the_top_and_beside_their_figures():
     tables = Tables(
-        "run", np.arange(2.0), "epoch", tuple(CheckpointRow(name, 0, 0, "", 1) for name in "ab"), (), {}, {}, {}, (),
+        "run", np.arange(2.0), "epoch", tuple(CheckpointRow(name, 0, 0, "", 1) for name in "ab"), (), {}, {}, {}, {},
         (), (
             Finding("one", "warning", "Drawn <here>.", figure="step_distance"),
             Finding("two", "info", "Its figure was not drawn.", figure="rank"),

@@ -22,6 +22,7 @@ import analyzer
 from analyzer.errors import ReportError
 from analyzer.figures import FIGURES
 from analyzer.report import content_hash
+from analyzer.statistics import curves as curves_module
 from analyzer.store import open_store
 from analyzer.tabular import number, to_csv
 
@@ -290,6 +291,22 @@ def test_the_page_tells_how_layers_go_together_with_accuracy_and_what_may_be_cha
     (run,) = json.loads((tmp_path / "report/summary.json").read_bytes())["runs"]
     assert {one["scalar"] for one in run["correlations"]} >= {"test_accuracy", "train_loss", "generalization_gap"}
     assert all(one["p_value"] is not None for one in run["correlations"] if one["scalar"] == "test_accuracy")
+
+
+def test_what_is_too_much_to_relate_is_said_in_the_page_the_summary_and_the_table(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(curves_module, "MOST_PAIRS", 60)  # step distance, condition number and some of the others
+    done = weightlapse("report", make_run(random_walk(6)), "--out", tmp_path / "report")
+    assert done.code == 0
+    (run,) = json.loads((tmp_path / "report/summary.json").read_bytes())["runs"]
+    assert run["uncorrelated"] and not {"step_distance", "condition_number"} & set(run["uncorrelated"])
+    page = Page((tmp_path / "report/index.html").read_text(encoding="utf-8"))
+    said = next(line for line in page.text.splitlines() if "so many tensors and scores" in line)
+    rows = read_csv(tmp_path / "report/data/correlations.csv")
+    for metric in run["uncorrelated"]:
+        assert metric in said
+        its = [row for row in rows if (row["metric"], row["scope"]) == (metric, "tensor")]
+        assert {(row["tensor"], row["coefficient"], row["status"]) for row in its} == {("", "", "missing")}
+        assert {row["scalar"] for row in its} == {row["scalar"] for row in rows}
 
 
 EXPECTED_TAGS = {

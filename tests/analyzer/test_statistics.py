@@ -100,6 +100,10 @@ def _tables(folder):
         return with_statistics(read_tables(store, measurements.run))
 
 
+def all_rows(tables):
+    return [one for rows in tables.correlations.values() for one in rows]
+
+
 def test_the_classic_picture_pairs_accuracy_differences_with_mean_step_distances(tmp_path):
     states = random_walk(9, {"a.weight": (6, 8), "b.weight": (4, 6), "b.bias": (4,)})
     generator = np.random.default_rng(4)
@@ -122,7 +126,7 @@ def test_the_classic_picture_pairs_accuracy_differences_with_mean_step_distances
     assert pair.weight_change == pytest.approx(scipy.stats.zscore(distance), rel=1e-9)
     row = next(
         one
-        for one in tables.correlations
+        for one in all_rows(tables)
         if (one.scope, one.metric, one.scalar, one.method) == ("mean", "step_distance", "test_accuracy", "pearson")
     )
     assert row.transform == "score difference, z-scored"
@@ -139,7 +143,7 @@ def test_a_training_accuracy_has_no_difference_into_epoch_1(make_run):
 
 def test_correlations_cover_every_layer_and_the_whole_with_no_p_value_for_so_few(make_run):
     tables = _tables(make_run(random_walk(7)))
-    keys = [(one.scope, one.tensor, one.metric, one.scalar, one.method) for one in tables.correlations]
+    keys = [(one.scope, one.tensor, one.metric, one.scalar, one.method) for one in all_rows(tables)]
     found = set(keys)
     scores = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "generalization_gap")
     metrics = {key[:3] for key in tables.curves}
@@ -147,7 +151,7 @@ def test_correlations_cover_every_layer_and_the_whole_with_no_p_value_for_so_few
     expected = {(*key, score, method) for key in metrics for score in scores for method in ("pearson", "spearman")}
     assert found == expected
     assert len(keys) == 3 * len(found)  # as drawn, as differences, and without trend
-    for one in tables.correlations:
+    for one in all_rows(tables):
         assert one.p_value is one.q_value is one.low is one.high is None and one.lag == 0
         if is_tested(one):
             assert one.coefficient is None and one.status in ("too_few", "undefined")
@@ -160,7 +164,7 @@ def test_the_generalization_gap_is_train_minus_test_accuracy_and_correlates_as_s
     curve = tables.curves["tensor", "fc1.weight", "condition_number"]
     one = next(
         row
-        for row in tables.correlations
+        for row in all_rows(tables)
         if (row.tensor, row.metric, row.scalar, row.method)
         == ("fc1.weight", "condition_number", "train_accuracy", "pearson")
     )
@@ -173,7 +177,7 @@ def test_row41_a_constant_accuracy_is_undefined_with_n_in_every_table(tmp_path):
         changes = {"test_accuracy": "0.5", "train_accuracy": None}
         save_weights(tmp_path / f"run/epoch_{epoch}.safetensors", weights, weightlapse_metadata(epoch, **changes))
     tables = _tables(tmp_path / "run")
-    rows = [one for one in tables.correlations if one.scalar == "test_accuracy"]
+    rows = [one for one in all_rows(tables) if one.scalar == "test_accuracy"]
     assert rows
     assert {(one.coefficient, one.status) for one in rows} == {(None, "undefined")}
     assert {one.n for one in rows} == {3, 4, 5, 6}  # 3: differences of update cosines, which begin at the third

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import scipy.stats
 from builders import full_count
-from curve_tables import tables_of
+from curve_tables import correlations, tables_of
 
 from analyzer.run import Correlation
-from analyzer.statistics import correlations, is_tested
+from analyzer.statistics import is_tested
 
 MOST_FALSE = 0.07
 SCORES, LAYERS = 12, 60

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 from arch.bootstrap import StationaryBootstrap, optimal_block_length
-from curve_tables import tables_of
+from curve_tables import correlations, tables_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.statistics import benjamini_hochberg, correlations, is_tested, pearson, trend_over, z_scores
+from analyzer.statistics import benjamini_hochberg, is_tested, pearson, trend_over, z_scores
 from analyzer.statistics.bootstrap import (
     RESAMPLES,
     block_lengths,

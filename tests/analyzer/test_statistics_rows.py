@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from curve_tables import tables_of
+from curve_tables import correlations, tables_of
 
 from analyzer import statistics
-from analyzer.statistics import block_of, change_pairs, correlations, is_tested, leading_scalars, logarithms
+from analyzer.statistics import block_of, change_pairs, is_tested, logarithms, ordered_scalars
 from analyzer.statistics import curves as curves_module
 
 
@@ -66,8 +66,7 @@ def test_any_score_counts_and_known_ones_come_first():
     rows = correlations(tables_of({("mean", "", "condition_number"): np.exp(noise(30))}, scores))
     assert list(dict.fromkeys(row.scalar for row in rows)) == ["train_accuracy", "test_loss", "eval_f1"]
     many = {f"score{i}": noise(5) for i in range(40)}
-    assert len(leading_scalars(many)) == 12
-    assert leading_scalars({**many, "loss": noise(5)})[0] == "loss"
+    assert ordered_scalars({**many, "loss": noise(5)}) == ["loss", *many]
 
 
 def test_what_is_no_positive_scale_is_not_put_on_a_log():
@@ -164,20 +163,57 @@ def test_extreme_numbers_are_survived():
     assert all(row.coefficient is None or -1 <= row.coefficient <= 1 for row in rows)
 
 
-def test_too_many_layers_leave_whole_metrics_to_blocks_and_the_mean(monkeypatch):
-    monkeypatch.setattr(curves_module, "MOST_PAIRS", 9)
+def test_too_many_layers_leave_whole_metrics_to_blocks_and_the_mean_and_say_so(monkeypatch):
+    monkeypatch.setattr(curves_module, "MOST_PAIRS", 19)
     metrics = ("rms", "step_distance", "condition_number", "stable_rank")
     curves = {("tensor", f"w{i}", metric): np.exp(noise(20, i)) for i in range(4) for metric in metrics}
     curves["mean", "", "rms"] = np.exp(noise(20))
-    rows = correlations(tables_of(curves, {"test_accuracy": noise(20, 3)}))
-    assert {row.metric for row in rows if row.scope == "tensor"} == {"step_distance", "condition_number"}
-    assert {row.metric for row in rows if row.scope == "mean"} == {"rms"}
+    found = statistics.Correlations(tables_of(curves, {"test_accuracy": noise(20, 3), "eval_f1": noise(20, 4)}))
+    assert found.left_out == ("rms", "stable_rank")
+    assert set(found) == set(metrics)
+    for metric in found.left_out:
+        (one, other) = [row for row in found[metric] if row.scope == "tensor"]
+        assert (one.scalar, other.scalar) == ("test_accuracy", "eval_f1")
+        for row in (one, other):
+            assert (row.tensor, row.coefficient, row.n, row.status) == ("", None, 0, "missing")
+            assert row.transform == "not related: too many tensors" and not is_tested(row)
+    assert {row.scope for row in found["rms"]} == {"tensor", "mean"}
+    assert {row.tensor for row in found["step_distance"]} == {"w0", "w1", "w2", "w3"}
+
+
+def test_a_metric_that_is_small_enough_is_kept_whatever_came_before_it(monkeypatch):
+    monkeypatch.setattr(curves_module, "MOST_PAIRS", 5)
+    curves = {("tensor", f"w{i}", "rms"): np.exp(noise(20, i)) for i in range(4)}
+    curves |= {("tensor", f"w{i}", "stable_rank"): np.exp(noise(20, i)) for i in range(3)}
+    curves |= {("tensor", "w0", "nuclear_norm"): np.exp(noise(20))}
+    found = statistics.Correlations(tables_of(curves, {"test_accuracy": noise(20, 3)}))
+    assert found.left_out == ("stable_rank",)
+
+
+def test_every_score_of_many_is_related():
+    scores = {f"score{i}": noise(20, i) for i in range(30)}
+    rows = correlations(tables_of({("tensor", "w", "rms"): np.exp(noise(20))}, scores))
+    assert {row.scalar for row in rows} == set(scores)
+
+
+def test_only_the_motion_of_layers_and_the_whole_network_are_explored_with_lags():
+    curves = {
+        (scope, name, metric): np.exp(noise(40, seed))
+        for seed, (scope, name, metric) in enumerate(
+            (scope, name, metric)
+            for metric in ("rms", "step_distance")
+            for scope, name in (("tensor", "a"), ("tensor", "b"), ("total", ""))
+        )
+    }
+    rows = correlations(tables_of(curves, {"test_accuracy": noise(40, 9)}))
+    lagged = {(row.scope, row.tensor, row.metric) for row in rows if row.lag}
+    assert lagged == set(curves) - {("tensor", "a", "rms"), ("tensor", "b", "rms")}
 
 
 def test_the_classic_picture_names_its_stationary_row():
     curves = {("mean", "", "step_distance"): np.exp(noise(40))}
     tables = tables_of(curves, {"test_accuracy": noise(40, 3), "train_accuracy": noise(40, 4)})
-    rows = correlations(tables)
+    rows = statistics.Correlations(tables)["step_distance"]
     pairs = {pair.scalar: pair for pair in change_pairs(tables, rows)}
     for scalar, pair in pairs.items():
         assert pair.stationary in rows

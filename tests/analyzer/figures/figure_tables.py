@@ -79,7 +79,7 @@ def make_tables(
     steps = curves["mean", "", "step_distance"].values
     pairs = tuple(change_pair(n, places, scalars[n], steps) for n in ("train_accuracy", "test_accuracy"))
     metrics = {m: MetricRow(m, "f", "u", "d", "s", 1) for m in {metric for _, _, metric in curves}}
-    return Tables(run, places, axis_label, rows, (*tensors, bias), metrics, scalars, curves, (), pairs, ())
+    return Tables(run, places, axis_label, rows, (*tensors, bias), metrics, scalars, curves, {}, pairs, ())
 
 
 def change_pair(scalar: str, places: np.ndarray, score: np.ndarray, steps: np.ndarray) -> ChangePair:

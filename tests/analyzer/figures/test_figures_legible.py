@@ -172,7 +172,7 @@ def test_threads_may_draw_at_once():
 
 
 def test_nothing_to_show(spec):
-    empty = Tables("run", np.arange(3.0), "epoch", (), (), {}, {}, {}, (), (), ())
+    empty = Tables("run", np.arange(3.0), "epoch", (), (), {}, {}, {}, {}, (), ())
     assert spec.draw(empty) is None
     nowhere = dataclasses.replace(empty, axis=np.zeros(0))
     assert spec.draw(nowhere) is None
