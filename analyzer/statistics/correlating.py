@@ -23,6 +23,7 @@ from analyzer.statistics.curves import (
     score_changes,
     weight_series,
 )
+from analyzer.statistics.moments import without_jumps
 from analyzer.statistics.relating import METHODS, Relations, relate
 from analyzer.statistics.significance import FEWEST_EFFECTIVE, benjamini_hochberg
 from analyzer.statistics.stationary import POSITIVE_SCALES, logarithms, trend_over
@@ -186,12 +187,13 @@ def _fill(
 
     if n >= FEWEST_PAIRS_FOR_TREND:
         trend = trend_over(tuple(np.flatnonzero(both).tolist()))
+        usual = without_jumps(trend, first), without_jumps(trend, second)
         first, second = trend.removed(first), trend.removed(second)
         n = first.shape[1]
     if n < FEWEST_PAIRS_FOR_TREND:
         grids[WITHOUT_TREND, 0].put(stack.rows, columns, n, None)
         return
-    grids[WITHOUT_TREND, 0].put(stack.rows, columns, n, relate(first, second, magnitudes, trend))
+    grids[WITHOUT_TREND, 0].put(stack.rows, columns, n, relate(first, second, magnitudes, trend, usual))
     explored = grids[WITHOUT_TREND, LAGS[0]].told[stack.rows]
     rows, first, magnitudes = stack.rows[explored], first[explored], (magnitudes[0][explored], magnitude)
     for lag in LAGS if len(rows) else ():

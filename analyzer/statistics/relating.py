@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.statistics.bootstrap import intervals
+from analyzer.statistics.bootstrap import LEVEL, intervals
 from analyzer.statistics.coefficients import coefficients, ranks, z_scores
+from analyzer.statistics.moments import Usual, guard, with_jumps
 from analyzer.statistics.significance import FEWEST_EFFECTIVE, autocorrelations, effective_counts, p_values
 from analyzer.statistics.stationary import Trend
 
@@ -38,6 +39,7 @@ def relate(
     second: FloatArray,
     magnitudes: tuple[FloatArray, FloatArray] | None = None,
     trend: Trend | None = None,
+    usual: tuple[Usual, Usual] | None = None,
 ) -> Relations:
     """Describe pairs of series; where they are stationary, also give intervals and p-values.
 
@@ -47,10 +49,11 @@ def relate(
         magnitudes: (a,) and (b,), the largest magnitudes of what the series were computed from, beside which a small
             spread is rounding noise (see :func:`z_scores`); the series' own by default.
         trend: what was taken out of both; without it they are only described.
+        usual: both without their jumps: what holds with the jumps alone is not significant, and has no interval.
     """
     its = magnitudes or (None, None)
     scored = zip(_scores(first, its[0]), _scores(second, its[1]), strict=True)
-    by_method = [_of_scores(x, y, trend) for x, y in scored]
+    by_method = [_of_scores(x, y, trend, usual, method) for method, (x, y) in zip(METHODS, scored, strict=True)]
     return Relations(*(np.stack(numbers, axis=2) for numbers in zip(*by_method, strict=True)))
 
 
@@ -62,7 +65,9 @@ def _scores(series: FloatArray, magnitude: FloatArray | None) -> tuple[FloatArra
     return values, of_ranks
 
 
-def _of_scores(x: FloatArray, y: FloatArray, trend: Trend | None) -> tuple[FloatArray, ...]:
+def _of_scores(
+    x: FloatArray, y: FloatArray, trend: Trend | None, usual: tuple[Usual, Usual] | None, method: str
+) -> tuple[FloatArray, ...]:
     """The fields of :class:`Relations`, for one method."""
     coefficient = coefficients(x, y)
     past_x, past_y = autocorrelations(x), autocorrelations(y)
@@ -73,4 +78,9 @@ def _of_scores(x: FloatArray, y: FloatArray, trend: Trend | None) -> tuple[Float
         enough = (n_effective >= FEWEST_EFFECTIVE) & np.isfinite(coefficient)
         low, high = intervals(x, y, enough)
         p = p_values(x, y, coefficient, n_effective, trend.leverage, trend.parameters)
+        if usual is not None:
+            n_effective, p = guard(*usual, trend, method, n_effective, p)
+            # An interval that leaves out zero where p does not stand for that owes it to the jumps.
+            owed = with_jumps(*usual) & ((low > 0) | (high < 0)) & ~(p < 1 - LEVEL)
+            low[owed] = high[owed] = np.nan
     return coefficient, low, high, past, n_effective, p

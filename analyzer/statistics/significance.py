@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from analyzer.run import FloatArray
 
 FEWEST_EFFECTIVE = 10.0
-_PAIRS_AT_ONCE = 4096
+PAIRS_AT_ONCE = 4096
 _MOST_LEVERAGE = 0.99  # a place that decides the slope alone has an infinite error
 
 
@@ -25,7 +27,11 @@ def effective_counts(n: int, first: FloatArray, second: FloatArray) -> FloatArra
     Source: Bartlett, Some aspects of the time-correlation problem (1935). Above n where one series alternates and the
     other persists.
     """
-    product = np.multiply.outer(first, second)
+    return bartlett(np.array(n), np.multiply.outer(first, second))
+
+
+def bartlett(n: npt.NDArray[np.int64], product: FloatArray) -> FloatArray:
+    """The effective number of ``n`` pairs of series whose lag-1 autocorrelations have this product."""
     return np.asarray(n * (1 - product) / (1 + product))
 
 
@@ -53,26 +59,40 @@ def p_values(
         leverage: (n,) of the trend that was taken out.
         parameters: how many the trend has.
     """
-    from scipy.special import stdtr
-
-    n = first.shape[1]
     result = np.full(coefficients.shape, np.nan)
     rows, columns = np.nonzero((n_effective >= FEWEST_EFFECTIVE) & np.isfinite(coefficients))
-    for start in range(0, len(rows), _PAIRS_AT_ONCE):
-        i, j = rows[start : start + _PAIRS_AT_ONCE], columns[start : start + _PAIRS_AT_ONCE]
-        x, y, r = first[i], second[j], coefficients[i, j]
-        error = np.maximum(_standard_error(x, y, r, leverage), _standard_error(y, x, r, leverage))
-        count = np.minimum(n_effective[i, j], n)
-        with np.errstate(divide="ignore"):  # a perfect fit
-            t = np.abs(r) / error * np.sqrt(count / n)
-        result[i, j] = 2 * stdtr(count - 1 - parameters, -t)
+    n = np.array(first.shape[1])
+    for start in range(0, len(rows), PAIRS_AT_ONCE):
+        i, j = rows[start : start + PAIRS_AT_ONCE], columns[start : start + PAIRS_AT_ONCE]
+        of_pairs = first[i], second[j], coefficients[i, j]
+        result[i, j] = slope_p_values(*of_pairs, n_effective[i, j], n, leverage, parameters)
     return result
 
 
-def _standard_error(x: FloatArray, y: FloatArray, slope: FloatArray, leverage: FloatArray) -> FloatArray:
-    """HC3 standard error (pairs,) of the slope of y on x, both (pairs, n) z-scores."""
-    n = x.shape[1]
-    share = np.minimum(leverage + x**2 / n, _MOST_LEVERAGE)
+def slope_p_values(
+    x: FloatArray,
+    y: FloatArray,
+    slope: FloatArray,
+    n_effective: FloatArray,
+    n: npt.NDArray[np.int64],
+    leverage: FloatArray,
+    parameters: int,
+) -> FloatArray:
+    """The p-values (pairs,) of :func:`p_values`, x and y (pairs, places) being 0 but at ``n`` (pairs,) places."""
+    from scipy.special import stdtr
+
+    error = np.maximum(_standard_error(x, y, slope, n, leverage), _standard_error(y, x, slope, n, leverage))
+    count = np.minimum(n_effective, n)
+    with np.errstate(divide="ignore"):  # a perfect fit
+        t = np.abs(slope) / error * np.sqrt(count / n)
+    return np.asarray(2 * stdtr(count - 1 - parameters, -t))
+
+
+def _standard_error(
+    x: FloatArray, y: FloatArray, slope: FloatArray, n: npt.NDArray[np.int64], leverage: FloatArray
+) -> FloatArray:
+    """HC3 standard error (pairs,) of the slope of y on x, both (pairs, places) z-scores."""
+    share = np.minimum(leverage + x**2 / n[..., None], _MOST_LEVERAGE)
     residual = (y - slope[:, None] * x) / (1 - share)
     return np.asarray(np.sqrt(((x * residual) ** 2).sum(axis=1)) / n)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from analyzer.run import FloatArray
 
 # Positive scales, on which equal ratios are equal changes. Angles, shares, cosines and counts are not.
@@ -49,19 +51,23 @@ class Trend:
         return int(self.basis.shape[1])
 
     @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """At which places (n,) it does not mostly follow the value itself, as it does at a run's first differences."""
+        return np.asarray((self.basis**2).sum(axis=1) <= MOST_LEVERAGE)
+
+    @property
     def leverage(self) -> FloatArray:
         """How much (kept,), at most ½, the trend at each place that is kept follows the very value there."""
-        leverage = (self.basis**2).sum(axis=1)
-        return np.asarray(leverage[leverage <= MOST_LEVERAGE])
+        return np.asarray((self.basis**2).sum(axis=1)[self.kept])
 
     def removed(self, series: FloatArray) -> FloatArray:
         """The residuals (a, kept) of each series (a, n) when the trend is fitted to it by least squares.
 
-        Places at which the trend mostly follows the value itself (leverage above ½, such as the first differences of
-        a run) tell of nothing else and are left out.
+        Places at which the trend mostly follows the value itself (leverage above ½) tell of nothing else and are left
+        out.
         """
         residuals = series - series @ self.basis @ self.basis.T
-        return np.asarray(residuals[:, (self.basis**2).sum(axis=1) <= MOST_LEVERAGE])
+        return np.asarray(residuals[:, self.kept])
 
 
 @lru_cache(maxsize=256)

@@ -21,6 +21,7 @@ from analyzer.statistics.bootstrap import (
     weights_of,
 )
 from analyzer.statistics.coefficients import ranks
+from analyzer.statistics.moments import without_jumps
 from analyzer.statistics.significance import autocorrelations, effective_counts
 
 
@@ -217,3 +218,30 @@ def test_the_trend_leaves_no_saturation_behind():
         changes = curve[None] / np.abs(curve).max()
         assert np.abs(trend.removed(changes)).max() < 0.01
     assert pearson(trend.removed(np.exp(-t / 10)[None])[0], trend.removed(np.exp(-t / 20)[None])[0]).n >= 40
+
+
+def test_a_jump_is_set_aside_and_does_not_bend_the_trend_around_it():
+    generator = np.random.default_rng(3)
+    rough = 0.01 * generator.standard_normal((2, 49))
+    series = 0.5 * np.exp(-np.arange(49) / 10) + rough
+    series[1, 20] += 1.0
+    trend = trend_over(tuple(range(49)))
+    residuals, usual = without_jumps(trend, series)
+    place = int(np.count_nonzero(trend.kept[:20]))
+    assert usual[0].all() and np.flatnonzero(~usual[1]).tolist() == [place]
+    beside = np.arange(residuals.shape[1]) != place
+    assert np.abs(residuals[1, beside]).max() < 0.1 * residuals[1, place]
+
+
+def test_one_moment_at_which_both_jump_proves_nothing_and_gets_no_interval_away_from_zero():
+    generator = np.random.default_rng(4)
+    shared = np.zeros(49)
+    shared[5:7] = 30.0, -25.0
+    changes = generator.standard_normal((2, 49)) + shared
+    curves = {("tensor", "w", "rms"): np.exp(np.concatenate([[0.0], np.cumsum(changes[0])]))}
+    score = {"test_accuracy": np.concatenate([[0.0], np.cumsum(changes[1])])}
+    rows = [row for row in correlations(tables_of(curves, score)) if is_tested(row)]
+    assert rows[0].coefficient > 0.8  # told, as a description
+    for row in rows:
+        assert row.p_value > 0.05
+        assert row.low is None or row.low <= 0 <= row.high
