@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analyzer import tabular
+from analyzer.drawing import draw_figures
 from analyzer.errors import ReportError
 from analyzer.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 from analyzer.names import listed, printable, slug
@@ -174,24 +175,9 @@ def _prefix(tables: Tables, runs: Sequence[Tables]) -> str:
 
 
 def _draw_figures(tables: Tables, out: Path, prefix: str) -> list[FigureOnPage]:
-    from analyzer.figures import FIGURES, render
+    from analyzer.figures import FIGURES
 
-    with report_errors(out / "figures"):
-        (out / "figures" / prefix).mkdir(exist_ok=True)
-    drawn = []
-    for spec in FIGURES:
-        path = out / "figures" / f"{prefix}{spec.name}.png"
-        figure = spec.draw(tables)
-        if figure is None:
-            with report_errors(path):
-                for stale in (path, path.with_suffix(".svg")):
-                    stale.unlink(missing_ok=True)  # our own, of an earlier state of the run
-            continue
-        png, svg = render(figure)
-        write_whole(path, png)
-        write_whole(path.with_suffix(".svg"), svg)
-        drawn.append(FigureOnPage(spec.name, spec.title, spec.how_to_read, f"figures/{prefix}{spec.name}"))
-    return drawn
+    return draw_figures(FIGURES, tables, out, prefix)
 
 
 def summarise(store: Store, runs: Sequence[Tables]) -> dict[str, Any]:

@@ -115,9 +115,3 @@ def mean_of(rows: FloatArray, *, ratio: bool) -> FloatArray:
         return np.asarray(rows.mean(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.exp(np.log(rows).mean(axis=0)))
-
-
-def band_of(comparison: Comparison, group: str, quantity: str, along: str | None = None) -> Band | None:
-    """One of the bands; ``along`` is the common axis by default."""
-    wanted = (group, quantity, along or comparison.axis_label)
-    return next((one for one in comparison.bands if (one.group, one.quantity, one.along) == wanted), None)

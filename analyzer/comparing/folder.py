@@ -13,13 +13,14 @@ from typing import Any
 
 from analyzer import tabular
 from analyzer.comparing import compare_runs
-from analyzer.comparing.page import FigureShown, render_page
+from analyzer.comparing.page import render_page
 from analyzer.comparing.summary import summarise
 from analyzer.comparing.tables import HEADERS, rows
 from analyzer.comparison import Comparison, StoredRun
+from analyzer.drawing import draw_figures
 from analyzer.errors import ReportError, StoreError
 from analyzer.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
-from analyzer.page import stylesheet
+from analyzer.page import FigureOnPage, stylesheet
 from analyzer.reading import read_tables
 from analyzer.report import MANIFEST, OUR_NAMES, claim_folder, content_hash, environment
 from analyzer.store import open_store
@@ -182,24 +183,10 @@ def write_comparison(
         flush_folder(out)
 
 
-def _draw(comparison: Comparison, out: Path) -> list[FigureShown]:
-    from analyzer.figures import render
+def _draw(comparison: Comparison, out: Path) -> list[FigureOnPage]:
     from analyzer.figures.compared import COMPARED
 
-    shown = []
-    for spec in COMPARED:
-        path = out / "figures" / f"{spec.name}.png"
-        figure = spec.draw(comparison)
-        if figure is None:
-            with report_errors(path):
-                for stale in (path, path.with_suffix(".svg")):
-                    stale.unlink(missing_ok=True)  # our own, of an earlier state of the runs
-            continue
-        png, svg = render(figure)
-        write_whole(path, png)
-        write_whole(path.with_suffix(".svg"), svg)
-        shown.append(FigureShown(spec.name, spec.title, spec.how_to_read))
-    return shown
+    return draw_figures(COMPARED, comparison, out)
 
 
 def _json(value: Any) -> bytes:

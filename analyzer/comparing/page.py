@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from analyzer.comparing.answers import QUESTIONS, number, place
 from analyzer.comparing.quantities import by_name
 from analyzer.comparing.testing import end_values
 from analyzer.comparison import Comparison, Divergence, GroupDifference, Quantity
-from analyzer.page import rendered
+from analyzer.page import FigureOnPage, rendered
 from analyzer.run import Finding
 
 MOST_GROUP_COLUMNS = 6
@@ -25,16 +24,7 @@ ON_PAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FigureShown:
-    """A drawn figure; ``figures/NAME.png`` and ``.svg`` are there."""
-
-    name: str
-    title: str
-    how_to_read: str
-
-
-def render_page(comparison: Comparison, figures: Sequence[FigureShown]) -> bytes:
+def render_page(comparison: Comparison, figures: Sequence[FigureOnPage]) -> bytes:
     """The page as UTF-8."""
     shown = [one for one in comparison.quantities if one.name in ON_PAGE]
     drawn = {figure.name for figure in figures}

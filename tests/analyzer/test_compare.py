@@ -11,7 +11,6 @@ from builders import full_count
 from compared_runs import LAYERS, stored_run, two_groups, with_settings
 
 from analyzer.comparing import compare_runs
-from analyzer.comparing.aligning import band_of
 from analyzer.comparing.summary import summarise
 
 
@@ -96,6 +95,12 @@ def test_fault_35_final_values_are_those_at_the_last_place_that_all_have_and_gap
     assert finals["b"].difference == pytest.approx(finals["b"].value - finals["a"].value)
     assert [note for note in comparison.notes if note.startswith("b lacks checkpoints")]
     assert [note for note in comparison.notes if "epoch 5" in note and "a goes on" in note]
+
+
+def band_of(comparison, group, quantity, along=None):
+    wanted = (group, quantity, along or comparison.axis_label)
+    (band,) = [one for one in comparison.bands if (one.group, one.quantity, one.along) == wanted]
+    return band
 
 
 def test_a_band_holds_all_runs_and_has_a_gap_where_one_has_no_value():

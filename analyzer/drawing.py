@@ -1,0 +1,67 @@
+"""Figures become files: a PNG and an SVG each, and what an earlier state left behind goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from analyzer.files import report_errors, write_whole
+from analyzer.page import FigureOnPage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURES_FOLDER = "figures"
+
+
+class Drawable(Protocol):
+    """What figures of one run and of several have in common."""
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+
+    @property
+    def title(self) -> str:
+        """Above it."""
+
+    @property
+    def how_to_read(self) -> str:
+        """Below it, in a sentence or two."""
+
+    @property
+    def draw(self) -> Callable[[Any], Figure | None]:
+        """Makes it, None where there is nothing to show."""
+
+
+def draw_figures(figures: Iterable[Drawable], content: object, out: Path, prefix: str = "") -> list[FigureOnPage]:
+    """Draw each figure that has something to show.
+
+    Args:
+        figures: in reading order.
+        content: what they are drawn from.
+        out: the report's folder, with a folder for figures in it.
+        prefix: of their names there; it may name a folder, which is made.
+
+    Raises:
+        ReportError: a file cannot be written.
+    """
+    from analyzer.figures import render
+
+    with report_errors(out / FIGURES_FOLDER):
+        (out / FIGURES_FOLDER / prefix).mkdir(exist_ok=True)
+    drawn = []
+    for spec in figures:
+        place = f"{FIGURES_FOLDER}/{prefix}{spec.name}"
+        png, svg = out / f"{place}.png", out / f"{place}.svg"
+        figure = spec.draw(content)
+        if figure is None:
+            with report_errors(png):
+                for stale in (png, svg):
+                    stale.unlink(missing_ok=True)  # our own, of an earlier state of what is drawn
+            continue
+        for path, data in zip((png, svg), render(figure), strict=True):
+            write_whole(path, data)
+        drawn.append(FigureOnPage(spec.name, spec.title, spec.how_to_read, place))
+    return drawn
