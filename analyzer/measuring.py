@@ -123,8 +123,6 @@ def bring_up_to_date(
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
     _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
     derive(store, run.name, metrics)
-    with store.transaction():
-        store.mark_complete(run.name)
     return Summary(total, _checkpoints(tasks), tuple(gone))
 
 

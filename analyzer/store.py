@@ -39,7 +39,7 @@ _SETTINGS = "settings of run "  # and the run's name: a key of the table meta
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, layout TEXT NOT NULL,
-    ordered_by TEXT NOT NULL, complete INTEGER NOT NULL DEFAULT 0);
+    ordered_by TEXT NOT NULL);
 CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     position INTEGER NOT NULL, name TEXT NOT NULL, epoch REAL, step INTEGER, path TEXT NOT NULL, bytes INTEGER NOT NULL,
     files TEXT NOT NULL, UNIQUE (run, name));
@@ -115,7 +115,7 @@ class Store:
         execute = self._connection.execute
         execute(
             "INSERT INTO runs (name, path, layout, ordered_by) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-            "path = excluded.path, layout = excluded.layout, ordered_by = excluded.ordered_by, complete = 0",
+            "path = excluded.path, layout = excluded.layout, ordered_by = excluded.ordered_by",
             (run.name, run.path, run.layout, run.ordered_by),
         )
         run_id = self._run_id(run.name)
@@ -264,10 +264,6 @@ class Store:
             for name in set(self.runs()) - names:
                 self._connection.execute("DELETE FROM runs WHERE name = ?", (name,))
                 self._connection.execute("DELETE FROM meta WHERE key = ?", (_SETTINGS + name,))
-
-    def mark_complete(self, run: str) -> None:
-        """Everything that was asked for has been measured."""
-        self._connection.execute("UPDATE runs SET complete = 1 WHERE name = ?", (run,))
 
     # ------------------------------------------------------------------------------------------------ reading
 
