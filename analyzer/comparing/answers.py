@@ -197,7 +197,8 @@ def _how_sure(comparison: Comparison) -> Iterator[Finding]:
     each = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     tested = [one for one in comparison.differences if one.p_value is not None]
     if len(groups) < 2:
-        sentence = f"There is one group of {each} runs, so nothing is set against chance; the ranges are over its runs."
+        runs = "1 run" if each == "1" else f"{each} runs"
+        sentence = f"There is one group of {runs}, so nothing is set against chance; the ranges are over its runs."
     elif not tested:
         sentence = (
             f"The {len(groups)} groups have {each} run{'s' if each != '1' else ''} each. Below six runs in both groups "

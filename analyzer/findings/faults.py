@@ -154,7 +154,7 @@ def _dead(tables: Tables, metric: str, name: str, axis: int, what: str, meaning:
             always[series.tensor.name] = last
     if died:
         share, worst, count, of, since = max(died)
-        others = f" (and rows of {len(died) - 1} other layers)".replace("rows", f"{what}s") if len(died) > 1 else ""
+        others = f" (and {what}s of {plural(len(died) - 1, 'other layer')})" if len(died) > 1 else ""
         yield finding(
             tables,
             name,

@@ -12,7 +12,7 @@ from analyzer.findings import scores
 from analyzer.findings.registry import rule
 from analyzer.findings.scores import Score
 from analyzer.findings.series import at_the_end, per_unit, series_of, smoothed, starts, total_series
-from analyzer.findings.wording import finding, layers, number, percent, place, span, times, unit
+from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
 from analyzer.run import Finding, Severity, Tables
 
 FEWEST_CHECKPOINTS = 6  # with a score, for a trend
@@ -278,8 +278,8 @@ def condition_beside_overfitting(tables: Tables) -> Iterator[Finding]:
             "condition_beside_overfitting",
             "notice",
             f"While {gap.test.words} fell behind, from {span(tables, gap.onset, len(tables.checkpoints) - 1)}, "
-            f"the condition number rose in {len(rises)} of {count} layers ({most}). The two often go together; this "
-            "does not say that one causes the other. Weight decay tends to lower both.",
+            f"the condition number rose in {len(rises)} of {plural(count, 'layer')} ({most}). The two often go "
+            "together; this does not say that one causes the other. Weight decay tends to lower both.",
             figure="condition_number",
             tensors=[name for _, name, *_ in rises],
             places=[gap.onset, len(tables.checkpoints) - 1],

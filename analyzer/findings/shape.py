@@ -253,7 +253,7 @@ def alpha_out_of_range(tables: Tables) -> Iterator[Finding]:
     for side, found in out.items():
         if found:
             name, alpha, count, distance = found[0]
-            more = f", and {len(found) - 1} more layers" if len(found) > 1 else ""
+            more = f", and of {plural(len(found) - 1, 'more layer')}" if len(found) > 1 else ""
             yield finding(
                 tables,
                 "alpha_out_of_range",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from analyzer.store import open_store
 
 ALL_FAMILIES = ("motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")
 FIGURE_NAMES = {None, *(spec.name for spec in FIGURES)}
+ONE_OF_MANY = re.compile(r"\b1 (other |more )?(layer|tensor|row|column|checkpoint|step|element|point)s\b")
 LONGEST = 700  # characters
 
 
@@ -46,6 +48,7 @@ def checked(findings: list[Finding]) -> list[Finding]:
         assert one.sentence.isprintable() and one.sentence.endswith("."), one.sentence
         assert len(one.sentence) < LONGEST, one.sentence
         assert "nan" not in one.sentence.lower().replace("nan or infinite", ""), one.sentence
+        assert not ONE_OF_MANY.search(one.sentence), one.sentence
         assert one.figure in FIGURE_NAMES
     return findings
 

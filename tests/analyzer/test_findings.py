@@ -109,6 +109,14 @@ def test_rows_that_die_are_told_from_rows_that_were_always_zero(tmp_path):
     assert (always.severity, always.evidence["dead"]) == ("info", {"fc2.weight": 1})
 
 
+def test_one_other_layer_with_dead_rows_is_no_plural(tmp_path):
+    states = random_walk(6, SHAPES)
+    for epoch, weights in enumerate(states):
+        weights["fc1.weight"][: max(0, 2 * (epoch - 2))] = 0
+        weights["fc2.weight"][: max(0, epoch - 4)] = 0
+    assert "(and rows of 1 other layer)" in only(found_in(tmp_path, states), "dead_rows").sentence
+
+
 def test_what_failed_for_one_reason_is_one_sentence(tmp_path):
     for t, weights in enumerate(random_walk(2)):
         save_weights(tmp_path / f"run/epoch_{t}.safetensors", weights, weightlapse_metadata(t))
