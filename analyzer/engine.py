@@ -34,7 +34,7 @@ from analyzer.tensors import matrices, numpy_dtype
 ALIGNMENT = 64
 # Checkpoints whose slabs are walked through together: the more, the more Gram matrices are held, and the longer nothing
 # is kept and no progress is seen; the fewer, the more often W_0, W_{t−2} and W_{t−1} are read again.
-MOST_TOGETHER = 5
+MOST_TOGETHER = 4
 
 Memory = npt.NDArray[np.uint8]
 
