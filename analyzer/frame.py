@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any
 
@@ -35,6 +36,19 @@ from analyzer.tensors import MatrixView, matrices, unsupported_reason
 Array = npt.NDArray[Any]
 Decompose = Callable[[Sequence[Array]], Sequence[Spectrum]]
 LEAST_SQUARE = 1e-280
+SPECTRAL = frozenset({"spectrum", "singular_values", "power_law"})  # needs that follow from the singular values
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a frame leaves to those of later checkpoints.
+
+    ``sums`` are None where none were taken; ``of_matrix`` are its spectra and their power laws by need and matrix.
+    """
+
+    state: State
+    sums: Sums | None
+    of_matrix: Mapping[tuple[str, str], Any]
 
 
 class Frame:
@@ -45,7 +59,7 @@ class Frame:
         states: by role; a role that does not exist is absent, one that could not be read is None.
         interval: optimisation steps since the previous checkpoint.
         wanted: the names of the needs that metrics will ask for, so that one walk serves them all.
-        earlier: the sums of other states' own frames by role, as far as they were taken.
+        earlier: what the frames of the other states left, by role, as far as there were any.
         decompose: gives the spectra of several matrices elsewhere than on the CPU.
     """
 
@@ -55,7 +69,7 @@ class Frame:
         states: Mapping[str, State | None],
         interval: Interval,
         wanted: Collection[str],
-        earlier: Mapping[str, Sums],
+        earlier: Mapping[str, Seen],
         decompose: Decompose | None = None,
     ) -> None:
         current = states["current"]
@@ -67,10 +81,9 @@ class Frame:
         self._wanted = wanted
         self._earlier = earlier
         self._supported = unsupported_reason(info) is None
-        self._taken = current.taken
-        self.taken_sums = current.taken.sums if current.taken else None
+        self._sums = current.taken.sums if current.taken else None
         self._decompose = decompose
-        self._cache: dict[tuple[str, str], Any] = {}
+        self._cache: dict[tuple[str, str], Any] = self._known_already(current)
         self._obstacles: dict[tuple[frozenset[str], bool, bool], Status | None] = {}
 
     def obstacle(self, metric: Metric) -> Status | None:
@@ -141,8 +154,6 @@ class Frame:
         return taken or elementwise.changed_bits(self.state.array, self._array("previous"))
 
     def _of_matrix(self, name: str, view: MatrixView) -> Any:
-        if self._taken and name in self._taken.of_matrix:
-            return self._taken.of_matrix[name]
         if name == "matrix":
             return (self.state.array if view.index is None else self.state.array[view.index]).reshape(view.shape)
         if name == "spectrum" and self.state.factors:
@@ -207,13 +218,13 @@ class Frame:
 
     def sums(self) -> Sums:
         """All sums that are wanted, in one walk over the states of the same shape."""
-        if self.taken_sums is None:
+        if self._sums is None:
             usable = {
                 role: one.array
                 for role, one in self.states.items()
                 if one is not None and one.array.shape == self.state.array.shape
             }
-            self.taken_sums = elementwise.walk_sums(
+            self._sums = elementwise.walk_sums(
                 self.state.array,
                 usable.get("previous"),
                 usable.get("before_previous"),
@@ -221,17 +232,16 @@ class Frame:
                 self._wanted,
                 self._known_squares(usable),
             )
-        return self.taken_sums
+        return self._sums
 
     def _known_squares(self, usable: Collection[str]) -> dict[str, float]:
         """Sums of squares that walks over earlier checkpoints gave."""
-        known = {
-            role: self._earlier[role].products.current
-            for role in ("previous", "initial")
-            if role in usable and role in self._earlier
-        }
-        if "before_previous" in usable and "previous" in known:
-            known["earlier_step"] = self._earlier["previous"].products.step
+        taken = current.taken.of_matrix if current.taken else {}
+        known = {(need, view.name): value for view in self.views for need, value in taken.items()}
+        before = self._earlier.get("previous")
+        if before and before.state.content == current.content and SPECTRAL & set(self._wanted) and not current.factors:
+            same = (before.state.array.shape, before.state.array.dtype) == (current.array.shape, current.array.dtype)
+            known |= before.of_matrix if same else {}
         return known
 
     def additive(self) -> dict[str, tuple[float, ...]]:

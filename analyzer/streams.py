@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.errors import CheckpointError
-from analyzer.frame import Decompose, Frame
+from analyzer.frame import Decompose, Frame, Seen
 from analyzer.loading import is_plain
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
@@ -19,7 +19,6 @@ from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, T
 from analyzer.sources import is_remote
 from analyzer.states import State
 from analyzer.store import Observation
-from analyzer.tallies import Sums
 from analyzer.tensors import MatrixView, kind
 
 UNREAD = "unread"  # the basis of rows whose bytes could not be read: they are measured again at the next occasion
@@ -60,7 +59,7 @@ class Stream:
         self.memory: list[npt.NDArray[np.uint8]] = []
         self.states: dict[int, Read] = {}
         self._slots: dict[int, int] = {}
-        self._sums: dict[int, Sums] = {}
+        self._seen: dict[int, Seen] = {}
 
     def portions(self, size: int) -> Iterator[Stream]:
         """The same stream in portions, of each of which ``size`` positions are wanted."""
@@ -151,8 +150,9 @@ class Stream:
                 recorder.measure(self.name, metric, frame, None, obstacle)
         if isinstance(state, CheckpointError):
             recorder.problems[""] = str(state)
-        if frame and frame.taken_sums:
-            self._sums[position] = frame.taken_sums
+        self._seen = {other: seen for other, seen in self._seen.items() if self.last_use[other] > position}
+        if frame:
+            self._seen[position] = frame.seen()
         return Observation(
             self.checkpoints[position].name,
             self.name,
@@ -175,7 +175,7 @@ class Stream:
         known = len(steps) == 2 and steps[0] is not None and steps[1] is not None
         interval = Interval(steps[0] - steps[1] if known else None)  # type: ignore[operator]
         needs = {need.name for metric in metrics for need in metric.needs}
-        earlier = {role: self._sums[other] for role, other in positions.items() if other in self._sums}
+        earlier = {role: self._seen[other] for role, other in positions.items() if other in self._seen}
         return Frame(info, states, interval, needs, earlier, self._decompose)
 
 

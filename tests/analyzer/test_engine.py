@@ -6,6 +6,7 @@ import json
 import struct
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
@@ -405,3 +406,31 @@ def test_row42_float64_weights_whose_squares_float64_cannot_hold_have_a_status(m
     for metric in ("frobenius_norm", "step_distance", "condition_number"):
         assert status(rows, 2, metric, "w") == "unsupported"
     assert row(rows, 2, "nonfinite_count", "w")["value"] == 0
+
+
+def test_a_frozen_matrix_is_decomposed_once_and_has_the_same_rows_as_ever(make_run, tmp_path, monkeypatch):
+    from analyzer import frame
+
+    states = random_walk(6, {"frozen.weight": (30, 20), "learns.weight": (30, 20), "thaws.weight": (30, 20)})
+    for state in states:
+        state["frozen.weight"] = states[0]["frozen.weight"]
+    for state in states[:3]:
+        state["thaws.weight"] = states[2]["thaws.weight"]
+    folder = make_run(states)
+    with monkeypatch.context() as patch:
+        patch.setattr(frame.Frame, "seen", lambda self: frame.Seen(self.state, None, {}))
+        expected = everything(measured(folder, tmp_path / "often.sqlite"))
+    decomposed = []
+    plain = frame.spectrum
+    monkeypatch.setattr(frame, "spectrum", lambda matrix: decomposed.append(1) or plain(matrix))
+    assert everything(measured(folder, tmp_path / "once.sqlite")) == expected
+    assert len(decomposed) == 1 + 6 + 4
+
+
+def test_the_same_bytes_as_another_type_are_another_matrix(tmp_path):
+    bits = np.random.default_rng(0).standard_normal((30, 20)).astype(np.float16)
+    twice = {"w": bits}, {"w": bits.view(ml_dtypes.bfloat16)}
+    rows = rows_of(measured(written(tmp_path / "run", [dict(one) for one in twice])))
+    norms = [row(rows, epoch, "spectral_norm", "w")["value"] for epoch in (0, 1)]
+    true = [np.linalg.norm(one["w"].astype(np.float64), 2) for one in twice]
+    assert norms == pytest.approx(true, rel=1e-9)
