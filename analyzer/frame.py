@@ -236,6 +236,24 @@ class Frame:
 
     def _known_squares(self, usable: Collection[str]) -> dict[str, float]:
         """Sums of squares that walks over earlier checkpoints gave."""
+        known = {
+            role: sums.products.current
+            for role in ("previous", "initial")
+            if role in usable and (sums := self._earlier_sums(role))
+        }
+        if "before_previous" in usable and (sums := self._earlier_sums("previous")):
+            known["earlier_step"] = sums.products.step
+        return known
+
+    def _earlier_sums(self, role: str) -> Sums | None:
+        return self._earlier[role].sums if role in self._earlier else None
+
+    def seen(self) -> Seen:
+        """What the frames of later checkpoints can use."""
+        return Seen(self.state, self._sums, {key: value for key, value in self._cache.items() if key[0] in SPECTRAL})
+
+    def _known_already(self, current: State) -> dict[tuple[str, str], Any]:
+        """What was taken while the state went by, and the spectra of W_{t−1} where that had the very same bytes."""
         taken = current.taken.of_matrix if current.taken else {}
         known = {(need, view.name): value for view in self.views for need, value in taken.items()}
         before = self._earlier.get("previous")

@@ -310,7 +310,9 @@ def test_a_fresh_adapter_changes_nothing_yet(tmp_path: Path) -> None:
     assert rows["step_0", "frobenius_norm"]["value"] == 0
     assert rows["step_0", "condition_number"]["status"] == "undefined"
     assert rows["step_1", "relative_step_distance"]["status"] == "undefined"
-    assert rows["step_1", "step_distance"]["value"] == rows["step_1", "frobenius_norm"]["value"] > 0
+    norm = rows["step_1", "frobenius_norm"]["value"]
+    assert rows["step_1", "step_distance"]["value"] == pytest.approx(norm, rel=1e-14)
+    assert norm > 0
 
 
 def test_an_adapter_that_shrinks_while_it_is_measured_is_an_error_and_no_number(tmp_path: Path) -> None:
