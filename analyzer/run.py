@@ -35,12 +35,29 @@ Severity = Literal["info", "notice", "warning", "serious"]
 
 
 @dataclass(frozen=True, slots=True)
+class Checksum:
+    """What an archive's directory says of an entry's bytes, ``length`` in the file from ``offset`` on.
+
+    ``crc32`` is that of what they inflate to where they are ``deflated``; it is begun with ``seed``, the CRC-32 of
+    those of the entry's bytes that stand before ``offset``.
+    """
+
+    entry: str
+    offset: int
+    length: int
+    crc32: int
+    seed: int = 0
+    deflated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A range of bytes in a file that holds a tensor, or a box of it.
 
     ``start`` and ``shape`` place the box in the tensor, None for the whole of it. ``strides`` (in elements, the first
     at ``offset``) tell how the box lies in the range, None for row-major. Where ``inflated`` is given, the range is a
-    raw deflate stream, and (skip, take) are the bytes of what it inflates to.
+    raw deflate stream, and (skip, take) are the bytes of what it inflates to. ``checksum`` is that of the archive's
+    entry that the range lies in, None where there is none.
     """
 
     path: str
@@ -50,6 +67,7 @@ class Part:
     shape: tuple[int, ...] | None = None
     strides: tuple[int, ...] | None = None
     inflated: tuple[int, int] | None = None
+    checksum: Checksum | None = None
 
 
 @dataclass(frozen=True, slots=True)

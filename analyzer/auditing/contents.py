@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.auditing.checksums import Checks
 from analyzer.errors import CheckpointError
 from analyzer.executors import available_cores, run_tasks
 from analyzer.loading import is_readable
@@ -78,6 +79,7 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
     """The tensors of one checkpoint, a batch at a time: (position, bytes, contents, problems)."""
     checkpoint = checkpoints[position]
     infos = [info for info in checkpoint.tensors.values() if is_readable(info)]
+    checks = Checks(checkpoint)
     memory = np.empty(max(BATCH_BYTES, max((size_of(info) for info in infos), default=0)), dtype=np.uint8)
     for batch in _batches(infos):
         starts = np.cumsum([0, *(-(-size_of(info) // ALIGNMENT) * ALIGNMENT for info in batch)])
@@ -88,6 +90,8 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
             name = batch[number].name
             if isinstance(state, CheckpointError):
                 problems[name] = str(state)
+            elif damage := checks.damage(batch[number], state.array):
+                problems[name] = damage
             else:
                 contents[name] = Content(state.content, _nonfinite(batch[number], state.array))
         whole = {name: content for name, content in contents.items() if name not in problems}

@@ -14,7 +14,7 @@ from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.zips import DEFLATED, Archive, Entry
 from analyzer.names import natural_key
-from analyzer.run import Part, TensorInfo
+from analyzer.run import Checksum, Part, TensorInfo
 from analyzer.sources import Source, open_source
 
 MOST_DIMENSIONS = 64  # numpy's own limit
@@ -86,9 +86,12 @@ def _tensor(source: Source, archive: Archive, entry: Entry) -> TensorInfo:
         )
     strides = _fortran_strides(shape) if in_fortran_order and sum(length > 1 for length in shape) > 1 else None
     if entry.method == DEFLATED:
-        part = Part(archive.path, begin, entry.length, strides=strides, inflated=(data_begin, size))
+        checksum = Checksum(entry.name, begin, entry.length, entry.crc32, deflated=True)
+        part = Part(archive.path, begin, entry.length, strides=strides, inflated=(data_begin, size), checksum=checksum)
     else:
-        part = Part(archive.path, begin + data_begin, size, strides=strides)
+        before = zlib.crc32(head[:data_begin])
+        checksum = Checksum(entry.name, begin + data_begin, size, entry.crc32, before)
+        part = Part(archive.path, begin + data_begin, size, strides=strides, checksum=checksum)
     return TensorInfo(name, dtype, shape, (part,), big_endian=big_endian)
 
 

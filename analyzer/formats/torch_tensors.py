@@ -12,7 +12,7 @@ from math import prod
 
 from analyzer.formats.pickle_calls import Calls
 from analyzer.formats.pickle_trees import Unknown
-from analyzer.run import Part, TensorInfo
+from analyzer.run import Checksum, Part, TensorInfo
 
 MOST_DIMENSIONS = 64  # numpy's own limit
 # A tensor that repeats its elements (``expand``) may declare any size; up to here it is written out.
@@ -64,6 +64,7 @@ class Storage:
     dtype: str
     big_endian: bool = False
     absent: str | None = None
+    checksum: Checksum | None = None
 
 
 def width_of(dtype: str) -> int:
@@ -153,7 +154,8 @@ def _placed(storage: Storage, dtype: str, offset: object, shape: object, strides
     if written_out > max(storage.length, EXPANDED_LIMIT):
         return _unsupported(dtype, shape, f"{length} stored bytes are expanded to {written_out}")
     is_plain = _is_row_major(shape, strides)
-    part = Part(storage.path, storage.begin + start * width, length, strides=None if is_plain else strides)
+    begin, steps = storage.begin + start * width, None if is_plain else strides
+    part = Part(storage.path, begin, length, strides=steps, checksum=storage.checksum)
     return TensorInfo("", dtype, shape, (part,), big_endian=storage.big_endian and width > 1)
 
 

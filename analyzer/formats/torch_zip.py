@@ -15,7 +15,7 @@ from analyzer.formats.pickle_trees import Unknown, tree
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
 from analyzer.formats.torch_tensors import STORAGE_CLASSES, TENSOR_CALLS, Storage, sizes, width_of
 from analyzer.formats.zips import STORED, Archive
-from analyzer.run import FileStamp
+from analyzer.run import Checksum, FileStamp
 from analyzer.sources import Source, open_source
 
 _CONVERT = "Convert it where torch is installed: torch.save(torch.load(OLD, weights_only=True), NEW)"
@@ -94,6 +94,8 @@ def _folder(archive: Archive) -> str:
 def _storages(archive: Archive, prefix: str, big_endian: bool) -> Callable[[object], object]:
     """What stands for a persistent id: ("storage", class, key, device, number of elements)."""
     begins: dict[str, int] = {}
+    # Where torch was told not to take any (torch.serialization.set_crc32_options), it writes zeros.
+    are_summed = any(entry.crc32 for name, entry in archive.entries.items() if name.startswith(prefix))
 
     def storage(persistent_id: object) -> object:
         if not isinstance(persistent_id, tuple) or len(persistent_id) != 5 or persistent_id[0] != "storage":
@@ -117,6 +119,8 @@ def _storages(archive: Archive, prefix: str, big_endian: bool) -> Callable[[obje
             raise ValueError(f"the storage {key!r} has {entry.length} bytes where {length} are declared")
         if entry.name not in begins:
             begins[entry.name] = archive.locate(entry)
-        return Storage(archive.path, begins[entry.name], length, dtype, big_endian)
+        begin = begins[entry.name]
+        checksum = Checksum(entry.name, begin, length, entry.crc32) if are_summed else None
+        return Storage(archive.path, begin, length, dtype, big_endian, checksum=checksum)
 
     return storage

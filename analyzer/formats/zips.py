@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analyzer.errors import CheckpointError
 from analyzer.sources import Source
@@ -26,7 +26,10 @@ _BLOCK = 4096  # local headers that lie close together come in one read
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file in an archive: ``length`` bytes there, ``size`` once inflated, between ``header`` and ``until``."""
+    """One file in an archive: ``length`` bytes there, ``size`` once inflated, between ``header`` and ``until``.
+
+    ``crc32`` is that of the inflated bytes, as the writer took it.
+    """
 
     name: str
     method: int
@@ -34,6 +37,7 @@ class Entry:
     size: int
     header: int
     until: int
+    crc32: int
 
 
 class Archive:
@@ -102,10 +106,10 @@ class Archive:
         entries: dict[str, Entry] = {}
         position = 0
         while position < size and len(entries) < count:
-            name, method, length, inflated, header, position = self._read_entry(data, position)
+            name, method, length, inflated, header, crc32, position = self._read_entry(data, position)
             if name in entries:
                 raise self.refusal(f"{name!r} occurs twice in it")
-            entries[name] = Entry(name, method, length, inflated, self._begin + header, start)
+            entries[name] = Entry(name, method, length, inflated, self._begin + header, start, crc32)
         if position != size or len(entries) != count:
             raise self.refusal(f"its directory has {len(entries)} entries where {count} are declared")
         return self._without_overlap(entries)
@@ -132,8 +136,8 @@ class Archive:
             raise self.refusal(f"its directory should end at byte {start + size} but does at {end}")
         return start, size, count
 
-    def _read_entry(self, data: bytes, position: int) -> tuple[str, int, int, int, int, int]:
-        signature, _, _, flags, method, _, _, _, *numbers = struct.unpack_from("<4s6H3I5H2I", data, position)
+    def _read_entry(self, data: bytes, position: int) -> tuple[str, int, int, int, int, int, int]:
+        signature, _, _, flags, method, _, _, crc32, *numbers = struct.unpack_from("<4s6H3I5H2I", data, position)
         length, size, name_length, extra_length, comment, disk, _, _, header = numbers
         after_name = position + 46 + name_length
         after_extra = after_name + extra_length
@@ -153,7 +157,7 @@ class Archive:
             raise CheckpointError(f"{self.path}: {name!r} is compressed by method {method}, which is not read")
         if method == STORED and length != size:
             raise self.refusal(f"{name!r} has {length} stored bytes but a size of {size}")
-        return name, method, length, size, header, after_extra + comment
+        return name, method, length, size, header, crc32, after_extra + comment
 
     def _without_overlap(self, entries: dict[str, Entry]) -> dict[str, Entry]:
         """Each entry with the place where the next one begins; the first one begins the archive."""
@@ -165,7 +169,7 @@ class Archive:
         for entry, until in zip(in_place, untils, strict=True):
             if entry.header + 30 + len(entry.name.encode()) + entry.length > until:
                 raise self.refusal(f"{entry.name!r} overlaps what follows it")
-            bounded[entry.name] = Entry(entry.name, entry.method, entry.length, entry.size, entry.header, until)
+            bounded[entry.name] = replace(entry, until=until)
         return {name: bounded[name] for name in entries}
 
     def _bytes(self, start: int, length: int) -> bytes:

@@ -17,7 +17,7 @@ from analyzer.formats import FileIndex
 from analyzer.layouts.ordering import parse_score
 from analyzer.layouts.sidecars import read_json
 from analyzer.names import natural_key
-from analyzer.run import FileStamp, Part, Product, TensorInfo
+from analyzer.run import FileStamp, Product, TensorInfo
 from analyzer.sources import containing_folder, join, open_source
 
 CONFIG = "adapter_config.json"
@@ -158,7 +158,7 @@ def _transposed(info: TensorInfo) -> TensorInfo:
     """The same bytes, read the other way round."""
     rows, columns = info.shape
     part = info.parts[0]
-    turned = Part(part.path, part.offset, part.length, shape=(columns, rows), strides=(1, columns))
+    turned = replace(part, shape=(columns, rows), strides=(1, columns))
     return replace(info, shape=(columns, rows), parts=(turned,))
 
 

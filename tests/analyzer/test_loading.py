@@ -214,7 +214,7 @@ def test_what_a_value_rests_on_names_every_field_of_a_part() -> None:
         "path": "folder/v", "offset": 9, "length": 49, "start": (0, 0), "shape": (3, 4), "strides": (1, 3),
         "inflated": (1, 48),
     }  # fmt: skip
-    assert others.keys() == {field.name for field in fields(Part)}
+    assert others.keys() == {field.name for field in fields(Part)} - {"checksum"}  # it changes no value
     stamps = (FileStamp("folder/w", 100, 1), FileStamp("folder/v", 100, 1))
 
     def basis(info: TensorInfo, files: tuple[FileStamp, ...] = stamps) -> str:
