@@ -10,6 +10,8 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -170,16 +172,18 @@ def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None
     from analyzer.auditing import audit
     from analyzer.auditing.contents import read_contents
     from analyzer.auditing.output import Audited, as_json_object, as_text
-    from analyzer.layouts import open_runs
+    from analyzer.layouts import find_runs
 
     audited = []
-    for run in open_runs(path, layout):
+    found = find_runs(path, layout)
+    for run in found.runs:
         with _progress("Reading") as show:
             contents = read_contents(run, jobs, show)
         audited.append(Audited(run, audit(run, contents), contents))
-    click.echo(json.dumps(as_json_object(audited), indent=1, allow_nan=False) if as_json else as_text(audited))
+    as_json_text = partial(json.dumps, indent=1, allow_nan=False)
+    click.echo(as_json_text(as_json_object(audited, found.refused)) if as_json else as_text(audited, found.refused))
     serious = any(finding.severity == "serious" for one in audited for finding in one.findings)
-    return EXIT_PARTS_FAILED if serious else 0
+    return EXIT_PARTS_FAILED if serious or found.refused else 0
 
 
 @command.command("measure")
@@ -188,8 +192,8 @@ def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None
 def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -> int:
     """Measure runs into a store, without drawing anything."""
     if options["dry_run"]:
-        runs, metrics = _prepare(paths, options)
-        return _told_plan(runs, metrics, store or str(_default_out(paths, runs) / STORE_NAME), options)
+        prepared = _prepare(paths, options)
+        return _told_plan(prepared, store or str(_default_out(paths, prepared.runs) / STORE_NAME), options)
     path, findings = _measured(paths, store, options)
     click.echo(path)
     return _told(findings)
@@ -199,10 +203,11 @@ def _measured(paths: tuple[str, ...], store: str | None, options: dict[str, Any]
     """The store that the runs were measured into, by default that of their report, and what was found."""
     from analyzer.store import open_store
 
-    runs, metrics = _prepare(paths, options)
+    prepared = _prepare(paths, options)
+    runs = prepared.runs
     path = store or str(_claimed(_default_out(paths, runs), runs, force=False) / STORE_NAME)
     with open_store(path, create=True) as opened:
-        return path, _measure(opened, runs, metrics, options)
+        return path, _measure(opened, prepared, options)
 
 
 @command.command("report")
@@ -226,17 +231,18 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     from analyzer.store import open_store
 
     started = perf_counter()
-    runs, metrics = _prepare(paths, options)
+    prepared = _prepare(paths, options)
+    runs = prepared.runs
     found = perf_counter()
     folder = Path(out) if out else _default_out(paths, runs)
     if options["dry_run"]:
-        return _told_plan(runs, metrics, store or str(folder / STORE_NAME), options)
+        return _told_plan(prepared, store or str(folder / STORE_NAME), options)
     _claimed(folder, runs, force)
     path, names = store or str(folder / STORE_NAME), {run.name for run in runs}
     with open_store(path, create=True) as opened:
         if force and store is None:
             opened.drop_runs_but(names)
-        findings = _measure(opened, runs, metrics, options)
+        findings = _measure(opened, prepared, options)
     seconds = {"find": round(found - started, 3), "measure": round(perf_counter() - found, 3)}
     report_store(path, str(folder), force=force, only=names, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
@@ -264,8 +270,8 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
     into = {path: str(its) for path, its in stored.items() if its is not None}
     if options["dry_run"]:
         for path in unmeasured:
-            runs, metrics = _prepare((path,), options)
-            _told_plan(runs, metrics, store or str(_default_out((path,), runs) / STORE_NAME), options)
+            prepared = _prepare((path,), options)
+            _told_plan(prepared, store or str(_default_out((path,), prepared.runs) / STORE_NAME), options)
         return 0
     findings: list[Finding] = []
     for paths in [unmeasured] if store is not None and unmeasured else [(path,) for path in unmeasured]:
@@ -325,9 +331,18 @@ def _stored(paths: tuple[str, ...]) -> Path | None:
     return inside if inside.is_file() else None
 
 
-def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Run], list[Metric]]:
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What the options name: runs, metrics, and a finding for each folder among the runs that cannot be used."""
+
+    runs: list[Run]
+    metrics: list[Metric]
+    refused: list[Finding]
+
+
+def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> _Prepared:
     """The runs and the metrics that the options name."""
-    from analyzer.layouts import open_runs, with_scores
+    from analyzer.layouts import find_runs, with_scores
     from analyzer.metrics import select_metrics
     from analyzer.metrics.registry import load_installed_metrics, load_metrics_file
 
@@ -342,7 +357,8 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Run]
         metrics = select_metrics([*families, *added] if families is not None else None)
     except MetricError as error:
         raise click.UsageError(str(error), click.get_current_context()) from None
-    runs = [run for path in paths for run in open_runs(path, options["layout"])]
+    found = [find_runs(path, options["layout"]) for path in paths]
+    runs = [run for one in found for run in one.runs]
     if options["tensors"]:
         from analyzer.layouts.selection import with_tensors
 
@@ -352,7 +368,7 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> tuple[list[Run]
     if len({run.name for run in runs}) < len(runs):
         names = ", ".join(f"{run.name} ({run.path})" for run in runs)
         raise WeightlapseError(f"two of the runs have the same name: {names}; rename a folder, or report them apart")
-    return runs, metrics
+    return _Prepared(runs, metrics, [finding for one in found for finding in one.refused])
 
 
 def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
@@ -374,11 +390,11 @@ def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
     return folder
 
 
-def _measure(store: Any, runs: list[Run], metrics: list[Metric], options: dict[str, Any]) -> list[Finding]:
+def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> list[Finding]:
     from analyzer.reporting import measure_runs
 
     with _progress("Measuring") as show:
-        return measure_runs(store, runs, _request(metrics, options), show)
+        return [*prepared.refused, *measure_runs(store, prepared.runs, _request(prepared.metrics, options), show)]
 
 
 def _request(metrics: list[Metric], options: dict[str, Any]) -> Request:
@@ -387,18 +403,18 @@ def _request(metrics: list[Metric], options: dict[str, Any]) -> Request:
     return Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"], options["device"])
 
 
-def _told_plan(runs: list[Run], metrics: list[Metric], store: str, options: dict[str, Any]) -> int:
+def _told_plan(prepared: _Prepared, store: str, options: dict[str, Any]) -> int:
     """Print what was found of each run, and what measuring it into this store would take."""
     from analyzer.auditing import audit
     from analyzer.auditing.output import Audited, as_text
     from analyzer.measuring import outlook
     from analyzer.store import open_store
 
-    families = ", ".join(dict.fromkeys(metric.row.family for metric in metrics))
+    families = ", ".join(dict.fromkeys(metric.row.family for metric in prepared.metrics))
     with open_store(store) if Path(store).is_file() else nullcontext() as opened:
-        for run in runs:
+        for run in prepared.runs:
             click.echo(as_text([Audited(run, audit(run))]))
-            ahead = outlook(run, _request(metrics, options), opened)
+            ahead = outlook(run, _request(prepared.metrics, options), opened)
             if not ahead.tensors:
                 click.echo(f"Plan: nothing, all of {families} is in {store}.")
                 continue
@@ -407,6 +423,8 @@ def _told_plan(runs: list[Run], metrics: list[Metric], store: str, options: dict
                 f"Plan: {families} of {ahead.tensors} tensors at {ahead.checkpoints} checkpoint(s), "
                 f"{ahead.bytes / 1e6:.3g} MB to read, {ahead.jobs} at a time{time}. Into {store}."
             )
+    if prepared.refused:
+        click.echo(as_text([], prepared.refused))
     return 0
 
 

@@ -52,8 +52,12 @@ class Audited:
         return blake3("\n".join(lines).encode()).hexdigest(length=16)
 
 
-def as_json_object(audited: Sequence[Audited]) -> dict[str, Any]:
+def as_json_object(audited: Sequence[Audited], refused: Sequence[Finding] = ()) -> dict[str, Any]:
     """The audit as JSON.
+
+    Args:
+        audited: the runs.
+        refused: a finding for each folder that could not be used.
 
     Returns:
         ``schema_version`` (2) and ``runs``, each with ``run``, ``path``, ``layout``, ``ordered_by``; ``verdict``
@@ -61,9 +65,14 @@ def as_json_object(audited: Sequence[Audited]) -> dict[str, Any]:
         ``path``, ``epoch``, ``step`` (null where unknown), ``scores``, ``tensors`` and ``bytes`` (how many), ``dtypes``
         (bytes by stored dtype) and ``hash`` (blake3 over the tensors' names and elements, null where not all were
         read); ``findings``, the most serious first, each with ``rule``, ``severity`` (serious, warning, notice, info),
-        ``sentence``, ``tensor``, ``checkpoints`` and ``evidence``.
+        ``sentence``, ``tensor``, ``checkpoints`` and ``evidence``. ``refused``: such findings about folders that could
+        not be used, which belong to no run.
     """
-    return {"schema_version": SCHEMA_VERSION, "runs": [_run_object(one) for one in audited]}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "runs": [_run_object(one) for one in audited],
+        "refused": [_finding_object(finding) for finding in refused],
+    }
 
 
 def _run_object(audited: Audited) -> dict[str, Any]:
@@ -88,17 +97,18 @@ def _run_object(audited: Audited) -> dict[str, Any]:
             }
             for checkpoint in run.checkpoints
         ],
-        "findings": [
-            {
-                "rule": finding.rule,
-                "severity": finding.severity,
-                "sentence": finding.sentence,
-                "tensor": finding.tensor,
-                "checkpoints": list(finding.checkpoints),
-                "evidence": dict(finding.evidence),
-            }
-            for finding in audited.findings
-        ],
+        "findings": [_finding_object(finding) for finding in audited.findings],
+    }
+
+
+def _finding_object(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "sentence": finding.sentence,
+        "tensor": finding.tensor,
+        "checkpoints": list(finding.checkpoints),
+        "evidence": dict(finding.evidence),
     }
 
 
@@ -110,23 +120,34 @@ def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
     return dict(sizes.most_common())
 
 
-def as_text(audited: Sequence[Audited]) -> str:
-    """One screen for each run: what it is, its checkpoints (the middle of a long series left out), and a verdict."""
-    return "\n\n".join(_run_text(one) for one in audited)
+def as_text(audited: Sequence[Audited], refused: Sequence[Finding] = ()) -> str:
+    """One screen for each run: what it is, its checkpoints (the middle of a long series left out), and a verdict.
+
+    What could not be used (``refused``) has a block of its own at the end.
+    """
+    return "\n\n".join([*map(_run_text, audited), *([_refused_text(refused)] if refused else [])])
+
+
+def _refused_text(refused: Sequence[Finding]) -> str:
+    heading = f"Refused: {len(refused)} run{'s' if len(refused) != 1 else ''} that cannot be used"
+    return "\n".join([heading, "", *_sentences(refused), _verdict_on_defects(refused)])
+
+
+def _sentences(findings: Sequence[Finding]) -> list[str]:
+    shown = [f"{finding.severity.upper()}: {printable(finding.sentence)}" for finding in findings[:FINDINGS_SHOWN]]
+    more = len(findings) - len(shown)
+    return [*shown, *([f"… and {more} more, no more serious than these (--json lists all)"] if more else [])]
 
 
 def _run_text(audited: Audited) -> str:
-    run, findings = audited.run, audited.findings
+    run = audited.run
     count = f"{len(run.checkpoints)} checkpoint{'s' if len(run.checkpoints) != 1 else ''}"
-    shown = [f"{finding.severity.upper()}: {printable(finding.sentence)}" for finding in findings[:FINDINGS_SHOWN]]
-    more = len(findings) - len(shown)
     lines = [
         f"{printable(run.name)}: {count}, read as {run.layout}, ordered by {run.ordered_by}",
         "",
         *_table(audited),
         "",
-        *shown,
-        *([f"… and {more} more, no more serious than these (--json lists all)"] if more else []),
+        *_sentences(audited.findings),
         _verdict(audited),
     ]
     return "\n".join(lines)
@@ -179,14 +200,19 @@ def _counts(findings: Sequence[Finding]) -> dict[str, int]:
     }
 
 
+def _verdict_on_defects(findings: Sequence[Finding]) -> str:
+    serious = [finding for finding in findings if finding.severity == "serious"]
+    rules = dict.fromkeys(finding.rule for finding in serious)
+    remedies = [REMEDIES[rule] for rule in rules if rule in REMEDIES]
+    todo = f" What to do: {'; '.join(remedies)}." if remedies else ""
+    return f"Verdict: not sound, {len(serious)} serious defect{'s' if len(serious) > 1 else ''}.{todo}"
+
+
 def _verdict(audited: Audited) -> str:
     """One sentence that a person can act on."""
     serious, warnings = _counts(audited.findings).values()
     if serious:
-        rules = dict.fromkeys(finding.rule for finding in audited.findings if finding.severity == "serious")
-        remedies = [REMEDIES[rule] for rule in rules if rule in REMEDIES]
-        todo = f" What to do: {'; '.join(remedies)}." if remedies else ""
-        return f"Verdict: not sound, {serious} serious defect{'s' if serious > 1 else ''}.{todo}"
+        return _verdict_on_defects(audited.findings)
     if warnings:
         return f"Verdict: usable, with {warnings} warning{'s' if warnings > 1 else ''} to keep in mind."
     if audited.contents is None:

@@ -9,7 +9,8 @@ finds, line by line. Where the weights of one checkpoint lie is the same for all
 
 from __future__ import annotations
 
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError, WeightlapseError
@@ -42,7 +43,23 @@ LAYOUTS: dict[str, ModuleType] = {
 DEEPEST_SEARCH = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The runs in a folder, and a finding for each folder below it that looks like a run and cannot be used."""
+
+    runs: list[Run]
+    refused: list[Finding]
+
+
 def open_runs(path: str, layout: str | None = None) -> list[Run]:
+    """The runs that :func:`find_runs` finds, with a warning for each that cannot be used."""
+    found = find_runs(path, layout)
+    for finding in found.refused:
+        warnings.warn(finding.sentence, stacklevel=3)
+    return found.runs
+
+
+def find_runs(path: str, layout: str | None = None) -> Found:
     """The run in the folder ``path``, or the runs in the folders below it, sorted by name.
 
     Args:
@@ -71,9 +88,7 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
             f"{path}: no checkpoints found, here or in the folders below. weightlapse reads "
             + "; ".join(f"{module.NAME} ({module.LOOKS_LIKE})" for module in LAYOUTS.values())
         )
-    first, *others = _named_apart(path, runs)
-    refused_runs = tuple(Finding("refused_run", "serious", str(error)) for error in unusable)
-    return [replace(first, findings=first.findings + refused_runs), *others]
+    return Found(_named_apart(path, runs), [Finding("refused_run", "serious", str(error)) for error in unusable])
 
 
 def with_scores(run: Run, path: str) -> Run:

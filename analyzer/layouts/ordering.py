@@ -23,6 +23,7 @@ _EPOCH = (r"epoch", r"(?<![a-z])ep")
 STEP_KEYS = ("step", "global_step", "iter_num", "iteration", "iter")
 _NUMBER = re.compile(r"[0-9]+")
 Found = TypeVar("Found")
+_MOST_REASONS = 5  # why a folder cannot be used, in one message
 _LARGEST_PLACE = 2**53  # counts up to here are exact as floats, and fit in any integer
 
 
@@ -119,8 +120,7 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
         findings.append(Finding("steps_within_epochs", "info", sentence))
     findings.extend(tied_weights(checkpoints))
     if not checkpoints:
-        reasons = "\n  ".join(finding.sentence for finding in findings)
-        raise NoCheckpointsError(f"{folder}: none of its checkpoints can be used:\n  {reasons}")
+        raise NoCheckpointsError(f"{folder}: none of its checkpoints can be used: {_reasons(folder, findings)}")
     if ordered_by == "modification time":
         findings.append(
             Finding(
@@ -132,6 +132,22 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
         )
     name = f"{folder_name(folder)}/{series.branch}" if series.branch else folder_name(folder)
     return Run(name, folder, layout, ordered_by, tuple(checkpoints), tuple(findings))
+
+
+def _reasons(folder: str, findings: Sequence[Finding]) -> str:
+    """What findings say, with paths as they are in the folder; what is said of several files is said once."""
+    files: dict[str, list[str]] = {}
+    for finding in findings:
+        sentence = re.sub(rf"{re.escape(folder)}[/\\\\]", "", finding.sentence).rstrip(".")
+        name, colon, reason = sentence.partition(": ")
+        files.setdefault(reason if colon else sentence, []).append(name if colon else "")
+    said = []
+    for reason, names in list(files.items())[:_MOST_REASONS]:
+        name = names[0] if len(names) == 1 else f"{len(names)} files, such as {names[0]}"
+        said.append(f"{name}: {reason}" if names[0] else reason)
+    if more := len(files) - len(said):
+        said.append(f"and {more} more reasons")
+    return "; ".join(said)
 
 
 def _with_text_names(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:

@@ -94,6 +94,28 @@ def test_exit_3_where_a_file_was_refused_and_the_rest_is_measured(make_run, tmp_
         assert len(store.checkpoints("run")) == 3
 
 
+def test_a_refused_run_is_charged_to_no_other(make_run, tmp_path):
+    """It has a block of its own in the audit, and is said on the terminal rather than on the page of another run."""
+    make_run(name="runs/good")
+    (tmp_path / "runs/bad").mkdir()
+    for epoch in range(9):
+        (tmp_path / f"runs/bad/epoch_{epoch}.safetensors").write_bytes(b"abc")
+    outcome = weightlapse("audit", tmp_path / "runs")
+    sound, refused = outcome.out.split("\n\nRefused: ")
+    assert outcome.code == 3
+    assert sound.splitlines()[-1].startswith("Verdict: sound.")
+    assert refused.startswith("1 run that cannot be used") and "9 files, such as epoch_0.safetensors: " in refused
+    assert "Verdict: not sound, 1 serious defect." in refused and "\\n" not in refused
+    content = json.loads(weightlapse("audit", tmp_path / "runs", "--json").out)
+    assert [finding["rule"] for finding in content["refused"]] == ["refused_run"]
+    assert [run["findings"] for run in content["runs"]] == [[]]
+    assert "Refused: 1 run" in weightlapse("report", tmp_path / "runs", "--dry-run").out
+    reported = weightlapse("report", tmp_path / "runs", "--metrics", "motion", "--out", "report")
+    assert reported.code == 3
+    assert f"Serious: {tmp_path / 'runs/bad'}: none of its checkpoints can be used: 9 files" in reported.err
+    assert '"refused_run"' not in (tmp_path / "report/summary.json").read_text()
+
+
 def test_exit_1_where_memory_is_short(make_run, monkeypatch):
     def too_large(*_, **__):
         raise MemoryError

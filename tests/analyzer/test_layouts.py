@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.auditing import audit
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
-from analyzer.layouts import LAYOUTS, with_scores
+from analyzer.layouts import LAYOUTS, find_runs, with_scores
 from analyzer.layouts.ordering import parse_count, parse_score, place_in_name
 from analyzer.layouts.sidecars import read_scores
 from analyzer.run import Finding, Run
@@ -683,10 +683,23 @@ def test_one_unusable_run_in_a_folder_of_runs_is_named_and_the_others_go_on(make
     broken = tmp_path / "bad" / "epoch_0000.safetensors"
     broken.parent.mkdir()
     broken.write_bytes(b"abc")
-    (run,) = analyzer.open_runs(tmp_path)
-    (finding,) = run.findings
-    assert (run.name, finding.rule, finding.severity) == ("good", "refused_run", "serious")
-    assert str(broken) in finding.sentence
+    found = find_runs(str(tmp_path))
+    (run,), (finding,) = found.runs, found.refused
+    assert (run.name, run.findings, finding.rule, finding.severity) == ("good", (), "refused_run", "serious")
+    assert f"{broken.parent}: none of its checkpoints can be used: {broken.name}: " in finding.sentence
+    with pytest.warns(UserWarning, match="none of its checkpoints"):
+        assert analyzer.open_runs(tmp_path) == found.runs
+
+
+def test_what_is_said_of_several_files_of_an_unusable_run_is_said_once_on_one_line(make_run, tmp_path):
+    (tmp_path / "bad").mkdir()
+    for epoch in range(9):
+        (tmp_path / "bad" / f"epoch_{epoch}.safetensors").write_bytes(b"abc" if epoch < 8 else b"")
+    with pytest.raises(NoCheckpointsError) as caught:
+        analyzer.open_run(tmp_path / "bad")
+    sentence = str(caught.value)
+    assert "8 files, such as epoch_0.safetensors: " in sentence and "; epoch_8.safetensors: " in sentence
+    assert "\n" not in sentence and sentence.count(str(tmp_path)) == 1
 
 
 def test_a_file_without_a_place_is_left_out_rather_than_ordering_all_by_age(make_plain_run):

@@ -15,6 +15,7 @@ from stored import alarms, assert_same_weights, found, names, places
 
 import analyzer
 from analyzer.errors import NoCheckpointsError
+from analyzer.layouts import find_runs
 
 
 def folders(parent: Path, *folder_names: str) -> Path:
@@ -71,9 +72,9 @@ def test_a_branch_that_cannot_be_used_spoils_no_other(tmp_path: Path) -> None:
     folder = folders(tmp_path, "stage1-step1-tokens1B", "stage2-ingredient1-step1-tokens1B")
     twice = folder / "stage2-ingredient1-step01-tokens1B"
     save_weights(twice / "model.safetensors", random_walk(1, seed=5)[0])
-    (run,) = analyzer.open_runs(folder)
-    assert run.name == f"{tmp_path.name}/stage1"
-    assert "all claim step 1 but differ" in found(run, "refused_run")[0].sentence
+    there = find_runs(str(folder))
+    assert [run.name for run in there.runs] == [f"{tmp_path.name}/stage1"]
+    assert "all claim step 1 but differ" in there.refused[0].sentence
 
 
 def test_lines_of_two_models_of_one_name_stay_apart(tmp_path: Path) -> None:
@@ -263,9 +264,9 @@ def test_kinds_that_are_not_read_are_named_with_their_converter(tmp_path: Path, 
 def test_a_foreign_checkpoint_spoils_no_other_run(tmp_path: Path) -> None:
     folders(tmp_path / "good", "step1", "step2")
     (tmp_path / "other" / "global_step10").mkdir(parents=True)
-    (run,) = analyzer.open_runs(tmp_path)
-    assert names(run) == ["step1", "step2"]
-    assert "DeepSpeed" in found(run, "refused_run")[0].sentence
+    there = find_runs(str(tmp_path))
+    assert [names(run) for run in there.runs] == [["step1", "step2"]]
+    assert "DeepSpeed" in there.refused[0].sentence
 
 
 def test_data_beside_runs_is_no_foreign_checkpoint(tmp_path: Path) -> None:

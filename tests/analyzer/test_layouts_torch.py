@@ -16,7 +16,7 @@ from stored import alarms, assert_same_weights, found, names, places
 
 import analyzer
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
-from analyzer.layouts import torch_state
+from analyzer.layouts import find_runs, torch_state
 from analyzer.layouts.weights import weights_of
 
 torch = pytest.importorskip("torch")
@@ -221,9 +221,9 @@ def test_a_tie_below_spoils_no_other_run(tmp_path: Path) -> None:
     written(tmp_path / "good", "net")
     shutil.copytree(tmp_path / "good", tmp_path / "tie")
     save_weights(tmp_path / "tie" / "epoch_1.safetensors", random_walk(1)[0])
-    (run,) = analyzer.open_runs(tmp_path)
-    assert run.name == "good"
-    assert "settle it with --layout" in found(run, "refused_run")[0].sentence
+    there = find_runs(str(tmp_path))
+    assert [run.name for run in there.runs] == ["good"]
+    assert "settle it with --layout" in there.refused[0].sentence
 
 
 def test_fault_36_last_is_a_duplicate_only_where_its_place_is_taken(tmp_path: Path) -> None:
