@@ -372,10 +372,10 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> _Prepared:
 
 
 def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
+    from analyzer.layouts.run_names import run_name
     from analyzer.names import slug
-    from analyzer.sources import folder_name
 
-    name = runs[0].name if len(runs) == 1 else folder_name(paths[0])
+    name = runs[0].name if len(runs) == 1 else run_name(paths[0])
     return Path("reports") / (slug(name) or "run")
 
 

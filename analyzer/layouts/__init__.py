@@ -29,9 +29,10 @@ from analyzer.layouts import (
 )
 from analyzer.layouts.foreign import foreign_reason, is_foreign_name
 from analyzer.layouts.ordering import assemble, merge_scores
+from analyzer.layouts.run_names import named_apart
 from analyzer.layouts.sidecars import read_scores
 from analyzer.run import Finding, Run
-from analyzer.sources import canonical, folder_name, is_file, is_folder, list_folder, listings_kept, path_below
+from analyzer.sources import canonical, is_file, is_folder, list_folder, listings_kept
 
 _MODULES = (
     *(weightlapse, lightning, huggingface, timm, timm_ema, nanogpt, accelerate, checkpoint_folders),
@@ -88,7 +89,7 @@ def find_runs(path: str, layout: str | None = None) -> Found:
             f"{path}: no checkpoints found, here or in the folders below. weightlapse reads "
             + "; ".join(f"{module.NAME} ({module.LOOKS_LIKE})" for module in LAYOUTS.values())
         )
-    return Found(_named_apart(path, runs), [Finding("refused_run", "serious", str(error)) for error in unusable])
+    return Found(named_apart(path, runs), [Finding("refused_run", "serious", str(error)) for error in unusable])
 
 
 def with_scores(run: Run, path: str) -> Run:
@@ -151,17 +152,3 @@ def _recognise(folder: str, layout: str | None) -> ModuleType | None:
         names = f"{matches[0].NAME} and {matches[1].NAME}"
         raise LayoutError(f"{folder}: looks like {names} alike; settle it with --layout")
     return matches[0] if matches else None
-
-
-def _named_apart(path: str, runs: list[Run]) -> list[Run]:
-    """Runs below one folder are named by their path from there, so that two of the same name stay apart."""
-    if len({run.name for run in runs}) == len(runs):
-        return runs
-    return [replace(run, name=_path_below(path, run)) for run in runs]
-
-
-def _path_below(path: str, run: Run) -> str:
-    """A run's path from ``path`` on, with the name of its line where a folder holds several."""
-    line = run.name.removeprefix(folder_name(run.path))
-    below = path_below(path, run.path)
-    return f"{folder_name(run.path) if below in ('', '.') else below}{line}"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from analyzer.errors import CheckpointError, NoCheckpointsError
 from analyzer.layouts.duplicates import without_duplicates
 from analyzer.layouts.renaming import tied_weights, without_wrappers
+from analyzer.layouts.run_names import run_name
 from analyzer.names import is_text, listed, natural_key, printable
 from analyzer.run import Checkpoint, Finding, Run
 from analyzer.sources import Entry, folder_name
@@ -130,7 +131,7 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
                 "a copied file may be out of place. Put a number in their names to settle it.",
             )
         )
-    name = f"{folder_name(folder)}/{series.branch}" if series.branch else folder_name(folder)
+    name = f"{run_name(folder)}/{series.branch}" if series.branch else run_name(folder)
     return Run(name, folder, layout, ordered_by, tuple(checkpoints), tuple(findings))
 
 

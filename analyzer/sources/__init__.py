@@ -25,6 +25,7 @@ __all__ = [
     "canonical",
     "containing_folder",
     "folder_name",
+    "folder_names",
     "is_file",
     "is_folder",
     "is_inside",
@@ -181,9 +182,16 @@ def read_text(path: str, limit: int = 256 << 20) -> str:
 
 def folder_name(path: str) -> str:
     """The last part of a folder's path or URL, also for ``.`` and a trailing slash."""
+    return folder_names(path)[0]
+
+
+def folder_names(path: str) -> list[str]:
+    """The names of a folder and of all above it, up to a server's or a bucket's; ``run`` where there is none."""
     if not is_remote(path):
-        return Path(path).resolve().name or "run"
-    if path.startswith(("http://", "https://")):
+        names = list(Path(path).resolve().parts[1:])
+    elif path.startswith(("http://", "https://")):
         address = urlsplit(path)
-        return unquote(address.path.rstrip("/").rpartition("/")[2]) or address.hostname or "run"
-    return path.partition("://")[2].rstrip("/").rpartition("/")[2] or "run"
+        names = [address.hostname or "", *(unquote(name) for name in address.path.split("/"))]
+    else:
+        names = path.partition("://")[2].split("/")
+    return [name for name in reversed(names) if name] or ["run"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
+from commands import weightlapse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from analyzer.auditing import audit
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
 from analyzer.layouts import LAYOUTS, find_runs, with_scores
 from analyzer.layouts.ordering import parse_count, parse_score, place_in_name
+from analyzer.layouts.run_names import run_name
 from analyzer.layouts.sidecars import read_scores
 from analyzer.run import Finding, Run
 
@@ -156,6 +158,27 @@ def test_runs_of_equal_name_stay_apart(make_run: MakeRun, tmp_path: Path) -> Non
     make_run(name="sweep/other")
     runs = analyzer.open_runs(tmp_path / "sweep")
     assert [run.name for run in runs] == ["other", "seed0/weights", "seed1/weights"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("project/version_0", "project/version_0"),
+        ("project/lightning_logs/version_3", "project/version_3"),
+        ("project/lightning_logs/version_3/checkpoints", "project/version_3"),
+        ("project/checkpoints", "project"),
+        ("project/checkpoints/seed1", "seed1"),
+    ],
+)
+def test_a_run_in_a_folder_that_many_runs_have_is_named_by_what_is_above(
+    make_run: MakeRun, tmp_path: Path, folder: str, name: str
+) -> None:
+    make_run(name=folder)
+    assert analyzer.open_run(tmp_path / folder).name == name
+    assert analyzer.open_run(tmp_path).name == name
+    assert run_name(f"s3://bucket/{folder}") == run_name(f"https://server/{folder}/") == name
+    outcome = weightlapse("measure", tmp_path / "project", "--dry-run", "--metrics", "motion")
+    assert f"Into {Path('reports', name.replace('/', '-'))}" in outcome.out
 
 
 def test_runs_of_equal_name_stay_apart_below_the_working_folder(

@@ -160,7 +160,9 @@ def test_last_is_a_duplicate_where_its_place_is_taken(trained: tuple[Path, Kept]
 
 
 def test_each_version_is_a_run(trained: tuple[Path, Kept]) -> None:
-    assert [run.name for run in analyzer.open_runs(trained[0].parent)] == ["version_0", "version_1"]
+    """Lightning counts versions anew in each project, so the folder above them tells them apart."""
+    expected = [f"{trained[0].parent.name}/version_0", f"{trained[0].parent.name}/version_1"]
+    assert [run.name for run in analyzer.open_runs(trained[0].parent)] == expected
 
 
 def test_the_folder_of_checkpoints_alone_finds_the_scores_above(trained: tuple[Path, Kept]) -> None:
