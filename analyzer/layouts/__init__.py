@@ -84,6 +84,11 @@ def find_runs(path: str, layout: str | None = None) -> Found:
         runs = _search(path, layout, 0, unusable)
     if not runs and unusable:
         raise NoCheckpointsError("\n".join(str(error) for error in unusable))
+    if not runs and layout is not None and (fitting := _fitting(path)):
+        raise NoCheckpointsError(
+            f"{path}: --layout {layout} does not fit, for that is {LAYOUTS[layout].LOOKS_LIKE}. It can be read as "
+            f"{' or '.join(fitting)}: leave --layout out, or name that."
+        )
     if not runs:
         raise NoCheckpointsError(
             f"{path}: no checkpoints found, here or in the folders below. weightlapse reads "
@@ -128,6 +133,16 @@ def _search(folder: str, layout: str | None, depth: int, unusable: list[Weightla
     if not runs and len(unusable) == known and (reason := foreign_reason(folder, entries)):
         unusable.append(CheckpointError(reason))
     return runs
+
+
+def _fitting(path: str) -> list[str]:
+    """The layouts as which a folder, or what is below it, can be read."""
+    try:
+        return sorted({run.layout for run in _search(path, None, 0, [])})
+    except LayoutError:  # two of them fit equally well
+        return [module.NAME for module in LAYOUTS.values() if module.recognise(path)]
+    except WeightlapseError:
+        return []
 
 
 def _lines(folder: str, module: ModuleType, unusable: list[WeightlapseError]) -> list[Run]:

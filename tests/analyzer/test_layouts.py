@@ -118,7 +118,7 @@ def test_a_layout_that_does_not_exist(make_run: MakeRun) -> None:
         analyzer.open_run(make_run(), layout="tensorflow")
 
 
-def test_nothing_found(tmp_path: Path, make_plain_run: MakeRun) -> None:
+def test_nothing_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("no checkpoint")
     for path in (tmp_path / "empty", tmp_path / "nowhere", tmp_path / "notes.txt", "nul\0"):
@@ -126,8 +126,15 @@ def test_nothing_found(tmp_path: Path, make_plain_run: MakeRun) -> None:
             analyzer.open_runs(path)
     with pytest.raises(NoCheckpointsError, match=r"weightlapse reads weightlapse .*; huggingface .*; safetensors"):
         analyzer.open_runs(tmp_path / "empty")
-    with pytest.raises(NoCheckpointsError):
-        analyzer.open_runs(make_plain_run(), layout="huggingface")
+    with pytest.raises(NoCheckpointsError, match="no checkpoints found"):
+        analyzer.open_runs(tmp_path / "empty", layout="huggingface")
+
+
+def test_a_layout_that_does_not_fit_is_said_with_the_one_that_does(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    for path in (folder, folder.parent):
+        with pytest.raises(NoCheckpointsError, match=r"--layout huggingface does not fit.* read as safetensors"):
+            analyzer.open_runs(path, layout="huggingface")
 
 
 def test_nothing_usable_says_why_for_each_file(tmp_path: Path) -> None:
