@@ -30,7 +30,7 @@ from analyzer.layouts import (
 from analyzer.layouts.foreign import foreign_reason, is_foreign_name
 from analyzer.layouts.ordering import assemble, merge_scores
 from analyzer.layouts.run_names import named_apart
-from analyzer.layouts.sidecars import read_scores
+from analyzer.layouts.sidecars import PLACES, read_scores
 from analyzer.run import Finding, Run
 from analyzer.sources import canonical, is_file, is_folder, list_folder, listings_kept
 
@@ -103,12 +103,25 @@ def with_scores(run: Run, path: str) -> Run:
     Raises:
         CheckpointError: the file cannot be read, or none of its rows belongs to a checkpoint.
     """
-    checkpoints = merge_scores(list(run.checkpoints), read_scores(canonical(path)))
+    findings: list[Finding] = []
+    table = read_scores(canonical(path), findings)
+    checkpoints = merge_scores(list(run.checkpoints), table)
     if [one.scores for one in checkpoints] == [one.scores for one in run.checkpoints]:
         raise CheckpointError(
             f"{path}: adds no score to {run.name}: none of its epochs or steps is one of a checkpoint"
+            + _other_places({place for place, _ in table}, run)
         )
-    return replace(run, checkpoints=tuple(checkpoints))
+    return replace(run, checkpoints=tuple(checkpoints), findings=(*run.findings, *findings))
+
+
+def _other_places(places: set[str], run: Run) -> str:
+    """That a table counts in one unit and a run in the other, where it is so."""
+    known = {place for place in PLACES if any(getattr(one, place) is not None for one in run.checkpoints)}
+    if not places or known & places:
+        return ""
+    (theirs,) = places if len(places) == 1 else ("epoch or step",)
+    ours = f"only {known.pop()}s" if known else "neither epoch nor step"
+    return f": its rows have a column {theirs!r}, but the checkpoints have {ours}"
 
 
 def _search(folder: str, layout: str | None, depth: int, unusable: list[WeightlapseError]) -> list[Run]:

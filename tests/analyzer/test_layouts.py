@@ -628,6 +628,23 @@ def test_scores_of_the_users_own(make_plain_run: MakeRun, tmp_path: Path) -> Non
         with_scores(run, str(path))
     with pytest.raises(CheckpointError, match="cannot be opened"):
         with_scores(run, str(tmp_path / "nowhere.csv"))
+    path.write_text('[{"step": 1, "accuracy": 0.5}]')
+    with pytest.raises(CheckpointError, match="rows have a column 'step', but the checkpoints have only epochs"):
+        with_scores(run, str(path))
+
+
+def test_row14_a_cell_among_numbers_that_is_none_is_said_with_its_place(
+    make_plain_run: MakeRun, tmp_path: Path
+) -> None:
+    run = analyzer.open_run(make_plain_run())
+    path = tmp_path / "scores.csv"
+    path.write_text("epoch,accuracy,note\n0,0.5,first\n1,abc,\n2,,\n3,nan,\nfour,0.7,last\n")
+    scored = with_scores(run, str(path))
+    assert scores(scored, "accuracy") == [0.5, None, None, None, None]
+    (finding,) = scored.findings
+    assert (finding.rule, finding.severity) == ("scores_unreadable", "warning")
+    assert f"{path}: " in finding.sentence
+    assert "row 2, column accuracy: 'abc'; row 5, column epoch: 'four' (" in finding.sentence
 
 
 def test_the_runs_own_scores_win(make_run: MakeRun, tmp_path: Path) -> None:
