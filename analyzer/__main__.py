@@ -1,6 +1,18 @@
-"""``python -m analyzer`` is ``weightlapse``."""
+"""``python -m analyzer`` is ``weightlapse``: the command line, started so that Ctrl-C finds no moment unprepared."""
 
-from analyzer.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is being loaded ends it as it does later."""
+    try:
+        from analyzer.cli import main as command
+
+        command()
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

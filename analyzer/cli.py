@@ -37,7 +37,7 @@ def main() -> NoReturn:
     try:
         code = command.main(standalone_mode=False)
     except click.exceptions.Abort:
-        _say("Interrupted; what was measured so far is kept, the same command goes on from there.")
+        _say("Interrupted.")
         code = EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
@@ -393,8 +393,12 @@ def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
 def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> list[Finding]:
     from analyzer.reporting import measure_runs
 
-    with _progress("Measuring") as show:
-        return [*prepared.refused, *measure_runs(store, prepared.runs, _request(prepared.metrics, options), show)]
+    try:
+        with _progress("Measuring") as show:
+            return [*prepared.refused, *measure_runs(store, prepared.runs, _request(prepared.metrics, options), show)]
+    except KeyboardInterrupt:
+        _say("What was measured so far is kept, the same command goes on from there.")
+        raise
 
 
 def _request(metrics: list[Metric], options: dict[str, Any]) -> Request:

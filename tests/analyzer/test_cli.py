@@ -16,7 +16,9 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import read_csv, weightlapse
 
+from analyzer import __main__ as started
 from analyzer import cli, measuring, open_measurements, reporting
+from analyzer.auditing import contents
 from analyzer.store import open_store
 
 
@@ -329,6 +331,30 @@ def test_row47_ctrl_c_exits_130_and_keeps_what_was_measured(make_run, monkeypatc
     assert "kept" in outcome.err and "Traceback" not in outcome.err
     with open_store("s.sqlite") as store:
         assert len({(row.checkpoint, row.tensor) for row in store.measurements("run")}) == 7
+
+
+def test_row47_an_audit_that_is_interrupted_does_not_say_that_anything_is_kept(make_run, monkeypatch):
+    folder = make_run()
+
+    def pressed(run, jobs, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(contents, "read_contents", pressed)
+    outcome = weightlapse("audit", folder)
+    assert (outcome.code, outcome.err.strip(), outcome.out) == (130, "Interrupted.", "")
+
+
+def test_row47_ctrl_c_while_the_command_is_being_loaded(monkeypatch, capsys):
+    class Pressed:
+        def find_spec(self, name, path=None, target=None):
+            if name == "analyzer.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "analyzer.cli")
+    monkeypatch.setattr(sys, "meta_path", [Pressed(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        started.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "Interrupted.\n")
 
 
 SLOW = """
