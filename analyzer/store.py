@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.errors import StoreError, UnreadableStoreError
+from analyzer.files import STORE_NAME
 from analyzer.run import (
     Checkpoint,
     CheckpointRow,
@@ -559,6 +560,8 @@ def open_store(path: str, create: bool = False) -> Store:
         UnreadableStoreError: it is damaged, no store, or of another version of the format (both are named).
         StoreError: it does not exist, or another process has locked it.
     """
+    if Path(path).is_dir():
+        raise StoreError(f"{path}: is a folder; name a file in it, such as {Path(path, STORE_NAME)}")
     exists = Path(path).exists()
     if not exists and not create:
         raise StoreError(f"{path}: no such store; weightlapse measure makes one")

@@ -14,6 +14,7 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
+from analyzer.formats.impostors import refuse_impostor
 from analyzer.names import natural_key
 from analyzer.run import Part, TensorInfo
 from analyzer.sources import Source, open_source
@@ -87,6 +88,7 @@ def _read_header(source: Source) -> bytearray:
         raise CheckpointError(f"{source.path}: {size} bytes are too few for a safetensors file; copy it again")
     length = int.from_bytes(source.read(0, 8), "little")
     if length > HEADER_LIMIT:
+        refuse_impostor(source)
         raise CheckpointError(
             f"{source.path}: is not a safetensors file: its first eight bytes declare a header of {length} bytes"
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analyzer.errors import CheckpointError
+from analyzer.formats.impostors import refuse_impostor
 from analyzer.formats.pickle_trees import Unknown, tree
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
 from analyzer.formats.torch_tensors import STORAGE_CLASSES, TENSOR_CALLS, Storage, sizes, width_of
@@ -69,6 +70,7 @@ def _require_zip(source: Source, begin: int, length: int) -> None:
     head = bytes(source.read(begin, min(length, 512)))
     if head.startswith(b"PK\x03\x04"):
         return
+    refuse_impostor(source, begin)
     start, mark = _TAR_MARK
     if head.startswith(_LEGACY) or head[start : start + len(mark)] == mark:
         raise CheckpointError(f"{source.path}: was written in torch's format before version 1.6. {_CONVERT}")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from analyzer.errors import CheckpointError
+from analyzer.formats.impostors import refuse_impostor
 from analyzer.sources import Source
 
 STORED, DEFLATED = 0, 8
@@ -118,6 +119,7 @@ class Archive:
         """Where the directory starts, its size, its number of entries: from the record at the archive's very end."""
         tail = self._source.read(max(self._begin, self._end - 98), min(98, max(0, self._end - self._begin)))
         if tail[-22:-18] != _END:
+            refuse_impostor(self._source, self._begin)
             raise self.refusal("does not end as a zip archive ends")
         disk, start_disk, here, count, size, offset, comment = struct.unpack("<4H2IH", tail[-18:])
         end = self._end - 22

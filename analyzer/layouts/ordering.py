@@ -122,7 +122,7 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
     findings.extend(tied_weights(checkpoints))
     if not checkpoints:
         raise NoCheckpointsError(f"{folder}: none of its checkpoints can be used: {_reasons(folder, findings)}")
-    if ordered_by == "modification time":
+    if ordered_by == "modification time" and len(checkpoints) > 1:
         findings.append(
             Finding(
                 "order_by_age",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_files
 from analyzer.layouts.ordering import Series
+from analyzer.layouts.shards import missing_index
 from analyzer.sources import Entry, list_folder
 
 NAME = "safetensors"
@@ -26,7 +27,10 @@ def read(folder: str) -> list[Series]:
             f"{folder}: holds the shards of a single checkpoint, not a series. Name the folder that holds the "
             "checkpoint folders."
         )
-    return [read_files(folder, [entry for entry in entries if _is_candidate(entry)])]
+    files = [entry for entry in entries if _is_candidate(entry)]
+    if reason := missing_index(folder, [entry.name for entry in files]):
+        raise CheckpointError(reason)
+    return [read_files(folder, files)]
 
 
 def _is_candidate(entry: Entry) -> bool:

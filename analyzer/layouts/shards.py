@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from analyzer.errors import CheckpointError
@@ -11,6 +12,8 @@ from analyzer.layouts.sidecars import read_json
 from analyzer.names import is_text, natural_key, printable
 from analyzer.run import FileStamp, TensorInfo
 from analyzer.sources import containing_folder, is_file, is_inside, join, open_source
+
+_SHARD = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-[0-9]{5}\.(?P<suffix>safetensors|bin)")
 
 
 def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
@@ -55,6 +58,18 @@ def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
             raise CheckpointError(f"{path}: {printable(name)} is not in {printable(shard)}, where it should be")
     ordered = {name: tensors[name] for name in sorted(tensors, key=natural_key)}
     return FileIndex(ordered, metadata, tuple(files))
+
+
+def missing_index(folder: str, names: Sequence[str]) -> str | None:
+    """Why files cannot be used that are all shards of one checkpoint without their index; None for any others."""
+    shards = [_SHARD.fullmatch(name) for name in names]
+    if not shards or not shards[0] or not all(shards):
+        return None
+    index = f"{shards[0]['stem']}.{shards[0]['suffix']}.index.json"
+    return (
+        f"{folder}: holds the shards of a single checkpoint ({printable(names[0])}, ...), but {printable(index)} is "
+        "missing, which says what lies in which; copy it there as well"
+    )
 
 
 def _weight_map(path: str, index: Any) -> Mapping[str, str]:

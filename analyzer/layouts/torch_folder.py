@@ -5,6 +5,7 @@ from __future__ import annotations
 from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_files
 from analyzer.layouts.ordering import Series
+from analyzer.layouts.shards import missing_index
 from analyzer.layouts.torch_files import torch_files
 from analyzer.sources import list_folder
 
@@ -26,4 +27,7 @@ def read(folder: str) -> list[Series]:
             f"{folder}: holds the shards of a single checkpoint, not a series. Name the folder that holds the "
             "checkpoint folders."
         )
-    return [read_files(folder, torch_files(folder))]
+    files = torch_files(folder)
+    if reason := missing_index(folder, [entry.name for entry in files]):
+        raise CheckpointError(reason)
+    return [read_files(folder, files)]

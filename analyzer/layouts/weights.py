@@ -81,7 +81,12 @@ def _why_none(folder: str) -> str:
             f"{folder}: has no {_DISTRIBUTED}, which is written last: the checkpoint is still being written or was "
             "cut off. Save it again, or move it elsewhere."
         )
-    return foreign_reason(folder, entries) or (
-        f"{folder}: holds no weights, such as model.safetensors, pytorch_model.bin or {_DISTRIBUTED}; it is still "
-        "being written, or they were moved elsewhere"
+    names = [entry.name for entry in entries if entry.name.endswith((".safetensors", ".bin"))]
+    return (
+        shards.missing_index(folder, names)
+        or foreign_reason(folder, entries)
+        or (
+            f"{folder}: holds no weights, such as model.safetensors, pytorch_model.bin or {_DISTRIBUTED}; it is still "
+            "being written, or they were moved elsewhere"
+        )
     )

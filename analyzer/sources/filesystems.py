@@ -27,6 +27,7 @@ EXTRAS = {  # of weightlapse, by protocol
     "sftp": "sftp",
     "ssh": "sftp",
 }
+_HUB_KINDS = ("datasets", "spaces")  # of repositories, before the owner
 LONGEST_REQUEST_SECONDS = 300.0  # a guard; the libraries notice sooner that nothing comes
 
 
@@ -44,6 +45,10 @@ def require_plain(url: str) -> None:
         raise CheckpointError(
             f"{scheme}://…: carries a password or a key, which would be seen in reports. Leave it out, and log in by "
             "the service's own means: environment variables, configuration files, ~/.netrc, an ssh key."
+        )
+    if scheme == "hf" and len([name for name in rest.split("/") if name]) < (3 if host in _HUB_KINDS else 2):
+        raise CheckpointError(
+            f"{url}: names no repository of the Hub; write hf://OWNER/NAME, such as hf://openai-community/gpt2"
         )
     if is_web(url) and ("?" in rest or "#" in rest):
         raise CheckpointError(
@@ -111,20 +116,20 @@ def asking(server: Any) -> dict[str, Any]:
 def _class_for(protocol: str, url: str) -> Any:
     import fsspec
 
+    if protocol not in EXTRAS and protocol != "memory":  # of this process, which needs nothing
+        known = ", ".join(f"{name}://" for name in EXTRAS)
+        raise CheckpointError(f"{redacted(url)}: {protocol}:// is not known; weightlapse reads {known}")
     try:
         if protocol in ("http", "https"):
             from analyzer.sources.http import RangeHTTPFileSystem
 
             return RangeHTTPFileSystem
         return fsspec.get_filesystem_class(protocol)
-    except ImportError as error:
-        remedy = f"pip install 'weightlapse[{EXTRAS[protocol]}]'" if protocol in EXTRAS else str(error)
+    except ImportError:
         raise CheckpointError(
-            f"{redacted(url)}: what reads {protocol}:// is not installed; install it with: {remedy}"
+            f"{redacted(url)}: what reads {protocol}:// is not installed; install it with: "
+            f"pip install 'weightlapse[{EXTRAS[protocol]}]'"
         ) from None
-    except ValueError:
-        known = ", ".join(f"{name}://" for name in EXTRAS)
-        raise CheckpointError(f"{redacted(url)}: {protocol}:// is not known; weightlapse reads {known}") from None
 
 
 def _options(protocol: str) -> dict[str, Any]:

@@ -298,6 +298,13 @@ def test_row43_a_file_given_as_store_that_is_none_is_left_alone(make_run, tmp_pa
     assert (tmp_path / "thesis.txt").read_text() == "chapter one " * 500
 
 
+def test_a_folder_given_as_store_is_said_to_be_one(make_run, tmp_path):
+    (tmp_path / "stores").mkdir()
+    outcome = weightlapse("measure", make_run(), "--store", "stores")
+    assert outcome.code == 1
+    assert "stores: is a folder; name a file in it, such as stores" in outcome.err
+
+
 def test_row43_a_damaged_page_anywhere_never_is_a_traceback(make_run, tmp_path):
     weightlapse("measure", make_run(random_walk(4)), "--store", "s.sqlite")
     whole = (tmp_path / "s.sqlite").read_bytes()

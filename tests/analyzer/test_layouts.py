@@ -199,6 +199,36 @@ def test_runs_of_equal_name_stay_apart_below_the_working_folder(
     assert [run.name for run in analyzer.open_runs("../")] == ["seed0/weights", "seed1/weights"]
 
 
+IMPOSTORS = {
+    "git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n",
+    "is a web page": b"\n<!DOCTYPE html><html><head><title>Sign in</title></head></html>" + b" " * 900,
+}
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt", "bin", "npz"])
+@pytest.mark.parametrize("said", list(IMPOSTORS))
+def test_what_only_has_the_name_of_weights_is_said(tmp_path: Path, suffix: str, said: str) -> None:
+    (tmp_path / f"model_1.{suffix}").write_bytes(IMPOSTORS[said])
+    with pytest.raises(NoCheckpointsError, match=said):
+        analyzer.open_run(tmp_path)
+
+
+@pytest.mark.parametrize("state", [True, False])
+def test_shards_without_their_index_are_no_series(tmp_path: Path, state: bool) -> None:
+    for number in (1, 2):
+        path = tmp_path / f"checkpoint-10/model-0000{number}-of-00002.safetensors"
+        save_weights(path, random_walk(1)[0])
+    if state:
+        (tmp_path / "checkpoint-10/trainer_state.json").write_text("{}")
+    with pytest.raises(NoCheckpointsError, match=r"model\.safetensors\.index\.json is missing"):
+        analyzer.open_run(tmp_path)
+
+
+def test_one_file_alone_is_in_no_order(tmp_path: Path) -> None:
+    save_weights(tmp_path / "run/model.safetensors", random_walk(1)[0])
+    assert analyzer.open_run(tmp_path / "run").findings == ()
+
+
 # ------------------------------------------------------------------------------------------------ order
 
 
