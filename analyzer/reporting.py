@@ -6,18 +6,22 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analyzer.auditing import audit
-from analyzer.auditing.weights import same_weights
+from analyzer.auditing.contents import read_tensor
+from analyzer.auditing.weights import Digests, always_the_same, constant_infinities, same_weights
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.files import STORE_NAME, report_errors
 from analyzer.findings import by_severity, find
 from analyzer.measuring import Progress, Request, bring_up_to_date
 from analyzer.reading import read_tables, with_statistics
 from analyzer.report import UNREADABLE, Provenance, claim_folder, write_report
-from analyzer.run import Finding, Run
+from analyzer.run import Finding, Run, Tables
 from analyzer.store import Store, open_store
 
 
@@ -31,12 +35,32 @@ def measure_runs(
     findings = []
     for run in runs:
         bring_up_to_date(store, run, request, progress)
-        said = find(read_tables(store, run.name), store.problems(run.name))
-        found = by_severity([*audit(run), *same_weights(run, store.contents(run.name)), *said])
+        tables, contents = read_tables(store, run.name), store.contents(run.name)
+        masks = _masks(run, tables, contents)
+        said = find(_without_counts(tables, masks), store.problems(run.name))
+        of_masks = [constant_infinities(run, masks)] if masks else []
+        found = by_severity([*audit(run), *same_weights(run, contents), *of_masks, *said])
         with store.transaction():
             store.replace_findings(run.name, found)
         findings.extend(found)
     return findings
+
+
+def _masks(run: Run, tables: Tables, contents: Digests) -> list[str]:
+    """Tensors with elements that are infinite, none of them NaN, and the same bit by bit at every checkpoint."""
+    bad = [key[1] for key, curve in tables.curves.items() if _counts_nonfinite(key) and np.any(curve.values > 0)]
+    constant = always_the_same(run, contents, bad)
+    return [name for name in constant if (held := read_tensor(run.checkpoints[0], name)) and not held.nan]
+
+
+def _without_counts(tables: Tables, names: Collection[str]) -> Tables:
+    """Tables for rules that are not to hear of elements that are not finite in these tensors."""
+    kept = {key: curve for key, curve in tables.curves.items() if not (_counts_nonfinite(key) and key[1] in names)}
+    return replace(tables, curves=kept)
+
+
+def _counts_nonfinite(key: tuple[str, str, str]) -> bool:
+    return key[0] == "tensor" and key[2] == "nonfinite_count"
 
 
 def report_store(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -27,10 +27,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One tensor's elements at one checkpoint: the hash of their bytes, and how many are NaN or infinite."""
+    """One tensor's elements at one checkpoint: the hash of their bytes, how many are NaN or infinite, how many NaN."""
 
     digest: str
     nonfinite: int
+    nan: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
             elif damage := checks.damage(batch[number], state.array):
                 problems[name] = damage
             else:
-                contents[name] = Content(state.content, _nonfinite(batch[number], state.array))
+                contents[name] = Content(state.content, *_nonfinite(batch[number], state.array))
         whole = {name: content for name, content in contents.items() if name not in problems}
         yield position, sum(size_of(info) for info in batch), whole, list(problems.items())
 
@@ -113,15 +114,26 @@ def _batches(infos: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
         yield batch
 
 
-def _nonfinite(info: TensorInfo, array: npt.NDArray[np.generic]) -> int:
-    """How many elements are NaN or infinite; 0 where the dtype has no such."""
+def read_tensor(checkpoint: Checkpoint, name: str) -> Content | None:
+    """One tensor of a checkpoint; None where there is none, or it cannot be read."""
+    info = checkpoint.tensors.get(name)
+    if info is None or not is_readable(info):
+        return None
+    only = replace(checkpoint, tensors={name: info})
+    return next((contents.get(name) for _, _, contents, _ in _read((only,), 0)), None)
+
+
+def _nonfinite(info: TensorInfo, array: npt.NDArray[np.generic]) -> tuple[int, int]:
+    """How many elements are NaN or infinite, and how many of them NaN; none where the dtype has no such."""
     if unsupported_reason(info):
-        return 0
+        return 0, 0
     flat = array.reshape(-1)
-    count = 0
+    count = nan = 0
     with np.errstate(invalid="ignore"):  # widening a signalling NaN
         for start in range(0, flat.size, BLOCK):
             block = flat[start : start + BLOCK]
             wide = block if block.dtype.isbuiltin else block.astype(np.float32)  # ml-dtypes' own test is slow
-            count += block.size - int(np.count_nonzero(np.isfinite(wide)))
-    return count
+            if bad := block.size - int(np.count_nonzero(np.isfinite(wide))):
+                count += bad
+                nan += int(np.count_nonzero(np.isnan(wide)))
+    return count, nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 
 from analyzer.auditing.contents import Contents
@@ -40,8 +40,21 @@ def _unreadable(contents: Contents) -> Iterator[Finding]:
 
 def _nonfinite(run: Run, contents: Contents) -> Iterator[Finding]:
     """NaN or Inf, said once for as long as the same tensors hold some."""
+    digests = {name: {tensor: one.digest for tensor, one in held.items()} for name, held in contents.tensors.items()}
+    infinite = {name for held in contents.tensors.values() for name, one in held.items() if one.nonfinite}
+    with_nan = {name for held in contents.tensors.values() for name, one in held.items() if one.nan}
+    masks = always_the_same(run, digests, sorted(infinite - with_nan))
+    if masks:
+        yield constant_infinities(run, masks)
     bad = [
-        (one.name, {name: it.nonfinite for name, it in contents.tensors[one.name].items() if it.nonfinite})
+        (
+            one.name,
+            {
+                name: it.nonfinite
+                for name, it in contents.tensors[one.name].items()
+                if it.nonfinite and name not in masks
+            },
+        )
         for one in run.checkpoints
     ]
     for tensors, group in groupby(bad, key=lambda item: tuple(item[1])):
@@ -58,6 +71,25 @@ def _nonfinite(run: Run, contents: Contents) -> Iterator[Finding]:
             checkpoints=names,
             evidence={"elements": counts[0]},
         )
+
+
+def always_the_same(run: Run, digests: Digests, names: Iterable[str]) -> list[str]:
+    """Those of the tensors that every one of several checkpoints holds, bit by bit."""
+    held = {name: {digests.get(one.name, {}).get(name) for one in run.checkpoints} for name in names}
+    return [name for name, known in held.items() if len(run.checkpoints) > 1 and len(known) == 1 and None not in known]
+
+
+def constant_infinities(run: Run, tensors: Sequence[str]) -> Finding:
+    """What is to be said of infinite elements that no training made: they were there before it, and never changed."""
+    return Finding(
+        "constant_infinities",
+        "notice",
+        f"{listed(tensors)}: infinite elements, the same in every checkpoint, as in a mask of attention. They are no "
+        "defect, and what would be computed with them is left out.",
+        tensor=tensors[0] if len(tensors) == 1 else None,
+        checkpoints=(run.checkpoints[0].name, run.checkpoints[-1].name),
+        evidence={"tensors": list(tensors)},
+    )
 
 
 def same_weights(run: Run, digests: Digests) -> Iterator[Finding]:

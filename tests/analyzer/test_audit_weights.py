@@ -106,6 +106,37 @@ def test_row39_nan_and_inf_are_counted_and_placed(make_plain_run: MakeRun, dtype
     assert finding.checkpoints == tuple(f"epoch_{n}.safetensors" for n in (2, 3, 4))
 
 
+def masked(value: float, change: bool = False) -> list[dict[str, np.ndarray]]:
+    mask = np.triu(np.full((4, 4), value, np.float32), 1)
+    mask[np.tril_indices(4)] = 0
+    states = [{**state, "attention.mask": mask.copy()} for state in random_walk(4)]
+    if change:
+        states[2]["attention.mask"][0, 0] = 1
+    return states
+
+
+def test_row39_infinite_elements_that_never_change_are_a_mask(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run(masked(-np.inf))
+    assert said(folder, "nonfinite_weights") == []
+    (finding,) = said(folder, "constant_infinities")
+    assert (finding.severity, finding.tensor) == ("notice", "attention.mask")
+    measured = weightlapse("measure", folder, "--store", folder.parent / "store.sqlite", "--metrics", "motion,size")
+    assert measured.code == 0 and "Serious" not in measured.err
+    outcome = weightlapse("audit", folder)
+    assert outcome.code == 0 and "every number is finite" not in outcome.out
+
+
+@pytest.mark.parametrize(("value", "change"), [(np.nan, False), (-np.inf, True)])
+def test_row39_nan_is_serious_though_it_never_changes_and_so_is_inf_that_does(
+    make_plain_run: MakeRun, value: float, change: bool
+) -> None:
+    folder = make_plain_run(masked(value, change))
+    assert said(folder, "constant_infinities") == []
+    assert [finding.severity for finding in said(folder, "nonfinite_weights")] == ["serious"]
+    measured = weightlapse("measure", folder, "--store", folder.parent / "store.sqlite", "--metrics", "motion,size")
+    assert measured.code == 3 and "NaN or infinite" in measured.err
+
+
 def test_row23_a_file_that_shrinks_after_it_was_indexed(make_run: MakeRun) -> None:
     folder = make_run(random_walk(4))
     run = analyzer.open_run(folder)
