@@ -14,6 +14,7 @@ from analyzer.errors import CheckpointError
 from analyzer.executors import available_cores, run_tasks
 from analyzer.loading import is_readable
 from analyzer.planning import size_of
+from analyzer.products import Factors
 from analyzer.run import Checkpoint, Run, TensorInfo
 from analyzer.states import read_states
 from analyzer.tensors import unsupported_reason
@@ -27,11 +28,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One tensor's elements at one checkpoint: the hash of their bytes, how many are NaN or infinite, how many NaN."""
+    """One tensor's elements at one checkpoint: the hash of their bytes, how many are NaN or infinite, how many NaN.
+
+    Of one that is stored as a product, ``bad_factors`` are the names of the factors that are not finite themselves.
+    """
 
     digest: str
     nonfinite: int
     nan: int = 0
+    bad_factors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
             elif damage := checks.damage(batch[number], state.array):
                 problems[name] = damage
             else:
-                contents[name] = Content(state.content, *_nonfinite(batch[number], state.array))
+                counts = _nonfinite(batch[number], state.array)
+                contents[name] = Content(state.content, *counts, _bad_factors(batch[number], state.factors))
         whole = {name: content for name, content in contents.items() if name not in problems}
         yield position, sum(size_of(info) for info in batch), whole, list(problems.items())
 
@@ -121,6 +127,13 @@ def read_tensor(checkpoint: Checkpoint, name: str) -> Content | None:
         return None
     only = replace(checkpoint, tensors={name: info})
     return next((contents.get(name) for _, _, contents, _ in _read((only,), 0)), None)
+
+
+def _bad_factors(info: TensorInfo, factors: Factors | None) -> tuple[str, ...]:
+    if not info.product or not factors:
+        return ()
+    pairs = ((info.product.left, factors.left), (info.product.right, factors.right))
+    return tuple(factor.name for factor, matrix in pairs if not np.isfinite(matrix).all())
 
 
 def _nonfinite(info: TensorInfo, array: npt.NDArray[np.generic]) -> tuple[int, int]:

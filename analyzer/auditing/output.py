@@ -116,7 +116,8 @@ def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
     """Bytes by stored dtype, the most first."""
     sizes: Counter[str] = Counter()
     for info in checkpoint.tensors.values():
-        sizes[info.dtype] += size_of(info)
+        for stored in (info.product.left, info.product.right) if info.product else (info,):
+            sizes[stored.dtype] += size_of(stored)
     return dict(sizes.most_common())
 
 

@@ -63,10 +63,13 @@ def _nonfinite(run: Run, contents: Contents) -> Iterator[Finding]:
         names, counts = zip(*group, strict=True)
         first, last, count = printable(names[0]), printable(names[-1]), sum(counts[0].values())
         span = f"in {first}" if first == last else f"from {first} to {last}"
+        held = (contents.tensors[name][tensor] for name in names for tensor in tensors)
+        factors = list(dict.fromkeys(factor for one in held for factor in one.bad_factors))
+        origin = f", for so are elements of {listed(factors)}" if factors else ""
         yield Finding(
             "nonfinite_weights",
             "serious",
-            f"{listed(tensors)}: {count} element{' is' if count == 1 else 's are'} NaN or infinite {span}.",
+            f"{listed(tensors)}: {count} element{' is' if count == 1 else 's are'} NaN or infinite {span}{origin}.",
             tensor=tensors[0] if len(tensors) == 1 else None,
             checkpoints=names,
             evidence={"elements": counts[0]},

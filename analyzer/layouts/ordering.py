@@ -144,7 +144,7 @@ def _reasons(folder: str, findings: Sequence[Finding]) -> str:
         files.setdefault(reason if colon else sentence, []).append(name if colon else "")
     said = []
     for reason, names in list(files.items())[:_MOST_REASONS]:
-        name = names[0] if len(names) == 1 else f"{len(names)} files, such as {names[0]}"
+        name = names[0] if len(names) == 1 else f"{len(names)} of them, such as {names[0]}"
         said.append(f"{name}: {reason}" if names[0] else reason)
     if more := len(files) - len(said):
         said.append(f"and {more} more reasons")

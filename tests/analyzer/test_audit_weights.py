@@ -137,6 +137,19 @@ def test_row39_nan_is_serious_though_it_never_changes_and_so_is_inf_that_does(
     assert measured.code == 3 and "NaN or infinite" in measured.err
 
 
+def test_factors_of_an_adapter_are_named_and_shown_as_they_are_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "run/checkpoint-1"
+    factors = {"A": np.ones((2, 6), np.float32), "B": np.ones((5, 2), np.float32)}
+    factors["A"][0, 0] = np.nan
+    named = {f"base_model.model.q.lora_{letter}.weight": factor for letter, factor in factors.items()}
+    save_weights(folder / "adapter_model.safetensors", named)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "lora_alpha": 4, "r": 2}')
+    outcome = weightlapse("audit", tmp_path / "run")
+    assert "q.delta_weight: 5 elements are NaN or infinite in checkpoint-1, for so are elements of " in outcome.out
+    assert "elements of base_model.model.q.lora_A.weight." in outcome.out
+    assert "float32" in outcome.out and "float64" not in outcome.out
+
+
 def test_row23_a_file_that_shrinks_after_it_was_indexed(make_run: MakeRun) -> None:
     folder = make_run(random_walk(4))
     run = analyzer.open_run(folder)

@@ -106,7 +106,7 @@ def test_a_refused_run_is_charged_to_no_other(make_run, tmp_path):
     sound, refused = outcome.out.split("\n\nRefused: ")
     assert outcome.code == 3
     assert sound.splitlines()[-1].startswith("Verdict: sound.")
-    assert refused.startswith("1 run that cannot be used") and "9 files, such as epoch_0.safetensors: " in refused
+    assert refused.startswith("1 run that cannot be used") and "9 of them, such as epoch_0.safetensors: " in refused
     assert "Verdict: not sound, 1 serious defect." in refused and "\\n" not in refused
     content = json.loads(weightlapse("audit", tmp_path / "runs", "--json").out)
     assert [finding["rule"] for finding in content["refused"]] == ["refused_run"]
@@ -114,7 +114,7 @@ def test_a_refused_run_is_charged_to_no_other(make_run, tmp_path):
     assert "Refused: 1 run" in weightlapse("report", tmp_path / "runs", "--dry-run").out
     reported = weightlapse("report", tmp_path / "runs", "--metrics", "motion", "--out", "report")
     assert reported.code == 3
-    assert f"Serious: {tmp_path / 'runs/bad'}: none of its checkpoints can be used: 9 files" in reported.err
+    assert f"Serious: {tmp_path / 'runs/bad'}: none of its checkpoints can be used: 9 of them" in reported.err
     assert '"refused_run"' not in (tmp_path / "report/summary.json").read_text()
 
 

@@ -775,7 +775,7 @@ def test_what_is_said_of_several_files_of_an_unusable_run_is_said_once_on_one_li
     with pytest.raises(NoCheckpointsError) as caught:
         analyzer.open_run(tmp_path / "bad")
     sentence = str(caught.value)
-    assert "8 files, such as epoch_0.safetensors: " in sentence and "; epoch_8.safetensors: " in sentence
+    assert "8 of them, such as epoch_0.safetensors: " in sentence and "; epoch_8.safetensors: " in sentence
     assert "\n" not in sentence and sentence.count(str(tmp_path)) == 1
 
 
