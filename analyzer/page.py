@@ -9,6 +9,7 @@ from typing import Any
 
 from analyzer.names import printable
 from analyzer.run import STATUSES_WITH_VALUE, Correlation, Tables
+from analyzer.scores import accuracies, is_accuracy, leading, losses
 from analyzer.statistics import is_tested
 
 HERE = Path(__file__).parent
@@ -21,7 +22,6 @@ LAYER_COLUMNS = (
     ("zero_fraction", "exact zeros"),
 )
 RELATED_METRICS = (("step_distance", "Step distance"), ("condition_number", "Condition number"))
-RELATED_SCORES = ("test_accuracy", "eval_accuracy", "accuracy", "train_accuracy", "test_loss", "eval_loss", "loss")
 MOST_RELATED = 10
 
 
@@ -58,6 +58,7 @@ def render_page(
             "layers": _layers(tables),
             "relations": _relations(tables),
             "anchor": f"run-{number}",
+            "accuracies": [name for name in leading(about["final"]["scalars"]) if is_accuracy(name)],
         }
         for number, (tables, about) in enumerate(zip(runs, summary["runs"], strict=True), start=1)
     ]
@@ -122,7 +123,7 @@ class RelationTable:
 
 def _relations(tables: Tables) -> list[RelationTable]:
     """The mean over matrices and the layers with the largest coefficients, against the score that matters most."""
-    score = next((name for name in RELATED_SCORES if name in tables.scalars), None)
+    score = next(iter([*accuracies(tables.scalars), *losses(tables.scalars)]), None)
     found = []
     for metric, title in RELATED_METRICS:
         of_tensor: dict[tuple[str, str], dict[tuple[bool, str], Correlation]] = {}

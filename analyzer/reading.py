@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analyzer import statistics
+from analyzer import scores, statistics
 from analyzer.run import CheckpointRow, Tables
 from analyzer.store import Store
 
@@ -21,8 +21,12 @@ def read_tables(store: Store, run: str) -> Tables:
     checkpoints = tuple(store.checkpoints(run))
     axis, label = _axis(checkpoints)
     scalars = store.scalars(run)
-    if "train_accuracy" in scalars and "test_accuracy" in scalars:
-        scalars["generalization_gap"] = scalars["train_accuracy"] - scalars["test_accuracy"]
+    known = scores.accuracies(scalars)
+    held_out, trained = (
+        [name for name in known if is_such(name)] for is_such in (scores.is_held_out, scores.is_training)
+    )
+    if held_out and trained:
+        scalars.setdefault(scores.GAP, scalars[trained[0]] - scalars[held_out[0]])
     return Tables(
         run=run,
         axis=axis,

@@ -14,13 +14,13 @@ from analyzer.loading import is_readable
 from analyzer.names import printable
 from analyzer.planning import size_of
 from analyzer.run import Checkpoint, Finding, Run
+from analyzer.scores import leading
 
 SCHEMA_VERSION = 2
 ROWS_SHOWN = 12
 FINDINGS_SHOWN = 12
 MOST_SCORES = 3
 HASH_SHOWN = 10  # hexadecimal digits
-SCORES = ("train_accuracy", "test_accuracy", "eval_accuracy", "train_loss", "loss", "test_loss", "eval_loss")
 
 # What to do about a serious defect; the verdict names each once.
 REMEDIES = {
@@ -156,7 +156,7 @@ def _run_text(audited: Audited) -> str:
 
 def _table(audited: Audited) -> list[str]:
     checkpoints = audited.run.checkpoints
-    scores = [name for name in SCORES if any(name in one.scores for one in checkpoints)][:MOST_SCORES]
+    scores = leading(dict.fromkeys(name for one in checkpoints for name in one.scores))[:MOST_SCORES]
     header = ["checkpoint", "epoch", "step", *scores, "tensors", "dtype", "MB", *(["hash"] if audited.contents else [])]
     dots: list[list[str]] = []
     if len(checkpoints) > ROWS_SHOWN:

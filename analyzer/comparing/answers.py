@@ -13,6 +13,7 @@ from analyzer.comparing.testing import end_values
 from analyzer.comparison import Comparison, Group, GroupDifference, Quantity
 from analyzer.names import listed, printable
 from analyzer.run import Finding
+from analyzer.scores import accuracies
 from analyzer.statistics import least_p_value
 
 QUESTIONS = {
@@ -23,7 +24,6 @@ QUESTIONS = {
     "own_weights": "Does a run’s accuracy go with its own weights?",
     "divergence": "Where do runs part that start alike?",
 }
-ACCURACIES = ("test_accuracy", "eval_accuracy", "accuracy", "train_accuracy")
 _WORDS = {
     "moved_most": ("moved most", "‖W−W₀‖ of all parameters"),
     "best_conditioned": ("ended best conditioned", "κ, the geometric mean over the weight matrices,"),
@@ -40,9 +40,7 @@ def answers(comparison: Comparison) -> tuple[Finding, ...]:
         found += _extreme(comparison, "moved_most", named["initial_distance"], largest=True)
     if "condition_number" in named:
         found += _extreme(comparison, "best_conditioned", named["condition_number"], largest=False)
-    accuracy = next((named[name] for name in ACCURACIES if name in named), None)
-    if accuracy is not None:
-        found += _accuracy(comparison, accuracy)
+    found += _mattered(comparison)
     found += _how_sure(comparison)
     found += _own_weights(comparison)
     found += _divergences(comparison)
@@ -119,10 +117,31 @@ def _relative_to_start(comparison: Comparison, best: _Side) -> str:
     return f" As a share of ‖W₀‖ it is another: {_told(ordered)}."
 
 
-def _accuracy(comparison: Comparison, accuracy: Quantity) -> Iterator[Finding]:
-    sides = _sides(comparison, accuracy)
-    if len(sides) < 2:
+def _mattered(comparison: Comparison) -> Iterator[Finding]:
+    """Whether it mattered for the first accuracy that two groups (or runs) have at the end."""
+    scores = {one.name: one for one in comparison.quantities if one.is_score}
+    for name in accuracies(scores):
+        sides = _sides(comparison, scores[name])
+        if len(sides) > 1:
+            yield _accuracy(comparison, scores[name], sides)
+            return
+    if not len(comparison.common):
         return
+    known = {run.name: accuracies(run.tables.scalars) for run in comparison.runs}
+    told = [f"{printable(run, 60)} has {listed(names) if names else 'none'}" for run, names in known.items()]
+    if not any(known.values()):
+        told = ["no run has one under a name that says so"]
+    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    yield Finding(
+        "mattered_for_accuracy",
+        "info",
+        f"That cannot be told: no accuracy is known {_at_end(comparison)} under the same name in two of them; "
+        f"{', '.join(told[:MOST_TOLD])}{more}. --scalars FILE of report gives a run scores under other names.",
+        evidence={"accuracies": known},
+    )
+
+
+def _accuracy(comparison: Comparison, accuracy: Quantity, sides: Sequence[_Side]) -> Finding:
     ordered = sides[::-1]
     best, worst = ordered[0], ordered[-1]
     title = accuracy.title.lower()
@@ -146,7 +165,7 @@ def _accuracy(comparison: Comparison, accuracy: Quantity) -> Iterator[Finding]:
     if len(comparison.groups) == 1:
         opening = "There is only the seed to matter"
     sentence = f"{opening}: final {title} {_at_end(comparison)} is {_told(ordered)}. {verdict}"
-    yield Finding(
+    return Finding(
         "mattered_for_accuracy",
         "info",
         sentence,

@@ -13,20 +13,20 @@ from analyzer.comparing.testing import end_values
 from analyzer.comparison import Comparison, Divergence, GroupDifference, Quantity
 from analyzer.page import FigureOnPage, rendered
 from analyzer.run import Finding
+from analyzer.scores import accuracies, is_training, losses
 
 MOST_GROUP_COLUMNS = 6
 MOST_PAIRS = 6
 MOST_RUN_ROWS = 60
 MOST_DIVERGENCES = 20
-ON_PAGE = (
-    *("test_accuracy", "eval_accuracy", "accuracy", "train_accuracy", "test_loss", "eval_loss", "loss"),
-    *("initial_distance", "relative_initial_distance", "path_length", "condition_number", "effective_rank"),
-)
+ON_PAGE = ("initial_distance", "relative_initial_distance", "path_length", "condition_number", "effective_rank")
 
 
 def render_page(comparison: Comparison, figures: Sequence[FigureOnPage]) -> bytes:
     """The page as UTF-8."""
-    shown = [one for one in comparison.quantities if one.name in ON_PAGE]
+    scores = [one.name for one in comparison.quantities if one.is_score]
+    told = {*ON_PAGE, *accuracies(scores), *(name for name in losses(scores) if not is_training(name))}
+    shown = [one for one in comparison.quantities if one.name in told]
     drawn = {figure.name for figure in figures}
     with_repeats = any(len(group.independent) > 1 for group in comparison.groups)
     return rendered(

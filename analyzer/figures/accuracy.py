@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,12 +27,11 @@ from analyzer.figures.registry import figure
 from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
 from analyzer.figures.style import LOOKS, Look
 from analyzer.figures.ticks import linear_limits, log_limits
+from analyzer.scores import data_of, is_loss, is_share
 
 if TYPE_CHECKING:
     from analyzer.run import FloatArray, Tables
 
-_ACCURACIES = frozenset(["accuracy", "acc", "top1", "top5", "f1", "precision", "recall", "auc"])
-_LOSSES = frozenset({"loss", "losses"})
 _LOSS = Panel("loss", "Loss", "", "positive")
 _SETS = ("train", "test", "eval")  # each keeps its colour in both panels
 
@@ -48,7 +46,7 @@ _SETS = ("train", "test", "eval")  # each keeps its colour in both panels
 )
 def accuracy(tables: Tables) -> Figure | None:
     """Draw accuracies in the upper panel and losses in the lower one, or the only one that there is."""
-    groups = [group for group in (_scores(tables, _ACCURACIES), _scores(tables, _LOSSES)) if group]
+    groups = [group for group in (_scores(tables, is_share), _scores(tables, is_loss)) if group]
     if not groups:
         return None
     height = panel_heights(len(groups))
@@ -68,7 +66,7 @@ def accuracy(tables: Tables) -> Figure | None:
             axis,
             np.stack([group[name] for name in names]),
             looks,
-            losses=bool(_LOSSES & _words(names[0])),
+            losses=is_loss(names[0]),
         )
         draw_horizontal(axes, axis, labelled=index == len(groups) - 1)
         labels, _ = short_labels([name.replace("_", " ") for name in names], KEY_TEXT)
@@ -78,9 +76,9 @@ def accuracy(tables: Tables) -> Figure | None:
     return drawn
 
 
-def _scores(tables: Tables, words: frozenset[str]) -> dict[str, FloatArray]:
-    """Give the scores with one of these words in their names and at least one finite value."""
-    return {name: y for name, y in tables.scalars.items() if words & _words(name) and np.isfinite(y).any()}
+def _scores(tables: Tables, is_such: Callable[[str], bool]) -> dict[str, FloatArray]:
+    """Give the scores whose names mean such a one, with at least one finite value."""
+    return {name: y for name, y in tables.scalars.items() if is_such(name) and np.isfinite(y).any()}
 
 
 def _draw_scores(axes: Axes, axis: Horizontal, values: FloatArray, looks: Sequence[Look], *, losses: bool) -> None:
@@ -91,16 +89,12 @@ def _draw_scores(axes: Axes, axis: Horizontal, values: FloatArray, looks: Sequen
         draw_line(axes, axis.positions, row, look, turn)
 
 
-def _words(name: str) -> frozenset[str]:
-    return frozenset(re.split(r"[^a-z0-9]+", name.lower()))
-
-
 def _looks(names: Sequence[str]) -> list[Look]:
     """Give training, test and evaluation the same look in every panel, and the others what is left."""
     fixed: dict[str, Look] = {}
     free = list(LOOKS[len(_SETS) :]) + list(LOOKS[: len(_SETS)])
     for name in names:
-        look = next((LOOKS[i] for i, kind in enumerate(_SETS) if kind in _words(name)), None)
+        look = next((LOOKS[i] for i, kind in enumerate(_SETS) if kind == data_of(name)), None)
         if look is None or look in fixed.values():
             look = next(other for other in free if other not in fixed.values())
         fixed[name] = look

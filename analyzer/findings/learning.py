@@ -14,6 +14,7 @@ from analyzer.findings.scores import Score
 from analyzer.findings.series import at_the_end, per_unit, series_of, smoothed, starts, total_series
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
 from analyzer.run import Finding, Severity, Tables
+from analyzer.scores import is_accuracy
 
 FEWEST_CHECKPOINTS = 6  # with a score, for a trend
 NOTHING_POINTS, NOTHING_LOSS = 3.0, 0.03  # percentage points and share of the first loss that count as nothing
@@ -85,7 +86,7 @@ def training_at_rest(tables: Tables) -> Iterator[Finding]:
     calm = float(np.median(rates[first:]))
     during = score.values[start : end + 1]
     spread = float(np.nanmax(during) - np.nanmin(during))
-    stayed = f"{spread:.1f} points" if score.name.endswith("accuracy") else number(spread)
+    stayed = f"{spread:.1f} points" if is_accuracy(score.name) else number(spread)
     trained = scores.accuracy(tables, trained=True)
     level = float("nan") if trained is None else at_the_end(trained.values)
     severity: Severity = "info"
@@ -115,7 +116,7 @@ def _flat(score: Score, start: int) -> bool:
     if len(known) < 2:
         return start >= len(score.values) - 2  # the last step alone has nothing to compare yet
     spread = float(known.max() - known.min())
-    return spread <= (FLAT_POINTS if score.name.endswith("accuracy") else FLAT_LOSS * abs(float(known[0])))
+    return spread <= (FLAT_POINTS if is_accuracy(score.name) else FLAT_LOSS * abs(float(known[0])))
 
 
 @dataclass(frozen=True, slots=True)

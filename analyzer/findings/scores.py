@@ -9,11 +9,11 @@ import numpy as np
 
 from analyzer.findings.series import sane
 from analyzer.run import Tables
+from analyzer.scores import accuracies, is_held_out, is_training, losses
 
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
-TESTED = ("test", "eval", "val", "valid", "validation")
 LARGEST_SHARE = 1.0  # an accuracy above it is in per cent
 
 
@@ -32,8 +32,7 @@ class Score:
 
 def accuracy(tables: Tables, *, trained: bool) -> Score | None:
     """Accuracy on the training data, or on other data; None where the run has none or it is no share or per cent."""
-    names = ["train_accuracy"] if trained else [f"{kind}_accuracy" for kind in TESTED] + ["accuracy"]
-    score = _first(tables, names)
+    score = _first(tables, [name for name in accuracies(tables.scalars) if is_training(name) == trained])
     if score is None:
         return None
     known = score.values[np.isfinite(score.values)]
@@ -44,12 +43,13 @@ def accuracy(tables: Tables, *, trained: bool) -> Score | None:
 
 def loss(tables: Tables, *, trained: bool) -> Score | None:
     """Loss on the training data, or on other data."""
-    return _first(tables, ["train_loss"] if trained else [f"{kind}_loss" for kind in TESTED])
+    is_such = is_training if trained else is_held_out
+    return _first(tables, [name for name in losses(tables.scalars) if is_such(name)])
 
 
 def _first(tables: Tables, names: list[str]) -> Score | None:
     for name in names:
-        values = tables.scalars.get(name)
-        if values is not None and sane(values).any():
+        values = tables.scalars[name]
+        if sane(values).any():
             return Score(name, np.where(sane(values), values, np.nan))
     return None

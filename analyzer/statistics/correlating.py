@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.run import ChangePair, Correlation, Status, Tables
+from analyzer.scores import is_accuracy, leading
 from analyzer.statistics.coefficients import pearson, z_scores
 from analyzer.statistics.curves import (
-    ACCURACIES,
     Series,
     compared_positions,
     ordered_scalars,
@@ -286,7 +286,7 @@ def change_pairs(tables: Tables, rows: Iterable[Correlation] = ()) -> tuple[Chan
         if (row.scope, row.metric, row.method) == ("mean", PICTURED, "pearson") and is_tested(row)
     }
     pairs = []
-    for name in (one for one in ACCURACIES if one in tables.scalars):
+    for name in filter(is_accuracy, leading(tables.scalars)):
         change = score_changes(tables.scalars[name], compared)
         both = np.isfinite(change) & np.isfinite(curve.values)
         coefficient = pearson(change, curve.values)

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analyzer.run import Curve, Tables
+from analyzer.scores import leading
 
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
-ACCURACIES = ("train_accuracy", "test_accuracy", "eval_accuracy", "accuracy")
-LOSSES = ("train_loss", "test_loss", "eval_loss", "loss")
-LEADING = (*ACCURACIES, "generalization_gap", *LOSSES)
 MOST_PAIRS = 1_000_000  # of tensors' curves and scores: 30 s to relate, 70 s more to write their six rows each
 FIRST_METRICS = ("step_distance", "condition_number")
 _SLICE = re.compile(r"\[[0-9]+\]$")
@@ -95,7 +93,7 @@ def _block_means(tables: Tables) -> Iterator[Series]:
 
 def ordered_scalars(scalars: Mapping[str, FloatArray]) -> list[str]:
     """The names of all scores: accuracies and losses first, then the others as they come."""
-    return [*(name for name in LEADING if name in scalars), *(name for name in scalars if name not in LEADING)]
+    return list(dict.fromkeys([*leading(scalars), *scalars]))
 
 
 def compared_positions(references: Sequence[str | None], positions: Mapping[str, int]) -> tuple[int | None, ...]:

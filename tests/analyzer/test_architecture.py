@@ -108,8 +108,8 @@ if TYPE_CHECKING:
     assert not Import("analyzer.runs", 1, False, False).within("analyzer.run")
 
 
-@pytest.mark.parametrize("module", ["run", "errors"])
-def test_run_and_errors_import_nothing_local(module: str) -> None:
+@pytest.mark.parametrize("module", ["run", "errors", "scores"])
+def test_run_errors_and_scores_import_nothing_local(module: str) -> None:
     assert forbidden(f"analyzer/{module}", *LOCAL) == []
 
 

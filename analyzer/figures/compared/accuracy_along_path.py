@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from analyzer.comparison import Comparison
 from analyzer.figures.compared.registry import compared_figure
 from analyzer.figures.compared.strands import strands_figure
+from analyzer.scores import accuracies
 
-_ACCURACIES = ("test_accuracy", "eval_accuracy", "accuracy", "train_accuracy")
 _PATH = "path_length"
 
 
@@ -21,6 +21,5 @@ _PATH = "path_length"
 )
 def accuracy_along_path(comparison: Comparison) -> Figure | None:
     """Draw accuracy and the condition number against the path length."""
-    known = {one.name for one in comparison.quantities}
-    accuracy = next((name for name in _ACCURACIES if name in known), None)
-    return strands_figure(comparison, [*([accuracy] if accuracy else []), "condition_number"], along=_PATH)
+    accuracy = accuracies(one.name for one in comparison.quantities if one.is_score)[:1]
+    return strands_figure(comparison, [*accuracy, "condition_number"], along=_PATH)

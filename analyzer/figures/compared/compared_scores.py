@@ -7,12 +7,8 @@ from matplotlib.figure import Figure
 from analyzer.comparison import Comparison
 from analyzer.figures.compared.registry import compared_figure
 from analyzer.figures.compared.strands import strands_figure
+from analyzer.scores import accuracies, is_training, losses
 
-_CHOICES = (
-    ("test_accuracy", "eval_accuracy", "accuracy"),
-    ("train_accuracy",),
-    ("test_loss", "eval_loss", "loss", "train_loss"),
-)
 _MOST = 3
 
 
@@ -26,5 +22,11 @@ _MOST = 3
 def compared_scores(comparison: Comparison) -> Figure | None:
     """Draw test accuracy, training accuracy and loss, or the first scores that the runs have."""
     scores = [one.name for one in comparison.quantities if one.is_score]
-    chosen = [name for names in _CHOICES for name in [next((one for one in names if one in scores), None)] if name]
+    known = accuracies(scores)
+    kinds = (
+        [name for name in known if not is_training(name)],
+        [name for name in known if is_training(name)],
+        losses(scores),
+    )
+    chosen = [names[0] for names in kinds if names]
     return strands_figure(comparison, chosen or scores[:_MOST])

@@ -17,11 +17,11 @@ from analyzer.figures.line_panel import spans_decades
 from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
 from analyzer.figures.style import INK, LABEL_SIZE, SMALL_SIZE, plain_axes
 from analyzer.figures.ticks import linear_limits, linear_ticks, log_limits, log_ticks
+from analyzer.scores import accuracies
 
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
-_ACCURACIES = ("test_accuracy", "eval_accuracy", "accuracy", "train_accuracy")
 _NAMES_WIDTH, _GAP, _ROW, _FOOT = 1.75, 0.35, 0.36, 0.3  # inches
 _TICK_PITCH = 0.5
 
@@ -40,9 +40,8 @@ def final_values(comparison: Comparison) -> Figure | None:
     rows = [line for line in lines if line.run is not None or len(lines) == 1 or len(comparison.groups) > 1]
     members = [(line.run,) if line.run is not None else groups[str(line.group)] for line in rows]
     known = {one.name: one for one in comparison.quantities}
-    accuracy = next((name for name in _ACCURACIES if name in known), None)
     panels = []
-    for name in (accuracy, "initial_distance", "condition_number"):
+    for name in (*accuracies(known)[:1], "initial_distance", "condition_number"):
         if name in known:
             values = [_ends(comparison, runs, name) for runs in members]
             if any(np.isfinite(row).any() for row in values):

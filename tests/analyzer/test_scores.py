@@ -1,0 +1,103 @@
+"""What the names of scores mean, and that every part of a report and of a comparison knows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from builders import random_walk, save_weights
+from commands import weightlapse
+from compared_runs import stored_run, two_groups
+
+from analyzer import scores
+from analyzer.comparing import compare_runs
+from analyzer.comparing.page import render_page
+
+NAMES = {"Lightning": ("train_acc", "val_acc", "train_loss", "val_loss"), "timm": ("eval_top1", "eval_loss")}
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("train_accuracy", {"accuracy", "share", "training"}),
+        ("val_acc", {"accuracy", "share", "held out"}),
+        ("val/Acc", {"accuracy", "share", "held out"}),
+        ("eval_top1", {"accuracy", "share", "held out"}),
+        ("accuracy", {"accuracy", "share"}),
+        ("eval_top5", {"share", "held out"}),
+        ("eval_f1", {"share", "held out"}),
+        ("loss", {"loss"}),
+        ("train_loss", {"loss", "training"}),
+        ("validation_loss", {"loss", "held out"}),
+        ("glossary", set()),
+        ("accumulated_steps", set()),
+        ("", set()),
+    ],
+)
+def test_a_name_tells_what_a_score_is_and_of_which_data(name, kinds):
+    asked = {
+        "accuracy": scores.is_accuracy, "share": scores.is_share, "loss": scores.is_loss,
+        "training": scores.is_training, "held out": scores.is_held_out,
+    }  # fmt: skip
+    assert {kind for kind, is_such in asked.items() if is_such(name)} == kinds
+
+
+def test_data_held_out_are_judged_by_first_and_tables_begin_with_the_training_data():
+    names = ["lr", "val_loss", "train_acc", "loss", "val_acc", "generalization_gap", "val_acc_best_of_all", "accuracy"]
+    assert scores.accuracies(names) == ["val_acc", "val_acc_best_of_all", "accuracy", "train_acc"]
+    assert scores.losses(names) == ["val_loss", "loss"]
+    assert scores.leading(names) == [
+        "train_acc", "val_acc", "val_acc_best_of_all", "accuracy", "generalization_gap", "val_loss", "loss"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_a_report_and_an_audit_know_scores_under_their_usual_names(tmp_path, names):
+    for epoch, weights in enumerate(random_walk(14)):
+        save_weights(tmp_path / f"run/epoch_{epoch}.safetensors", weights)
+    generator = np.random.default_rng(0)
+    rows = [
+        [str(1 + 0.8**epoch) if "loss" in name else str(90 - 80 * 0.7**epoch + generator.random()) for name in names]
+        for epoch in range(14)
+    ]
+    lines = [",".join(["epoch", *names]), *(",".join([str(epoch), *row]) for epoch, row in enumerate(rows))]
+    (tmp_path / "run/metrics.csv").write_text("\n".join(lines), encoding="utf-8")
+    ended = weightlapse("report", tmp_path / "run", "--out", tmp_path / "report", "--metrics", "motion,spectrum")
+    assert ended.code == 0, ended.err
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    held_out = next(name for name in names if scores.is_held_out(name)).replace("_", " ")
+    assert f"<dt>Final {held_out}</dt>" in page
+    assert f"Step distance beside {held_out}" in page
+    assert (tmp_path / "report/figures/accuracy_change.png").is_file()
+    header = weightlapse("audit", tmp_path / "run").out.splitlines()[2]
+    assert re.findall(r"\w+(?:acc|top1)\b", header) == [name for name in names if scores.is_accuracy(name)]
+
+
+def renamed(run, **names):
+    held = {names.get(name, name): values for name, values in run.tables.scalars.items()}
+    return dataclasses.replace(run, tables=dataclasses.replace(run.tables, scalars=held))
+
+
+def mattered(runs):
+    (answer,) = (one for one in compare_runs(runs).answers if one.rule == "mattered_for_accuracy")
+    return answer.sentence
+
+
+def test_a_comparison_knows_accuracies_under_their_usual_names():
+    runs = [renamed(run, test_accuracy="val_acc", test_loss="val_loss") for run in two_groups(accuracy=0.5)]
+    assert mattered(runs).startswith("Yes: final val acc")
+    page = render_page(compare_runs(runs), []).decode()
+    assert "Val acc" in page and "Val loss" in page
+
+
+def test_a_comparison_says_where_no_accuracy_is_known_under_a_common_name():
+    one, two = stored_run("one"), renamed(stored_run("two", seed=1), test_accuracy="val_acc")
+    said = mattered([one, two])
+    assert said.startswith("That cannot be told") and "one has test_accuracy, two has val_acc" in said
+    assert "--scalars" in said
+    three = renamed(one, test_accuracy="perplexity")
+    assert "one has none" in mattered([three, two])
+    both = [renamed(run, test_accuracy="perplexity") for run in (one, two)]
+    assert "no run has one under a name" in mattered([both[0], renamed(both[1], val_acc="ppl")])
