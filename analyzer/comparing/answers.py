@@ -89,7 +89,8 @@ def _extreme(comparison: Comparison, rule: str, quantity: Quantity, *, largest: 
         opening = f"It cannot be told which of {_and(best.name, second.name)} {doing}"
     else:
         opening = f"{printable(best.name, 60)} {doing}"
-    sentence = f"{opening}: {measure} {_at_end(comparison)} is {_told(ordered)}. {_verdict(comparison, pair)}"
+    caveat = f"{shared}: what follows compares different networks. " if (shared := _shared(comparison)) else ""
+    sentence = f"{caveat}{opening}: {measure} {_at_end(comparison)} is {_told(ordered)}. {_verdict(comparison, pair)}"
     if rule == "moved_most":
         sentence += _relative_to_start(comparison, best)
     yield Finding(
@@ -296,9 +297,11 @@ def _apart(at_least: float | None, at_most: float | None, what: str) -> str:
 
 def notes(comparison: Comparison) -> tuple[str, ...]:
     """What limits the comparison: where it ends, runs that count once, gaps."""
-    found = []
+    shared = _shared(comparison)
+    found = [f"{shared}, so sizes of their motion and of their spectra mean different things."] if shared else []
     if not len(comparison.common):
-        return ("No checkpoint is common to all runs, so nothing can be set against each other at the same place.",)
+        nothing = "No checkpoint is common to all runs, so nothing can be set against each other at the same place."
+        return (*found, nothing)
     end = float(comparison.common[-1])
     longer = [name for name, places in comparison.places.items() if places[-1] > end]
     if longer:
@@ -320,6 +323,16 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
     if copies:
         found.append(f"{listed(copies)}: the same bytes throughout as an earlier run, so not counted again.")
     return tuple(found)
+
+
+def _shared(comparison: Comparison) -> str:
+    """How many tensors all runs have, by name and shape; nothing to say where they all have the same."""
+    held = [frozenset((row.name, row.shape) for row in run.tables.tensors) for run in comparison.runs]
+    if len(set(held)) == 1:
+        return ""
+    counts = sorted({len(one) for one in held})
+    of = str(counts[0]) if len(counts) == 1 else f"{counts[0]} {'and' if len(held) == 2 else 'to'} {counts[-1]}"
+    return f"The runs share {len(frozenset.intersection(*held))} of {of} tensors (by name and shape)"
 
 
 def _everywhere(comparison: Comparison, end: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

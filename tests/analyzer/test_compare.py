@@ -275,3 +275,27 @@ def test_the_swap_test_finds_what_is_a_runs_own():
     (row,) = rows
     assert (row.rank, row.runs, row.n, row.status) == (1, 6, 30, "ok")
     assert row.p_value < 0.01 and row.coefficient > row.unmatched + 0.1
+
+
+# ------------------------------------------------------------------------------------------------- other networks
+
+
+def test_networks_that_share_no_tensor_are_said_to_be_unrelated_before_anything_is_told_of_their_motion():
+    runs = [stored_run("small"), stored_run("bert", seed=1, layers=[f"encoder.{n}" for n in range(41)])]
+    comparison = compare_runs(runs)
+    assert comparison.notes[0].startswith("The runs share 0 of 3 and 41 tensors (by name and shape)")
+    for rule in ("moved_most", "best_conditioned"):
+        assert answer(comparison, rule).sentence.startswith("The runs share 0 of 3 and 41 tensors (")
+        assert "different networks" in answer(comparison, rule).sentence
+
+
+def test_what_runs_share_is_by_name_and_shape_and_silent_where_it_is_all():
+    runs = [stored_run("one"), stored_run("two", seed=1), stored_run("three", seed=2)]
+    assert not any("share" in note for note in compare_runs(runs).notes)
+    assert "The runs share" not in answer(compare_runs(runs), "moved_most").sentence
+    rows = runs[2].tables.tensors
+    wider = dataclasses.replace(
+        runs[2].tables, tensors=(*rows[:2], dataclasses.replace(rows[2], shape=(4, 9), matrix_shape=(4, 9)))
+    )
+    comparison = compare_runs([*runs[:2], dataclasses.replace(runs[2], tables=wider)])
+    assert comparison.notes[0].startswith("The runs share 2 of 3 tensors (by name and shape)")
