@@ -29,6 +29,7 @@ Status = Literal[
     "not_converged",
     "error",
 ]
+PRODUCT = "scale · B · A"  # the rule of a matrix that is stored as two factors
 STATUSES_WITH_VALUE: frozenset[Status] = frozenset({"ok", "below_precision", "precision_limited"})
 
 Severity = Literal["info", "notice", "warning", "serious"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.run import Part, Run, TensorInfo, TensorRow
+from analyzer.run import PRODUCT, Part, Run, TensorInfo, TensorRow
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _EXPERTS = re.compile(r"(?:^|[._])experts(?:$|[._])")
@@ -110,7 +110,7 @@ def _row(info: TensorInfo) -> TensorRow:
     what = kind(info)
     shape = _matrix_shape(info) if what == "matrix" else None
     rule = {
-        "matrix": "as stored" if len(info.shape) == 2 else "(out, in·k·…)",
+        "matrix": PRODUCT if info.product else "as stored" if len(info.shape) == 2 else "(out, in·k·…)",
         "stack": "one matrix for each expert",
         "unsupported": unsupported_reason(info) or "",
     }.get(what, "")

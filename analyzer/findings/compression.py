@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.findings.registry import rule
-from analyzer.findings.series import series_of
+from analyzer.findings.series import Series, series_of
 from analyzer.findings.wording import finding, layers, number, percent, place, plural
-from analyzer.run import Finding, Tables
+from analyzer.run import PRODUCT, Finding, Tables
 
 LOW_RANK = 0.2  # of the smaller side
 SMALLEST_SIDE = 16  # a share of fewer directions says little
 FEWEST_STEPS = 3
+SPARSE = 0.2  # share of exact zeros, which alone lift the larger half of normal entries to `HALF_HOLDS`
 SAVED = 0.5  # of a layer's parameters
 SETTLED, SETTLED_STEPS = 0.1, 5
 HALF_HOLDS = 0.97  # of the squared weights
@@ -25,14 +26,14 @@ def low_rank_updates(tables: Tables) -> Iterator[Finding]:
 
     Source: Hu et al., LoRA: low-rank adaptation of large language models (ICLR 2022), sec. 4.1 and 7.2. Measured here:
     plainly trained layers have median effective ranks of 0.30 to 0.77 of the smaller side; `LOW_RANK` is below. Needs 3
-    steps and a smaller side of 16.
+    steps and a smaller side of 16, and weights that are no adapter's already.
     """
     low: list[tuple[float, str, float, int]] = []
     count = 0
     for series in series_of(tables, "update_effective_rank"):
         shape = series.tensor.matrix_shape
         known = series.values[np.isfinite(series.values)]
-        if shape is None or min(shape) < SMALLEST_SIDE or len(known) < FEWEST_STEPS:
+        if shape is None or min(shape) < SMALLEST_SIDE or len(known) < FEWEST_STEPS or series.tensor.rule == PRODUCT:
             continue
         count += 1
         rank = float(np.median(known))
@@ -58,18 +59,23 @@ def low_rank_updates(tables: Tables) -> Iterator[Finding]:
 def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
     """Layers that keep 95 % of their squared weights in factors with at most half of the parameters.
 
-    Source: Eckart & Young (1936): the truncated SVD is the best cut; k(m + n) parameters stand for m·n. What the cut
-    does to accuracy is not known from the weights. `SAVED` is chosen: less is hardly worth a change of the network.
+    Source: Eckart & Young (1936): the truncated SVD is the best cut; k(m + n) parameters stand for m·n, or for the
+    r(m + n) of an adapter of rank r. What the cut does to accuracy is not known from the weights. `SAVED` is chosen:
+    less is hardly worth a change of the network; an adapter of lower rank is none, so there any saving counts.
     """
+    ranks = {series.tensor.name: series for series in series_of(tables, "numerical_rank")}
     cuts: list[tuple[float, str, int, int]] = []
     for series in series_of(tables, "energy_rank_95"):
         shape = series.tensor.matrix_shape
         if shape is None or not len(series.values) or not np.isfinite(series.values[-1]):
             continue
-        rank = int(series.values[-1])
+        rank, full = int(series.values[-1]), min(shape)
         saved = 1 - rank * sum(shape) / (shape[0] * shape[1])
-        if saved >= SAVED:
-            cuts.append((saved, series.tensor.name, rank, min(shape)))
+        if series.tensor.rule == PRODUCT:
+            full = _adapter_rank(ranks.get(series.tensor.name))
+            saved = 1 - rank / max(rank, full)
+        if saved >= SAVED or (saved > 0 and series.tensor.rule == PRODUCT):
+            cuts.append((saved, series.tensor.name, rank, full))
     if cuts:
         cuts.sort(reverse=True)
         saved, name, rank, side = cuts[0]
@@ -85,6 +91,11 @@ def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
             places=[len(tables.checkpoints) - 1],
             evidence={"rank": {name: rank for _, name, rank, _ in cuts}},
         )
+
+
+def _adapter_rank(series: Series | None) -> int:
+    """The largest rank that a product of two factors had in the run, that of its factors; 0 where it isn't known."""
+    return 0 if series is None else int(np.nanmax(series.values, initial=0.0))
 
 
 @rule
@@ -128,12 +139,14 @@ def could_be_pruned(tables: Tables) -> Iterator[Finding]:
     """Layers whose larger half of the entries holds nearly all of their squared weights (where shares are measured).
 
     Source: Han et al., Learning both weights and connections (NeurIPS 2015), on magnitude pruning. Normal entries hold
-    93 % in their larger half, and trained layers here up to 96.8 %; `HALF_HOLDS` is beyond both.
+    93 % in their larger half, and trained layers here up to 96.8 %; `HALF_HOLDS` is beyond both. Nothing is said of
+    layers that are `SPARSE` already.
     """
+    sparse = {one.tensor.name for one in series_of(tables, "zero_fraction") if (one.stored[-1:] >= SPARSE).any()}
     light = [
         (float(series.values[-1]), series.tensor.name)
         for series in series_of(tables, "magnitude_share_50")
-        if len(series.values) and series.values[-1] >= HALF_HOLDS
+        if len(series.values) and series.values[-1] >= HALF_HOLDS and series.tensor.name not in sparse
     ]
     if light:
         light.sort(reverse=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.findings.registry import rule
-from analyzer.findings.series import PARAMETERS, per_unit, series_of, starts, stretches
+from analyzer.findings.series import MATRICES, PARAMETERS, per_unit, series_of, starts, stretches
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
 from analyzer.run import Finding, Tables, TensorRow
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
 SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a layer that moved before
+LONGER_THAN_CHANCE = 2  # intervals, as for the audit's warning
 NARROW = ("bfloat16", "float16", "float8")  # whose rounding may hide a layer's steps altogether
 HARDLY = 50  # times less than the median layer
 FEWEST_INTERVALS = 3
@@ -39,18 +40,26 @@ class _Spell:
     tensors: list[TensorRow]
 
     @property
-    def weight(self) -> tuple[int, int]:
+    def has_matrix(self) -> bool:
+        return any(tensor.kind in MATRICES for tensor in self.tensors)
+
+    def matters(self, kind: str) -> bool:
+        """Whether it is more than what vectors do by themselves, or a matrix by chance."""
+        return self.has_matrix and (kind == "whole" or self.last - self.first >= LONGER_THAN_CHANCE)
+
+    def weight(self, kind: str) -> tuple[bool, int, int]:
         """How much there is to tell of it."""
-        return len(self.tensors), self.last - self.first
+        return self.matters(kind), len(self.tensors), self.last - self.first
 
 
 @rule
 def frozen_tensor(tables: Tables) -> Iterator[Finding]:
     """Tensors whose stored bits did not change at all: over the whole run, from some point on, or for a while.
 
-    Source: exact comparison of the stored bytes: no threshold. A warning where a layer that moved before stands
-    still to the end for `SUDDENLY_FROZEN` intervals or more: so looked four of four layers here once all units had
-    died (learning rate 1.5). Where rounding is coarse, a pause says nothing and is left to `motion_below_precision`.
+    Source: exact comparison of the stored bytes: no threshold. A warning, as in the audit, where a matrix stands still
+    for the whole run or for `LONGER_THAN_CHANCE` intervals; vectors alone may do so by themselves. From some point on
+    to the end for `SUDDENLY_FROZEN` intervals: so looked four of four layers here once all units had died (learning
+    rate 1.5). Where rounding is coarse, a pause says nothing and is left to `motion_below_precision`.
     """
     broken = {series.tensor.name: series for series in series_of(tables, "nonfinite_count", PARAMETERS)}
     spells: dict[str, dict[tuple[int, int], _Spell]] = {"whole": {}, "sudden": {}, "pause": {}}
@@ -74,20 +83,23 @@ def frozen_tensor(tables: Tables) -> Iterator[Finding]:
             spells[kind].setdefault(where, _Spell(*where, [])).tensors.append(series.tensor)
     for kind, found in spells.items():
         if found:
-            yield _frozen(tables, kind, sorted(found.values(), key=lambda spell: spell.weight, reverse=True), every)
+            yield _frozen(tables, kind, list(found.values()), every)
 
 
 def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Finding:
-    """One finding of all spells of a kind; the sentence tells the one of most tensors."""
+    """One finding of all spells of a kind; the sentence tells the one that matters most."""
+    spells = sorted(spells, key=lambda spell: spell.weight(kind), reverse=True)
     most = spells[0]
     names = [tensor.name for tensor in most.tensors]
     others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
     narrow = any(tensor.dtype.startswith(NARROW) for tensor in most.tensors)
     why = {
-        "whole": "it was frozen or left out of the optimiser" if len(names) == 1 else "frozen, or not trained at all",
+        "whole": "frozen on purpose, or left out of the optimiser",
         "sudden": "frozen on purpose, or its gradient became exactly zero, as when all units behind it died",
         "pause": "frozen for that time, or a checkpoint was saved twice",
     }[kind]
+    if not most.has_matrix:
+        why = "vectors may do so by themselves, as the bias before a normalisation does"
     if narrow:
         why += f"; in {most.tensors[0].dtype} steps may also be too small to show"
     more = f" So did {layers(list(dict.fromkeys(others)))} at other times." if others else ""
@@ -95,7 +107,7 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
     return finding(
         tables,
         "frozen_tensor",
-        "warning" if kind == "sudden" and not narrow else "notice",
+        "warning" if most.matters(kind) else "notice",
         f"{layers(names, every)} did not change in a single bit {when}: {why}.{more}",
         figure="step_distance",
         tensors=list(dict.fromkeys([*names, *others])),

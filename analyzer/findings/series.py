@@ -99,6 +99,16 @@ def stretches(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(after) - 1) for first, after in edges.reshape(-1, 2)]
 
 
+def without_returns(values: FloatArray, factor: float) -> FloatArray:
+    """Values (n,) without those that are so many times above, or below, both of their neighbours: odd checkpoints."""
+    kept = values.copy()
+    known = np.flatnonzero(np.isfinite(values))
+    middle, around = values[known[1:-1]], np.stack((values[known[:-2]], values[known[2:]]))
+    odd = (middle > factor * around.max(axis=0)) | (factor * middle < around.min(axis=0))
+    kept[known[1:-1][odd]] = np.nan
+    return kept
+
+
 def smoothed(values: FloatArray) -> FloatArray:
     """Running median of three (n,), the two ends as their neighbours: one odd checkpoint does not decide; n ≥ 3."""
     middle = np.median(np.lib.stride_tricks.sliding_window_view(values, 3), axis=1)

@@ -9,6 +9,7 @@ from builders import full_count, random_walk, save_weights, weightlapse_metadata
 from commands import measured
 from planted import ALL_FAMILIES, alarming, checked, found_in, only
 
+import analyzer
 from analyzer.findings import SEVERITIES, by_severity, find
 from analyzer.findings.shape import random_condition_bound
 from analyzer.reading import read_tables
@@ -172,6 +173,40 @@ def test_pauses_are_one_finding_and_in_coarse_storage_none(tmp_path):
     assert "frozen_tensor" not in {other.rule for other in found_in(tmp_path / "narrow", narrow)}
 
 
+@pytest.mark.parametrize(
+    ("tensor", "still", "severity"),
+    [
+        ("fc1.weight", range(1, 9), "warning"),
+        ("fc1.bias", range(1, 9), "notice"),
+        ("fc1.weight", range(3, 5), "warning"),
+        ("fc1.weight", range(3, 4), "notice"),
+        ("fc1.bias", range(3, 6), "notice"),
+        ("fc1.weight", range(5, 9), "warning"),
+        ("fc1.bias", range(5, 9), "notice"),
+    ],
+)
+def test_a_standstill_is_as_serious_as_in_the_audit(tmp_path, tensor, still, severity):
+    states = random_walk(9)
+    for epoch in still:
+        states[epoch][tensor] = states[epoch - 1][tensor]
+    one = only(found_in(tmp_path, states), "frozen_tensor")
+    run = analyzer.open_run(tmp_path / "run")
+    audited = only(analyzer.audit(run), "frozen_tensors")
+    assert one.severity == audited.severity == severity
+    assert ("vectors may do so by themselves" in one.sentence) == (tensor == "fc1.bias")
+    assert "died" not in one.sentence or tensor == "fc1.weight"
+
+
+def test_the_pause_that_matters_is_told_not_that_of_most_tensors(tmp_path):
+    states = random_walk(9)
+    states[2] |= {name: states[1][name] for name in ("fc1.bias", "out.bias")}
+    states[4]["fc1.weight"] = states[5]["fc1.weight"] = states[3]["fc1.weight"]
+    one = only(found_in(tmp_path, states), "frozen_tensor")
+    assert one.severity == "warning" and one.sentence.startswith(
+        "fc1.weight did not change in a single bit from epoch 3"
+    )
+
+
 def test_layers_frozen_together_are_one_finding(tmp_path):
     shapes = {f"layers.{n}.weight": (4, 5) for n in range(30)} | {"head.weight": (3, 5)}
     states = random_walk(5, shapes)
@@ -285,6 +320,26 @@ def test_a_collapsing_layer(tmp_path):
     assert (one.severity, one.tensor, one.checkpoints) == ("warning", "fc2.weight", name(0, 11))
 
 
+@pytest.mark.parametrize("epoch", [1, 5, 10])
+@pytest.mark.parametrize("factor", [4e36, 1e-30])
+def test_one_damaged_checkpoint_is_neither_an_explosion_nor_a_collapse(tmp_path, epoch, factor):
+    states = random_walk(12, SHAPES)
+    if factor > 1:
+        states[epoch]["fc2.weight"][3, 4] = factor
+    else:
+        states[epoch]["fc2.weight"] *= np.float32(factor)
+    assert {"norm_explodes", "norm_collapses"}.isdisjoint(one.rule for one in found_in(tmp_path, states))
+
+
+def test_a_collapse_is_seen_beside_a_damaged_checkpoint(tmp_path):
+    states = random_walk(12, SHAPES)
+    for epoch, weights in enumerate(states):
+        weights["fc2.weight"] = weights["fc2.weight"] * np.float32(0.7**epoch)
+    states[6]["fc2.weight"][0, 0] = 4e36
+    one = only(found_in(tmp_path, states), "norm_collapses")
+    assert one.checkpoints == name(0, 11) and 0.01 < one.evidence["left"]["fc2.weight"] < 0.1
+
+
 def test_a_condition_number_beyond_chance(tmp_path):
     states = random_walk(10, SHAPES)
     for epoch, weights in enumerate(states):
@@ -388,6 +443,16 @@ def test_a_settled_pruning_mask_and_a_layer_that_could_be_pruned(tmp_path):
     settled, light = only(findings, "pruning_mask_settled"), only(findings, "could_be_pruned")
     assert settled.checkpoints == name(5) and settled.severity == "info"
     assert light.tensor == "fc2.weight" and light.evidence["share"]["fc2.weight"] > 0.97
+
+
+@pytest.mark.parametrize("zeros", [0.3, 0.6])
+def test_a_layer_that_is_sparse_already_is_not_said_to_be_prunable(tmp_path, zeros):
+    states = random_walk(6, SHAPES)
+    for weights in states:
+        sizes = np.abs(states[0]["fc1.weight"])
+        weights["fc1.weight"][sizes < np.quantile(sizes, zeros)] = 0
+    findings = found_in(tmp_path, states, ALL_FAMILIES)
+    assert "could_be_pruned" not in {one.rule for one in findings}
 
 
 # ------------------------------------------------------------------------------------------- large, odd, repeated

@@ -17,8 +17,11 @@ from stored import values_of
 
 import analyzer
 from analyzer.errors import CheckpointError
+from analyzer.findings import find
 from analyzer.layouts.weights import weights_of
+from analyzer.reading import read_tables
 from analyzer.run import TensorInfo
+from analyzer.store import open_store
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the library's own
@@ -335,3 +338,41 @@ def test_the_audit_reads_products_as_well(adapter_run: tuple[Path, list[dict[str
     (alarm,) = [one for one in analyzer.audit(analyzer.open_run(folder)) if one.severity in ("warning", "serious")]
     assert "inner.up.delta_weight" in alarm.sentence
     assert alarm.checkpoints == ("step_20",)
+
+
+# ------------------------------------------------------------------------------------------------------ what is found
+
+
+def adapter(folder: Path, states: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+    """What is found in a run of one adapted layer whose factors A and B are these."""
+    for step, state in enumerate(states):
+        at = folder / f"step_{step}"
+        save_weights(
+            at / "adapter_model.safetensors",
+            {f"base_model.model.up.lora_{key}.weight": array.astype(np.float32) for key, array in state.items()},
+        )
+        (at / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}')
+    measurements = analyzer.measure(analyzer.open_run(folder), folder.with_suffix(".sqlite"))
+    with open_store(measurements.path) as store:
+        findings = find(read_tables(store, folder.name), store.problems(folder.name))
+    return {one.rule: one for one in findings}
+
+
+@pytest.mark.parametrize("sizes", [(1, 0.9, 0.8, 0.01), (1, 0.9, 0.8, 0.7)])
+def test_a_cut_of_an_adapter_is_one_of_its_own_rank(tmp_path: Path, sizes: tuple[float, ...]) -> None:
+    generator = np.random.default_rng(0)
+    left, right = (np.linalg.qr(generator.standard_normal((side, 4)))[0] for side in (32, 48))
+    states = [{"B": left * np.array(sizes) * (1 + step / 10), "A": right.T} for step in range(4)]
+    found = adapter(tmp_path / "run", states)
+    if sizes[-1] > 0.1:
+        assert "could_be_cut_in_rank" not in found
+    else:
+        assert "rank 3 of 4" in found["could_be_cut_in_rank"].sentence
+        assert "25 % fewer parameters" in found["could_be_cut_in_rank"].sentence
+
+
+def test_an_adapter_that_grows_from_zero_does_not_explode(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    b, a = generator.standard_normal((32, 4)), generator.standard_normal((4, 48))
+    states = [{"B": b * size, "A": a} for size in (0, 0.01, 0.05, 0.2, 0.5, 1, 1.2)]
+    assert not [one for one in adapter(tmp_path / "run", states).values() if one.severity in ("warning", "serious")]
