@@ -7,6 +7,7 @@ of reading, combining marks and signs that the font lacks are shown as escapes; 
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -19,6 +20,7 @@ from analyzer.figures.style import FONT, SMALL_SIZE
 
 ELLIPSIS = "…"
 _MOST_CHARACTERS = 1000  # more would never fit; looking at more of a hostile name is wasted time
+_MOST_IN_PATH = 200
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 
 
@@ -64,11 +66,14 @@ def short_labels(names: Sequence[str], width: float, size: float = SMALL_SIZE) -
     """Give a label for each name, none wider than ``width`` points, and what all of them lack.
 
     Where names are too long, the parts up to a dot with which all begin or end are dropped first, and the
-    second result says so; it is empty otherwise. Names that still come out alike get their number.
+    second result says so; it is empty otherwise. Of longer ones the way to their number goes where all go the same
+    one, and words are cut, but never what has a number in it. Names that still come out alike get theirs.
     """
     begin, end = _shared_ends(names, width, size)
     kept = [name[len(begin) : len(name) - len(end)] for name in names]
-    labels = [fitted(name, width, size) for name in kept]
+    if not all(_fits(name, width, size) for name in kept):
+        kept = _without_ways(kept)
+    labels = [_with_numbers(name, width, size) for name in kept]
     alike = {label for label, count in Counter(labels).items() if count > 1}
     for index, label in enumerate(labels):
         if label in alike:
@@ -78,8 +83,58 @@ def short_labels(names: Sequence[str], width: float, size: float = SMALL_SIZE) -
     return labels, f"every layer's name {' and '.join(said)}, left out here" if said else ""
 
 
+def _fits(name: str, width: float, size: float) -> bool:
+    return fitted(name, width, size) == safe_text(name)
+
+
+def _without_ways(names: Sequence[str]) -> list[str]:
+    """Take off the parts in front of a number that all names with one share: ``…11.attention.output.dense``."""
+    parts = [name.split(".") for name in names]
+    ways = [list(takewhile(_is_word, each)) for each in parts]
+    distinct = {tuple(way) for way, each in zip(ways, parts, strict=True) if len(way) < len(each)}
+    fewest = min(map(len, distinct), default=0)
+    first = _count_shared(list(distinct), fewest)
+    last = _count_shared([way[::-1] for way in distinct], fewest - first)
+    found = []
+    for name, way, each in zip(names, ways, parts, strict=True):
+        if not first + last or len(way) == len(each):
+            found.append(name)
+            continue
+        kept = way[first : len(way) - last]
+        rest = ".".join(each[len(way) :])
+        head = (ELLIPSIS if first and kept else "") + ".".join(kept)
+        found.append(f"{head}{ELLIPSIS if last or not kept else '.'}{rest}")
+    return found
+
+
+def _with_numbers(name: str, width: float, size: float) -> str:
+    """Give the name no wider than ``width``: the words between its ends cut alike, then all of them, then anywhere."""
+    parts = name.split(".")
+    if len(name) > _MOST_IN_PATH or all(map(_is_word, parts)) or _fits(name, width, size):
+        return fitted(name, width, size)
+    lengths = range(2, max(map(len, parts)))
+    for spared in ({0, len(parts) - 1}, set[int]()):
+        room = bisect_left(lengths, True, key=lambda most: not _fits(_cut(parts, most, spared), width, size))
+        if room and _fits(shorter := _cut(parts, lengths[room - 1], spared), width, size):
+            return safe_text(shorter)
+    return fitted(name, width, size)
+
+
+def _cut(parts: Sequence[str], most: int, spared: set[int]) -> str:
+    """Put the path together from words of so many characters at most; what has a number stays whole."""
+    cut = [
+        part if place in spared or not _is_word(part) or len(part) <= most + 1 else part[:most] + ELLIPSIS
+        for place, part in enumerate(parts)
+    ]
+    return ".".join(cut).replace(f"{ELLIPSIS}.", ELLIPSIS)
+
+
+def _is_word(part: str) -> bool:
+    return not any(character.isdecimal() for character in part)
+
+
 def _shared_ends(names: Sequence[str], width: float, size: float) -> tuple[str, str]:
-    if len(names) < 2 or all(fitted(name, width, size) == safe_text(name) for name in names):
+    if len(names) < 2 or all(_fits(name, width, size) for name in names):
         return "", ""
     parts = [name.split(".") for name in names]
     fewest = min(len(each) for each in parts)

@@ -68,6 +68,41 @@ def test_names_that_look_alike_get_numbers():
     assert len(set(short_labels(["same", "same"], 100)[0])) == 2
 
 
+BERT = ("attention.self.query", "attention.self.key", "attention.output.dense", "intermediate.dense", "output.dense")
+
+
+def test_what_tells_the_layers_of_a_transformer_apart_stays():
+    names = [f"bert.encoder.layer.{n}.{part}.weight" for n in range(12) for part in BERT]
+    others = ["bert.embeddings.word_embeddings.weight", "classifier.weight"]
+    labels, _ = short_labels([*others, *names], 100)
+    assert len(set(labels)) == len(labels) and not any("#" in label for label in labels)
+    for label, name in zip(labels[2:], names, strict=True):
+        assert label.startswith(f"…{name.split('.')[3]}."), label
+        assert text_width(label) <= 100
+    assert "…11.output.dense" in labels and labels[1] == "classifier"
+
+
+def test_ways_to_a_number_that_differ_stay_and_words_lose_their_ends():
+    sides = ("encoder", "decoder")
+    names = [f"{side}.block.{n}.layer.{m}.SelfAttention.q" for side in sides for n in range(12) for m in range(2)]
+    labels, _ = short_labels(["shared.with.everything.else", *names], 100)
+    assert len(set(labels)) == len(labels) and not any("#" in label for label in labels)
+    assert labels[1].startswith("encoder…0.") and labels[-1].startswith("decoder…11.")
+    assert all(text_width(label) <= 100 for label in labels)
+
+
+def test_the_matrices_of_a_stack_keep_their_numbers():
+    names = [f"model.layers.{n}.block_sparse_moe_of_experts.experts[{e}]" for n in range(3) for e in range(4)]
+    labels, _ = short_labels([*names, "model.embed_tokens.weight"], 90)
+    assert all(f"experts[{e}]" in label for label, e in zip(labels, [0, 1, 2, 3] * 3, strict=False))
+
+
+@given(st.lists(st.text("ab.01…\n", min_size=1, max_size=60), min_size=1, max_size=5), st.floats(40, 200))
+def test_any_labels_fit_and_are_told_apart(names, width):
+    labels, _ = short_labels(names, width)
+    assert all(label and text_width(label) <= width + 1e-6 for label in labels)
+
+
 def test_drawn_width_is_the_width_computed():
     from legibility import drawn_texts
 
