@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.comparing.aligning import IN_ORDER, mean_of
 from analyzer.comparing.quantities import by_name
 from analyzer.comparing.testing import end_values
-from analyzer.comparison import Comparison, Group, GroupDifference, Quantity
+from analyzer.comparison import Comparison, Divergence, Group, GroupDifference, Quantity, TensorDivergence
 from analyzer.names import listed, printable
 from analyzer.run import Finding
 from analyzer.scores import accuracies
@@ -187,7 +187,12 @@ def _verdict(comparison: Comparison, pair: GroupDifference | None) -> str:
         return "The first two have no numbers to be set against each other."
     counts = f"{pair.first_n} and {pair.second_n} runs" if pair.first_n + pair.second_n > 2 else "one run each"
     if pair.status == "too_few":
-        return f"With {counts} this describes these runs; it takes six of each to tell a difference from chance."
+        apart = (
+            f" The ranges of {_and(pair.first, pair.second)} do not overlap, though."
+            if _is_apart(comparison, pair)
+            else ""
+        )
+        return f"With {counts} this describes these runs; it takes six of each to tell a difference from chance.{apart}"
     if pair.p_value is None:
         return "All of these numbers are the same, so there is nothing to be tested."
     sure = "more than seeds make by chance" if _is_sure(pair) else "no more than seeds may make by chance"
@@ -195,6 +200,13 @@ def _verdict(comparison: Comparison, pair: GroupDifference | None) -> str:
         f"{_and(pair.first, pair.second)} differ by {_interval(pair)}, {sure} "
         f"(p = {probability(pair.p_value)}, q = {probability(pair.q_value)}, {counts})."
     )
+
+
+def _is_apart(comparison: Comparison, pair: GroupDifference) -> bool:
+    """Whether all runs of one group lie beyond all of the other, with two runs or more in each."""
+    quantity, groups = by_name(comparison.quantities)[pair.quantity], {one.name: one for one in comparison.groups}
+    first, second = (end_values(comparison, groups[name], quantity) for name in (pair.first, pair.second))
+    return min(len(first), len(second)) > 1 and bool(first.max() < second.min() or second.max() < first.min())
 
 
 def _interval(pair: GroupDifference) -> str:
@@ -265,34 +277,49 @@ def _own_weights(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _divergences(comparison: Comparison) -> Iterator[Finding]:
-    for one in comparison.divergences[:MOST_TOLD]:
-        pair = _and(one.first, one.second)
-        if one.place is None:
-            sentence = f"{pair} have the same bytes at every checkpoint that both have: they count as one run."
-            yield Finding("divergence", "warning", sentence, evidence=asdict(one), figure="compared_motion")
+    """Pairs of runs that part at the same place in the same tensors are one answer."""
+    alike: dict[tuple[float | None, tuple[str, ...]], list[Divergence]] = {}
+    for one in comparison.divergences:
+        parted = tuple(tensor.tensor for tensor in one.tensors if tensor.place == one.place is not None)
+        alike.setdefault((one.place, parted), []).append(one)
+    for (where, parted), pairs in list(alike.items())[:MOST_TOLD]:
+        told = [_and(one.first, one.second) for one in pairs]
+        more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+        each = f"Each of {len(told)} pairs of runs ({'; '.join(told[:MOST_TOLD])}{more})"
+        evidence = {
+            "place": where,
+            "tensors": list(parted),
+            "pairs": [[one.first, one.second, one.at_least, one.at_most] for one in pairs],
+        }
+        if where is None:
+            who = f"{told[0]} have" if len(told) == 1 else f"{each} has"
+            sentence = f"{who} the same bytes at every checkpoint that both have: they count as one run."
+            yield Finding("divergence", "warning", sentence, evidence=evidence, figure="compared_motion")
             continue
-        parted = [tensor.tensor for tensor in one.tensors if tensor.place == one.place]
-        layers = f"all {len(parted)} tensors" if len(parted) == len(one.tensors) > 1 else listed(parted, MOST_TOLD)
-        first = next(tensor for tensor in one.tensors if tensor.place == one.place)
-        sentence = (
-            f"{pair} share their initial weights and part at {place(comparison, one.place)}, in {layers}"
-            f"{_apart(first.at_least, first.at_most, f'{printable(first.tensor, 80)} there')}"
-            f"{_apart(one.at_least, one.at_most, f'all weights {_at_end(comparison)}')}."
-        )
+        every = len(parted) == len(pairs[0].tensors) > 1
+        layers = f"all {len(parted)} tensors" if every else listed(parted, MOST_TOLD)
+        firsts = [next(tensor for tensor in one.tensors if tensor.tensor == parted[0]) for one in pairs]
+        who = f"{told[0]} share their" if len(told) == 1 else f"{each} shares its"
+        part = "part" if len(told) == 1 else "parts"
         yield Finding(
             "divergence",
             "info",
-            sentence,
-            tensor=first.tensor if len(parted) == 1 else None,
-            evidence=asdict(one),
+            f"{who} initial weights and {part} at {place(comparison, where)}, in {layers}"
+            f"{_apart(firsts, f'{printable(parted[0], 80)} there')}"
+            f"{_apart(pairs, f'all weights {_at_end(comparison)}')}.",
+            tensor=parted[0] if len(parted) == 1 else None,
+            evidence=evidence,
             figure="compared_motion",
         )
 
 
-def _apart(at_least: float | None, at_most: float | None, what: str) -> str:
-    if at_least is None or at_most is None:
+def _apart(bounds: Sequence[Divergence | TensorDivergence], what: str) -> str:
+    """Between which distances all of them lie, where that is known of all."""
+    low = [one.at_least for one in bounds if one.at_least is not None]
+    high = [one.at_most for one in bounds if one.at_most is not None]
+    if not len(low) == len(high) == len(bounds):
         return ""
-    return f"; {what}: between {number(at_least)} and {number(at_most)} of ‖W₀‖ apart"
+    return f"; {what}: between {number(min(low))} and {number(max(high))} of ‖W₀‖ apart"
 
 
 def notes(comparison: Comparison) -> tuple[str, ...]:

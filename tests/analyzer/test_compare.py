@@ -11,6 +11,7 @@ from builders import full_count
 from compared_runs import LAYERS, stored_run, two_groups, with_settings
 
 from analyzer.comparing import compare_runs
+from analyzer.comparing.answers import number
 from analyzer.comparing.summary import summarise
 
 
@@ -197,6 +198,25 @@ def test_the_first_checkpoint_and_layer_at_which_runs_part(at, layers):
     assert (LAYERS[1] if len(layers) == 1 else "all 3 tensors") in sentence
 
 
+def test_pairs_that_part_alike_are_one_answer():
+    runs = []
+    for seed in range(6):
+        same, other = (
+            {name: {k: f"{seed}{v}" for k, v in row.items()} for name, row in one.items()} for one in parted(3)
+        )
+        runs += [stored_run(f"plain-{seed}", seed=seed, contents=same), stored_run(f"new-{seed}", contents=other)]
+    comparison = compare_runs(runs)
+    (one,) = (each for each in comparison.answers if each.rule == "divergence")
+    assert len(comparison.divergences) == len(one.evidence["pairs"]) == 6
+    assert one.sentence.startswith("Each of 6 pairs of runs (plain-0 and new-0; plain-1 and new-1; ")
+    assert (
+        "and 2 more) shares its initial weights and parts at epoch 3, in fc2.weight; fc2.weight there" in one.sentence
+    )
+    bounds = [(pair.at_least, pair.at_most) for pair in comparison.divergences]
+    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+    assert f"between {number(low)} and {number(high)} of ‖W₀‖ apart." in one.sentence
+
+
 def test_other_initial_weights_are_no_divergence_and_a_gap_is_no_difference():
     assert compare_runs(two_groups(3)).divergences == ()
     same, other = parted(3)
@@ -228,6 +248,15 @@ def test_without_a_difference_nothing_is_claimed():
     assert answer(comparison, "moved_most").sentence.startswith("It cannot be told which of")
     assert answer(comparison, "best_conditioned").sentence.startswith("It cannot be told which of")
     assert answer(comparison, "mattered_for_accuracy").sentence.startswith("That cannot be told")
+
+
+@pytest.mark.parametrize(("accuracy", "apart"), [(0.5, True), (0.9, False)])
+def test_ranges_that_do_not_overlap_are_said_where_nothing_can_be_tested(accuracy, apart):
+    sentence = answer(compare_runs(two_groups(4, accuracy=accuracy)), "mattered_for_accuracy").sentence
+    assert sentence.startswith("That cannot be tested with so few runs")
+    assert (
+        "The ranges of other and plain do not overlap" in sentence.replace("plain and other", "other and plain")
+    ) == apart
 
 
 def test_few_runs_are_described_and_not_judged():
