@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 WORTH_TELLING = 5.0  # seconds; below that, starting takes most of the time
 REFRESH_SECONDS = 0.1  # of the progress bar
 EXIT_FAILED, EXIT_PARTS_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 4, 130
-PARTS_FAILED = frozenset({"refused_file", "refused_run", "contradicting_files", "not_measured", "nonfinite_weights"})
 
 
 def main() -> NoReturn:
@@ -457,11 +456,10 @@ def _progress(doing: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def _told(findings: list[Finding]) -> int:
-    """Say what needs attention; the exit code tells whether parts could not be measured."""
+    """Say what needs attention; the exit code tells whether parts could not be measured or are not sound."""
     from analyzer.names import printable
 
     for finding in findings:
         if finding.severity in ("serious", "warning"):
             _say(f"{finding.severity.capitalize()}: {printable(finding.sentence)}")
-    parts_failed = any(finding.rule in PARTS_FAILED for finding in findings)
-    return EXIT_PARTS_FAILED if parts_failed else 0
+    return EXIT_PARTS_FAILED if any(finding.severity == "serious" for finding in findings) else 0

@@ -491,3 +491,13 @@ def test_a_dry_run_knows_what_is_measured_already(make_run):
     save_weights(folder / "epoch_0006.safetensors", random_walk(7)[6], weightlapse_metadata(6))
     outcome = weightlapse("measure", folder, "--store", "s.sqlite", "--metrics", "size", "--dry-run")
     assert "size of 4 tensors at 1 checkpoint(s)" in outcome.out
+
+
+def test_a_report_of_a_run_with_a_serious_defect_ends_as_the_audit_does(tmp_path):
+    states = random_walk(5)
+    states[3] = states[2]
+    for epoch, weights in enumerate(states):
+        save_weights(tmp_path / f"run/epoch_{epoch}.safetensors", weights, weightlapse_metadata(epoch))
+    ended = weightlapse("report", tmp_path / "run", "--out", tmp_path / "report", "--metrics", "motion")
+    assert "Serious: epoch_3.safetensors holds exactly the weights of epoch_2.safetensors" in ended.err
+    assert ended.code == weightlapse("audit", tmp_path / "run").code == 3
