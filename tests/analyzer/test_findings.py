@@ -278,6 +278,33 @@ def test_a_jump_at_one_checkpoint_and_a_foreign_checkpoint(tmp_path, back):
     assert ("at epoch 6 and came back at epoch 7" in one.sentence) == back
 
 
+SCHEDULES = {
+    "warm-up and cosine": lambda share: min(1.0, 20 * share) * (1 + np.cos(np.pi * share)) / 2 + 1e-4,
+    "a jump after a warm-up": lambda share: 0.001 if share < 0.15 else 1.0,
+    "one restart": lambda share: (1 + np.cos(np.pi * (2 * share % 1))) / 2 + 1e-4,
+    "many restarts": lambda share: (1 + np.cos(np.pi * (8 * share % 1))) / 2 + 1e-4,
+    "steps of ten": lambda share: 0.1 ** int(3 * share),
+}
+
+
+@pytest.mark.parametrize("spacing", ["every epoch", "widening"])
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_healthy_schedule_of_the_learning_rate_is_no_warning(tmp_path, schedule, spacing):
+    generator = np.random.default_rng(0)
+    weights = {key: generator.standard_normal(shape) for key, shape in SHAPES.items()}
+    kept = range(41) if spacing == "every epoch" else (0, 1, 2, 4, 6, 9, 13, 18, 24, 31, 40)
+    for epoch in range(41):
+        if epoch in kept:
+            single = {key: array.astype(np.float32) for key, array in weights.items()}
+            save_weights(tmp_path / f"run/epoch_{epoch}.safetensors", single, weightlapse_metadata(epoch))
+        drift = 0.01 * schedule(epoch / 40)
+        weights = {key: array + drift * generator.standard_normal(array.shape) for key, array in weights.items()}
+    with open_store(measured(tmp_path / "run").path) as store:
+        findings = checked(find(read_tables(store, "run"), store.problems("run")))
+    assert [one.sentence for one in findings if one.severity in ("warning", "serious")] == []
+    assert not {"layer_hardly_moves", "oscillating_updates", "motion_spike"} & {one.rule for one in findings}
+
+
 def test_oscillating_updates_have_their_interval(tmp_path):
     generator = np.random.default_rng(2)
 
