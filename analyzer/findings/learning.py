@@ -94,9 +94,12 @@ def training_at_rest(tables: Tables) -> Iterator[Finding]:
         advice = f"The training data are learned ({level:.1f} % right): later epochs cost time and change little."
     elif level < LEARNED:
         severity = "notice"
-        advice = f"It stands still at a training accuracy of {level:.1f} %: the learning rate may have fallen too far."
+        advice = (
+            f"At a training accuracy of {level:.1f} % this is the end of a schedule, or the learning rate has fallen "
+            "too far."
+        )
     else:
-        advice = "Either all is learned, or the learning rate has fallen too far."
+        advice = "Either all is learned, or a schedule ended, or the learning rate has fallen too far."
     yield finding(
         tables,
         "training_at_rest",

@@ -61,7 +61,8 @@ def test_weights_at_rest_with_a_learned_network_are_only_information(tmp_path):
 
 def test_weights_at_rest_before_all_is_learned_deserve_a_notice(tmp_path):
     one = only(found(tmp_path, DECAYING, train_accuracy=LEARNED * 0.6, test_accuracy=LEARNED * 0.6), "training_at_rest")
-    assert one.severity == "notice" and "at a training accuracy of 60.0 %" in one.sentence
+    assert one.severity == "notice" and "At a training accuracy of 60.0 % this is" in one.sentence
+    assert "the end of a schedule, or" in one.sentence
 
 
 @pytest.mark.parametrize(
