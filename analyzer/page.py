@@ -138,7 +138,7 @@ def _relations(tables: Tables) -> list[RelationTable]:
         ]
         layers = sorted((row for row in rows if row[0].scope == "tensor"), key=_strength, reverse=True)
         means = [row for row in rows if row[0].scope == "mean"]
-        if score and rows:
+        if score and any(one.coefficient is not None for row in rows for one in row):
             shown = (*means, *layers[:MOST_RELATED])
             found.append(RelationTable(metric, title, score, shown, len(layers)))
     return found

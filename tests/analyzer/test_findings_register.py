@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 
 import numpy as np
 import pytest
 from builders import full_count
+from curve_tables import tables_of
 from planted import checked
 
 from analyzer import findings
 from analyzer.findings.registry import registered, rule
 from analyzer.page import FigureOnPage, render_page
 from analyzer.run import CheckpointRow, Curve, Finding, Status, Tables, TensorRow
+from analyzer.statistics import Correlations
 
 STATUSES: tuple[Status | None, ...] = (
     "ok", "ok", "ok", "ok", "below_precision", "precision_limited", "singular", "undefined", "nonfinite", None
@@ -127,3 +130,14 @@ def test_the_page_shows_findings_at_the_top_and_beside_their_figures():
     assert "Its figure was not drawn." in top and "Its figure was not drawn." not in beside
     assert top.count("See the figure") == 1 and 'href="#run-1-step_distance"' in top
     assert "It has no figure." not in beside
+
+
+@pytest.mark.parametrize("scores", [np.ones(12), 0.9 - 0.8 * 0.7 ** np.arange(12.0)], ids=["constant", "rising"])
+def test_the_page_has_no_table_of_coefficients_that_do_not_exist(scores):
+    generator = np.random.default_rng(0)
+    curves = {("tensor", name, "step_distance"): np.exp(generator.standard_normal(12)) for name in ("a", "b")}
+    tables = tables_of(curves, {"val_acc": scores})
+    tables = dataclasses.replace(tables, correlations=Correlations(tables))
+    about = {"layout": "l", "ordered_by": "o", "final": {"scalars": {}}}
+    page = render_page({"runs": [about]}, [tables], {"run": []}).decode()
+    assert ("goes together with accuracy" in page) == (np.ptp(scores) > 0)
