@@ -137,7 +137,7 @@ def _mattered(comparison: Comparison) -> Iterator[Finding]:
         "mattered_for_accuracy",
         "info",
         f"That cannot be told: no accuracy is known {_at_end(comparison)} under the same name in two of them; "
-        f"{', '.join(told[:MOST_TOLD])}{more}. --scalars FILE of report gives a run scores under other names.",
+        f"{', '.join(told[:MOST_TOLD])}{more}. report --scalars FILE adds scores under names of your choice.",
         evidence={"accuracies": known},
     )
 
