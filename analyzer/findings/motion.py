@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.findings.registry import rule
-from analyzer.findings.series import MATRICES, PARAMETERS, per_unit, series_of, starts, stretches
+from analyzer.findings.series import MATRICES, PARAMETERS, norm_jumps_at, per_unit, series_of, starts, stretches
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
 from analyzer.run import Finding, Tables, TensorRow
 
@@ -216,8 +216,9 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
 
     Measured here: over 20 seeds and 7 initialisations no step was more than 1.3 times the largest of those around it;
     `SPIKE` times is a jump. Needs seven checkpoints. There and back (cosine of the two steps below −0.5) looks like a
-    checkpoint of another run, and is a warning.
+    checkpoint of another run, and is a warning. Where the norm jumps too, `norm_jumps` says it.
     """
+    damaged = {series.tensor.name: norm_jumps_at(series) for series in series_of(tables, "rms")}
     turns = {series.tensor.name: series for series in series_of(tables, "update_cosine")}
     groups: dict[tuple[int, int], list[_Spike]] = {}
     for series in series_of(tables, "relative_step_distance"):
@@ -227,6 +228,8 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
             cosines = np.array([]) if turn is None else turn.values[turn.places == series.places[last]]
             returns = last > first and bool((cosines < RETURN_COSINE).any())
             where = (int(series.places[first]), int(series.places[last]))
+            if np.isin(series.places[first - 1 : first + 1], damaged.get(series.tensor.name, [])).any():
+                continue
             groups.setdefault(where, []).append(_Spike(*where, ratio, series.tensor.name, returns))
     every = sum(1 for _ in series_of(tables, "relative_step_distance"))
     jumps = {

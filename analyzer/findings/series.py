@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MATRICES = frozenset({"matrix", "stack"})
 PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})
+NORM_FACTOR = 10  # by which no norm grew in a healthy run
 LARGEST, SMALLEST = 1e100, 1e-100  # beyond float32 by far
 EVERYTHING = frozenset({*PARAMETERS, "buffer"})
 
@@ -99,14 +100,19 @@ def stretches(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(after) - 1) for first, after in edges.reshape(-1, 2)]
 
 
-def without_returns(values: FloatArray, factor: float) -> FloatArray:
-    """Values (n,) without those that are so many times above, or below, both of their neighbours: odd checkpoints."""
+def without_returns(values: FloatArray) -> FloatArray:
+    """Norms (n,) without those that are ten times both of their neighbours, or a tenth: damaged checkpoints."""
     kept = values.copy()
     known = np.flatnonzero(np.isfinite(values))
     middle, around = values[known[1:-1]], np.stack((values[known[:-2]], values[known[2:]]))
-    odd = (middle > factor * around.max(axis=0)) | (factor * middle < around.min(axis=0))
+    odd = (middle > NORM_FACTOR * around.max(axis=0)) | (NORM_FACTOR * middle < around.min(axis=0))
     kept[known[1:-1][odd]] = np.nan
     return kept
+
+
+def norm_jumps_at(series: Series) -> npt.NDArray[np.intp]:
+    """Positions of the checkpoints at which a norm is ten times both of its neighbours, or a tenth of them."""
+    return series.places[np.isfinite(series.values) & np.isnan(without_returns(series.values))]
 
 
 def smoothed(values: FloatArray) -> FloatArray:

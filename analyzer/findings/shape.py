@@ -8,11 +8,10 @@ from math import pi, sqrt
 import numpy as np
 
 from analyzer.findings.registry import rule
-from analyzer.findings.series import Series, at_the_end, series_of, without_returns
+from analyzer.findings.series import NORM_FACTOR, Series, at_the_end, norm_jumps_at, series_of, without_returns
 from analyzer.findings.wording import finding, layers, number, place, plural, span, times
 from analyzer.run import PRODUCT, Finding, Severity, Tables
 
-NORM_FACTOR = 10
 ABOVE_PEERS = 3  # times the first median of all layers' root mean squares
 KAPPA_FACTOR, KAPPA_WARNING = 10, 100
 KAPPA_CHANCE = 1e-3
@@ -40,7 +39,7 @@ def norm_explodes(tables: Tables) -> Iterator[Finding]:
     usual = float(np.median(first_sizes)) if first_sizes else 0.0
     grown: list[tuple[float, str, int, int]] = []
     for name, series in sizes.items():
-        values = without_returns(series.values, NORM_FACTOR)
+        values = without_returns(series.values)
         known = np.flatnonzero(values > 0)
         if len(known) < 2 or series.tensor.rule == PRODUCT:
             continue
@@ -74,7 +73,7 @@ def norm_collapses(tables: Tables) -> Iterator[Finding]:
     """
     shrunk: list[tuple[float, str, int, int]] = []
     for series in series_of(tables, "rms"):
-        ends, values = series.ends(), without_returns(series.values, NORM_FACTOR)
+        ends, values = series.ends(), without_returns(series.values)
         if ends is None or not np.nanmax(values) > 0:
             continue
         top, last = int(np.nanargmax(values)), ends[1]
@@ -95,6 +94,33 @@ def norm_collapses(tables: Tables) -> Iterator[Finding]:
             tensors=[name for _, name, *_ in shrunk],
             places=[top, last],
             evidence={"left": {name: one for one, name, *_ in shrunk}},
+        )
+
+
+@rule
+def norm_jumps(tables: Tables) -> Iterator[Finding]:
+    """Layers whose norm is ten times what it is at both neighbours of a checkpoint, or a tenth: there and back.
+
+    Measured here: as for `norm_explodes`, no norm in a healthy run grew tenfold; one flipped bit does it.
+    """
+    jumps: dict[int, list[str]] = {}
+    for series in series_of(tables, "rms"):
+        for spot in norm_jumps_at(series):
+            jumps.setdefault(int(spot), []).append(series.tensor.name)
+    if jumps:
+        worst = max(jumps, key=lambda spot: len(jumps[spot]))
+        more = f" The same happens at {plural(len(jumps) - 1, 'other checkpoint')}." if len(jumps) > 1 else ""
+        yield finding(
+            tables,
+            "norm_jumps",
+            "warning",
+            f"The norm of {layers(jumps[worst])} jumps tenfold or more at {place(tables, worst)} and is back at the "
+            f"next checkpoint: this looks like a damaged checkpoint, for which one flipped bit is enough.{more} Copy "
+            "it again; other findings on norms leave it out.",
+            figure="step_distance",
+            tensors=list(dict.fromkeys(name for names in jumps.values() for name in names)),
+            places=sorted(jumps),
+            evidence={"at": {tables.checkpoints[spot].name: names for spot, names in sorted(jumps.items())}},
         )
 
 

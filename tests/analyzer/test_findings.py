@@ -355,7 +355,12 @@ def test_one_damaged_checkpoint_is_neither_an_explosion_nor_a_collapse(tmp_path,
         states[epoch]["fc2.weight"][3, 4] = factor
     else:
         states[epoch]["fc2.weight"] *= np.float32(factor)
-    assert {"norm_explodes", "norm_collapses"}.isdisjoint(one.rule for one in found_in(tmp_path, states))
+    findings = found_in(tmp_path, states)
+    assert [one.rule for one in findings if one.severity == "warning"] == ["norm_jumps"]
+    one = only(findings, "norm_jumps")
+    assert (one.tensor, one.checkpoints) == ("fc2.weight", name(epoch))
+    assert f"at epoch {epoch} and is back at the next checkpoint" in one.sentence
+    assert "motion_spike" not in {one.rule for one in findings}  # the same, said twice
 
 
 def test_a_collapse_is_seen_beside_a_damaged_checkpoint(tmp_path):
