@@ -38,7 +38,7 @@ TRUSTED = 1 / 10_000
 TRUSTED_SMALLEST = 1 / 500
 SPARE_DIRECTIONS = 4
 KRYLOV_DEPTH = 8
-SMALL_TRIANGLE = 64  # columns up to which a triangle is inverted like any other matrix
+TRIANGLE_BLOCK = 96  # columns of a triangle that are inverted together
 # Relative residual at which a σ taken from W counts as found. The true error is far smaller: it goes with the square.
 RESIDUAL = 1e-6
 MOST_ROUNDS = 4
@@ -65,7 +65,8 @@ class Products(Protocol):
 
 def by_numpy(matrix: Array, exponent: int) -> tuple[Matrix | None, float | None]:
     """The spectrum of W·2^−exponent and its bound by way of the Gram matrix; None where that way does not hold."""
-    return from_gram(_NumpyProducts(gram(matrix, exponent), partial(_blocks, matrix, exponent)))
+    total = _gram(matrix, exponent, Gram(_lent.square("total", min(matrix.shape))))
+    return from_gram(_NumpyProducts(total, partial(_blocks, matrix, exponent)))
 
 
 def spectrum(matrix: Array, by_gram: FromGram = by_numpy) -> Spectrum:
@@ -120,36 +121,50 @@ def _or_by_svd(values: Matrix | None, bound: float | None, blocks: Blocks) -> tu
 
 def gram(matrix: Array, exponent: int = 0) -> Matrix:
     """WᵀW, or WWᵀ where W has more columns than rows, of W·2^−exponent, shape (n, n), in float64 by blocks."""
-    total = Gram()
+    n = min(matrix.shape)
+    return _gram(matrix, exponent, Gram(np.empty((n, n))))
+
+
+def _gram(matrix: Array, exponent: int, total: Gram) -> Matrix:
     for piece in pieces(matrix):
         total.add(piece, exponent)
     return total.matrix
 
 
 class Gram:
-    """WᵀW in float64, added up from blocks of rows (k, n) in their order.
+    """WᵀW in float64, added up in ``memory`` (n, n) from blocks of rows (k, n) in their order.
 
     numpy hands ``B.T @ B`` to BLAS's syrk, which does half the work of a general product and, unlike scipy's wrapper,
     lets other threads run.
     """
 
-    def __init__(self) -> None:
-        self.matrix: Matrix = np.empty((0, 0))
+    def __init__(self, memory: Matrix) -> None:
+        self.matrix = memory
+        self._is_empty = True
 
     def add(self, rows: Array, exponent: int = 0) -> None:
         """Take in a block of W·2^−exponent."""
         block = _widened_into_lent(rows, exponent)
-        if self.matrix.size:
-            self.matrix += block.T @ block
+        if self._is_empty:
+            np.dot(block.T, block, out=self.matrix)
         else:
-            self.matrix = block.T @ block
+            self.matrix += np.dot(block.T, block, out=_lent.square("product", block.shape[1]))
+        self._is_empty = False
 
 
 class _Lent(threading.local):
-    """One thread's block: fresh memory for each would cost more than to fill it."""
+    """One thread's block and squares: fresh memory for each would cost more than to fill it."""
 
     def __init__(self) -> None:
         self.block = np.empty(0)
+        self.squares: dict[str, Matrix] = {}
+
+    def square(self, use: str, n: int) -> Matrix:
+        """Memory of shape (n, n), which holds until it is asked for again for the same use."""
+        if len(self.squares.get(use, ())) != n:
+            self.squares.pop(use, None)  # the old one goes before the new one comes
+            self.squares[use] = np.empty((n, n))
+        return self.squares[use]
 
 
 _lent = _Lent()
@@ -278,18 +293,19 @@ class _NumpyProducts:
         self.gram, self.blocks = gram, blocks
 
     def eigenvalues(self) -> Matrix:
-        return np.asarray(np.linalg.eigvalsh(self.gram), dtype=np.float64)
+        # G.T is G, but for LAPACK it lies in memory the way it wants it: nothing has to be transposed.
+        return np.asarray(np.linalg.eigvalsh(self.gram.T), dtype=np.float64)
 
     def solver(self, shift: float) -> Solve | None:
         diagonal = self.gram.diagonal().copy()
         np.fill_diagonal(self.gram, diagonal + shift)
         try:
-            inverse = _inverse_of_triangle(np.asarray(np.linalg.cholesky(self.gram), dtype=np.float64))
+            factor = np.asarray(np.linalg.cholesky(self.gram.T), dtype=np.float64)
         except np.linalg.LinAlgError:
             return None
         finally:
             np.fill_diagonal(self.gram, diagonal)
-        return lambda right: inverse.T @ (inverse @ right)
+        return _solver_by(factor)
 
     def triangle(self, right: Matrix) -> Matrix:
         images = (block @ right for block in self.blocks())
@@ -304,21 +320,25 @@ class _NumpyProducts:
         return squares, back
 
 
-def _inverse_of_triangle(factor: Matrix) -> Matrix:
-    """L⁻¹ of a lower triangular L, (n, n), by halves, so that nearly all of it is products of matrices.
+def _solver_by(factor: Matrix) -> Solve:
+    """X ↦ (L·Lᵀ)⁻¹·X for a lower triangular L, (n, n), by substitution of blocks.
 
-    What scipy has for it would take longer to import than a small run to measure. (Higham, Accuracy and Stability of
-    Numerical Algorithms, sec. 14.2.)
+    What scipy has for it would take longer to import than a small run to measure. (Golub & Van Loan, Matrix
+    Computations, sec. 3.1.4.)
     """
     n = len(factor)
-    if n <= SMALL_TRIANGLE:
-        return np.asarray(np.linalg.inv(factor), dtype=np.float64)
-    half = n // 2
-    first, last = (_inverse_of_triangle(part) for part in (factor[:half, :half], factor[half:, half:]))
-    inverse = np.zeros((n, n))
-    inverse[:half, :half], inverse[half:, half:] = first, last
-    inverse[half:, :half] = -last @ (factor[half:, :half] @ first)
-    return inverse
+    blocks = [slice(start, min(start + TRIANGLE_BLOCK, n)) for start in range(0, n, TRIANGLE_BLOCK)]
+    inverses = [np.linalg.inv(factor[block, block]) for block in blocks]
+
+    def solve(right: Matrix) -> Matrix:
+        found = np.empty(right.shape)
+        for block, inverse in zip(blocks, inverses, strict=True):
+            found[block] = inverse @ (right[block] - factor[block, : block.start] @ found[: block.start])
+        for block, inverse in zip(reversed(blocks), reversed(inverses), strict=True):
+            found[block] = inverse.T @ (found[block] - factor[block.stop :, block].T @ found[block.stop :])
+        return found
+
+    return solve
 
 
 def _times(matrix: Array, exponent: int, right: Matrix) -> Matrix:

@@ -101,7 +101,7 @@ class _Walk:
         self.dtype, self.shape = numpy_dtype(info.dtype), (info.shape[0], prod(info.shape[1:]))
         self.tally = Tally(prod(self.shape), self.dtype, self.dtype if has_previous else None, needs)
         self.digest = blake3() if needs else None
-        self.gram = Gram() if DECOMPOSED & set(needs) else None
+        self.gram = Gram(np.empty((self.shape[1], self.shape[1]))) if DECOMPOSED & set(needs) else None
         self.dead_rows, self.live_columns = 0, np.zeros(self.shape[1], dtype=bool)
         self.count_dead_lines = "dead_lines" in needs
 
