@@ -82,9 +82,10 @@ def _rows(piece: Piece, stored: Array, number: int, with_signs: bool) -> Rows:
         room.drift[:] = 0.0
         return Rows(room, room.current, initial=room.initial, drift=room.drift)
     np.subtract(room.current, room.previous, out=room.step)
+    if number == 1:  # the first step is the first drift
+        return Rows(room, room.current, room.previous, room.initial, room.step, drift=room.step)
     np.subtract(room.current, room.initial, out=room.drift)
-    earlier_step = room.earlier_step if number > 1 else None
-    return Rows(room, room.current, room.previous, room.initial, room.step, earlier_step, room.drift)
+    return Rows(room, room.current, room.previous, room.initial, room.step, room.earlier_step, room.drift)
 
 
 def stamp_of(checkpoint: Checkpoint, info: TensorInfo) -> FileStamp | None:
