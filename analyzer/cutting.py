@@ -16,7 +16,8 @@ import numpy.typing as npt
 # rows of them stay near the processor (measured: half and twice as many are a third slower).
 PIECE = 1 << 17
 # Elements of a slab of a tall matrix: so many that its part of the Gram matrix, which has to be mirrored and added, is
-# taken at full speed (768 columns: a third of it is a tenth slower), so few that its float64 is 24 MB at most.
+# taken at full speed (768 columns: a third of it is a tenth slower), so few that its float64 is 24 MB, or as large as
+# the Gram matrix.
 LEAST_SLAB, MOST_SLAB, SLAB_HEIGHT = 1 << 20, 3 << 20, 6  # the last in units of the number of columns
 
 

@@ -97,7 +97,7 @@ def spectrum_of_blocks(total: Matrix, blocks: Callable[[], Iterator[Array]], row
 
     Args:
         total: its :class:`Gram` matrix, shape (columns, columns), added up from the blocks.
-        blocks: gives the blocks of :func:`pieces` as stored, each time anew; called where G is not enough.
+        blocks: gives the blocks of :func:`slabs_of` as stored, each time anew; called where G is not enough.
         rows: rows of W, more than it has columns.
         roundoff: unit roundoff u of the stored dtype, which is not float64: no scaling.
     """
@@ -126,7 +126,7 @@ def gram(matrix: Array, exponent: int = 0) -> Matrix:
 
 
 def _gram(matrix: Array, exponent: int, total: Gram) -> Matrix:
-    for piece in pieces(matrix):
+    for piece in slabs_of(matrix):
         total.add(piece, exponent)
     return total.matrix
 
@@ -276,10 +276,10 @@ def _orthonormal(space: Matrix, block: Matrix) -> Matrix:
 
 def _blocks(matrix: Array, exponent: int) -> Iterator[Matrix]:
     """The matrix the tall way round, in float64; each block holds until the next one is asked for."""
-    return (_widened_into_lent(piece, exponent) for piece in pieces(matrix))
+    return (_widened_into_lent(piece, exponent) for piece in slabs_of(matrix))
 
 
-def pieces(matrix: Array) -> Iterator[Array]:
+def slabs_of(matrix: Array) -> Iterator[Array]:
     """The matrix the tall way round, (m, n), as it is stored, a slab of rows at a time."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     step = slab_rows(tall.shape[1])
@@ -422,6 +422,6 @@ def _triangular_factor(blocks: Iterator[Matrix], n: int) -> Matrix:
 
 def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[Matrix]:
     """(W_t − W_{t−1})·2^−exponent the tall way round, a few rows at a time in float64."""
-    for piece, block in zip(pieces(current), _blocks(previous, 0), strict=True):
+    for piece, block in zip(slabs_of(current), _blocks(previous, 0), strict=True):
         step = np.subtract(_widened(piece, 0), block, out=block)
         yield np.ldexp(step, -exponent, out=step) if exponent else step

@@ -1,4 +1,4 @@
-"""Walks tensors through time: every byte is read once, and only four states of a tensor are held at a time.
+"""Walks tensors through time: bytes are read once, save where a walk is cut, and at most four states are held.
 
 The unit of work is a bundle: one large tensor, or neighbouring small ones. Tasks carry file ranges, never arrays. No
 state of one checkpoint's arithmetic enters the next, so any number of jobs and any cutting gives the same bits.
@@ -78,7 +78,8 @@ def _slabs_together(stream: Stream) -> int:
     Their Gram matrices have to find room where four whole states would be.
     """
     series = stream.plain_series()
-    if series is None or not stream.needs() <= SLAB_NEEDS or series.infos[0].dtype == "float64":
+    needs = stream.needs()
+    if series is None or needs <= SUMMED_NEEDS or not needs <= SLAB_NEEDS or series.infos[0].dtype == "float64":
         return 0
     shape = series.infos[0].shape
     slab = slab_of(shape) * numpy_dtype(series.infos[0].dtype).itemsize

@@ -30,12 +30,11 @@ from analyzer.metrics.tail import fit_power_law
 from analyzer.products import product_spectrum
 from analyzer.run import Status, TensorInfo
 from analyzer.states import State
-from analyzer.tallies import Sums
+from analyzer.tallies import LEAST_SQUARE, Sums
 from analyzer.tensors import MatrixView, matrices, unsupported_reason
 
 Array = npt.NDArray[Any]
 Decompose = Callable[[Sequence[Array]], Sequence[Spectrum]]
-LEAST_SQUARE = 1e-280
 SPECTRAL = frozenset({"spectrum", "singular_values", "power_law"})  # needs that follow from the singular values
 
 
@@ -257,9 +256,10 @@ class Frame:
         taken = current.taken.of_matrix if current.taken else {}
         known = {(need, view.name): value for view in self.views for need, value in taken.items()}
         before = self._earlier.get("previous")
-        if before and before.state.content == current.content and SPECTRAL & set(self._wanted) and not current.factors:
+        if before and before.state.content == current.content and SPECTRAL & set(self._wanted):
             same = (before.state.array.shape, before.state.array.dtype) == (current.array.shape, current.array.dtype)
-            known |= before.of_matrix if same else {}
+            are_plain = not (current.factors or before.state.factors)  # a product has no more σ than its rank
+            known |= before.of_matrix if same and are_plain else {}
         return known
 
     def additive(self) -> dict[str, tuple[float, ...]]:

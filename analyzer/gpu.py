@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.decomposition import SMALL_WORK, Matrix, Solve, by_numpy, from_gram, pieces, power_of_two, spectrum
+from analyzer.decomposition import SMALL_WORK, Matrix, Solve, by_numpy, from_gram, power_of_two, slabs_of, spectrum
 from analyzer.errors import DeviceError
 from analyzer.metrics.needs import Spectrum
 
@@ -226,7 +226,7 @@ class _TorchProducts:
         """The matrix the tall way round, some rows at a time as stored, on the device."""
         tall = self.matrix.shape[0] >= self.matrix.shape[1]
         name = self.matrix.dtype.name
-        for piece in pieces(self.matrix):
+        for piece in slabs_of(self.matrix):
             array = piece if tall else piece.T
             if name not in SENT_AS_STORED:
                 array = array.astype(np.float64)

@@ -17,7 +17,7 @@ from analyzer.cutting import PIECE, Piece, pieces, slab_of
 from analyzer.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import open_source
 from analyzer.states import State, Taken, gone
-from analyzer.tallies import Array, Room, Rows, Tally, consecutive_sums, fill_signs
+from analyzer.tallies import LEAST_SQUARE, Array, Room, Rows, Tally, consecutive_sums, fill_signs
 from analyzer.tensors import numpy_dtype
 
 SUMMED_NEEDS = frozenset(
@@ -37,7 +37,7 @@ def sums_through_time(
 
     Returns:
         the same bits as :func:`analyzer.elementwise.walk_sums` gives for whole tensors; None where an element is NaN
-        or infinite, for then elements have to be counted.
+        or infinite, or where squares may have vanished, for then the elements have to be looked at.
 
     Raises:
         CheckpointError: a file cannot be read or changed meanwhile.
@@ -63,7 +63,8 @@ def sums_through_time(
         for source in sources:
             source.verify_unchanged()
     sums = consecutive_sums(tallies)
-    if not all(isfinite(one.products.current) for one in sums):
+    least = LEAST_SQUARE if dtype == np.float64 else 0.0
+    if not all(isfinite(one.products.current) and one.products.current >= least for one in sums):
         return None
     return [
         gone(info, digest.hexdigest(length=16), Taken(one))

@@ -8,7 +8,7 @@ from hashlib import sha256
 from heapq import heapreplace
 from math import ceil, inf, prod
 
-from analyzer.cutting import slab_of
+from analyzer.cutting import slab_of, slab_rows
 from analyzer.errors import WeightlapseError
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
@@ -153,8 +153,16 @@ def _reread_cost(run: Run, name: str, position: int) -> float:
 
 
 def _spectral_memory(info: TensorInfo | None) -> int:
-    """Bytes of the Gram matrix, its Cholesky factor and LAPACK's copy, for the largest matrix of a tensor."""
-    return max((3 * 8 * min(view.shape) ** 2 for view in matrices(info)), default=0) if info else 0
+    """Bytes of what the spectrum of a tensor's largest matrix takes besides the matrix itself.
+
+    A widened slab, and squares of the Gram matrix's size: the sum, one slab's part of it, and what Cholesky's and
+    LAPACK's ways through them hold (six were seen at most).
+    """
+    most = 0
+    for view in matrices(info) if info else ():
+        n, m = sorted(view.shape)
+        most = max(most, 8 * n * (6 * n + min(m, slab_rows(n))))
+    return most
 
 
 def _cost(info: TensorInfo | None, with_spectrum: bool) -> float:

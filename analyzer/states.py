@@ -46,7 +46,7 @@ class Taken:
 
 def gone(info: TensorInfo, content: str, taken: Taken) -> State:
     """A state whose elements went by: its array has the shape but no memory."""
-    return State(np.broadcast_to(np.empty((), numpy_dtype(info.dtype)), info.shape), content, taken=taken)
+    return State(np.broadcast_to(np.zeros((), numpy_dtype(info.dtype)), info.shape), content, taken=taken)
 
 
 def read_states(

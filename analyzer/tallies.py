@@ -24,6 +24,7 @@ Row = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 NEAR_ZERO = 1e-3  # of the tensor's rms
+LEAST_SQUARE = 1e-280  # a sum of squares below it has lost digits; only weights of float64 can come to that
 # While the rms is not known yet, magnitudes up to so many times the threshold of the first elements are kept; where
 # that is not enough, or keeps more than this share of all, another walk counts.
 KEPT_MARGIN, MOST_KEPT = 4.0, 1 / 64
@@ -200,12 +201,14 @@ class _NearZeros:
         """Keep the small ones of a piece, the zeros aside, which are counted anyway."""
         if self.bound == 0:
             self.bound = KEPT_MARGIN * near_zero_threshold(squares, magnitudes.size)
+            if self.bound == 0 and magnitudes.any():  # their squares vanished: another walk counts
+                self.room = -1
         if self.room >= 0 and np.less(magnitudes, self.bound, out=flags).any():
             small = magnitudes[flags]
             self.kept.append(small[small > 0])
             self.room -= self.kept[-1].size
-            if self.room < 0:
-                self.kept.clear()
+        if self.room < 0:
+            self.kept.clear()
 
     def below(self, threshold: float) -> int | None:
         """How many magnitudes other than zero are below the threshold; None where not all of them were kept."""

@@ -19,7 +19,7 @@ from analyzer.store import open_store
 
 ALL_FAMILIES = ("motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")
 FIGURE_NAMES = {None, *(spec.name for spec in FIGURES)}
-ONE_OF_MANY = re.compile(r"\b1 (other |more )?(layer|tensor|row|column|checkpoint|step|element|point)s\b")
+ONE_OF_MANY = re.compile(r"(?<![\d.])1 (other |more )?(layer|tensor|row|column|checkpoint|step|element|point)s\b")
 LONGEST = 700  # characters
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer import elementwise
+from analyzer.cutting import PIECE
 from analyzer.tensors import unit_roundoff
 
 SIZES = [1, 2, 7, 1000, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 3 * (1 << 16) + 5]
@@ -245,3 +246,10 @@ def test_threads_do_not_share_their_buffers():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_elements_whose_squares_vanish_are_near_zero_beside_others():
+    w = np.ones(3 * PIECE)
+    w[:PIECE] = 1e-170
+    summary = elementwise.element_summary(w, elementwise.walk_sums(w, wanted={"elements"}))
+    assert (summary.near_zeros, summary.zeros) == (PIECE, 0)

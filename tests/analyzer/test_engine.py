@@ -434,3 +434,17 @@ def test_the_same_bytes_as_another_type_are_another_matrix(tmp_path):
     norms = [row(rows, epoch, "spectral_norm", "w")["value"] for epoch in (0, 1)]
     true = [np.linalg.norm(one["w"].astype(np.float64), 2) for one in twice]
     assert norms == pytest.approx(true, rel=1e-9)
+
+
+@pytest.mark.parametrize("metrics", [["motion"], ["motion", "size"]])
+def test_float64_zeros_and_weights_whose_squares_vanish_are_told_apart_whatever_is_wanted(tmp_path, metrics):
+    """Piece by piece, too, where the elements are gone when their sum of squares turns out to be too small."""
+    states = [
+        {"zero": np.zeros((9, 9)), "tiny": np.full((9, 9), 1e-170 * (epoch + 1)), "plain": np.full((9, 9), epoch + 1.0)}
+        for epoch in range(3)
+    ]
+    rows = rows_of(measured(written(tmp_path / "run", states), metrics=metrics))
+    for epoch in (1, 2):
+        assert row(rows, epoch, "step_distance", "zero")["value"] == 0
+        assert status(rows, epoch, "step_distance", "tiny") == "unsupported"
+        assert row(rows, epoch, "step_distance", "plain")["value"] == pytest.approx(9)

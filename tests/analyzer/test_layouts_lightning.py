@@ -104,7 +104,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_a_run_of_lightning(trained: tuple[Path, Kept]) -> None:
     folder, kept = trained
     run = analyzer.open_run(folder / "version_1")
-    assert (run.name, run.layout) == ("version_1", "lightning")
+    assert (run.name, run.layout) == (f"{folder.parent.name}/version_1", "lightning")
     assert names(run) == [f"epoch={epoch}-step={BATCHES * (epoch + 1)}.ckpt" for epoch in range(EPOCHS)]
     assert places(run) == [(epoch, BATCHES * (epoch + 1)) for epoch in range(EPOCHS)]
     for checkpoint, state in zip(run.checkpoints, kept.states, strict=True):
