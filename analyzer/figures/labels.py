@@ -71,6 +71,8 @@ def short_labels(names: Sequence[str], width: float, size: float = SMALL_SIZE) -
     """
     begin, end = _shared_ends(names, width, size)
     kept = [name[len(begin) : len(name) - len(end)] for name in names]
+    if not all(kept):  # nothing would be left of one
+        begin, end, kept = "", "", list(names)
     if not all(_fits(name, width, size) for name in kept):
         kept = _without_ways(kept)
     labels = [_with_numbers(name, width, size) for name in kept]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analyzer.figures.labels import fitted, safe_text, short_labels, text_width
@@ -97,6 +97,8 @@ def test_the_matrices_of_a_stack_keep_their_numbers():
     assert all(f"experts[{e}]" in label for label, e in zip(labels, [0, 1, 2, 3] * 3, strict=False))
 
 
+@example(["00000000.", "00000000."], 40.0)
+@example(["layers.block.", "layers.block.weight"], 40.0)
 @given(st.lists(st.text("ab.01…\n", min_size=1, max_size=60), min_size=1, max_size=5), st.floats(40, 200))
 def test_any_labels_fit_and_are_told_apart(names, width):
     labels, _ = short_labels(names, width)
