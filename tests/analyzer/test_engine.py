@@ -448,3 +448,21 @@ def test_float64_zeros_and_weights_whose_squares_vanish_are_told_apart_whatever_
         assert row(rows, epoch, "step_distance", "zero")["value"] == 0
         assert status(rows, epoch, "step_distance", "tiny") == "unsupported"
         assert row(rows, epoch, "step_distance", "plain")["value"] == pytest.approx(9)
+
+
+def test_a_plain_matrix_does_not_inherit_the_spectrum_of_a_product_with_the_same_bytes():
+    from analyzer.frame import Frame
+    from analyzer.metrics.needs import NEEDS, Interval
+    from analyzer.products import Factors
+    from analyzer.run import TensorInfo
+    from analyzer.states import State
+
+    generator = np.random.default_rng(0)
+    left, right = generator.standard_normal((12, 3)), generator.standard_normal((3, 10))
+    info = TensorInfo("w", "float64", (12, 10), ())
+    product = State(left @ right, "same", Factors(left, right, 1.0))
+    before = Frame(info, {"current": product}, Interval(None), {"spectrum"}, {})
+    assert len(before.need(NEEDS["spectrum"], before.views[0]).values) == 3
+    plain = State(left @ right, "same")
+    after = Frame(info, {"current": plain, "previous": product}, Interval(1), {"spectrum"}, {"previous": before.seen()})
+    assert len(after.need(NEEDS["spectrum"], after.views[0]).values) == 10
