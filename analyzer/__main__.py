@@ -1,6 +1,10 @@
 """``python -m analyzer`` is ``weightlapse``: the command line, started so that Ctrl-C finds no moment unprepared."""
 
+import os
 import sys
+
+# A job has one BLAS thread. OpenBLAS starts as many as there are cores when numpy is loaded, and they spin for a while.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main() -> None:

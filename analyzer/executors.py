@@ -16,12 +16,16 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from analyzer.errors import WeightlapseError, WorkerError
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
+# The C library gives freed blocks that are larger than any before (and than 128 KiB) back to the system, and gets the
+# next matrix's anew, page by page. A block of this size, given back untouched, teaches it to keep those up to it.
+KEPT_BY_MALLOC = 31 << 20
 _Message = tuple[str, object]
 
 
@@ -47,6 +51,7 @@ def run_tasks(
     metric to be picklable; but a thread's locks do not survive a fork, so only a process without other threads forks,
     and one that uses a graphics card (``may_fork`` False) does not.
     """
+    np.empty(KEPT_BY_MALLOC, dtype=np.uint8)
     jobs = min(jobs, len(tasks))
     forks = may_fork and jobs > 1 and sys.platform == "linux" and threading.active_count() == 1
     return (run_in_processes if forks else run_in_threads)(tasks, work, jobs)
