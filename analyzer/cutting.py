@@ -48,6 +48,10 @@ def slab_rows(columns: int) -> int:
 def pieces(size: int, slab: int) -> Iterator[Piece]:
     """``size`` elements in pieces, slab by slab: whole pieces, then what is left over of the slab."""
     for start in range(0, size, slab):
-        end = min(start + slab, size)
-        for piece in range(start, end, PIECE):
-            yield Piece(piece, min(PIECE, end - piece))
+        yield from pieces_between(start, min(start + slab, size))
+
+
+def pieces_between(start: int, end: int) -> Iterator[Piece]:
+    """The elements of a slab in pieces."""
+    for piece in range(start, end, PIECE):
+        yield Piece(piece, min(PIECE, end - piece))

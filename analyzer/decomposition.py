@@ -38,7 +38,7 @@ TRUSTED = 1 / 10_000
 TRUSTED_SMALLEST = 1 / 500
 SPARE_DIRECTIONS = 4
 KRYLOV_DEPTH = 8
-TRIANGLE_BLOCK = 96  # columns of a triangle that are inverted together
+TRIANGLE_BLOCK = 64  # columns of a triangle that are inverted together
 # Relative residual at which a σ taken from W counts as found. The true error is far smaller: it goes with the square.
 RESIDUAL = 1e-6
 MOST_ROUNDS = 4

@@ -3,9 +3,9 @@
 The unit of work is a bundle: one large tensor, or neighbouring small ones. Tasks carry file ranges, never arrays. No
 state of one checkpoint's arithmetic enters the next, so any number of jobs and any cutting gives the same bits.
 
-There are three ways to go, which give the same bits too. The general one holds four states of a tensor as a whole.
-Where all states are plain ranges of files here and nothing is wanted that needs a whole state, a tensor is taken piece
-by piece through time, and a tall matrix with its spectra slab by slab, which needs far less memory.
+There are two ways to go, which give the same bits too. The general one holds four states of a tensor as a whole. Where
+all states are plain ranges of files here and no metric compares matrices, a tensor is taken piece by piece through
+time (:mod:`analyzer.through_time`), which is faster and, but for small tensors, needs far less memory.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose
 from analyzer.loading import is_readable
 from analyzer.metrics.registry import Metric
-from analyzer.pieces import SUMMED_NEEDS, sums_through_time
-from analyzer.planning import ROLES, SHORTEST_STRETCH, Task, size_of
+from analyzer.planning import DECOMPOSED, HELD_BYTES, ROLES, SHORTEST_STRETCH, Task, size_of, states_together
 from analyzer.run import Checkpoint
-from analyzer.slabs import SLAB_NEEDS, SLABS_HELD, walk_slabs
 from analyzer.states import read_states
 from analyzer.store import Observation
-from analyzer.streams import Stream
+from analyzer.streams import MOST_FILES, Stream
 from analyzer.tensors import matrices, numpy_dtype
+from analyzer.through_time import SLAB_NEEDS, SUMMED_NEEDS, Hold, walk_through_time
 
 ALIGNMENT = 64
 # Checkpoints whose slabs are walked through together: the more, the more Gram matrices are held, and the longer nothing
@@ -49,57 +48,54 @@ def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None 
     """
     whole: list[Stream] = []
     for stream in (Stream(task, name, metrics, decompose) for name in task.wanted):
-        if _take_by_pieces(stream):
-            yield from stream.observe_all()
-        elif not decompose and (together := _slabs_together(stream)):
+        hold, together = _way(stream)
+        if together and not (decompose and hold == "slab"):
             for portion in stream.portions(together):
-                yield from portion.observe_all() if _take_by_slabs(portion) else _walk_whole([portion])
+                yield from portion.observe_all() if _take(portion, hold) else _walk_whole([portion])
         else:
             whole.append(stream)
     if whole:
         yield from _walk_whole(whole)
 
 
-def _take_by_pieces(stream: Stream) -> bool:
-    """Take all sums ahead, where nothing else is wanted of the stream; False where some state needs another look."""
-    series = stream.plain_series()
-    if series is None or not stream.needs() <= SUMMED_NEEDS:
-        return False
-    try:
-        states = sums_through_time(series.infos, series.checkpoints, stream.needs())
-    except CheckpointError:
-        return False  # the general way tells which state it is, and goes on with the others
-    return stream.take(series, states)
+def _way(stream: Stream) -> tuple[Hold, int]:
+    """What to hold of a stream that is walked piece by piece, and of how many checkpoints; 0 where that is no way."""
+    if not stream.is_plain_series() or not (needs := stream.needs()) <= SLAB_NEEDS:
+        return "nothing", 0
+    if needs <= SUMMED_NEEDS:
+        return "nothing", MOST_FILES
+    if together := states_together(stream.largest, len(stream.wanted)):
+        return "whole", together
+    return "slab", _slabs_together(stream, bool(needs & DECOMPOSED))
 
 
-def _slabs_together(stream: Stream) -> int:
+def _slabs_together(stream: Stream, with_spectra: bool) -> int:
     """How many checkpoints of a stream can be walked through together slab by slab; 0 where that is no way to go.
 
-    Their Gram matrices have to find room where four whole states would be.
+    Their slabs and Gram matrices have to find room where four whole states would be.
     """
-    series = stream.plain_series()
-    needs = stream.needs()
-    if series is None or needs <= SUMMED_NEEDS or not needs <= SLAB_NEEDS or series.infos[0].dtype == "float64":
+    info = next(info for position in stream.wanted if (info := stream.info(position)))
+    rows, columns = info.shape[0], prod(info.shape[1:])
+    slab = slab_of(info.shape) * numpy_dtype(info.dtype).itemsize
+    is_one_matrix = [view.shape for view in matrices(info)] == [(rows, columns)]
+    if not is_one_matrix or slab == stream.largest or (with_spectra and info.dtype == "float64"):
         return 0
-    shape = series.infos[0].shape
-    slab = slab_of(shape) * numpy_dtype(series.infos[0].dtype).itemsize
-    is_one_matrix = [view.shape for view in matrices(series.infos[0])] == [(shape[0], prod(shape[1:]))]
-    if not is_one_matrix or slab == stream.largest:
-        return 0
-    room = SLABS_HELD * (stream.largest - slab) // (8 * prod(shape[1:]) ** 2)
+    room = len(ROLES) * stream.largest // (slab + (8 * columns**2 if with_spectra else 0))
     together = min(room, MOST_TOGETHER)
     return together if together >= min(SHORTEST_STRETCH, len(stream.wanted)) else 0
 
 
-def _take_by_slabs(stream: Stream) -> bool:
-    """Take sums and spectra of a stream ahead; False where some state needs another look."""
+def _take(stream: Stream, hold: Hold) -> bool:
+    """Take sums, and spectra where states are not held as a whole, ahead; False where some state needs another look."""
     series = stream.plain_series()
     if series is None:
         return False
-    slab = slab_of(series.infos[0].shape) * numpy_dtype(series.infos[0].dtype).itemsize
+    shape = series.infos[0].shape
+    size = stream.largest if hold == "whole" else slab_of(shape) * (stream.largest // prod(shape))
     needs = [stream.needs_at(position) for position in series.positions]
     try:
-        states = walk_slabs(series.infos, series.checkpoints, needs, _lend(slab))
+        memory = _lend(size, len(stream.wanted)) if hold != "nothing" else []
+        states = walk_through_time(series.infos, series.checkpoints, needs, hold, memory)
     except (CheckpointError, np.linalg.LinAlgError):
         return False  # the general way tells of which state that is true, and goes on with the others
     return stream.take(series, states)
@@ -109,7 +105,7 @@ def _walk_whole(streams: Sequence[Stream]) -> Iterator[Observation]:
     """The general way: several tensors of a task together, each held as a whole."""
     sizes = [-(-stream.largest // ALIGNMENT) * ALIGNMENT for stream in streams]
     starts = np.cumsum([0, *sizes])
-    slots = _lend(int(starts[-1]))
+    slots = _lend(int(starts[-1]), len(ROLES))
     for stream, start in zip(streams, starts[:-1], strict=True):
         stream.memory = [slot[start : start + stream.largest] for slot in slots]
     for position in sorted(set().union(*(stream.last_use for stream in streams))):
@@ -121,26 +117,25 @@ def _walk_whole(streams: Sequence[Stream]) -> Iterator[Observation]:
 
 
 class _Arena(threading.local):
-    """Memory of one thread for four states of a bundle, used again from bundle to bundle.
+    """One thread's memory for states, used again from bundle to bundle.
 
     To have fresh memory from the system for each read costs four times as much as the read itself.
     """
 
     def __init__(self) -> None:
-        self.slots = [np.empty(0, dtype=np.uint8) for _ in ROLES]
+        self.memory = np.empty(HELD_BYTES, dtype=np.uint8)  # nothing is taken of it before it is used
 
 
 _arena = _Arena()
 
 
-def _lend(size: int) -> list[Memory]:
-    """The arena's slots, each of at least ``size`` bytes."""
-    slots = _arena.slots
-    for number in range(len(slots)):
-        if len(slots[number]) < size:
-            slots[number] = np.empty(0, dtype=np.uint8)  # the old one goes before the new one comes
-            slots[number] = np.empty(size, dtype=np.uint8)
-    return slots
+def _lend(size: int, count: int) -> list[Memory]:
+    """``count`` slots of the arena, each of ``size`` bytes; they hold until the next ones are lent."""
+    pitch = -(-size // ALIGNMENT) * ALIGNMENT
+    if len(_arena.memory) < count * pitch:
+        _arena.memory = np.empty(0, dtype=np.uint8)  # the old one goes before the new one comes
+        _arena.memory = np.empty(count * pitch, dtype=np.uint8)
+    return [_arena.memory[start : start + size] for start in range(0, count * pitch, pitch)]
 
 
 def _read(streams: Sequence[Stream], checkpoint: Checkpoint, position: int) -> None:

@@ -67,7 +67,7 @@ def load_all(
             continue
         ranges = [(infos[number].parts[0].offset, _data(infos[number], memories[number]).data) for number in numbers]
         for number, problem in zip(numbers, source.read_ranges(ranges), strict=True):
-            yield number, problem or _array(infos[number], _data(infos[number], memories[number]))
+            yield number, problem or as_tensor(infos[number], memories[number])
 
 
 def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
@@ -93,17 +93,18 @@ def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
     if info.big_endian:
         unit = dtype.itemsize // (2 if dtype.kind == "c" else 1)
         data.view(f"u{unit}").byteswap(inplace=True)
-    return _array(info, data)
+    return as_tensor(info, data)
+
+
+def as_tensor(info: TensorInfo, memory: Bytes) -> Array:
+    """The elements of a tensor that fill the beginning of ``memory``, in their shape, read-only."""
+    array = _data(info, memory).view(numpy_dtype(info.dtype)).reshape(info.shape)
+    array.setflags(write=False)  # a metric of the user's may not spoil what others look at
+    return array
 
 
 def _data(info: TensorInfo, memory: Bytes) -> Bytes:
     return memory[: prod(info.shape) * numpy_dtype(info.dtype).itemsize]
-
-
-def _array(info: TensorInfo, data: Bytes) -> Array:
-    array = data.view(numpy_dtype(info.dtype)).reshape(info.shape)
-    array.setflags(write=False)  # a metric of the user's may not spoil what others look at
-    return array
 
 
 def _load_part(part: Part, source: Source, whole: Array) -> None:

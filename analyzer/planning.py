@@ -14,7 +14,11 @@ from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
 from analyzer.tensors import kind, matrices, numpy_dtype, stored_parts
 
-BUNDLE_BYTES = 16 << 20
+BUNDLE_BYTES = 8 << 20
+HELD_BYTES = 64 << 20  # what a stream may hold of states without asking how large they are
+# Tensors from LEAST_ALONE bytes on are taken piece by piece through time with their states held as a whole, where
+# HELD_BYTES are enough for LEAST_TOGETHER of them.
+LEAST_ALONE, LEAST_TOGETHER = 512 << 10, 6
 PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
 ROLES = ("current", "previous", "before_previous", "initial")
 # A stretch much shorter than this spends its time on reading W_0, W_{t−1} and W_{t−2} again.
@@ -22,8 +26,8 @@ SHORTEST_STRETCH = 3
 # Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, and
 # for a spectrum (times n²(m + 4n)).
 OBSERVATION_COST, ELEMENT_COST, SPECTRUM_COST = 4e-4, 5e-9, 2.2e-11
-# For each element of a state that a stretch reads again: into memory of its own, or slab by slab.
-REREAD_COST, REREAD_SLAB_COST = 9e-9, 1.5e-9
+# For each element of a state that a stretch reads again: into memory of its own, or piece by piece.
+REREAD_COST, REREAD_PIECES_COST = 9e-9, 1.5e-9
 
 # Needs that cost a Gram matrix or more.
 DECOMPOSED = frozenset(
@@ -95,6 +99,16 @@ def size_of(info: TensorInfo | None) -> int:
     return 0 if info is None or info.unsupported else prod(info.shape) * numpy_dtype(info.dtype).itemsize
 
 
+def states_together(size: int, wanted: int) -> int:
+    """How many states of ``size`` bytes are held of a stream that is taken piece by piece; 0 where that is no gain.
+
+    A tensor of less than a piece is read faster beside its neighbours. Where only a few states found room, W_0, W_{t−2}
+    and W_{t−1} would be read again and again.
+    """
+    together = min(HELD_BYTES // size, wanted) if size > LEAST_ALONE else 0
+    return together if together >= min(LEAST_TOGETHER, wanted) else 0
+
+
 def is_spectral(metric: Metric) -> bool:
     """Whether a metric needs a Gram matrix or more."""
     return any(need.name in DECOMPOSED for need in metric.needs)
@@ -131,7 +145,7 @@ def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _task(run: Run, wanted: Mapping[str, Wanted], spectral: frozenset[str]) -> Task:
-    size, cost, overlap, states, work = 0, 0.0, 0.0, 0, 0
+    size, cost, overlap, states, held, work = 0, 0.0, 0.0, 0, 0, 0
     for name, places in wanted.items():
         largest = 0
         for position, metrics in places.items():
@@ -141,15 +155,17 @@ def _task(run: Run, wanted: Mapping[str, Wanted], spectral: frozenset[str]) -> T
             cost += _cost(info, bool(spectral & metrics))
             work = max(work, _spectral_memory(info) if spectral & metrics else 0)
         states += len(ROLES) * largest
+        held = max(held, states_together(largest, len(places)) * largest)
         overlap += (len(ROLES) - 1) * max(_reread_cost(run, name, position) for position in places)
-    return Task(run.checkpoints, wanted, size, states + work, cost, overlap)
+    return Task(run.checkpoints, wanted, size, max(states, held) + work, cost, overlap)
 
 
 def _reread_cost(run: Run, name: str, position: int) -> float:
     info = run.checkpoints[position].tensors.get(name)
     if not info:
         return 0.0
-    return prod(info.shape) * (REREAD_SLAB_COST if slab_of(info.shape) < prod(info.shape) else REREAD_COST)
+    is_piecewise = slab_of(info.shape) < prod(info.shape) or states_together(size_of(info), LEAST_TOGETHER)
+    return prod(info.shape) * (REREAD_PIECES_COST if is_piecewise else REREAD_COST)
 
 
 def _spectral_memory(info: TensorInfo | None) -> int:
@@ -182,7 +198,7 @@ def _longest_stretch(tasks: Sequence[Task], jobs: int) -> float:
     A task much longer than the others leaves the other jobs idle at the end; to cut it means reading states again.
     """
     total = sum(task.cost for task in tasks)
-    limits = [inf, *(total / jobs / parts for parts in (1, 2, 4, 8))] if jobs > 1 else [inf]
+    limits = [inf, *(total / jobs / parts for parts in (1, 2, 4, 8, 16))] if jobs > 1 else [inf]
     return min(limits, key=lambda limit: _makespan(tasks, jobs, limit))
 
 

@@ -22,7 +22,7 @@ from analyzer.store import Observation
 from analyzer.tensors import MatrixView, kind
 
 UNREAD = "unread"  # the basis of rows whose bytes could not be read: they are measured again at the next occasion
-MOST_FILES = 128  # open at a time, for each job
+MOST_FILES = 128  # that are open at a time for each job, save up to three that others only look at
 
 Read = State | CheckpointError
 
@@ -62,11 +62,13 @@ class Stream:
         self._seen: dict[int, Seen] = {}
 
     def portions(self, size: int) -> Iterator[Stream]:
-        """The same stream in portions, of each of which ``size`` positions are wanted."""
+        """The same stream in equal portions, of each of which at most ``size`` positions are wanted."""
         wanted = self._task.wanted[self.name]
         positions = sorted(wanted)
-        for start in range(0, len(positions), size):
-            portion = {position: wanted[position] for position in positions[start : start + size]}
+        count = -(-len(positions) // size)
+        for number in range(count):
+            chosen = positions[len(positions) * number // count : len(positions) * (number + 1) // count]
+            portion = {position: wanted[position] for position in chosen}
             task = replace(self._task, wanted={self.name: portion})
             yield Stream(task, self.name, self._metrics, self._decompose)
 
@@ -83,10 +85,10 @@ class Stream:
 
         All are on this machine, each a plain range of a file, and of one shape and floating-point dtype; else None.
         """
+        if not self.is_plain_series():
+            return None
         positions = sorted(self.last_use)
         infos = [info for position in positions if (info := self.info(position))]
-        if not self._is_plain_series(positions, infos):
-            return None
         return Series(positions, infos, [self.checkpoints[position] for position in positions])
 
     def take(self, series: Series, states: Sequence[State] | None) -> bool:
@@ -100,8 +102,11 @@ class Stream:
         """All wanted rows, checkpoint by checkpoint, of states that are all there."""
         return (self.observe(position) for position in self.wanted)
 
-    def _is_plain_series(self, positions: list[int], infos: list[TensorInfo]) -> bool:
-        if not len(positions) == len(infos) <= MOST_FILES:
+    def is_plain_series(self) -> bool:
+        """Whether there is a :meth:`plain_series`."""
+        positions = sorted(self.last_use)
+        infos = [info for position in positions if (info := self.info(position))]
+        if len(positions) != len(infos):
             return False
         if {(info.shape, info.dtype) for info in infos} != {(infos[0].shape, infos[0].dtype)}:
             return False

@@ -236,14 +236,17 @@ def test_only_plain_tensors_are_taken_piece_by_piece() -> None:
         assert not is_plain(replace(plain, parts=(replace(plain.parts[0], **change),)))  # type: ignore[arg-type]
     assert not is_plain(replace(plain, big_endian=True))
     assert not is_plain(replace(plain, parts=plain.parts * 2))
-    checkpoints = [Checkpoint(str(number), "", None, number, {}, {"w": plain}, ()) for number in range(3)]
     motion = {metric.row.name: metric for metric in select_metrics(["motion"])}
-    (task,) = plan(Run("r", "r", "", "", tuple(checkpoints)), list(motion.values()), lambda _: {})
-    infos = [checkpoint.tensors["w"] for checkpoint in checkpoints]
-    assert Stream(task, "w", motion, None)._is_plain_series([0, 1, 2], infos)
-    assert not Stream(task, "w", motion, None)._is_plain_series(
-        [0, 1, 2], [*infos[:2], replace(plain, big_endian=True)]
-    )
+
+    def is_taken(*infos: TensorInfo) -> bool:
+        checkpoints = [
+            Checkpoint(str(number), "", None, number, {}, {"w": one}, ()) for number, one in enumerate(infos)
+        ]
+        (task,) = plan(Run("r", "r", "", "", tuple(checkpoints)), list(motion.values()), lambda _: {})
+        return Stream(task, "w", motion).is_plain_series()
+
+    assert is_taken(plain, plain, plain)
+    assert not is_taken(plain, plain, replace(plain, big_endian=True))
 
 
 def as_safetensors(path: Path, weights: dict[str, np.ndarray]) -> FileIndex:

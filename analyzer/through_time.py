@@ -1,0 +1,244 @@
+"""Plain tensors taken piece by piece through time, so that the processor's cache holds a piece of all their states.
+
+A piece of W_t needs only the same piece of W_{t−1}, W_{t−2} and W_0. To walk each piece through the checkpoints before
+the next one is read widens and subtracts everything once, and saves the trips to main memory that whole tensors take.
+What is held beside the sums depends on what is needed: nothing; the slab that the piece belongs to, until it has gone
+into a tall matrix's Gram matrix; or the whole state, where there is room for those of all the checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
+from math import isfinite, prod
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from analyzer.cutting import PIECE, Piece, pieces_between, slab_of
+from analyzer.decomposition import Gram, spectrum_of_blocks
+from analyzer.elementwise import live_lines
+from analyzer.loading import as_tensor
+from analyzer.metrics.needs import DeadLines
+from analyzer.planning import DECOMPOSED
+from analyzer.run import Checkpoint, FileStamp, TensorInfo
+from analyzer.sources import Source, open_source
+from analyzer.states import State, Taken, gone
+from analyzer.tallies import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs
+from analyzer.tensors import numpy_dtype, unit_roundoff
+
+SUMMED_NEEDS = frozenset(
+    {
+        "weights",
+        "step",
+        "consecutive_steps",
+        "drift",
+        "interval",
+        "finiteness",
+        "changed_bits",
+        "sign_flips",
+        "elements",
+    }
+)
+SLAB_NEEDS = SUMMED_NEEDS | {"dead_lines", "spectrum", "singular_values", "power_law"}
+
+Memory = npt.NDArray[np.uint8]
+Hold = Literal["nothing", "slab", "whole"]
+
+
+def walk_through_time(
+    infos: Sequence[TensorInfo],
+    checkpoints: Sequence[Checkpoint],
+    needs: Sequence[Collection[str]],
+    hold: Hold,
+    memory: Sequence[Memory],
+) -> list[State] | None:
+    """The states of one tensor at consecutive checkpoints, the first of which is W_0 of all, with their sums.
+
+    Args:
+        infos: the tensor at each checkpoint, all of one shape and one floating-point dtype.
+        checkpoints: these checkpoints.
+        needs: what is needed of each checkpoint, out of :data:`SLAB_NEEDS`; nothing of those that others only look at.
+        hold: ``nothing`` serves :data:`SUMMED_NEEDS`. ``slab`` serves also the others, of a tall matrix, but no spectra
+            of float64, whose range would need scaling before it is known. ``whole`` leaves the states in ``memory``.
+        memory: for each checkpoint of which something is needed, bytes for what is held of it.
+
+    Returns:
+        the same bits as whole tensors give in :func:`analyzer.elementwise.walk_sums`; None where the elements have to
+        be looked at once more: one is NaN or infinite, squares may have vanished, or too many elements may be near zero
+        to be kept until the threshold is known.
+
+    Raises:
+        CheckpointError: a file cannot be read or changed meanwhile.
+        numpy.linalg.LinAlgError: LAPACK did not converge.
+    """
+    size, slab = prod(infos[0].shape), slab_of(infos[0].shape)
+    slots = iter(memory)
+    with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
+        sources = [
+            stack.enter_context(open_source(info.parts[0].path, _stamp_of(checkpoint, info)))
+            for info, checkpoint in zip(infos, checkpoints, strict=True)
+        ]
+        walks = [
+            _Walk(info, source, number, wanted, hold, next(slots) if wanted and hold != "nothing" else None)
+            for number, (info, source, wanted) in enumerate(zip(infos, sources, needs, strict=True))
+        ]
+        for start in range(0, size, slab):
+            end = min(start + slab, size)
+            _walk_slab(walks, start, end)
+            if not all(isfinite(walk.tally.current) for walk in walks):
+                return None
+            for walk in walks:
+                walk.end_slab(end - start)
+        sums = consecutive_sums([walk.tally for walk in walks])
+        if not all(walk.can_tell(one) for walk, one in zip(walks, sums, strict=True)):
+            return None
+        states = [walk.state(one) for walk, one in zip(walks, sums, strict=True)]
+        for source in sources:
+            source.verify_unchanged()
+    return states
+
+
+def _walk_slab(walks: Sequence[_Walk], start: int, end: int) -> None:
+    """Every piece of a slab through all checkpoints."""
+    with_signs = any(walk.tally.count_flips for walk in walks)
+    # Of a state that others only look at, sums are wanted where it is W_0, or W_{t−1} of one whose rows are wanted.
+    added = {0, *(n for n in range(len(walks)) if any(walk.is_wanted for walk in walks[n : n + 2]))}
+    dtype = walks[0].dtype
+    unsigned = np.dtype(f"u{dtype.itemsize}")
+    passing = np.empty((2, PIECE), dtype)  # pieces of states that are not held: of W_t and of W_{t−1} in turn
+    for piece in pieces_between(start, end):
+        previous_bits = None
+        for number, walk in enumerate(walks):
+            stored = walk.read(piece, start, passing[number % 2])
+            bits = stored.view(unsigned)
+            rows = _rows(piece, stored, number, with_signs)
+            if number in added:
+                walk.tally.add(rows, bits, previous_bits)
+            previous_bits = bits
+
+
+def _rows(piece: Piece, stored: Array, number: int, with_signs: bool) -> Rows:
+    """The rows of the ``number``-th checkpoint; those of the one before it are still there."""
+    room = Room(piece, is_odd=number % 2 == 1)
+    room.current[:] = stored
+    if with_signs:
+        fill_signs(stored, room.current, room.signs)
+    if number == 0:
+        room.initial[:] = room.current
+        room.drift[:] = 0.0
+        return Rows(room, room.current, initial=room.initial, drift=room.drift)
+    np.subtract(room.current, room.previous, out=room.step)
+    if number == 1:  # the first step is the first drift
+        return Rows(room, room.current, room.previous, room.initial, room.step, drift=room.step)
+    np.subtract(room.current, room.initial, out=room.drift)
+    return Rows(room, room.current, room.previous, room.initial, room.step, room.earlier_step, room.drift)
+
+
+class _Walk:
+    """What is held of one checkpoint while the pieces go by."""
+
+    def __init__(
+        self,
+        info: TensorInfo,
+        source: Source,
+        number: int,
+        needs: Collection[str],
+        hold: Hold,
+        memory: Memory | None,
+    ) -> None:
+        self.info, self.source, self.dtype = info, source, numpy_dtype(info.dtype)
+        self.hold, self.memory = hold, memory
+        self.tally = Tally(prod(info.shape), self.dtype, self.dtype if number else None, needs)
+        self.is_wanted = bool(needs)
+        self.digest = blake3()
+        self.lines = _Lines(self) if hold == "slab" and "dead_lines" in needs else None
+        self.gram = None
+        if hold == "slab" and DECOMPOSED & set(needs):
+            self.gram = Gram(np.empty((self.columns, self.columns)))
+
+    @property
+    def columns(self) -> int:
+        """Columns of the matrix."""
+        return prod(self.info.shape[1:])
+
+    def read(self, piece: Piece, start: int, passing: Array) -> Array:
+        """The piece's elements as they are stored, (length,): where they are held, or else in ``passing``."""
+        stored = passing[: piece.length]
+        if self.memory is not None:
+            first = (piece.start - (start if self.hold == "slab" else 0)) * self.dtype.itemsize
+            stored = self.memory[first : first + stored.nbytes].view(self.dtype)
+        data = stored.view(np.uint8).data
+        self.source.read_into(self.info.parts[0].offset + piece.start * self.dtype.itemsize, data)
+        if self.is_wanted:
+            self.digest.update(data)
+        return stored
+
+    def end_slab(self, length: int) -> None:
+        """Take in a slab as rows of a matrix."""
+        if self.memory is None or not (self.lines or self.gram):
+            return
+        rows = self.memory[: length * self.dtype.itemsize].view(self.dtype).reshape(-1, self.columns)
+        if self.lines:
+            self.lines.add(rows)
+        if self.gram:
+            self.gram.add(rows)
+
+    def can_tell(self, sums: Sums) -> bool:
+        """Whether the sums say all that is wanted of them, or the state is there to be looked at once more."""
+        least = LEAST_SQUARE if self.dtype == np.float64 else 0.0
+        counted = not self.tally.summarise or sums.near_zeros is not None
+        return sums.products.current >= least and (counted or self.hold == "whole")
+
+    def state(self, sums: Sums) -> State:
+        """The state with all that was taken of it; the Gram matrix is given up."""
+        content = self.digest.hexdigest(length=16) if self.is_wanted else ""
+        if self.hold == "whole" and self.memory is not None:
+            return State(as_tensor(self.info, self.memory), content, taken=Taken(sums))
+        of_matrix: dict[str, object] = {}
+        if self.lines:
+            of_matrix["dead_lines"] = self.lines.dead()
+        if self.gram:
+            total, self.gram = self.gram.matrix, None
+            rows, roundoff = self.info.shape[0], unit_roundoff(self.dtype)
+            of_matrix["spectrum"] = spectrum_of_blocks(total, self._slabs_anew, rows, roundoff)
+        return gone(self.info, content, Taken(sums, of_matrix))
+
+    def _slabs_anew(self) -> Iterator[Array]:
+        """The matrix read once more, slab by slab: for singular values that the Gram matrix does not hold."""
+        size, slab = prod(self.info.shape), slab_of(self.info.shape)
+        memory = np.empty(slab, self.dtype)
+        for start in range(0, size, slab):
+            flat = memory[: min(slab, size - start)]
+            self.source.read_into(self.info.parts[0].offset + start * self.dtype.itemsize, flat.view(np.uint8).data)
+            yield flat.reshape(-1, self.columns)
+
+
+class _Lines:
+    """Counts the rows and columns of a matrix that are entirely zero, slab by slab."""
+
+    def __init__(self, walk: _Walk) -> None:
+        self.tally, self.zeros_before = walk.tally, 0
+        self.dead_rows, self.live_columns = 0, np.zeros(walk.columns, dtype=bool)
+
+    def add(self, rows: Array) -> None:
+        """Take in a slab, (rows, columns), whose elements went into the tally already."""
+        zeros = self.tally.zeros - self.zeros_before if self.tally.summarise else rows.size
+        self.zeros_before = self.tally.zeros
+        if zeros < min(rows.shape):  # too few for a row or a column of them
+            self.live_columns[:] = True
+            return
+        live_rows, live_columns = live_lines(rows)
+        self.dead_rows += len(rows) - live_rows
+        self.live_columns |= live_columns
+
+    def dead(self) -> DeadLines:
+        """What was counted."""
+        return DeadLines(self.dead_rows, self.live_columns.size - int(np.count_nonzero(self.live_columns)))
+
+
+def _stamp_of(checkpoint: Checkpoint, info: TensorInfo) -> FileStamp | None:
+    """What the checkpoint's file that holds a plain tensor was like when it was indexed."""
+    return next((stamp for stamp in checkpoint.files if stamp.path == info.parts[0].path), None)

@@ -1,0 +1,230 @@
+"""Tensors taken piece by piece through time: the same bits as whole ones, whatever the numbers are like."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from builders import save_weights
+from commands import everything
+
+from analyzer import cutting, decomposition, engine, open_run, planning
+from analyzer import measure as measure_run
+
+SHAPE = (900, 24)  # 900 · 24² is above what the SVD takes
+SLAB_ROWS = 170
+
+
+@pytest.fixture(autouse=True)
+def small_slabs(monkeypatch):
+    monkeypatch.setattr(cutting, "PIECE", 1000)
+    monkeypatch.setattr(cutting, "LEAST_SLAB", SLAB_ROWS * SHAPE[1])
+    monkeypatch.setattr(engine, "MOST_TOGETHER", 6)
+    assert cutting.slab_rows(SHAPE[1]) == SLAB_ROWS
+    assert SHAPE[0] * SHAPE[1] ** 2 > decomposition.SMALL_WORK
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """What each walk held, and of how many checkpoints; None where it left them to the general way."""
+    calls = []
+    plain = engine.walk_through_time
+
+    def counted(infos, checkpoints, needs, hold, memory):
+        states = plain(infos, checkpoints, needs, hold, memory)
+        calls.append(states and (hold, len(states)))
+        return states
+
+    monkeypatch.setattr(engine, "walk_through_time", counted)
+    return calls
+
+
+@pytest.fixture(params=["slab", "whole"])
+def hold(request, monkeypatch):
+    """What is held of the tensors, which are smaller here than those that are held as a whole elsewhere."""
+    if request.param == "whole":
+        monkeypatch.setattr(planning, "LEAST_ALONE", 0)
+    return request.param
+
+
+def walk(count, shape=SHAPE, dtype=np.float32, seed=0):
+    generator = np.random.default_rng(seed)
+    weights = generator.standard_normal(shape)
+    for _ in range(count):
+        yield weights.astype(dtype)
+        weights += 0.01 * generator.standard_normal(shape)
+
+
+def series(folder, states):
+    for step, state in enumerate(states):
+        save_weights(folder / f"step_{step}.safetensors", {"w": state})
+    return open_run(folder)
+
+
+def both_ways(run, tmp_path, monkeypatch, **options):
+    """What is measured through time, after it was seen to be what the general way measures."""
+    through_time = everything(measure_run(run, store=tmp_path / "time.sqlite", jobs=1, **options))
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_way", lambda stream: ("nothing", 0))
+        general = everything(measure_run(run, store=tmp_path / "general.sqlite", jobs=1, **options))
+    assert through_time == general
+    return through_time[1]
+
+
+DTYPES = [np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [SHAPE, (1000, 3, 2, 4)])
+def test_it_gives_the_bits_of_the_general_way(tmp_path, monkeypatch, taken, hold, dtype, shape):
+    both_ways(series(tmp_path / "run", walk(5, shape, dtype)), tmp_path, monkeypatch)
+    assert taken == [(hold, 5)]
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.float64])
+@pytest.mark.parametrize("metrics", [["motion"], ["motion", "size"], ["size"]])
+def test_without_spectra_too(tmp_path, monkeypatch, taken, hold, dtype, metrics):
+    both_ways(series(tmp_path / "run", walk(5, dtype=dtype)), tmp_path, monkeypatch, metrics=metrics)
+    assert taken == [("nothing" if metrics == ["motion"] else hold, 5)]
+
+
+def test_vectors_hold_nothing(tmp_path, monkeypatch, taken):
+    both_ways(series(tmp_path / "run", walk(5, (7000,))), tmp_path, monkeypatch)
+    assert taken == [("nothing", 5)]
+
+
+@pytest.mark.parametrize("shape", [SHAPE[::-1], (150, 120), (2, 150, 24)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_no_tall_matrix_is_held_as_a_whole(tmp_path, monkeypatch, taken, shape, dtype):
+    monkeypatch.setattr(planning, "LEAST_ALONE", 0)
+    both_ways(series(tmp_path / "run", walk(5, shape, dtype)), tmp_path, monkeypatch)
+    assert taken == [("whole", 5)]
+
+
+def test_expert_stacks_are_held_as_a_whole(tmp_path, monkeypatch, taken):
+    monkeypatch.setattr(planning, "LEAST_ALONE", 0)
+    states = list(walk(4, (3, 90, 24)))
+    for step, state in enumerate(states):
+        save_weights(tmp_path / f"run/step_{step}.safetensors", {"mlp.experts.w": state})
+    found = both_ways(open_run(tmp_path / "run"), tmp_path, monkeypatch)
+    assert {name for name, _ in found} == {f"mlp.experts.w[{expert}]" for expert in range(3)}
+    assert taken == [("whole", 4)]
+
+
+def test_more_checkpoints_than_go_together(tmp_path, monkeypatch, taken, hold):
+    monkeypatch.setattr(engine, "MOST_TOGETHER", 3)
+    monkeypatch.setattr(planning, "LEAST_TOGETHER", 3)
+    monkeypatch.setattr(planning, "HELD_BYTES", 3 * 4 * SHAPE[0] * SHAPE[1])
+    both_ways(series(tmp_path / "run", walk(8)), tmp_path, monkeypatch)
+    assert taken == [(hold, 2), (hold, 5), (hold, 6)]  # with W_0, W_{t−2} and W_{t−1} of the first one
+
+
+def test_no_more_files_are_open_than_may_be(tmp_path, monkeypatch, taken):
+    monkeypatch.setattr(engine, "MOST_FILES", 4)
+    both_ways(series(tmp_path / "run", walk(7)), tmp_path, monkeypatch, metrics=["motion"])
+    assert taken == [("nothing", 3), ("nothing", 7)]
+
+
+def test_where_few_would_go_together_the_general_way_reads_less(tmp_path, monkeypatch, taken):
+    monkeypatch.setattr(planning, "LEAST_ALONE", 0)
+    monkeypatch.setattr(planning, "HELD_BYTES", 5 * 4 * SHAPE[0] * SHAPE[1])
+    both_ways(series(tmp_path / "run", walk(8, SHAPE[::-1])), tmp_path, monkeypatch)
+    assert taken == []
+
+
+def test_spectra_of_some_checkpoints_only(tmp_path, monkeypatch, taken, hold):
+    found = both_ways(series(tmp_path / "run", walk(6)), tmp_path, monkeypatch, spectra_every=4)
+    assert len(found) == 3
+    assert taken == [(hold, 6)]
+
+
+def test_zeros_and_rows_and_columns_of_them(tmp_path, monkeypatch, taken, hold):
+    states = list(walk(4))
+    states[1][:, 5] = 0
+    states[2][:, 5] = 0
+    states[2][SLAB_ROWS - 1 : SLAB_ROWS + 1] = 0
+    states[3][:SLAB_ROWS, 5] = 0
+    run = series(tmp_path / "run", states)
+    both_ways(run, tmp_path, monkeypatch)
+    assert taken == [(hold, 4)]
+    measurements = measure_run(run, store=tmp_path / "time.sqlite")
+    assert list(measurements.series("w", "dead_column_count").values) == [0, 1, 1, 0]
+    assert list(measurements.series("w", "dead_row_count").values) == [0, 0, 2, 0]
+
+
+@pytest.mark.parametrize("small", ["at_first", "many"])
+def test_where_too_many_elements_may_be_near_zero_they_are_counted_afterwards(
+    tmp_path, monkeypatch, taken, hold, small
+):
+    states = list(walk(3))
+    if small == "at_first":
+        states[1][:SLAB_ROWS] *= 1e-9
+    else:
+        states[1][:, ::2] *= 1e-5
+    run = series(tmp_path / "run", states)
+    both_ways(run, tmp_path, monkeypatch)
+    assert taken == [None if hold == "slab" else ("whole", 3)]
+    true = np.count_nonzero(np.abs(states[1]) < 1e-3 * np.sqrt(np.mean(states[1].astype(np.float64) ** 2)))
+    assert (
+        measure_run(run, store=tmp_path / "time.sqlite").series("w", "near_zero_fraction").values[1]
+        == true / states[1].size
+    )
+
+
+def with_spectrum(values, seed=0):
+    generator = np.random.default_rng(seed)
+    left = np.linalg.qr(generator.standard_normal(SHAPE))[0]
+    right = np.linalg.qr(generator.standard_normal((SHAPE[1], SHAPE[1])))[0]
+    return ((left * values) @ right).astype(np.float32)
+
+
+@pytest.mark.parametrize("values", [[*np.linspace(2, 1, 23), 1e-6], np.geomspace(1, 1e-7, 24)])
+def test_small_singular_values_are_taken_from_the_matrix_itself(tmp_path, monkeypatch, taken, hold, values):
+    """The first by products with W, the second, of a dense lower end, by the SVD."""
+    states = [with_spectrum(values, seed) for seed in range(3)]
+    found = both_ways(series(tmp_path / "run", states), tmp_path, monkeypatch)
+    assert taken == [(hold, 3)]
+    for step, state in enumerate(states):
+        true = np.linalg.svd(state.astype(np.float64), compute_uv=False)
+        ours = np.frombuffer(found["w", f"step_{step}.safetensors"])
+        np.testing.assert_allclose(ours, true, rtol=1e-6)
+
+
+def test_nan_at_one_checkpoint_leaves_the_portions_before_it_as_they_are(tmp_path, monkeypatch, taken):
+    monkeypatch.setattr(engine, "MOST_TOGETHER", 3)
+    states = list(walk(6))
+    states[4][800, 3] = np.nan
+    run = series(tmp_path / "run", states)
+    both_ways(run, tmp_path, monkeypatch)
+    assert taken == [("slab", 3), None]
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_told_as_ever(tmp_path, taken, hold):
+    run = series(tmp_path / "run", walk(4))
+    path = tmp_path / "run/step_2.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    measurements = measure_run(run, store=tmp_path / "s.sqlite", jobs=1)
+    assert taken == []
+    assert list(measurements.series("w", "frobenius_norm").statuses) == ["ok", "ok", "error", "ok"]
+
+
+def test_a_frozen_matrix_that_is_held_is_decomposed_once(tmp_path, monkeypatch, taken):
+    from analyzer import frame
+
+    monkeypatch.setattr(planning, "LEAST_ALONE", 0)
+    states = list(walk(5))
+    run = series(tmp_path / "run", [*states[:1] * 3, *states[1:3]])
+    both_ways(run, tmp_path, monkeypatch)
+    decomposed = []
+    plain = frame.spectrum
+    monkeypatch.setattr(frame, "spectrum", lambda matrix: decomposed.append(1) or plain(matrix))
+    measure_run(run, store=tmp_path / "once.sqlite", jobs=1)
+    assert len(decomposed) == 3
+
+
+def test_small_tensors_and_metrics_that_compare_matrices_go_the_general_way(tmp_path, taken):
+    measure_run(series(tmp_path / "wide", walk(3, SHAPE[::-1])), store=tmp_path / "1.sqlite")
+    measure_run(series(tmp_path / "double", walk(3, dtype=np.float64)), store=tmp_path / "2.sqlite")
+    measure_run(series(tmp_path / "small", walk(3, (SLAB_ROWS, SHAPE[1]))), store=tmp_path / "3.sqlite")
+    measure_run(series(tmp_path / "compared", walk(3)), store=tmp_path / "4.sqlite", metrics=["subspace", "motion"])
+    assert taken == []
