@@ -95,7 +95,9 @@ def walk_through_time(
         sums = consecutive_sums([walk.tally for walk in walks])
         if not all(walk.can_tell(one) for walk, one in zip(walks, sums, strict=True)):
             return None
-        states = [walk.state(one) for walk, one in zip(walks, sums, strict=True)]
+        states: list[State] = []
+        for walk, one in zip(walks, sums, strict=True):
+            states.append(walk.state(one, states[-1] if states else None))
         for source in sources:
             source.verify_unchanged()
     return states
@@ -192,15 +194,18 @@ class _Walk:
         counted = not self.tally.summarise or sums.near_zeros is not None
         return sums.products.current >= least and (counted or self.hold == "whole")
 
-    def state(self, sums: Sums) -> State:
-        """The state with all that was taken of it; the Gram matrix is given up."""
+    def state(self, sums: Sums, previous: State | None) -> State:
+        """The state with all that was taken of it; the Gram matrix is given up, unused where W_{t−1} is the same."""
         content = self.digest.hexdigest(length=16) if self.is_wanted else ""
         if self.hold == "whole" and self.memory is not None:
             return State(as_tensor(self.info, self.memory), content, taken=Taken(sums))
         of_matrix: dict[str, object] = {}
         if self.lines:
             of_matrix["dead_lines"] = self.lines.dead()
-        if self.gram:
+        known = previous.taken.of_matrix if previous and previous.taken and previous.content == content else {}
+        if self.gram and "spectrum" in known:
+            of_matrix["spectrum"], self.gram = known["spectrum"], None
+        elif self.gram:
             total, self.gram = self.gram.matrix, None
             rows, roundoff = self.info.shape[0], unit_roundoff(self.dtype)
             of_matrix["spectrum"] = spectrum_of_blocks(total, self._slabs_anew, rows, roundoff)

@@ -208,17 +208,18 @@ def test_a_file_that_shrinks_while_it_is_read_is_told_as_ever(tmp_path, taken, h
     assert list(measurements.series("w", "frobenius_norm").statuses) == ["ok", "ok", "error", "ok"]
 
 
-def test_a_frozen_matrix_that_is_held_is_decomposed_once(tmp_path, monkeypatch, taken):
-    from analyzer import frame
+def test_a_frozen_matrix_is_decomposed_once(tmp_path, monkeypatch, taken, hold):
+    from analyzer import frame, through_time
 
-    monkeypatch.setattr(planning, "LEAST_ALONE", 0)
     states = list(walk(5))
     run = series(tmp_path / "run", [*states[:1] * 3, *states[1:3]])
     both_ways(run, tmp_path, monkeypatch)
     decomposed = []
-    plain = frame.spectrum
-    monkeypatch.setattr(frame, "spectrum", lambda matrix: decomposed.append(1) or plain(matrix))
+    for module, name in ((frame, "spectrum"), (through_time, "spectrum_of_blocks")):
+        plain = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *of, plain=plain: decomposed.append(1) or plain(*of))
     measure_run(run, store=tmp_path / "once.sqlite", jobs=1)
+    assert taken == [(hold, 5)] * 2
     assert len(decomposed) == 3
 
 
