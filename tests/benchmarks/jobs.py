@@ -30,7 +30,7 @@ def main() -> None:
         )
         rows = {jobs: open_measurements(store).rows() for jobs, store in stores.items()}
     same = "the same bits" if rows[1] == rows[2] else "DIFFERENT NUMBERS"
-    print(f"two jobs {two:.2f} s, one job {one:.2f} s: {ratio:.2f} times as fast; {len(rows[1])} rows, {same}")
+    print(f"two jobs {two:.2f} s, one job {one:.2f} s: {ratio} as fast; {len(rows[1])} rows, {same}")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e9
     print(
         f"{size:.1f} GB: whole motion family {ours:.2f} s ({size / ours:.2f} GB/s), "
-        f"step distance alone in a plain loop {theirs:.2f} s ({size / theirs:.2f} GB/s): {ratio:.2f} times as fast"
+        f"step distance alone in a plain loop {theirs:.2f} s ({size / theirs:.2f} GB/s): {ratio} as fast"
     )
 
 

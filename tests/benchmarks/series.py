@@ -77,12 +77,13 @@ def seconds(command: Sequence[str]) -> float:
     return time.perf_counter() - started
 
 
-def in_turn(first: Callable[[], float], second: Callable[[], float], repeats: int) -> tuple[float, float, float]:
-    """Medians of both and the median of the ratios second / first, taken pair by pair, after one run that warms up."""
+def in_turn(first: Callable[[], float], second: Callable[[], float], repeats: int) -> tuple[float, float, str]:
+    """Medians of both, and that of the ratios second / first taken pair by pair, in words, after one run to warm up."""
     first(), second()
     pairs = [(first(), second()) for _ in range(repeats)]
-    ratio = statistics.median(b / a for a, b in pairs)
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), ratio
+    ratios = sorted(b / a for a, b in pairs)
+    said = f"{statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f} in {repeats} pairs)"
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), said
 
 
 def measure_command(folder: Path, store: Path, *options: str) -> list[str]:

@@ -36,7 +36,7 @@ def main() -> None:
             options.repeats,
         )
         kappa, distance = errors(folder, store)
-    print(f"weightlapse measure {ours:.2f} s, plain loop {theirs:.2f} s: {ratio:.1f} times as fast")
+    print(f"weightlapse measure {ours:.2f} s, plain loop {theirs:.2f} s: {ratio} as fast")
     print(f"largest relative error against float64: condition number {kappa:.1e}, step distance {distance:.1e}")
 
 

@@ -46,7 +46,7 @@ def main() -> None:
             lambda: seconds([options.python, str(script), str(checkpoint)]),
             options.repeats,
         )
-    print(f"weightlapse {ours:.2f} s, WeightWatcher analyze(mp_fit=True) {theirs:.2f} s: {ratio:.1f} times as fast")
+    print(f"weightlapse {ours:.2f} s, WeightWatcher analyze(mp_fit=True) {theirs:.2f} s: {ratio} as fast")
 
 
 if __name__ == "__main__":
