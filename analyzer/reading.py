@@ -9,10 +9,10 @@ import numpy as np
 
 from analyzer import scores, statistics
 from analyzer.run import CheckpointRow, Tables
-from analyzer.store import Store
+from analyzer.store import Reader
 
 
-def read_tables(store: Store, run: str) -> Tables:
+def read_tables(store: Reader, run: str) -> Tables:
     """What was measured of one run, and found; :func:`with_statistics` adds what follows from it.
 
     Raises:

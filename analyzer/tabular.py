@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from analyzer.run import MetricRow, Tables
-from analyzer.store import Store
+from analyzer.store import Reader
 
 HEADERS: Mapping[str, str] = {
     "measurements": "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference",
@@ -26,7 +26,7 @@ Row = tuple[Any, ...]
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
-def rows(name: str, store: Store, runs: Iterable[Tables]) -> Iterator[Row]:
+def rows(name: str, store: Reader, runs: Iterable[Tables]) -> Iterator[Row]:
     """The rows of the table ``name`` (a key of :data:`HEADERS`), values as Python objects, None where there is none."""
     if name == "metrics":
         return (_metric(row) for row in store.metrics().values())
@@ -78,7 +78,7 @@ def _places(tables: Tables) -> dict[str, tuple[float | None, int | None]]:
     return {row.name: (row.epoch, row.step) for row in tables.checkpoints}
 
 
-def _measurements(store: Store, tables: Tables) -> Iterator[Row]:
+def _measurements(store: Reader, tables: Tables) -> Iterator[Row]:
     places = _places(tables)
     for one in store.measurements(tables.run):
         epoch, step = places[one.checkpoint]

@@ -1,0 +1,10 @@
+"""The SQLite file that measurements are kept in: what was measured, from which bytes, by which code.
+
+A report is always drawn from here, never from checkpoints.
+"""
+
+from analyzer.store.reader import Reader, RowKey
+from analyzer.store.store import Store, open_store
+from analyzer.store.writer import Observation, Writer
+
+__all__ = ["Observation", "Reader", "RowKey", "Store", "Writer", "open_store"]
