@@ -8,21 +8,16 @@ operations that cost time, done here by numpy and in ``gpu.py`` on a graphics ca
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import frexp, sqrt
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from analyzer.cutting import slab_rows
-from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces, Spectrum
+from analyzer.gram import Array, Matrix, blocks_of, gram, lent, power_of_two, triangular_factor, widened_into_lent
+from analyzer.metrics.needs import Spectrum
 from analyzer.tensors import unit_roundoff
 
-Array = npt.NDArray[Any]
-Matrix = npt.NDArray[np.float64]
 Solve = Callable[[Matrix], Matrix]
 Blocks = Callable[[], Iterator[Matrix]]  # W from its first row to its last, some rows at a time, each time anew
 FromGram = Callable[[Array, int], "tuple[Matrix | None, float | None]"]
@@ -65,8 +60,8 @@ class Products(Protocol):
 
 def by_numpy(matrix: Array, exponent: int) -> tuple[Matrix | None, float | None]:
     """The spectrum of W·2^−exponent and its bound by way of the Gram matrix; None where that way does not hold."""
-    total = _gram(matrix, exponent, Gram(_lent.square("total", min(matrix.shape))))
-    return from_gram(_NumpyProducts(total, partial(_blocks, matrix, exponent)))
+    total = gram(matrix, exponent, lent.square("total", min(matrix.shape)))
+    return from_gram(_NumpyProducts(total, partial(blocks_of, matrix, exponent)))
 
 
 def spectrum(matrix: Array, by_gram: FromGram = by_numpy) -> Spectrum:
@@ -88,7 +83,7 @@ def spectrum(matrix: Array, by_gram: FromGram = by_numpy) -> Spectrum:
     n = min(rows, columns)
     exponent = power_of_two(matrix)
     found = by_gram(matrix, exponent) if rows * columns * n > SMALL_WORK else (None, None)
-    values, bound = _or_by_svd(*found, partial(_blocks, matrix, exponent))
+    values, bound = _or_by_svd(*found, partial(blocks_of, matrix, exponent))
     return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(matrix.dtype), bound)
 
 
@@ -103,7 +98,7 @@ def spectrum_of_blocks(total: Matrix, blocks: Callable[[], Iterator[Array]], row
     """
 
     def widened() -> Iterator[Matrix]:
-        return (_widened_into_lent(block, 0) for block in blocks())
+        return (widened_into_lent(block, 0) for block in blocks())
 
     columns = len(total)
     found = from_gram(_NumpyProducts(total, widened)) if rows * columns**2 > SMALL_WORK else (None, None)
@@ -117,80 +112,6 @@ def _or_by_svd(values: Matrix | None, bound: float | None, blocks: Blocks) -> tu
         values = _svd(blocks())
         bound = SVD_ERROR * float(values[0]) / float(values[-1]) if values[-1] > 0 else None
     return values, bound if bound and bound > PLAIN_ROUNDING else None
-
-
-def gram(matrix: Array, exponent: int = 0) -> Matrix:
-    """WᵀW, or WWᵀ where W has more columns than rows, of W·2^−exponent, shape (n, n), in float64 by blocks."""
-    n = min(matrix.shape)
-    return _gram(matrix, exponent, Gram(np.empty((n, n))))
-
-
-def _gram(matrix: Array, exponent: int, total: Gram) -> Matrix:
-    for piece in slabs_of(matrix):
-        total.add(piece, exponent)
-    return total.matrix
-
-
-class Gram:
-    """WᵀW in float64, added up in ``memory`` (n, n) from blocks of rows (k, n) in their order.
-
-    numpy hands ``B.T @ B`` to BLAS's syrk, which does half the work of a general product and, unlike scipy's wrapper,
-    lets other threads run.
-    """
-
-    def __init__(self, memory: Matrix) -> None:
-        self.matrix = memory
-        self._is_empty = True
-
-    def add(self, rows: Array, exponent: int = 0) -> None:
-        """Take in a block of W·2^−exponent."""
-        block = _widened_into_lent(rows, exponent)
-        if self._is_empty:
-            np.dot(block.T, block, out=self.matrix)
-        else:
-            self.matrix += np.dot(block.T, block, out=_lent.square("product", block.shape[1]))
-        self._is_empty = False
-
-
-class _Lent(threading.local):
-    """One thread's block and squares: fresh memory for each would cost more than to fill it."""
-
-    def __init__(self) -> None:
-        self.block = np.empty(0)
-        self.squares: dict[str, Matrix] = {}
-
-    def square(self, use: str, n: int) -> Matrix:
-        """Memory of shape (n, n), which holds until it is asked for again for the same use."""
-        if len(self.squares.get(use, ())) != n:
-            self.squares.pop(use, None)  # the old one goes before the new one comes
-            self.squares[use] = np.empty((n, n))
-        return self.squares[use]
-
-
-_lent = _Lent()
-
-
-def _widened_into_lent(piece: Array, exponent: int) -> Matrix:
-    """A piece in float64, in its own order of elements; it holds until this thread asks for the next one."""
-    if len(_lent.block) < piece.size:
-        _lent.block = np.empty(piece.size)
-    flat = _lent.block[: piece.size]
-    wide = flat.reshape(piece.shape) if piece.flags.c_contiguous else flat.reshape(piece.shape[::-1]).T
-    wide[...] = piece
-    return np.ldexp(wide, -exponent, out=wide) if exponent else wide
-
-
-def _widened(matrix: Array, exponent: int) -> Matrix:
-    wide = matrix.astype(np.float64)
-    return np.ldexp(wide, -exponent, out=wide) if exponent else wide
-
-
-def power_of_two(matrix: Array) -> int:
-    """A power of two to divide by, so that squares neither overflow nor vanish; only float64 has such a range."""
-    if matrix.dtype != np.float64:
-        return 0
-    exponent = frexp(max(float(matrix.max()), -float(matrix.min())))[1]
-    return exponent if abs(exponent) > 400 else 0
 
 
 def _svd(blocks: Iterator[Matrix]) -> Matrix:
@@ -274,23 +195,11 @@ def _orthonormal(space: Matrix, block: Matrix) -> Matrix:
     return block
 
 
-def _blocks(matrix: Array, exponent: int) -> Iterator[Matrix]:
-    """The matrix the tall way round, in float64; each block holds until the next one is asked for."""
-    return (_widened_into_lent(piece, exponent) for piece in slabs_of(matrix))
-
-
-def slabs_of(matrix: Array) -> Iterator[Array]:
-    """The matrix the tall way round, (m, n), as it is stored, a slab of rows at a time."""
-    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    step = slab_rows(tall.shape[1])
-    return (tall[start : start + step] for start in range(0, len(tall), step))
-
-
 class _NumpyProducts:
     """:class:`Products` by numpy's BLAS and LAPACK, which let other threads run."""
 
-    def __init__(self, gram: Matrix, blocks: Blocks) -> None:
-        self.gram, self.blocks = gram, blocks
+    def __init__(self, total: Matrix, blocks: Blocks) -> None:
+        self.gram, self.blocks = total, blocks
 
     def eigenvalues(self) -> Matrix:
         # G.T is G, but for LAPACK it lies in memory the way it wants it: nothing has to be transposed.
@@ -309,7 +218,7 @@ class _NumpyProducts:
 
     def triangle(self, right: Matrix) -> Matrix:
         images = (block @ right for block in self.blocks())
-        return _triangular_factor(images, right.shape[1])
+        return triangular_factor(images, right.shape[1])
 
     def there_and_back(self, right: Matrix) -> tuple[Matrix, Matrix]:
         squares, back = np.zeros(right.shape[1]), np.zeros(right.shape)
@@ -339,89 +248,3 @@ def _solver_by(factor: Matrix) -> Solve:
         return found
 
     return solve
-
-
-def _times(matrix: Array, exponent: int, right: Matrix) -> Matrix:
-    """W·X, shape (m, k), for X of shape (n, k)."""
-    return np.concatenate([block @ right for block in _blocks(matrix, exponent)])
-
-
-# ----------------------------------------------------------- beyond the spectrum of one matrix: for metrics on request
-
-
-def difference_spectrum(current: Array, previous: Array) -> Spectrum:
-    """All singular values of W_t − W_{t−1}, both (rows, columns) of any floating-point dtype, falling, in float64.
-
-    The difference is taken in float64 by blocks and never held as a whole. Where the Gram matrix does not hold every
-    singular value, those of the triangular factor of Δ are taken: an update of few rows, say, has many that are zero.
-
-    Raises:
-        numpy.linalg.LinAlgError: LAPACK did not converge.
-    """
-    rows, columns = current.shape
-    n = min(rows, columns)
-    exponent = frexp(max(float(np.abs(block).max()) for block in _difference_blocks(current, previous)))[1]
-    exponent = exponent if abs(exponent) > 400 else 0
-    values = None
-    if rows * columns * n > SMALL_WORK:
-        product = np.zeros((n, n))
-        for block in _difference_blocks(current, previous, exponent):
-            product += block.T @ block
-        squares = np.linalg.eigvalsh(product)[::-1]
-        values = np.sqrt(squares) if squares[-1] > TRUSTED**2 * squares[0] else None
-    if values is None:
-        factor = _triangular_factor(_difference_blocks(current, previous, exponent), n)
-        values = np.linalg.svd(factor, compute_uv=False)
-    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(current.dtype))
-
-
-def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
-    """The spaces of the ``count`` leading left and right singular vectors of (rows, columns); None up to count σ.
-
-    The short side's vectors come from the Gram matrix, of which only these are asked for. Its rounding turns the space
-    by up to :data:`GRAM_ERROR` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6 where σ_k is above
-    :data:`TRUSTED_SMALLEST` · σ₁ and separates by 1e-3. Below that they come from the triangular factor of W.
-
-    Raises:
-        numpy.linalg.LinAlgError: LAPACK did not converge.
-    """
-    from scipy.linalg import eigh
-
-    rows, columns = matrix.shape
-    n = min(rows, columns)
-    if n <= count:
-        return None
-    exponent = power_of_two(matrix)
-    product = gram(matrix, exponent)
-    norm = sqrt(float(np.trace(product)))
-    squares, vectors = eigh(product, subset_by_index=[n - count - 1, n - 1], overwrite_a=True, check_finite=False)
-    values, short = np.sqrt(np.maximum(squares[::-1], 0.0)), vectors[:, :0:-1]
-    if values[count - 1] < TRUSTED_SMALLEST * values[0]:
-        factor = _triangular_factor(_blocks(matrix, exponent), n)
-        _, values, turned = np.linalg.svd(factor)
-        short = turned[:count].T
-    long = np.linalg.qr(_times(matrix, exponent, short))[0]
-    least = float(values[count - 1])
-    left, right = (long, short) if rows >= columns else (short, long)
-    if least <= max(rows, columns) * EPSILON * float(values[0]):
-        return LeadingSubspaces(left, right, 0.0, 0.0)
-    noise = ROUNDING_DISPLACEMENT * unit_roundoff(matrix.dtype) * norm * (1 / sqrt(rows) + 1 / sqrt(columns))
-    return LeadingSubspaces(left, right, (least - float(values[count])) / least, noise / least)
-
-
-def _triangular_factor(blocks: Iterator[Matrix], n: int) -> Matrix:
-    """R of W = QR, shape (n, n), from blocks of rows (k, n), which are taken in one by one; it has the σ of W.
-
-    Rows of zeros are passed over. (Demmel, Grigori, Hoemmen & Langou, Communication-optimal QR, SISC 2012.)
-    """
-    factor = np.zeros((0, n))
-    for block in blocks:
-        factor = np.asarray(np.linalg.qr(np.vstack([factor, block[block.any(axis=1)]]), mode="r"), dtype=np.float64)
-    return np.vstack([factor, np.zeros((n - len(factor), n))])
-
-
-def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[Matrix]:
-    """(W_t − W_{t−1})·2^−exponent the tall way round, a few rows at a time in float64."""
-    for piece, block in zip(slabs_of(current), _blocks(previous, 0), strict=True):
-        step = np.subtract(_widened(piece, 0), block, out=block)
-        yield np.ldexp(step, -exponent, out=step) if exponent else step

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer import elementwise
-from analyzer.decomposition import difference_spectrum, leading_subspaces, spectrum
+from analyzer.decomposition import spectrum
+from analyzer.differences import difference_spectrum
 from analyzer.metrics.needs import (
     LEADING,
     NEEDS,
@@ -30,6 +31,7 @@ from analyzer.metrics.tail import fit_power_law
 from analyzer.products import product_spectrum
 from analyzer.run import Status, TensorInfo
 from analyzer.states import State
+from analyzer.subspaces import leading_subspaces
 from analyzer.tallies import LEAST_SQUARE, Sums
 from analyzer.tensors import MatrixView, matrices, unsupported_reason
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.decomposition import SMALL_WORK, Matrix, Solve, by_numpy, from_gram, power_of_two, slabs_of, spectrum
+from analyzer.decomposition import SMALL_WORK, Solve, by_numpy, from_gram, spectrum
 from analyzer.errors import DeviceError
+from analyzer.gram import Matrix, power_of_two, slabs_of
 from analyzer.metrics.needs import Spectrum
 
 Array = npt.NDArray[Any]

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from analyzer.cutting import PIECE, Piece, pieces_between, slab_of
-from analyzer.decomposition import Gram, spectrum_of_blocks
+from analyzer.decomposition import spectrum_of_blocks
 from analyzer.elementwise import live_lines
+from analyzer.gram import Gram
 from analyzer.loading import as_tensor
 from analyzer.metrics.needs import DeadLines
 from analyzer.planning import DECOMPOSED

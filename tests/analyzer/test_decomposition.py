@@ -9,7 +9,8 @@ import pytest
 from builders import full_count
 
 from analyzer import decomposition
-from analyzer.decomposition import gram, spectrum
+from analyzer.decomposition import spectrum
+from analyzer.gram import gram
 
 DTYPES = {"float64": np.float64, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 SHAPES = full_count(

@@ -13,7 +13,7 @@ from conftest import random_walk
 from threadpoolctl import threadpool_limits
 
 import analyzer
-from analyzer import decomposition, gpu
+from analyzer import decomposition, gpu, gram
 from analyzer.cli import main
 from analyzer.decomposition import spectrum
 from analyzer.engine import walk
@@ -190,7 +190,7 @@ MEMORY_ERRORS = [
 @pytest.mark.parametrize("error", MEMORY_ERRORS)
 def test_a_matrix_that_does_not_fit_is_sent_piece_by_piece(monkeypatch, error):
     matrix = planted(with_small_end(100, 1e5), (3000, 100), np.float32)
-    monkeypatch.setattr(decomposition, "slab_rows", lambda columns: 2 * columns)
+    monkeypatch.setattr(gram, "slab_rows", lambda columns: 2 * columns)
     expected = gpu.spectra([matrix], "cpu")[0].values
     with_failing_start(monkeypatch, lambda resident: error if resident else None)
     assert np.array_equal(gpu.spectra([matrix], "cpu")[0].values, expected)  # the same bits

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from analyzer import elementwise
-from analyzer.decomposition import difference_spectrum, leading_subspaces
+from analyzer.differences import difference_spectrum
 from analyzer.metrics import METRICS, pruning, select_metrics, subspace
 from analyzer.run import Value
+from analyzer.subspaces import leading_subspaces
 
 FAMILIES = ("subspace", "update", "pruning")
 OVERLAPS = ("overlap_previous", "overlap_initial")

@@ -17,8 +17,9 @@ import numpy as np
 from series import gpt2_shapes, in_turn
 from threadpoolctl import threadpool_limits
 
-from analyzer.decomposition import gram, spectrum
+from analyzer.decomposition import spectrum
 from analyzer.executors import available_cores
+from analyzer.gram import gram
 
 
 def main() -> None:

@@ -1,0 +1,51 @@
+"""Leading singular subspaces of a matrix, for metrics on request."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+
+from analyzer.decomposition import EPSILON, TRUSTED_SMALLEST
+from analyzer.gram import Array, Matrix, blocks_of, gram, power_of_two, triangular_factor
+from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces
+from analyzer.tensors import unit_roundoff
+
+
+def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
+    """The spaces of the ``count`` leading left and right singular vectors of (rows, columns); None up to count σ.
+
+    The short side's vectors come from the Gram matrix, of which only these are asked for. Its rounding turns the space
+    by up to :data:`GRAM_ERROR` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6 where σ_k is above
+    :data:`TRUSTED_SMALLEST` · σ₁ and separates by 1e-3. Below that they come from the triangular factor of W.
+
+    Raises:
+        numpy.linalg.LinAlgError: LAPACK did not converge.
+    """
+    from scipy.linalg import eigh
+
+    rows, columns = matrix.shape
+    n = min(rows, columns)
+    if n <= count:
+        return None
+    exponent = power_of_two(matrix)
+    product = gram(matrix, exponent)
+    norm = sqrt(float(np.trace(product)))
+    squares, vectors = eigh(product, subset_by_index=[n - count - 1, n - 1], overwrite_a=True, check_finite=False)
+    values, short = np.sqrt(np.maximum(squares[::-1], 0.0)), vectors[:, :0:-1]
+    if values[count - 1] < TRUSTED_SMALLEST * values[0]:
+        factor = triangular_factor(blocks_of(matrix, exponent), n)
+        _, values, turned = np.linalg.svd(factor)
+        short = turned[:count].T
+    long = np.linalg.qr(_times(matrix, exponent, short))[0]
+    least = float(values[count - 1])
+    left, right = (long, short) if rows >= columns else (short, long)
+    if least <= max(rows, columns) * EPSILON * float(values[0]):
+        return LeadingSubspaces(left, right, 0.0, 0.0)
+    noise = ROUNDING_DISPLACEMENT * unit_roundoff(matrix.dtype) * norm * (1 / sqrt(rows) + 1 / sqrt(columns))
+    return LeadingSubspaces(left, right, (least - float(values[count])) / least, noise / least)
+
+
+def _times(matrix: Array, exponent: int, right: Matrix) -> Matrix:
+    """W·X, shape (m, k), for X of shape (n, k)."""
+    return np.concatenate([block @ right for block in blocks_of(matrix, exponent)])
