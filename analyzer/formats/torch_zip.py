@@ -96,8 +96,6 @@ def _folder(archive: Archive) -> str:
 def _storages(archive: Archive, prefix: str, big_endian: bool) -> Callable[[object], object]:
     """What stands for a persistent id: ("storage", class, key, device, number of elements)."""
     begins: dict[str, int] = {}
-    # Where torch was told not to take any (torch.serialization.set_crc32_options), it writes zeros.
-    are_summed = any(entry.crc32 for name, entry in archive.entries.items() if name.startswith(prefix))
 
     def storage(persistent_id: object) -> object:
         if not isinstance(persistent_id, tuple) or len(persistent_id) != 5 or persistent_id[0] != "storage":
@@ -122,7 +120,7 @@ def _storages(archive: Archive, prefix: str, big_endian: bool) -> Callable[[obje
         if entry.name not in begins:
             begins[entry.name] = archive.locate(entry)
         begin = begins[entry.name]
-        checksum = Checksum(entry.name, begin, length, entry.crc32) if are_summed else None
+        checksum = Checksum(entry.name, begin, length, entry.crc32) if archive.is_summed else None
         return Storage(archive.path, begin, length, dtype, big_endian, checksum=checksum)
 
     return storage

@@ -8,6 +8,7 @@ APPNOTE.TXT 6.3.10 (PKWARE), sections 4.3 and 4.5.3.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -58,6 +59,8 @@ class Archive:
             self.entries: Mapping[str, Entry] = self._read_directory()
         except (struct.error, IndexError):
             raise self.refusal("its directory breaks off") from None
+        # Where torch was told not to take checksums (torch.serialization.set_crc32_options), it writes zeros.
+        self.is_summed = any(entry.crc32 for entry in self.entries.values())
 
     def refusal(self, reason: str) -> CheckpointError:
         """An error that names the file and why it is refused."""
@@ -88,16 +91,19 @@ class Archive:
         return begin
 
     def read(self, entry: Entry, limit: int) -> bytearray:
-        """The bytes of a small stored entry.
+        """The bytes of a small stored entry, checked against its checksum.
 
         Raises:
-            CheckpointError: compressed, or larger than ``limit``.
+            CheckpointError: compressed, larger than ``limit``, or changed after it was written.
         """
         if entry.method != STORED:
             raise self.refusal(f"{entry.name!r} is compressed, which no writer of this format does")
         if entry.length > limit:
             raise CheckpointError(f"{self.path}: {entry.name!r} has {entry.length} bytes, more than {limit} are read")
-        return self._source.read(self.locate(entry), entry.length)
+        data = self._source.read(self.locate(entry), entry.length)
+        if self.is_summed and zlib.crc32(data) != entry.crc32:
+            raise self.refusal(f"{entry.name!r} was changed after it was written: it does not have its checksum")
+        return data
 
     def _read_directory(self) -> dict[str, Entry]:
         start, size, count = self._read_end()

@@ -121,6 +121,18 @@ def test_tensors_that_share_an_entry_have_it_checked_once_and_are_all_named(tmp_
     assert finding.evidence["tensors"] == ["top", "low"]
 
 
+def test_a_name_that_changed_in_a_torch_archive_is_damage_not_another_tensor(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "run").mkdir()
+    for epoch, state in enumerate(random_walk(2)):
+        as_torch(tmp_path / f"run/epoch_{epoch}.pt", state)
+    path = tmp_path / "run/epoch_1.pt"
+    path.write_bytes(path.read_bytes().replace(b"fc1.weight", b"fc7.weight"))
+    outcome = weightlapse("audit", tmp_path / "run")
+    assert outcome.code == 3
+    assert "epoch_1.pt" in outcome.out and "data.pkl' was changed after it was written" in outcome.out
+
+
 def test_a_torch_archive_that_was_written_without_checksums_is_not_charged_with_it(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     if not hasattr(torch.serialization, "set_crc32_options"):
