@@ -1,11 +1,12 @@
-"""Walks tensors through time: bytes are read once, save where a walk is cut, and at most four states are held.
+"""Walks tensors through time: bytes are read once, save where a walk is cut, and few states are held at a time.
 
 The unit of work is a bundle: one large tensor, or neighbouring small ones. Tasks carry file ranges, never arrays. No
 state of one checkpoint's arithmetic enters the next, so any number of jobs and any cutting gives the same bits.
 
 There are two ways to go, which give the same bits too. The general one holds four states of a tensor as a whole. Where
 all states are plain ranges of files here and no metric compares matrices, a tensor is taken piece by piece through
-time (:mod:`analyzer.through_time`), which is faster and, but for small tensors, needs far less memory.
+time (:mod:`analyzer.through_time`), which is faster and needs far less memory for large tensors: nothing or a few slabs
+are held of them, and whole states only of small ones.
 """
 
 from __future__ import annotations

@@ -8,17 +8,19 @@ from hashlib import sha256
 from heapq import heapreplace
 from math import ceil, inf, prod
 
-from analyzer.cutting import slab_of, slab_rows
+from analyzer.cutting import MOST_SLAB, slab_of, slab_rows
 from analyzer.errors import WeightlapseError
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
 from analyzer.tensors import kind, matrices, numpy_dtype, stored_parts
 
 BUNDLE_BYTES = 8 << 20
-HELD_BYTES = 64 << 20  # what a stream may hold of states without asking how large they are
+# What a stream may hold of small states: no more than four slabs of a large one take, so that the length of a run with
+# large tensors does not show in its memory.
+HELD_BYTES = 4 * 4 * MOST_SLAB
 # Tensors from LEAST_ALONE bytes on are taken piece by piece through time with their states held as a whole, where
 # HELD_BYTES are enough for LEAST_TOGETHER of them.
-LEAST_ALONE, LEAST_TOGETHER = 512 << 10, 6
+LEAST_ALONE, LEAST_TOGETHER = 512 << 10, 5
 PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
 ROLES = ("current", "previous", "before_previous", "initial")
 # A stretch much shorter than this spends its time on reading W_0, W_{t−1} and W_{t−2} again.
