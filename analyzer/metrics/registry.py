@@ -154,9 +154,13 @@ def select_metrics(families: Iterable[str] | None = None) -> list[Metric]:
         return [one for one in METRICS.values() if one.row.family not in ON_REQUEST]
     wanted = set(families)
     known = {one.row.family for one in METRICS.values()} | METRICS.keys()
-    if wanted - known:
+    if unknown := sorted(wanted - known):
+        from difflib import get_close_matches
+
+        near = [close for name in unknown for close in get_close_matches(name, known, n=1)]
         raise MetricError(
-            f"--metrics {','.join(sorted(wanted - known))}: no such family or metric; "
-            f"families are {', '.join(sorted({one.row.family for one in METRICS.values()}))}"
+            f"--metrics {','.join(unknown)}: no such family or metric; "
+            + (f"did you mean {', '.join(near)}? " if near else "")
+            + f"Families are {', '.join(sorted({one.row.family for one in METRICS.values()}))}"
         )
     return [one for name, one in METRICS.items() if one.row.family in wanted or name in wanted]

@@ -66,6 +66,7 @@ def test_exit_4_where_no_checkpoints_are(tmp_path, command):
     ("options", "named", "known"),
     [
         ("measure --metrics motion,nonsense", "--metrics nonsense: no such family", "motion, pruning, random_matrix"),
+        ("measure --metrics condtion_number", "did you mean condition_number?", "Families are"),
         ("report --metrics=", "--metrics : no such family", "motion, pruning, random_matrix"),
         ("measure --layout nonsense", "'--layout': 'nonsense' is not one of", "'weightlapse', 'lightning'"),
         ("audit --layout nonsense", "'--layout': 'nonsense' is not one of", "'weightlapse', 'lightning'"),
