@@ -6,7 +6,7 @@ Additive needs can be summed over tensors; what is computed from the sum holds f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import fsum, nan
 from typing import TYPE_CHECKING, Self
 
@@ -25,7 +25,7 @@ class _Sums:
 
     def numbers(self) -> tuple[float, ...]:
         """The fields in order, as they are stored."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
 
     @classmethod
     def total(cls, rows: Sequence[tuple[float, ...]]) -> Self:
