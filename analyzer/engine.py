@@ -1,12 +1,12 @@
-"""Walks tensors through time: bytes are read once, save where a walk is cut, and few states are held at a time.
+"""Walks tensors through time: bytes are read once, save where a walk is cut or an element needs another look.
 
 The unit of work is a bundle: one large tensor, or neighbouring small ones. Tasks carry file ranges, never arrays. No
 state of one checkpoint's arithmetic enters the next, so any number of jobs and any cutting gives the same bits.
 
 There are two ways to go, which give the same bits too. The general one holds four states of a tensor as a whole. Where
-all states are plain ranges of files here and no metric compares matrices, a tensor is taken piece by piece through
-time (:mod:`analyzer.through_time`), which is faster and needs far less memory for large tensors: nothing or a few slabs
-are held of them, and whole states only of small ones.
+all states are plain ranges of files here and sums, and spectra of tall or small matrices, are all that is wanted, a
+tensor is taken piece by piece through time (:mod:`analyzer.through_time`). That is faster and needs far less memory for
+large tensors: nothing or a few slabs are held of them, and whole states only of small ones.
 """
 
 from __future__ import annotations
@@ -21,21 +21,18 @@ import numpy.typing as npt
 from analyzer.cutting import slab_of
 from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose
+from analyzer.holding import HELD_BYTES, ROLES, Hold, way_of
 from analyzer.loading import is_readable
 from analyzer.metrics.registry import Metric
-from analyzer.planning import DECOMPOSED, HELD_BYTES, ROLES, SHORTEST_STRETCH, Task, size_of, states_together
+from analyzer.planning import Task
 from analyzer.run import Checkpoint
 from analyzer.states import read_states
 from analyzer.store import Observation
-from analyzer.streams import MOST_FILES, Stream
-from analyzer.tensors import matrices, numpy_dtype
-from analyzer.through_time import SLAB_NEEDS, SUMMED_NEEDS, Hold, walk_through_time
+from analyzer.streams import Stream
+from analyzer.tensors import size_of
+from analyzer.through_time import walk_through_time
 
 ALIGNMENT = 64
-# Checkpoints whose slabs are walked through together: the more, the more Gram matrices are held, and the longer nothing
-# is kept and no progress is seen; the fewer, the more often W_0, W_{t−2} and W_{t−1} are read again.
-MOST_TOGETHER = 4
-
 Memory = npt.NDArray[np.uint8]
 
 
@@ -60,30 +57,9 @@ def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None 
 
 
 def _way(stream: Stream) -> tuple[Hold, int]:
-    """What to hold of a stream that is walked piece by piece, and of how many checkpoints; 0 where that is no way."""
-    if not stream.is_plain_series() or not (needs := stream.needs()) <= SLAB_NEEDS:
-        return "nothing", 0
-    if needs <= SUMMED_NEEDS:
-        return "nothing", MOST_FILES
-    if together := states_together(stream.largest, len(stream.wanted)):
-        return "whole", together
-    return "slab", _slabs_together(stream, bool(needs & DECOMPOSED))
-
-
-def _slabs_together(stream: Stream, with_spectra: bool) -> int:
-    """How many checkpoints of a stream can be walked through together slab by slab; 0 where that is no way to go.
-
-    Their slabs and Gram matrices have to find room where four whole states would be.
-    """
-    info = next(info for position in stream.wanted if (info := stream.info(position)))
-    rows, columns = info.shape[0], prod(info.shape[1:])
-    slab = slab_of(info.shape) * numpy_dtype(info.dtype).itemsize
-    is_one_matrix = [view.shape for view in matrices(info)] == [(rows, columns)]
-    if not is_one_matrix or slab == stream.largest or (with_spectra and info.dtype == "float64"):
-        return 0
-    room = len(ROLES) * stream.largest // (slab + (8 * columns**2 if with_spectra else 0))
-    together = min(room, MOST_TOGETHER)
-    return together if together >= min(SHORTEST_STRETCH, len(stream.wanted)) else 0
+    """What to hold of a stream that is taken piece by piece, and of how many checkpoints; 0 where that is no way."""
+    series = stream.plain_series()
+    return way_of(series.infos[0], stream.needs(), len(stream.wanted)) if series else ("nothing", 0)
 
 
 def _take(stream: Stream, hold: Hold) -> bool:
@@ -94,9 +70,10 @@ def _take(stream: Stream, hold: Hold) -> bool:
     shape = series.infos[0].shape
     size = stream.largest if hold == "whole" else slab_of(shape) * (stream.largest // prod(shape))
     needs = [stream.needs_at(position) for position in series.positions]
+    roles = [stream.looked_at.get(position, frozenset[str]()) for position in series.positions]
     try:
         memory = _lend(size, len(stream.wanted)) if hold != "nothing" else []
-        states = walk_through_time(series.infos, series.checkpoints, needs, hold, memory)
+        states = walk_through_time(series.infos, series.checkpoints, needs, roles, hold, memory)
     except (CheckpointError, np.linalg.LinAlgError):
         return False  # the general way tells of which state that is true, and goes on with the others
     return stream.take(series, states)
@@ -132,7 +109,7 @@ _arena = _Arena()
 
 def _lend(size: int, count: int) -> list[Memory]:
     """``count`` slots of the arena, each of ``size`` bytes; they hold until the next ones are lent."""
-    pitch = -(-size // ALIGNMENT) * ALIGNMENT
+    pitch = max(1, -(-size // ALIGNMENT)) * ALIGNMENT
     if len(_arena.memory) < count * pitch:
         _arena.memory = np.empty(0, dtype=np.uint8)  # the old one goes before the new one comes
         _arena.memory = np.empty(count * pitch, dtype=np.uint8)

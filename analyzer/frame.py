@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, isnan
 from typing import Any
 
 import numpy as np
@@ -244,7 +244,7 @@ class Frame:
         }
         if "before_previous" in usable and (sums := self._earlier_sums("previous")):
             known["earlier_step"] = sums.products.step
-        return known
+        return {role: square for role, square in known.items() if not isnan(square)}
 
     def _earlier_sums(self, role: str) -> Sums | None:
         return self._earlier[role].sums if role in self._earlier else None

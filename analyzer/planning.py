@@ -8,21 +8,15 @@ from hashlib import sha256
 from heapq import heapreplace
 from math import ceil, inf, prod
 
-from analyzer.cutting import MOST_SLAB, slab_of, slab_rows
+from analyzer.cutting import slab_rows
 from analyzer.errors import WeightlapseError
+from analyzer.holding import DECOMPOSED, ROLES, way_of
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
-from analyzer.tensors import kind, matrices, numpy_dtype, stored_parts
+from analyzer.tensors import kind, matrices, size_of, stored_parts
 
 BUNDLE_BYTES = 8 << 20
-# What a stream may hold of small states: no more than four slabs of a large one take, so that the length of a run with
-# large tensors does not show in its memory.
-HELD_BYTES = 4 * 4 * MOST_SLAB
-# Tensors from LEAST_ALONE bytes on are taken piece by piece through time with their states held as a whole, where
-# HELD_BYTES are enough for LEAST_TOGETHER of them.
-LEAST_ALONE, LEAST_TOGETHER = 512 << 10, 5
 PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
-ROLES = ("current", "previous", "before_previous", "initial")
 # A stretch much shorter than this spends its time on reading W_0, W_{t−1} and W_{t−2} again.
 SHORTEST_STRETCH = 3
 # Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, and
@@ -31,20 +25,8 @@ OBSERVATION_COST, ELEMENT_COST, SPECTRUM_COST = 4e-4, 5e-9, 2.2e-11
 # For each element of a state that a stretch reads again: into memory of its own, or piece by piece.
 REREAD_COST, REREAD_PIECES_COST = 9e-9, 1.5e-9
 
-# Needs that cost a Gram matrix or more.
-DECOMPOSED = frozenset(
-    {
-        "spectrum",
-        "singular_values",
-        "power_law",
-        "step_spectrum",
-        "leading_subspaces",
-        "previous_subspaces",
-        "initial_subspaces",
-    }
-)
-
 Wanted = Mapping[int, frozenset[str]]
+Needs = Mapping[str, frozenset[str]]  # of each metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,40 +62,21 @@ def plan(
         jobs: how many tasks will run at a time; long walks are cut so that all of them are busy to the end.
         spectra_every: what needs a spectrum is measured at every N-th checkpoint only, and at the last one.
     """
-    spectral = frozenset(metric.row.name for metric in metrics if is_spectral(metric))
+    needs = {metric.row.name: frozenset(need.name for need in metric.needs) for metric in metrics}
+    spectral = frozenset(name for name, its_needs in needs.items() if its_needs & DECOMPOSED)
     last = len(run.checkpoints) - 1
     sparse = {position: spectral for position in range(last) if position % spectra_every}
     wanted = {name: _wanted(run, name, metrics, known(name), sparse) for name in tensor_names(run)}
     bundles = _bundles(run, [name for name, places in wanted.items() if places])
-    tasks = [_task(run, {name: wanted[name] for name in bundle}, spectral) for bundle in bundles]
+    tasks = [_task(run, {name: wanted[name] for name in bundle}, needs) for bundle in bundles]
     longest = _longest_stretch(tasks, jobs)
-    stretches = [stretch for task in tasks for stretch in _cut(run, task, spectral, longest)]
+    stretches = [stretch for task in tasks for stretch in _cut(run, task, needs, longest)]
     return sorted(stretches, key=lambda task: task.cost, reverse=True)
 
 
 def tensor_names(run: Run) -> list[str]:
     """Every tensor's name, in the order of first appearance."""
     return list(dict.fromkeys(name for checkpoint in run.checkpoints for name in checkpoint.tensors))
-
-
-def size_of(info: TensorInfo | None) -> int:
-    """Bytes of a tensor in memory, row-major; 0 where it is absent or not read."""
-    return 0 if info is None or info.unsupported else prod(info.shape) * numpy_dtype(info.dtype).itemsize
-
-
-def states_together(size: int, wanted: int) -> int:
-    """How many states of ``size`` bytes are held of a stream that is taken piece by piece; 0 where that is no gain.
-
-    A tensor of less than a piece is read faster beside its neighbours. Where only a few states found room, W_0, W_{t−2}
-    and W_{t−1} would be read again and again.
-    """
-    together = min(HELD_BYTES // size, wanted) if size > LEAST_ALONE else 0
-    return together if together >= min(LEAST_TOGETHER, wanted) else 0
-
-
-def is_spectral(metric: Metric) -> bool:
-    """Whether a metric needs a Gram matrix or more."""
-    return any(need.name in DECOMPOSED for need in metric.needs)
 
 
 def affordable_streams(tasks: Sequence[Task], memory: int) -> int:
@@ -126,7 +89,7 @@ def affordable_streams(tasks: Sequence[Task], memory: int) -> int:
     if memory < largest + PROCESS_MEMORY:
         raise WeightlapseError(
             f"--max-memory {memory / 1e6:.3g} MB: the largest stream needs {(largest + PROCESS_MEMORY) / 1e6:.0f} MB "
-            "(four states of it, and the work on its spectrum); grant that much, or leave the spectrum out (--metrics)"
+            "(what is held of its states, and the work on spectra); grant that much, or leave spectra out (--metrics)"
         )
     return max(1, (memory - PROCESS_MEMORY) // largest)
 
@@ -146,28 +109,27 @@ def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(bundle)
 
 
-def _task(run: Run, wanted: Mapping[str, Wanted], spectral: frozenset[str]) -> Task:
+def _task(run: Run, wanted: Mapping[str, Wanted], needs: Needs) -> Task:
     size, cost, overlap, states, held, work = 0, 0.0, 0.0, 0, 0, 0
     for name, places in wanted.items():
-        largest = 0
+        largest, reread = 0, 0.0
+        seen: set[tuple[tuple[int, ...], str]] = set()
+        all_needs = frozenset[str]().union(*(needs[metric] for metrics in places.values() for metric in metrics))
         for position, metrics in places.items():
             info = run.checkpoints[position].tensors.get(name)
+            with_spectrum = any(needs[metric] & DECOMPOSED for metric in metrics)
             size += size_of(info)
             largest = max(largest, size_of(info))
-            cost += _cost(info, bool(spectral & metrics))
-            work = max(work, _spectral_memory(info) if spectral & metrics else 0)
+            cost += _cost(info, with_spectrum)
+            work = max(work, _spectral_memory(info) if with_spectrum else 0)
+            if info and (like := (info.shape, info.dtype)) not in seen:
+                seen.add(like)
+                hold, together = way_of(info, all_needs, len(places))
+                held = max(held, together * size_of(info) if hold == "whole" else 0)
+                reread = max(reread, prod(info.shape) * (REREAD_PIECES_COST if together else REREAD_COST))
         states += len(ROLES) * largest
-        held = max(held, states_together(largest, len(places)) * largest)
-        overlap += (len(ROLES) - 1) * max(_reread_cost(run, name, position) for position in places)
+        overlap += (len(ROLES) - 1) * reread
     return Task(run.checkpoints, wanted, size, max(states, held) + work, cost, overlap)
-
-
-def _reread_cost(run: Run, name: str, position: int) -> float:
-    info = run.checkpoints[position].tensors.get(name)
-    if not info:
-        return 0.0
-    is_piecewise = slab_of(info.shape) < prod(info.shape) or states_together(size_of(info), LEAST_TOGETHER)
-    return prod(info.shape) * (REREAD_PIECES_COST if is_piecewise else REREAD_COST)
 
 
 def _spectral_memory(info: TensorInfo | None) -> int:
@@ -226,7 +188,7 @@ def _pieces(task: Task, longest: float) -> int:
     return max(1, min(ceil(task.cost / longest), positions // SHORTEST_STRETCH))
 
 
-def _cut(run: Run, task: Task, spectral: frozenset[str], longest: float) -> Iterator[Task]:
+def _cut(run: Run, task: Task, needs: Needs, longest: float) -> Iterator[Task]:
     """The task in stretches of time of about equal length."""
     pieces = _pieces(task, longest)
     if pieces == 1:
@@ -240,7 +202,7 @@ def _cut(run: Run, task: Task, spectral: frozenset[str], longest: float) -> Iter
             name: {position: metrics for position, metrics in places.items() if position in within}
             for name, places in task.wanted.items()
         }
-        yield _task(run, {name: places for name, places in stretch.items() if places}, spectral)
+        yield _task(run, {name: places for name, places in stretch.items() if places}, needs)
 
 
 # --------------------------------------------------------------------------- what rows there are, and what they rest on

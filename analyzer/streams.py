@@ -14,15 +14,14 @@ from analyzer.frame import Decompose, Frame, Seen
 from analyzer.loading import is_plain
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
-from analyzer.planning import Bases, Task, applicable, places, size_of
+from analyzer.planning import Bases, Task, applicable, places
 from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
 from analyzer.sources import is_remote
 from analyzer.states import State
 from analyzer.store import Observation
-from analyzer.tensors import MatrixView, kind
+from analyzer.tensors import MatrixView, kind, size_of
 
 UNREAD = "unread"  # the basis of rows whose bytes could not be read: they are measured again at the next occasion
-MOST_FILES = 128  # that are open at a time for each job, save up to three that others only look at
 
 Read = State | CheckpointError
 
@@ -50,11 +49,14 @@ class Stream:
             for position, chosen in task.wanted[name].items()
         }
         self.roles = {position: roles for position, roles in places(task.checkpoints, name) if position in self.wanted}
+        self.looked_at = {
+            position: frozenset({"current"}).union(*(metric.roles for metric in chosen))
+            for position, chosen in self.wanted.items()
+        }
         # The last checkpoint that looks at each state; until then the state is held.
         self.last_use: dict[int, int] = {}
-        for position, chosen in self.wanted.items():
-            looked_at = frozenset({"current"}).union(*(metric.roles for metric in chosen))
-            self.last_use |= {other: position for role, other in self.roles[position].items() if role in looked_at}
+        for position, roles in self.looked_at.items():
+            self.last_use |= {other: position for role, other in self.roles[position].items() if role in roles}
         self.largest = max(size_of(self.info(position)) for position in self.last_use)
         self.memory: list[npt.NDArray[np.uint8]] = []
         self.states: dict[int, Read] = {}
@@ -85,11 +87,22 @@ class Stream:
 
         All are on this machine, each a plain range of a file, and of one shape and floating-point dtype; else None.
         """
-        if not self.is_plain_series():
-            return None
         positions = sorted(self.last_use)
         infos = [info for position in positions if (info := self.info(position))]
+        if len(positions) != len(infos) or not (_are_alike(infos) and self._is_chain(positions)):
+            return None
         return Series(positions, infos, [self.checkpoints[position] for position in positions])
+
+    def _is_chain(self, positions: Sequence[int]) -> bool:
+        """Whether every role that is looked at is played by the state whose turn it is in these positions."""
+        before = dict(zip(positions[1:], positions, strict=False))
+        for position, roles in self.looked_at.items():
+            previous = before.get(position)
+            before_previous = None if previous is None else before.get(previous)
+            chain = {"initial": positions[0], "previous": previous, "before_previous": before_previous}
+            if any(self.roles[position].get(role) != chain[role] for role in roles - {"current"}):
+                return False
+        return True
 
     def take(self, series: Series, states: Sequence[State] | None) -> bool:
         """Have these states, if there are any, so that nothing is left to be read."""
@@ -101,26 +114,6 @@ class Stream:
     def observe_all(self) -> Iterator[Observation]:
         """All wanted rows, checkpoint by checkpoint, of states that are all there."""
         return (self.observe(position) for position in self.wanted)
-
-    def is_plain_series(self) -> bool:
-        """Whether there is a :meth:`plain_series`."""
-        positions = sorted(self.last_use)
-        infos = [info for position in positions if (info := self.info(position))]
-        if len(positions) != len(infos):
-            return False
-        if {(info.shape, info.dtype) for info in infos} != {(infos[0].shape, infos[0].dtype)}:
-            return False
-        before = dict(zip(positions[1:], positions, strict=False))
-        return (
-            kind(infos[0]) not in ("unsupported", "empty")
-            and all(is_plain(info) and not is_remote(info.parts[0].path) for info in infos)
-            and all(roles["initial"] == positions[0] for roles in self.roles.values())
-            and all(roles.get("previous") == before.get(position) for position, roles in self.roles.items())
-            and all(
-                roles.get("before_previous") == before.get(before.get(position, -1))
-                for position, roles in self.roles.items()
-            )
-        )
 
     def info(self, position: int) -> TensorInfo | None:
         """The tensor as a checkpoint has it; None where it is missing."""
@@ -173,7 +166,7 @@ class Stream:
     def _frame(self, info: TensorInfo, positions: Mapping[str, int], metrics: Sequence[Metric]) -> Frame:
         states: dict[str, State | None] = {}
         for role, other in positions.items():
-            if other in self.states:
+            if other in self.states and role in self.looked_at[positions["current"]]:
                 state = self.states[other]
                 states[role] = state if isinstance(state, State) else None
         steps = [self.checkpoints[positions[role]].step for role in ("current", "previous") if role in positions]
@@ -182,6 +175,15 @@ class Stream:
         needs = {need.name for metric in metrics for need in metric.needs}
         earlier = {role: self._seen[other] for role, other in positions.items() if other in self._seen}
         return Frame(info, states, interval, needs, earlier, self._decompose)
+
+
+def _are_alike(infos: Sequence[TensorInfo]) -> bool:
+    """Whether these are plain ranges of files on this machine, of one shape and one floating-point dtype."""
+    return (
+        {(info.shape, info.dtype) for info in infos} == {(infos[0].shape, infos[0].dtype)}
+        and kind(infos[0]) not in ("unsupported", "empty")
+        and all(is_plain(info) and not is_remote(info.parts[0].path) for info in infos)
+    )
 
 
 def _absence(info: TensorInfo | None, state: Read | None) -> Status:

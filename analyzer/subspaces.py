@@ -16,8 +16,9 @@ def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
     """The spaces of the ``count`` leading left and right singular vectors of (rows, columns); None up to count σ.
 
     The short side's vectors come from the Gram matrix, of which only these are asked for. Its rounding turns the space
-    by up to :data:`GRAM_ERROR` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6 where σ_k is above
-    :data:`TRUSTED_SMALLEST` · σ₁ and separates by 1e-3. Below that they come from the triangular factor of W.
+    by up to :data:`analyzer.decomposition.GRAM_ERROR` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6 where
+    σ_k is above :data:`TRUSTED_SMALLEST` · σ₁ and separates by 1e-3. Below that they come from the triangular factor
+    of W.
 
     Raises:
         numpy.linalg.LinAlgError: LAPACK did not converge.

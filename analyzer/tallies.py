@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan, sqrt
 from typing import Any
 
@@ -110,6 +110,17 @@ class Sums:
     flips: SignFlips | None
     changed: ChangedBits | None
 
+    def seen_from(self, roles: Collection[str]) -> Sums:
+        """The same as if no states had been there but those in these roles."""
+        products = self.products
+        if "initial" not in roles:
+            products = replace(products, initial=nan, drift=nan, current_initial=nan)
+        if "previous" not in roles:
+            products = replace(products, previous=nan, step=nan, step_previous=nan)
+        if "before_previous" not in roles:
+            products = replace(products, earlier_step=nan, step_earlier_step=nan)
+        return replace(self, products=products)
+
 
 class Tally:
     """Adds up the sums of one tensor at one checkpoint, piece by piece.
@@ -190,7 +201,10 @@ class Tally:
 
 
 class _NearZeros:
-    """Small magnitudes, kept until the rms of all elements, and with it the threshold, is known."""
+    """Small magnitudes, kept until the rms of all elements, and with it the threshold, is known.
+
+    There is no ``room`` any more where they were too many to be kept.
+    """
 
     def __init__(self, size: int) -> None:
         self.room = int(MOST_KEPT * size)

@@ -43,6 +43,11 @@ def stored_parts(info: TensorInfo) -> tuple[Part, ...]:
     return info.product.left.parts + info.product.right.parts if info.product else info.parts
 
 
+def size_of(info: TensorInfo | None) -> int:
+    """Bytes of a tensor in memory, row-major; 0 where it is absent or not read."""
+    return 0 if info is None or info.unsupported else prod(info.shape) * numpy_dtype(info.dtype).itemsize
+
+
 def unsupported_reason(info: TensorInfo) -> str | None:
     """Why a tensor's values are not measured, or None."""
     if info.unsupported:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from math import isfinite, prod
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,55 +20,43 @@ from analyzer.cutting import PIECE, Piece, pieces_between, slab_of
 from analyzer.decomposition import spectrum_of_blocks
 from analyzer.elementwise import live_lines
 from analyzer.gram import Gram
+from analyzer.holding import DECOMPOSED, Hold
 from analyzer.loading import as_tensor
 from analyzer.metrics.needs import DeadLines
-from analyzer.planning import DECOMPOSED
 from analyzer.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import Source, open_source
 from analyzer.states import State, Taken, gone
 from analyzer.tallies import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs
 from analyzer.tensors import numpy_dtype, unit_roundoff
 
-SUMMED_NEEDS = frozenset(
-    {
-        "weights",
-        "step",
-        "consecutive_steps",
-        "drift",
-        "interval",
-        "finiteness",
-        "changed_bits",
-        "sign_flips",
-        "elements",
-    }
-)
-SLAB_NEEDS = SUMMED_NEEDS | {"dead_lines", "spectrum", "singular_values", "power_law"}
-
 Memory = npt.NDArray[np.uint8]
-Hold = Literal["nothing", "slab", "whole"]
 
 
 def walk_through_time(
     infos: Sequence[TensorInfo],
     checkpoints: Sequence[Checkpoint],
     needs: Sequence[Collection[str]],
+    roles: Sequence[Collection[str]],
     hold: Hold,
     memory: Sequence[Memory],
 ) -> list[State] | None:
-    """The states of one tensor at consecutive checkpoints, the first of which is W_0 of all, with their sums.
+    """The states of one tensor at consecutive checkpoints, with their sums.
 
     Args:
         infos: the tensor at each checkpoint, all of one shape and one floating-point dtype.
         checkpoints: these checkpoints.
-        needs: what is needed of each checkpoint, out of :data:`SLAB_NEEDS`; nothing of those that others only look at.
-        hold: ``nothing`` serves :data:`SUMMED_NEEDS`. ``slab`` serves also the others, of a tall matrix, but no spectra
-            of float64, whose range would need scaling before it is known. ``whole`` leaves the states in ``memory``.
+        needs: what is needed of each, out of :data:`analyzer.holding.PIECEWISE_NEEDS`; nothing of those that others
+            only look at.
+        roles: in which roles each looks at others: the first one as W_0, the one before it and the one before that.
+        hold: ``nothing`` serves :data:`analyzer.holding.SUMMED_NEEDS`. ``slab`` serves also the others, of a tall
+            matrix, but no spectra of float64, whose range would need scaling before it is known. ``whole`` leaves the
+            states in ``memory``.
         memory: for each checkpoint of which something is needed, bytes for what is held of it.
 
     Returns:
         the same bits as whole tensors give in :func:`analyzer.elementwise.walk_sums`; None where the elements have to
         be looked at once more: one is NaN or infinite, squares may have vanished, or too many elements may be near zero
-        to be kept until the threshold is known.
+        to be kept until the threshold is known and no state is held as a whole.
 
     Raises:
         CheckpointError: a file cannot be read or changed meanwhile.
@@ -77,6 +64,7 @@ def walk_through_time(
     """
     size, slab = prod(infos[0].shape), slab_of(infos[0].shape)
     slots = iter(memory)
+    all_roles = frozenset[str]().union(*roles)
     with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
         sources = [
             stack.enter_context(open_source(info.parts[0].path, _stamp_of(checkpoint, info)))
@@ -86,10 +74,12 @@ def walk_through_time(
             _Walk(info, source, number, wanted, hold, next(slots) if wanted and hold != "nothing" else None)
             for number, (info, source, wanted) in enumerate(zip(infos, sources, needs, strict=True))
         ]
+        for number, walk in enumerate(walks):
+            # Of a state that others only look at, sums are wanted of W_0, and of W_{t−1} of one whose rows are wanted.
+            walk.is_added = number == 0 or any(one.is_wanted for one in walks[number : number + 2])
         for start in range(0, size, slab):
             end = min(start + slab, size)
-            _walk_slab(walks, start, end)
-            if not all(isfinite(walk.tally.current) for walk in walks):
+            if not _walk_slab(walks, start, end, all_roles):
                 return None
             for walk in walks:
                 walk.end_slab(end - start)
@@ -97,18 +87,16 @@ def walk_through_time(
         if not all(walk.can_tell(one) for walk, one in zip(walks, sums, strict=True)):
             return None
         states: list[State] = []
-        for walk, one in zip(walks, sums, strict=True):
-            states.append(walk.state(one, states[-1] if states else None))
+        for walk, one, its_roles in zip(walks, sums, roles, strict=True):
+            states.append(walk.state(one.seen_from(its_roles), states[-1] if states else None))
         for source in sources:
             source.verify_unchanged()
     return states
 
 
-def _walk_slab(walks: Sequence[_Walk], start: int, end: int) -> None:
-    """Every piece of a slab through all checkpoints."""
+def _walk_slab(walks: Sequence[_Walk], start: int, end: int, roles: Collection[str]) -> bool:
+    """Every piece of a slab through all checkpoints; False where the elements have to be looked at once more."""
     with_signs = any(walk.tally.count_flips for walk in walks)
-    # Of a state that others only look at, sums are wanted where it is W_0, or W_{t−1} of one whose rows are wanted.
-    added = {0, *(n for n in range(len(walks)) if any(walk.is_wanted for walk in walks[n : n + 2]))}
     dtype = walks[0].dtype
     unsigned = np.dtype(f"u{dtype.itemsize}")
     passing = np.empty((2, PIECE), dtype)  # pieces of states that are not held: of W_t and of W_{t−1} in turn
@@ -117,27 +105,36 @@ def _walk_slab(walks: Sequence[_Walk], start: int, end: int) -> None:
         for number, walk in enumerate(walks):
             stored = walk.read(piece, start, passing[number % 2])
             bits = stored.view(unsigned)
-            rows = _rows(piece, stored, number, with_signs)
-            if number in added:
+            rows = _rows(piece, stored, number, roles, with_signs)
+            if walk.is_added:
                 walk.tally.add(rows, bits, previous_bits)
+                if not isfinite(walk.tally.current):
+                    return False
             previous_bits = bits
+    return all(walk.counts_near_zeros for walk in walks)
 
 
-def _rows(piece: Piece, stored: Array, number: int, with_signs: bool) -> Rows:
-    """The rows of the ``number``-th checkpoint; those of the one before it are still there."""
+def _rows(piece: Piece, stored: Array, number: int, roles: Collection[str], with_signs: bool) -> Rows:
+    """The rows of the ``number``-th checkpoint that the roles ask for; those of the one before it are still there."""
     room = Room(piece, is_odd=number % 2 == 1)
     room.current[:] = stored
+    rows = Rows(room, room.current)
     if with_signs:
         fill_signs(stored, room.current, room.signs)
-    if number == 0:
-        room.initial[:] = room.current
-        room.drift[:] = 0.0
-        return Rows(room, room.current, initial=room.initial, drift=room.drift)
-    np.subtract(room.current, room.previous, out=room.step)
-    if number == 1:  # the first step is the first drift
-        return Rows(room, room.current, room.previous, room.initial, room.step, drift=room.step)
-    np.subtract(room.current, room.initial, out=room.drift)
-    return Rows(room, room.current, room.previous, room.initial, room.step, room.earlier_step, room.drift)
+    if number and "previous" in roles:
+        rows.previous, rows.step = room.previous, np.subtract(room.current, room.previous, out=room.step)
+        rows.earlier_step = room.earlier_step if number > 1 else None
+    if "initial" in roles:
+        rows.initial = room.initial
+        if number == 0:
+            room.initial[:] = room.current
+            room.drift[:] = 0.0
+            rows.drift = room.drift
+        elif number == 1 and rows.step is not None:  # the first step is the first drift
+            rows.drift = rows.step
+        else:
+            rows.drift = np.subtract(room.current, room.initial, out=room.drift)
+    return rows
 
 
 class _Walk:
@@ -155,7 +152,7 @@ class _Walk:
         self.info, self.source, self.dtype = info, source, numpy_dtype(info.dtype)
         self.hold, self.memory = hold, memory
         self.tally = Tally(prod(info.shape), self.dtype, self.dtype if number else None, needs)
-        self.is_wanted = bool(needs)
+        self.is_wanted = self.is_added = bool(needs)
         self.digest = blake3()
         self.lines = _Lines(self) if hold == "slab" and "dead_lines" in needs else None
         self.gram = None
@@ -189,11 +186,16 @@ class _Walk:
         if self.gram:
             self.gram.add(rows)
 
+    @property
+    def counts_near_zeros(self) -> bool:
+        """Whether what is near zero is being counted as far as it is wanted, or can be counted afterwards."""
+        return self.hold == "whole" or not self.tally.summarise or self.tally.near_zeros.room >= 0
+
     def can_tell(self, sums: Sums) -> bool:
-        """Whether the sums say all that is wanted of them, or the state is there to be looked at once more."""
+        """Whether the sums say all that is wanted of them: no square has vanished, and what is near zero is counted."""
         least = LEAST_SQUARE if self.dtype == np.float64 else 0.0
-        counted = not self.tally.summarise or sums.near_zeros is not None
-        return sums.products.current >= least and (counted or self.hold == "whole")
+        counted = self.hold == "whole" or not self.tally.summarise or sums.near_zeros is not None
+        return not self.is_added or (sums.products.current >= least and counted)
 
     def state(self, sums: Sums, previous: State | None) -> State:
         """The state with all that was taken of it; the Gram matrix is given up, unused where W_{t−1} is the same."""

@@ -13,11 +13,10 @@ from analyzer.auditing.checksums import Checks
 from analyzer.errors import CheckpointError
 from analyzer.executors import available_cores, run_tasks
 from analyzer.loading import is_readable
-from analyzer.planning import size_of
 from analyzer.products import Factors
 from analyzer.run import Checkpoint, Run, TensorInfo
 from analyzer.states import read_states
-from analyzer.tensors import unsupported_reason
+from analyzer.tensors import size_of, unsupported_reason
 
 BATCH_BYTES = 32 << 20
 ALIGNMENT = 64

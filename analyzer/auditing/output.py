@@ -12,9 +12,9 @@ from blake3 import blake3
 from analyzer.auditing.contents import Contents
 from analyzer.loading import is_readable
 from analyzer.names import printable
-from analyzer.planning import size_of
 from analyzer.run import Checkpoint, Finding, Run
 from analyzer.scores import leading
+from analyzer.tensors import size_of
 
 SCHEMA_VERSION = 2
 ROWS_SHOWN = 12

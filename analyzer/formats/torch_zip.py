@@ -120,7 +120,7 @@ def _storages(archive: Archive, prefix: str, big_endian: bool) -> Callable[[obje
         if entry.name not in begins:
             begins[entry.name] = archive.locate(entry)
         begin = begins[entry.name]
-        checksum = Checksum(entry.name, begin, length, entry.crc32) if archive.is_summed else None
+        checksum = Checksum(entry.name, begin, length, entry.crc32) if entry.crc32 else None
         return Storage(archive.path, begin, length, dtype, big_endian, checksum=checksum)
 
     return storage

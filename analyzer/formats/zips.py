@@ -30,7 +30,8 @@ _BLOCK = 4096  # local headers that lie close together come in one read
 class Entry:
     """One file in an archive: ``length`` bytes there, ``size`` once inflated, between ``header`` and ``until``.
 
-    ``crc32`` is that of the inflated bytes, as the writer took it.
+    ``crc32`` is that of the inflated bytes, as the writer took it; 0 where torch took none, as it does when told so
+    (torch.serialization.set_crc32_options) and for storages that are filled in later (skip_data).
     """
 
     name: str
@@ -59,8 +60,6 @@ class Archive:
             self.entries: Mapping[str, Entry] = self._read_directory()
         except (struct.error, IndexError):
             raise self.refusal("its directory breaks off") from None
-        # Where torch was told not to take checksums (torch.serialization.set_crc32_options), it writes zeros.
-        self.is_summed = any(entry.crc32 for entry in self.entries.values())
 
     def refusal(self, reason: str) -> CheckpointError:
         """An error that names the file and why it is refused."""
@@ -101,7 +100,7 @@ class Archive:
         if entry.length > limit:
             raise CheckpointError(f"{self.path}: {entry.name!r} has {entry.length} bytes, more than {limit} are read")
         data = self._source.read(self.locate(entry), entry.length)
-        if self.is_summed and zlib.crc32(data) != entry.crc32:
+        if entry.crc32 and zlib.crc32(data) != entry.crc32:
             raise self.refusal(f"{entry.name!r} was changed after it was written: it does not have its checksum")
         return data
 

@@ -57,14 +57,16 @@ def measured(
 
 
 def everything(measurements: Measurements) -> tuple[list[Measurement], dict[tuple[str, str], bytes], object]:
-    """Every row, the bytes of every spectrum by tensor and checkpoint, and what each tensor held."""
+    """Every row, the bytes of every spectrum by tensor and checkpoint, and what else is stored of the tensors."""
     with open_store(measurements.path) as store:
         spectra = {
             (one.name, name): values.tobytes()
             for one in store.tensors(measurements.run)
             for name, values in store.spectra(measurements.run, one.name).items()
         }
-        return list(store.measurements(measurements.run)), spectra, store.contents(measurements.run)
+        sums = {one.name: repr(store.sums(measurements.run, one.name)) for one in store.checkpoints(measurements.run)}
+        beside = store.contents(measurements.run), sums, store.problems(measurements.run)
+        return list(store.measurements(measurements.run)), spectra, beside
 
 
 Key = tuple[str, str, str, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from unittest import mock
 
@@ -14,7 +14,7 @@ from commands import weightlapse
 
 import analyzer
 from analyzer.auditing import checksums
-from analyzer.run import Finding
+from analyzer.run import Finding, TensorInfo
 
 Save = Callable[[Path, dict[str, np.ndarray]], None]
 
@@ -144,6 +144,30 @@ def test_a_torch_archive_that_was_written_without_checksums_is_not_charged_with_
     finally:
         torch.serialization.set_crc32_options(True)
     assert unreadable(tmp_path / "run") == []
+
+
+def test_storages_that_were_filled_in_after_the_archive_was_written_are_not_charged_with_it(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if not hasattr(torch.serialization, "skip_data"):
+        pytest.skip("this torch always writes storages")
+    (tmp_path / "run").mkdir()
+    for epoch, state in enumerate(random_walk(2)):
+        path = tmp_path / f"run/epoch_{epoch}.pt"
+        with torch.serialization.skip_data():
+            as_torch(path, state)
+        places = [part.offset for info in _tensors(path).values() for part in info.parts]
+        with path.open("r+b") as file:
+            for offset, array in zip(places, state.values(), strict=True):
+                file.seek(offset)
+                file.write(array.tobytes())
+        read = torch.load(path, weights_only=True)
+        assert all(np.array_equal(read[name], array) for name, array in state.items())
+    assert unreadable(tmp_path / "run") == []
+    assert "Verdict: sound" in weightlapse("audit", tmp_path / "run").out
+
+
+def _tensors(path: Path) -> Mapping[str, TensorInfo]:
+    return analyzer.open_run(path.parent).checkpoints[-1].tensors
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")

@@ -62,6 +62,15 @@ def test_exit_4_where_no_checkpoints_are(tmp_path, command):
     assert not (tmp_path / "reports").exists()
 
 
+def test_blas_starts_no_threads_that_no_job_uses():
+    """Told before numpy is loaded, or it is too late."""
+    script = "import os, sys, analyzer.__main__; print(os.environ['OPENBLAS_NUM_THREADS'], 'numpy' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    for given, expected in (({}, "1 False"), ({"OPENBLAS_NUM_THREADS": "3"}, "3 False")):
+        ended = subprocess.run([sys.executable, "-c", script], env=environment | given, capture_output=True, text=True)
+        assert ended.stdout.strip() == expected, ended.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "named", "known"),
     [

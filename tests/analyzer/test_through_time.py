@@ -8,7 +8,7 @@ import pytest
 from builders import save_weights
 from commands import everything
 
-from analyzer import cutting, decomposition, engine, open_run, planning
+from analyzer import cutting, decomposition, engine, holding, open_run, planning, through_time
 from analyzer import measure as measure_run
 
 SHAPE = (900, 24)  # 900 · 24² is above what the SVD takes
@@ -19,7 +19,7 @@ SLAB_ROWS = 170
 def small_slabs(monkeypatch):
     monkeypatch.setattr(cutting, "PIECE", 1000)
     monkeypatch.setattr(cutting, "LEAST_SLAB", SLAB_ROWS * SHAPE[1])
-    monkeypatch.setattr(engine, "MOST_TOGETHER", 6)
+    monkeypatch.setattr(holding, "MOST_SLABS", 6)
     assert cutting.slab_rows(SHAPE[1]) == SLAB_ROWS
     assert SHAPE[0] * SHAPE[1] ** 2 > decomposition.SMALL_WORK
 
@@ -30,8 +30,8 @@ def taken(monkeypatch):
     calls = []
     plain = engine.walk_through_time
 
-    def counted(infos, checkpoints, needs, hold, memory):
-        states = plain(infos, checkpoints, needs, hold, memory)
+    def counted(infos, checkpoints, needs, roles, hold, memory):
+        states = plain(infos, checkpoints, needs, roles, hold, memory)
         calls.append(states and (hold, len(states)))
         return states
 
@@ -43,7 +43,7 @@ def taken(monkeypatch):
 def hold(request, monkeypatch):
     """What is held of the tensors, which are smaller here than those that are held as a whole elsewhere."""
     if request.param == "whole":
-        monkeypatch.setattr(planning, "LEAST_ALONE", 0)
+        monkeypatch.setattr(holding, "LEAST_ALONE", 0)
     return request.param
 
 
@@ -96,13 +96,13 @@ def test_vectors_hold_nothing(tmp_path, monkeypatch, taken):
 @pytest.mark.parametrize("shape", [SHAPE[::-1], (150, 120), (2, 150, 24)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_no_tall_matrix_is_held_as_a_whole(tmp_path, monkeypatch, taken, shape, dtype):
-    monkeypatch.setattr(planning, "LEAST_ALONE", 0)
+    monkeypatch.setattr(holding, "LEAST_ALONE", 0)
     both_ways(series(tmp_path / "run", walk(5, shape, dtype)), tmp_path, monkeypatch)
     assert taken == [("whole", 5)]
 
 
 def test_expert_stacks_are_held_as_a_whole(tmp_path, monkeypatch, taken):
-    monkeypatch.setattr(planning, "LEAST_ALONE", 0)
+    monkeypatch.setattr(holding, "LEAST_ALONE", 0)
     states = list(walk(4, (3, 90, 24)))
     for step, state in enumerate(states):
         save_weights(tmp_path / f"run/step_{step}.safetensors", {"mlp.experts.w": state})
@@ -111,23 +111,25 @@ def test_expert_stacks_are_held_as_a_whole(tmp_path, monkeypatch, taken):
     assert taken == [("whole", 4)]
 
 
-def test_more_checkpoints_than_go_together(tmp_path, monkeypatch, taken, hold):
-    monkeypatch.setattr(engine, "MOST_TOGETHER", 3)
-    monkeypatch.setattr(planning, "LEAST_TOGETHER", 3)
-    monkeypatch.setattr(planning, "HELD_BYTES", 3 * 4 * SHAPE[0] * SHAPE[1])
-    both_ways(series(tmp_path / "run", walk(8)), tmp_path, monkeypatch)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_more_checkpoints_than_go_together(tmp_path, monkeypatch, taken, hold, dtype):
+    monkeypatch.setattr(holding, "MOST_SLABS", 3)
+    monkeypatch.setattr(holding, "LEAST_WHOLE", 3)
+    monkeypatch.setattr(holding, "HELD_BYTES", 3 * np.dtype(dtype).itemsize * SHAPE[0] * SHAPE[1])
+    metrics = ["motion", "size"] if (hold, dtype) == ("slab", np.float64) else None
+    both_ways(series(tmp_path / "run", walk(8, dtype=dtype)), tmp_path, monkeypatch, metrics=metrics)
     assert taken == [(hold, 2), (hold, 5), (hold, 6)]  # with W_0, W_{t−2} and W_{t−1} of the first one
 
 
 def test_no_more_files_are_open_than_may_be(tmp_path, monkeypatch, taken):
-    monkeypatch.setattr(engine, "MOST_FILES", 4)
+    monkeypatch.setattr(holding, "MOST_FILES", 4)
     both_ways(series(tmp_path / "run", walk(7)), tmp_path, monkeypatch, metrics=["motion"])
     assert taken == [("nothing", 3), ("nothing", 7)]
 
 
 def test_where_few_would_go_together_the_general_way_reads_less(tmp_path, monkeypatch, taken):
-    monkeypatch.setattr(planning, "LEAST_ALONE", 0)
-    monkeypatch.setattr(planning, "HELD_BYTES", 5 * 4 * SHAPE[0] * SHAPE[1])
+    monkeypatch.setattr(holding, "LEAST_ALONE", 0)
+    monkeypatch.setattr(holding, "HELD_BYTES", 4 * 4 * SHAPE[0] * SHAPE[1])
     both_ways(series(tmp_path / "run", walk(8, SHAPE[::-1])), tmp_path, monkeypatch)
     assert taken == []
 
@@ -191,7 +193,7 @@ def test_small_singular_values_are_taken_from_the_matrix_itself(tmp_path, monkey
 
 
 def test_nan_at_one_checkpoint_leaves_the_portions_before_it_as_they_are(tmp_path, monkeypatch, taken):
-    monkeypatch.setattr(engine, "MOST_TOGETHER", 3)
+    monkeypatch.setattr(holding, "MOST_SLABS", 3)
     states = list(walk(6))
     states[4][800, 3] = np.nan
     run = series(tmp_path / "run", states)
@@ -199,7 +201,7 @@ def test_nan_at_one_checkpoint_leaves_the_portions_before_it_as_they_are(tmp_pat
     assert taken == [("slab", 3), None]
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_told_as_ever(tmp_path, taken, hold):
+def test_a_file_that_shrank_before_it_is_read_is_told_as_ever(tmp_path, taken, hold):
     run = series(tmp_path / "run", walk(4))
     path = tmp_path / "run/step_2.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
@@ -208,8 +210,94 @@ def test_a_file_that_shrinks_while_it_is_read_is_told_as_ever(tmp_path, taken, h
     assert list(measurements.series("w", "frobenius_norm").statuses) == ["ok", "ok", "error", "ok"]
 
 
+def test_a_file_that_changes_while_it_is_read_is_told_as_ever(tmp_path, monkeypatch, taken, hold):
+    run = series(tmp_path / "run", walk(4))
+    path = tmp_path / "run/step_2.safetensors"
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+    plain = through_time._walk_slab
+
+    def change(*arguments):
+        if path.read_bytes() != changed:
+            path.write_bytes(changed)
+        return plain(*arguments)
+
+    monkeypatch.setattr(through_time, "_walk_slab", change)
+    measurements = measure_run(run, store=tmp_path / "s.sqlite", jobs=1)
+    assert taken == []
+    assert list(measurements.series("w", "frobenius_norm").statuses) == ["ok", "ok", "error", "ok"]
+    assert list(measurements.series("w", "step_distance").statuses)[1:] == ["ok", "error", "error"]
+
+
+@pytest.mark.parametrize(
+    "metrics", [["size"], ["spectrum"], ["step_distance"], ["initial_distance"], ["update_cosine"]]
+)
+def test_states_that_no_metric_looks_at_are_not_asked_for(tmp_path, monkeypatch, taken, metrics):
+    monkeypatch.setattr(holding, "MOST_SLABS", 3)
+    monkeypatch.setattr(holding, "MOST_FILES", 3)
+    both_ways(series(tmp_path / "run", walk(7)), tmp_path, monkeypatch, metrics=metrics)
+    assert None not in taken
+    are_fewer = metrics in (["step_distance"], ["update_cosine"])  # there is none of the first checkpoint
+    assert len(taken) == (2 if are_fewer else 3)
+
+
+def test_metrics_that_are_added_later_find_the_states_that_they_compare_with(tmp_path, monkeypatch, hold):
+    def grown(folder, general):
+        run = series(tmp_path / folder / "run", walk(6))
+        with monkeypatch.context() as patch:
+            if general:
+                patch.setattr(engine, "_way", lambda stream: ("nothing", 0))
+            measure_run(run, store=tmp_path / folder / "s.sqlite", jobs=1, metrics=["size", "step_distance"])
+            save_weights(tmp_path / folder / "run/step_6.safetensors", {"w": list(walk(7))[6]})
+            run = open_run(tmp_path / folder / "run")
+            return everything(measure_run(run, store=tmp_path / folder / "s.sqlite", jobs=1))
+
+    assert grown("time", general=False) == grown("general", general=True)
+
+
+def test_a_tensor_without_values_beside_a_large_one(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(planning, "BUNDLE_BYTES", 1000)
+    (tmp_path / "run").mkdir()
+    for epoch, state in enumerate(walk(3)):
+        weights = {"absent": torch.empty(4, 4, device="meta"), "w": torch.from_numpy(state)}
+        torch.save(weights, tmp_path / f"run/epoch_{epoch}.pt")
+    measurements = measure_run(open_run(tmp_path / "run"), store=tmp_path / "s.sqlite", jobs=1, metrics=["motion"])
+    assert list(measurements.series("w", "step_distance").statuses)[1:] == ["ok", "ok"]
+
+
+def test_a_tensor_of_which_only_its_absence_is_new(tmp_path):
+    states = list(walk(4))
+    for step, state in enumerate(states):
+        weights = {"w": state} if step < 3 else {}
+        save_weights(tmp_path / f"run/step_{step}.safetensors", {**weights, "v": state[0]})
+        run = open_run(tmp_path / "run")
+        measurements = measure_run(run, store=tmp_path / "s.sqlite", jobs=1, metrics=["size"])
+    assert list(measurements.series("w", "frobenius_norm").statuses) == ["ok", "ok", "ok", "missing"]
+
+
+def test_what_is_kept_near_zero_does_not_grow_with_the_run(tmp_path, taken):
+    measure_run(series(tmp_path / "run", walk(40, (9000,))), store=tmp_path / "s.sqlite", jobs=1, metrics=["size"])
+    assert taken == [("nothing", 13), ("nothing", 13), ("nothing", 14)]
+
+
+def test_spectra_from_elsewhere_of_states_that_are_held_as_a_whole(tmp_path, monkeypatch, taken):
+    pytest.importorskip("torch")
+    from analyzer import gpu
+
+    run = series(tmp_path / "run", walk(4, SHAPE[::-1]))
+    expected = measure_run(run, store=tmp_path / "cpu.sqlite", jobs=1)
+    monkeypatch.setattr(holding, "LEAST_ALONE", 0)
+    monkeypatch.setattr(gpu, "check_device", lambda device: None)
+    monkeypatch.setattr(gpu, "spectra", lambda matrices, device, plain=gpu.spectra: plain(matrices, "cpu"))
+    ours = measure_run(run, store=tmp_path / "torch.sqlite", jobs=1, device="cuda")
+    assert taken == [("whole", 4)]
+    for metric in ("condition_number", "nuclear_norm", "step_distance"):
+        np.testing.assert_allclose(ours.series("w", metric).values, expected.series("w", metric).values, rtol=1e-9)
+
+
 def test_a_frozen_matrix_is_decomposed_once(tmp_path, monkeypatch, taken, hold):
-    from analyzer import frame, through_time
+    from analyzer import frame
 
     states = list(walk(5))
     run = series(tmp_path / "run", [*states[:1] * 3, *states[1:3]])
