@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 # Elements that are widened at a time: so many that the interpreter's share does not count, so few that seven float64
-# rows of them stay near the processor (measured: half and twice as many are a third slower).
+# rows of them stay near the processor (measured: a quarter of it is a sixth slower, twice as many up to an eighth).
 PIECE = 1 << 17
 # Elements of a slab of a tall matrix: so many that its part of the Gram matrix, which has to be mirrored and added, is
 # taken at full speed (768 columns: a third of it is a tenth slower), so few that its float64 is 24 MB, or as large as

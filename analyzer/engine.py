@@ -58,13 +58,13 @@ def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None 
 
 def _way(stream: Stream) -> tuple[Hold, int]:
     """What to hold of a stream that is taken piece by piece, and of how many checkpoints; 0 where that is no way."""
-    series = stream.plain_series()
+    series = stream.plain_series
     return way_of(series.infos[0], stream.needs(), len(stream.wanted)) if series else ("nothing", 0)
 
 
 def _take(stream: Stream, hold: Hold) -> bool:
     """Take sums, and spectra where states are not held as a whole, ahead; False where some state needs another look."""
-    series = stream.plain_series()
+    series = stream.plain_series
     if series is None:
         return False
     shape = series.infos[0].shape

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from analyzer.bases import expected_bases
 from analyzer.derivation import DERIVED, derive
 from analyzer.engine import walk
 from analyzer.executors import available_cores, run_tasks
 from analyzer.metrics.registry import METRICS, Metric
-from analyzer.planning import Task, affordable_streams, expected_bases, plan, tensor_names
+from analyzer.planning import Task, affordable_streams, plan, tensor_names
 from analyzer.run import Run
 from analyzer.store import Observation, RowKey, Store, Writer
 from analyzer.tensors import tensor_rows

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.bases import Bases, applicable, places
 from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose, Frame, Seen
 from analyzer.loading import is_plain
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
-from analyzer.planning import Bases, Task, applicable, places
+from analyzer.planning import Task
 from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
 from analyzer.sources import is_remote
 from analyzer.states import State
@@ -68,6 +70,9 @@ class Stream:
         wanted = self._task.wanted[self.name]
         positions = sorted(wanted)
         count = -(-len(positions) // size)
+        if count == 1:
+            yield self
+            return
         for number in range(count):
             chosen = positions[len(positions) * number // count : len(positions) * (number + 1) // count]
             portion = {position: wanted[position] for position in chosen}
@@ -82,6 +87,7 @@ class Stream:
         """What the metrics ask for that are wanted at one position."""
         return {need.name for metric in self.wanted.get(position, ()) for need in metric.needs}
 
+    @cached_property
     def plain_series(self) -> Series | None:
         """The states that are looked at, where each compares with the one before it and with the first of them.
 

@@ -71,12 +71,10 @@ def walk_through_time(
             for info, checkpoint in zip(infos, checkpoints, strict=True)
         ]
         walks = [
-            _Walk(info, source, number, wanted, hold, next(slots) if wanted and hold != "nothing" else None)
+            # Of a state that others only look at, sums are wanted of W_0, and of W_{t−1} of one whose rows are wanted.
+            _Walk(info, source, number, wanted, number == 0 or any(needs[number : number + 2]), hold, slots)
             for number, (info, source, wanted) in enumerate(zip(infos, sources, needs, strict=True))
         ]
-        for number, walk in enumerate(walks):
-            # Of a state that others only look at, sums are wanted of W_0, and of W_{t−1} of one whose rows are wanted.
-            walk.is_added = number == 0 or any(one.is_wanted for one in walks[number : number + 2])
         for start in range(0, size, slab):
             end = min(start + slab, size)
             if not _walk_slab(walks, start, end, all_roles):
@@ -111,7 +109,7 @@ def _walk_slab(walks: Sequence[_Walk], start: int, end: int, roles: Collection[s
                 if not isfinite(walk.tally.current):
                     return False
             previous_bits = bits
-    return all(walk.counts_near_zeros for walk in walks)
+    return all(walk.tally.near_zeros.room >= 0 for walk in walks if walk.must_count_near_zeros)
 
 
 def _rows(piece: Piece, stored: Array, number: int, roles: Collection[str], with_signs: bool) -> Rows:
@@ -146,13 +144,15 @@ class _Walk:
         source: Source,
         number: int,
         needs: Collection[str],
+        is_added: bool,
         hold: Hold,
-        memory: Memory | None,
+        slots: Iterator[Memory],
     ) -> None:
         self.info, self.source, self.dtype = info, source, numpy_dtype(info.dtype)
-        self.hold, self.memory = hold, memory
+        self.hold, self.memory = hold, next(slots) if needs and hold != "nothing" else None
         self.tally = Tally(prod(info.shape), self.dtype, self.dtype if number else None, needs)
-        self.is_wanted = self.is_added = bool(needs)
+        self.must_count_near_zeros = self.tally.summarise and hold != "whole"  # no state is there to do it afterwards
+        self.is_wanted, self.is_added = bool(needs), is_added
         self.digest = blake3()
         self.lines = _Lines(self) if hold == "slab" and "dead_lines" in needs else None
         self.gram = None
@@ -186,15 +186,10 @@ class _Walk:
         if self.gram:
             self.gram.add(rows)
 
-    @property
-    def counts_near_zeros(self) -> bool:
-        """Whether what is near zero is being counted as far as it is wanted, or can be counted afterwards."""
-        return self.hold == "whole" or not self.tally.summarise or self.tally.near_zeros.room >= 0
-
     def can_tell(self, sums: Sums) -> bool:
         """Whether the sums say all that is wanted of them: no square has vanished, and what is near zero is counted."""
         least = LEAST_SQUARE if self.dtype == np.float64 else 0.0
-        counted = self.hold == "whole" or not self.tally.summarise or sums.near_zeros is not None
+        counted = sums.near_zeros is not None or not self.must_count_near_zeros
         return not self.is_added or (sums.products.current >= least and counted)
 
     def state(self, sums: Sums, previous: State | None) -> State:

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer import loading
+from analyzer.bases import Bases
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex, npz, safetensors
 from analyzer.formats.torch_zip import read_torch
 from analyzer.loading import is_plain
 from analyzer.metrics.registry import select_metrics
-from analyzer.planning import Bases, plan
+from analyzer.planning import plan
 from analyzer.run import Checkpoint, FileStamp, Part, Run, TensorInfo
 from analyzer.sources import LocalSource
 from analyzer.streams import Stream
@@ -244,7 +245,7 @@ def test_only_plain_tensors_are_taken_piece_by_piece() -> None:
             Checkpoint(str(number), "", None, number, {}, {"w": one}, ()) for number, one in enumerate(infos)
         ]
         (task,) = plan(Run("r", "r", "", "", tuple(checkpoints)), list(motion.values()), lambda _: {})
-        return Stream(task, "w", motion).plain_series() is not None
+        return Stream(task, "w", motion).plain_series is not None
 
     assert is_taken(plain, plain, plain)
     assert not is_taken(plain, plain, replace(plain, big_endian=True))
