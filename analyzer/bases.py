@@ -13,10 +13,11 @@ from analyzer.tensors import kind, matrices, stored_parts
 
 def expected_bases(run: Run, name: str, metrics: Sequence[Metric]) -> Iterator[tuple[int, str, str]]:
     """Every row that there should be of a tensor: (checkpoint position, metric, what its value rests on)."""
+    bases = Bases(run.checkpoints, name)
     for position, roles in places(run.checkpoints, name):
-        bases = Bases(run.checkpoints, name, roles)
-        for metric in applicable(metrics, run.checkpoints[position].tensors.get(name), roles):
-            yield position, metric.row.name, bases.of(metric)
+        its_metrics = applicable(metrics, run.checkpoints[position].tensors.get(name), roles)
+        for metric, basis in bases.of(its_metrics, roles).items():
+            yield position, metric, basis
 
 
 def places(checkpoints: Sequence[Checkpoint], name: str) -> Iterator[tuple[int, dict[str, int]]]:
@@ -47,25 +48,28 @@ def applicable(metrics: Sequence[Metric], info: TensorInfo | None, roles: Mappin
 
 
 class Bases:
-    """Digests of all that the values of one tensor at one checkpoint depend on: the metric's code and the bytes."""
+    """Digests of all that the values of one tensor depend on: the metric's code and the bytes."""
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], name: str, roles: Mapping[str, int]) -> None:
-        self._states = {role: _identity(checkpoints[position], name) for role, position in roles.items()}
-        self._digests: dict[frozenset[str], str] = {}
+    def __init__(self, checkpoints: Sequence[Checkpoint], name: str) -> None:
+        self._checkpoints, self._name = checkpoints, name
+        self._identities: dict[int, str] = {}
 
-    def of(self, metric: Metric) -> str:
-        """What a value of this metric rests on: the metric, and the state in each role that it looks at."""
-        if metric.roles not in self._digests:
-            states = [f"{role}:{self._states[role]}" for role in ROLES if role in metric.roles]
-            self._digests[metric.roles] = sha256("|".join(states).encode()).hexdigest()[:16]
-        return f"{self._digests[metric.roles]}{metric.digest}"
+    def of(self, metrics: Sequence[Metric], roles: Mapping[str, int]) -> dict[str, str]:
+        """What a value of each metric rests on, by its name: the metric, and the state in each role it looks at."""
+        digests: dict[frozenset[str], str] = {}
+        for looked_at in {metric.roles for metric in metrics}:
+            states = [f"{role}:{self.identity(roles[role])}" for role in ROLES if role in looked_at]
+            digests[looked_at] = sha256("|".join(states).encode()).hexdigest()[:16]
+        return {metric.row.name: digests[metric.roles] + metric.digest for metric in metrics}
 
-
-def _identity(checkpoint: Checkpoint, name: str) -> str:
-    """The stored bytes of one tensor at one checkpoint, as far as that is known without reading them."""
-    info = checkpoint.tensors.get(name)
-    files = [(stamp.size, stamp.modified_ns, stamp.etag) for stamp in checkpoint.files]
-    return f"{checkpoint.name}:{files}:{_where(checkpoint, info)}:{checkpoint.step}"
+    def identity(self, position: int) -> str:
+        """The stored bytes of the tensor at one checkpoint, as far as that is known without reading them."""
+        if position not in self._identities:
+            checkpoint = self._checkpoints[position]
+            files = [(stamp.size, stamp.modified_ns, stamp.etag) for stamp in checkpoint.files]
+            where = _where(checkpoint, checkpoint.tensors.get(self._name))
+            self._identities[position] = f"{checkpoint.name}:{files}:{where}:{checkpoint.step}"
+        return self._identities[position]
 
 
 def _where(checkpoint: Checkpoint, info: TensorInfo | None) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import queue
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -26,6 +29,8 @@ ResultT = TypeVar("ResultT")
 # The C library gives freed blocks that are larger than any before (and than 128 KiB) back to the system, and gets the
 # next matrix's anew, page by page. A block of this size, given back untouched, teaches it to keep those up to it.
 KEPT_BY_MALLOC = 31 << 20
+# Results that come within so long of the last delivery are kept for the next one: each costs as much as many results.
+DELIVERY_SECONDS = 0.1
 _Message = tuple[str, object]
 
 
@@ -104,8 +109,8 @@ def _gathered(processes: dict[Connection, ForkProcess], tasks: int) -> Iterator[
                 working.remove(connection)
             elif kind == "error":
                 raise result
-            elif kind == "result":
-                yield result
+            elif kind == "results":
+                yield from result
 
 
 def _death(process: ForkProcess) -> WorkerError:
@@ -124,6 +129,7 @@ def _serve_pipe(
     """One process: tasks until there are none, or until nobody listens any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the consumer's to handle
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    gc.freeze()  # what is shared with the consumer is no garbage; to look through it again and again would copy it
     connection = pipes[number][1]
     for n, (theirs, ours) in enumerate(pipes):  # as long as any copy of its other end is open, a pipe does not break
         theirs.close()
@@ -133,14 +139,31 @@ def _serve_pipe(
         with threadpool_limits(limits=1):
             connection.send(("idle", None))
             while (task := connection.recv()) is not None:
-                for result in work(tasks[task]):
-                    connection.send(("result", result))
+                _deliver(connection, work(tasks[task]))
                 connection.send(("idle", None))
         connection.send(("done", None))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     except BaseException as error:  # handed to the consumer, which raises it
         connection.send(("error", _portable(error)))
+
+
+def _deliver(connection: Connection, results: Iterator[object]) -> None:
+    """Send results as they come, but those that come right after another with the next ones, or with the last one.
+
+    So no more than :data:`DELIVERY_SECONDS` of work is lost with the process, however long the next result takes; those
+    before an error are delivered too.
+    """
+    kept: list[object] = []
+    last = -inf
+    try:
+        for result in results:
+            kept.append(result)
+            if time.monotonic() - last > DELIVERY_SECONDS:
+                connection.send(("results", kept))
+                kept, last = [], time.monotonic()
+    finally:
+        connection.send(("results", kept))
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -86,6 +86,7 @@ class Frame:
         self._decompose = decompose
         self._cache: dict[tuple[str, str], Any] = self._known_already(current)
         self._obstacles: dict[tuple[frozenset[str], bool, bool], Status | None] = {}
+        self._in_range: dict[str, Status | None] = {}
 
     def obstacle(self, metric: Metric) -> Status | None:
         """Why a metric cannot be computed from these states, as a status."""
@@ -100,22 +101,26 @@ class Frame:
         if not roles <= self.states.keys():
             return "undefined"  # what it compares with has no elements
         states = [self.states[role] for role in roles]
-        if any(one is None for one in states):
+        if None in states:
             return "error"  # what it compares with could not be read
-        if any(one.array.shape != self.state.array.shape for one in states if one):
+        current = self.state.array
+        if any(one.array.shape != current.shape for one in states if one):
             return "undefined"  # the tensor changed its shape: no broadcasting
         if any_bits:
-            return "undefined" if any(one.array.dtype != self.state.array.dtype for one in states if one) else None
-        products = self.sums().products
-        squares = {
-            "current": products.current,
-            "previous": products.previous,
-            "before_previous": products.earlier_step,
-            "initial": products.initial,
-        }
-        if any(self._is_out_of_range(role, squares[role]) for role in roles):
-            return "unsupported"  # float64 weights whose squares float64 cannot hold
-        return None if all(isfinite(squares[role]) for role in roles) else "nonfinite"
+            return "undefined" if any(one.array.dtype != current.dtype for one in states if one) else None
+        found = {self._obstacle_in_range(role) for role in roles}
+        return "unsupported" if "unsupported" in found else "nonfinite" if "nonfinite" in found else None
+
+    def _obstacle_in_range(self, role: str) -> Status | None:
+        """Whether one state's squares can be summed up."""
+        if role not in self._in_range:
+            products = self.sums().products
+            square = getattr(products, "earlier_step" if role == "before_previous" else role)
+            if self._is_out_of_range(role, square):
+                self._in_range[role] = "unsupported"  # float64 weights whose squares float64 cannot hold
+            else:
+                self._in_range[role] = None if isfinite(square) else "nonfinite"
+        return self._in_range[role]
 
     def _is_out_of_range(self, role: str, square: float) -> bool:
         """Whether a sum of squares overflowed, or lost digits below the normal range; only float64 can come to that."""
@@ -141,14 +146,13 @@ class Frame:
             return self._of_matrix(name, view)
         if name in ("weights", "step", "consecutive_steps", "drift"):
             return self.sums().products
-        compute: dict[str, Callable[[], Any]] = {
-            "interval": lambda: self.interval,
-            "elements": lambda: elementwise.element_summary(self.state.array, self.sums()),
-            "finiteness": lambda: elementwise.finiteness(self.state.array, self.sums().products.current),
-            "changed_bits": self._changed_bits,
-            "sign_flips": lambda: self.sums().flips,
-        }
-        return compute[name]()
+        if name == "interval":
+            return self.interval
+        if name == "elements":
+            return elementwise.element_summary(self.state.array, self.sums())
+        if name == "finiteness":
+            return elementwise.finiteness(self.state.array, self.sums().products.current)
+        return self.sums().flips if name == "sign_flips" else self._changed_bits()
 
     def _changed_bits(self) -> ChangedBits:
         taken = self.sums().changed if self._supported else None
@@ -270,12 +274,14 @@ class Frame:
         for (name, _), value in self._cache.items():
             if name in NEEDS and NEEDS[name].additive and name != "interval":
                 computed.setdefault(name, []).append(value)
-        return {
-            name: values[0].numbers()
-            if len(values) == 1
-            else values[0].total([one.numbers() for one in values]).numbers()
-            for name, values in computed.items()
-        }
+        numbers: dict[int, tuple[float, ...]] = {}  # several needs are served by the same sums
+        found: dict[str, tuple[float, ...]] = {}
+        for name, values in computed.items():
+            value = values[0] if len(values) == 1 else values[0].total([one.numbers() for one in values])
+            if id(value) not in numbers:
+                numbers[id(value)] = value.numbers()
+            found[name] = numbers[id(value)]
+        return found
 
     def spectra(self) -> dict[str, npt.NDArray[np.float64]]:
         """The singular values that were computed, by matrix name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import StoreError, WeightlapseError
@@ -50,7 +50,7 @@ class Measurements:
     def rows(self) -> list[dict[str, Any]]:
         """Every measurement as a dictionary with the columns of ``measurements.csv``, epoch and step left out."""
         with open_store(self.path) as store:
-            return [asdict(row) for row in store.measurements(self.run)]
+            return [row._asdict() for row in store.measurements(self.run)]
 
     def to_pandas(self) -> pandas.DataFrame:
         """Every measurement as a data frame, with the columns of ``measurements.csv`` (needs pandas)."""

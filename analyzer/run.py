@@ -1,4 +1,4 @@
-"""What flows through the analyzer: frozen dataclasses without logic.
+"""What flows through the analyzer: plain data without logic, never changed; what comes by the million, as named tuples.
 
 A layout turns a folder into a :class:`Run`; the engine turns a run into :class:`Measurement` rows in a store;
 figures and the report are drawn from :class:`Tables`, which are read back from the store.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,8 +154,7 @@ class Run:
     findings: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """A metric's result. ``value`` is None unless the status is one of :data:`STATUSES_WITH_VALUE`.
 
     ``bound`` bounds the relative error where it is more than plain rounding.
@@ -166,8 +165,7 @@ class Value:
     bound: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """One row of ``measurements.csv``; ``reference`` names the checkpoint that the row compares with."""
 
     checkpoint: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
@@ -50,6 +50,7 @@ class Stream:
             position: [metric for metric in metrics.values() if metric.row.name in chosen]
             for position, chosen in task.wanted[name].items()
         }
+        self._bases = Bases(task.checkpoints, name)
         self.roles = {position: roles for position, roles in places(task.checkpoints, name) if position in self.wanted}
         self.looked_at = {
             position: frozenset({"current"}).union(*(metric.roles for metric in chosen))
@@ -138,20 +139,17 @@ class Stream:
         """Every wanted row of the tensor at one checkpoint."""
         positions, info = self.roles[position], self.info(position)
         metrics = applicable(self.wanted[position], info, positions)
-        unread = {role for role, other in positions.items() if isinstance(self.states.get(other), CheckpointError)}
-        recorder = _Recorder(self.checkpoints, self.name, positions, unread)
         state = self.states.get(position)
         frame = self._frame(info, positions, metrics) if info and isinstance(state, State) else None
+        recorder = _Recorder({role: self.checkpoints[other].name for role, other in positions.items()})
         for metric in metrics:
             if frame is None:
                 recorder.add(self.name, metric, Value(None, _absence(info, state)))
-                continue
-            obstacle = frame.obstacle(metric)
-            if metric.matrix_only:
+            elif metric.matrix_only:
                 for view in frame.views:
-                    recorder.measure(view.name, metric, frame, view, obstacle)
+                    recorder.measure(view.name, metric, frame, view)
             else:
-                recorder.measure(self.name, metric, frame, None, obstacle)
+                recorder.measure(self.name, metric, frame, None)
         if isinstance(state, CheckpointError):
             recorder.problems[""] = str(state)
         self._seen = {other: seen for other, seen in self._seen.items() if self.last_use[other] > position}
@@ -161,13 +159,21 @@ class Stream:
             self.checkpoints[position].name,
             self.name,
             tuple(recorder.rows),
-            recorder.bases,
+            self._bases_of(metrics, positions),
             frame.additive() if frame else {},
             frame.spectra() if frame else {},
             frame.state.content if frame else None,
             recorder.problems,
             size_of(info),
         )
+
+    def _bases_of(self, metrics: Sequence[Metric], positions: Mapping[str, int]) -> dict[str, str]:
+        """What the rows of each metric rest on."""
+        bases = self._bases.of(metrics, positions)
+        unread = {role for role, other in positions.items() if isinstance(self.states.get(other), CheckpointError)}
+        if unread:
+            bases |= {metric.row.name: UNREAD for metric in metrics if unread & {"current", *metric.roles}}
+        return bases
 
     def _frame(self, info: TensorInfo, positions: Mapping[str, int], metrics: Sequence[Metric]) -> Frame:
         states: dict[str, State | None] = {}
@@ -199,43 +205,34 @@ def _absence(info: TensorInfo | None, state: Read | None) -> Status:
 
 
 class _Recorder:
-    """Collects the rows of one tensor at one checkpoint, and what they rest on."""
+    """Collects the rows of one tensor at one checkpoint; ``names`` are those of the checkpoints by role."""
 
-    def __init__(
-        self, checkpoints: Sequence[Checkpoint], name: str, positions: Mapping[str, int], unread: Collection[str]
-    ) -> None:
-        self.names = {role: checkpoints[other].name for role, other in positions.items()}
-        self.basis = Bases(checkpoints, name, positions)
-        self.unread = frozenset(unread)
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
         self.rows: list[Measurement] = []
-        self.bases: dict[str, str] = {}
         self.problems: dict[str, str] = {}
 
-    def measure(
-        self, tensor: str, metric: Metric, frame: Frame, view: MatrixView | None, obstacle: Status | None
-    ) -> None:
+    def measure(self, tensor: str, metric: Metric, frame: Frame, view: MatrixView | None) -> None:
         """Compute one metric; whatever goes wrong in it is this row's alone."""
-        if obstacle:
+        if obstacle := frame.obstacle(metric):
             self.add(tensor, metric, Value(None, obstacle))
             return
         try:
-            result = metric.function(*(frame.need(need, view) for need in metric.needs))
-            self.add(tensor, metric, _checked(result))
+            value = _checked(metric.function(*[frame.need(need, view) for need in metric.needs]))
         except np.linalg.LinAlgError:
-            self.add(tensor, metric, Value(None, "not_converged"))
+            value = Value(None, "not_converged")
         except Exception as error:  # a user's metric may raise anything
             self.problems[metric.row.name] = f"{type(error).__name__}: {error}"
-            self.add(tensor, metric, Value(None, "error"))
+            value = Value(None, "error")
+        self.add(tensor, metric, value)
 
     def add(self, tensor: str, metric: Metric, value: Value) -> None:
         """Keep a row, with the checkpoint that it compares with."""
-        compared = next((role for role in ("initial", "previous") if role in metric.roles), None)
-        reference = self.names[compared] if compared else None
-        row = (self.names["current"], "tensor", tensor, metric.row.name, value.value, value.bound, value.status)
-        self.rows.append(Measurement(*row, reference))
-        if metric.row.name not in self.bases:
-            rests_on_bytes = not self.unread & {"current", *metric.roles}
-            self.bases[metric.row.name] = self.basis.of(metric) if rests_on_bytes else UNREAD
+        number, status, bound = value
+        reference = self.names[metric.reference] if metric.reference else None
+        self.rows.append(
+            Measurement(self.names["current"], "tensor", tensor, metric.row.name, number, bound, status, reference)
+        )
 
 
 def _checked(result: float | Value) -> Value:

@@ -57,7 +57,7 @@ def _bulk(spectrum: Spectrum) -> _Bulk | None:
     m, n = max(spectrum.rows, spectrum.columns), min(spectrum.rows, spectrum.columns)
     if len(spectrum.values) < n:
         return None
-    median = float(np.median(spectrum.values))
+    median = float(spectrum.values[(n - 1) // 2] + spectrum.values[n // 2]) / 2
     if median <= m * EPSILON * float(spectrum.values[0]):
         return None
     scale = median / sqrt(m * marchenko_pastur_median(n / m))

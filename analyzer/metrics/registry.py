@@ -26,6 +26,7 @@ class Metric:
     function: MetricFunction
     needs: tuple[Need, ...]
     roles: frozenset[str]  # which of ``current``, ``previous``, ``before_previous`` and ``initial`` it looks at
+    reference: str | None  # the role of what it compares with
     matrix_only: bool  # whether it has a value for each matrix of a tensor, rather than one for the tensor
     any_bits: bool  # whether NaN and Inf do not matter to it
     any_dtype: bool  # whether it is defined for integers too
@@ -88,6 +89,7 @@ def metric(
             function,
             needs,
             roles,
+            reference=next((role for role in ("initial", "previous") if role in roles), None),
             matrix_only=any(need.matrix_only for need in needs),
             any_bits=all(need.any_bits for need in needs),
             any_dtype=all(need.any_dtype for need in needs),

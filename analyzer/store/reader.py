@@ -106,14 +106,15 @@ class Reader:
             (run_id, scope, scope, metric, metric, tensor, tensor),
         ).fetchall()
         for identity, its_scope, its_tensor, its_metric in chosen:
+            rows = self._connection.execute(
+                "SELECT checkpoint, value, status, reference FROM measurements WHERE series = ?", (identity,)
+            ).fetchall()
             values = np.full(len(ids), np.nan)
+            values[[positions[row[0]] for row in rows]] = np.array([row[1] for row in rows], dtype=np.float64)
             statuses: list[Status | None] = [None] * len(ids)
             references: list[str | None] = [None] * len(ids)
-            for checkpoint, value, status, reference in self._connection.execute(
-                "SELECT checkpoint, value, status, reference FROM measurements WHERE series = ?", (identity,)
-            ):
+            for checkpoint, _, status, reference in rows:
                 position = positions[checkpoint]
-                values[position] = np.nan if value is None else value
                 statuses[position], references[position] = status, reference
             yield Curve(its_scope, its_tensor, its_metric, values, tuple(statuses), tuple(references))
 
@@ -138,8 +139,11 @@ class Reader:
             (run_id, checkpoint),
         )
         result: dict[str, dict[str, tuple[float, ...]]] = {}
-        for need, tensor, numbers in rows:
-            result.setdefault(need, {})[tensor] = tuple(json.loads(numbers))
+        parsed: dict[str, tuple[float, ...]] = {}  # several needs are served by the same sums
+        for need, tensor, text in rows:
+            if text not in parsed:
+                parsed[text] = tuple(json.loads(text))
+            result.setdefault(need, {})[tensor] = parsed[text]
         return result
 
     def spectra(self, run: str, tensor: str) -> dict[str, FloatArray]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from analyzer.run import Measurement
 if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
+SqlValue = int | float | str | None
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+
+class Observation(NamedTuple):
     """All that the engine found out about one tensor at one checkpoint.
 
     ``bases`` names, for each metric, the bytes and the code that the value depends on. ``sums`` are additive needs,
@@ -65,13 +66,9 @@ class Writer:
             "INSERT OR REPLACE INTO problems VALUES (?, ?, ?, ?)",
             [(at, one.tensor, metric, reason) for at, one in placed for metric, reason in one.problems.items()],
         )
-        for one in observations:
-            self.add_measurements(one.measurements, one.bases)
+        self._add_rows(row for one in observations for row in self._rows(one.measurements, one.bases))
         self._forget_what_they_rested_on(placed)
-        many(
-            "INSERT OR REPLACE INTO sums VALUES (?, ?, ?, ?)",
-            [(at, one.tensor, need, json.dumps(row)) for at, one in placed for need, row in one.sums.items()],
-        )
+        many("INSERT OR REPLACE INTO sums VALUES (?, ?, ?, ?)", _sums_rows(placed))
         many(
             "INSERT OR REPLACE INTO spectra VALUES (?, ?, ?)",
             [
@@ -100,22 +97,20 @@ class Writer:
             [(at, tensor, tensor + "[", tensor + "\\") for at, tensor, needs in needed if "spectrum" in needs],
         )
 
-    def add_measurements(self, rows: Iterable[Measurement], bases: Mapping[str, str] | None = None) -> None:
-        """Keep rows; ``bases`` tells by metric what a measured (rather than derived) row rests on."""
+    def add_measurements(self, rows: Iterable[Measurement]) -> None:
+        """Keep rows that are derived rather than measured: they do not rest on bytes directly."""
+        self._add_rows(self._rows(rows, {}))
+
+    def _rows(self, rows: Iterable[Measurement], bases: Mapping[str, str]) -> Iterator[tuple[SqlValue, ...]]:
+        """Rows of the table ``measurements``; ``bases`` tells by metric what they rest on."""
+        for checkpoint, scope, tensor, metric, value, bound, status, reference in rows:
+            series = self._series.get((scope, tensor, metric)) or self._series_id(scope, tensor, metric)
+            yield series, self._checkpoints[checkpoint], value, bound, status, reference, bases.get(metric)
+
+    def _add_rows(self, rows: Iterable[tuple[SqlValue, ...]]) -> None:
+        """In the order of the table's key, which is faster."""
         self._connection.executemany(
-            "INSERT OR REPLACE INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    self._series_id(row.scope, row.tensor, row.metric),
-                    self._checkpoints[row.checkpoint],
-                    row.value,
-                    row.bound,
-                    row.status,
-                    row.reference,
-                    bases.get(row.metric) if bases else None,
-                )
-                for row in rows
-            ],
+            "INSERT OR REPLACE INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?)", sorted(rows, key=itemgetter(0, 1))
         )
 
     def forget(self, scope: str, metric: str | None = None) -> None:
@@ -127,14 +122,22 @@ class Writer:
         )
 
     def _series_id(self, scope: str, tensor: str, metric: str) -> int:
-        key = (scope, tensor, metric)
-        if key not in self._series:
-            place = (self._run_id, *key)
-            # Another process may have been faster.
-            self._connection.execute(
-                "INSERT OR IGNORE INTO series (run, scope, tensor, metric) VALUES (?, ?, ?, ?)", place
-            )
-            self._series[key] = self._connection.execute(
-                "SELECT id FROM series WHERE run = ? AND scope = ? AND tensor = ? AND metric = ?", place
-            ).fetchone()[0]
-        return self._series[key]
+        """A series that was not there when this writer was made."""
+        place = (self._run_id, scope, tensor, metric)
+        # Another process may have been faster.
+        self._connection.execute("INSERT OR IGNORE INTO series (run, scope, tensor, metric) VALUES (?, ?, ?, ?)", place)
+        (identity,) = self._connection.execute(
+            "SELECT id FROM series WHERE run = ? AND scope = ? AND tensor = ? AND metric = ?", place
+        ).fetchone()
+        self._series[scope, tensor, metric] = int(identity)
+        return int(identity)
+
+
+def _sums_rows(placed: Sequence[tuple[int, Observation]]) -> Iterator[tuple[int, str, str, str]]:
+    """Rows of the table ``sums``; several needs of an observation are served by the very same numbers."""
+    for at, one in placed:
+        texts: dict[int, str] = {}
+        for need, numbers in one.sums.items():
+            if id(numbers) not in texts:
+                texts[id(numbers)] = json.dumps(numbers)
+            yield at, one.tensor, need, texts[id(numbers)]

@@ -386,15 +386,13 @@ def test_a_run_that_grew_has_the_same_bits_as_one_measured_at_once(wide_run, tmp
 
 
 def test_one_run_beside_others_has_the_same_rows_as_alone(make_run, tmp_path):
-    from dataclasses import astuple
-
     a, b = make_run(random_walk(3, seed=1), "a"), make_run(random_walk(4, seed=2), "b")
     together = tmp_path / "both.sqlite"
     measured(a, together)
     both = {name: measured(folder, together) for name, folder in (("b", b), ("a", a))}
     for name, folder in (("a", a), ("b", b)):
         alone = measured(folder, tmp_path / f"{name}.sqlite")
-        assert list(map(astuple, everything(both[name])[0])) == list(map(astuple, everything(alone)[0]))
+        assert list(everything(both[name])[0]) == list(everything(alone)[0])
 
 
 @pytest.mark.parametrize("scale", [1e-170, 1e160])

@@ -14,7 +14,7 @@ import pytest
 from builders import random_walk
 
 from analyzer.errors import StoreError, WorkerError
-from analyzer.executors import available_cores, run_in_processes, run_in_threads, run_tasks
+from analyzer.executors import DELIVERY_SECONDS, available_cores, run_in_processes, run_in_threads, run_tasks
 
 forked = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -86,6 +86,31 @@ def test_row30_a_killed_process_is_named_and_nothing_hangs():
 
     with pytest.raises(WorkerError, match=r"SIGKILL.*--max-memory"):
         list(run_in_processes(range(6), die, 2))
+
+
+@forked
+def test_results_that_come_quickly_are_delivered_together_and_before_an_error():
+    def quick(task):
+        yield from range(1000)
+        raise StoreError("s: broken")
+
+    results, received = run_in_processes([0], quick, 1), []
+    with pytest.raises(StoreError):
+        received.extend(results)
+    assert received == list(range(1000))
+
+
+@forked
+def test_a_result_does_not_wait_for_the_next_one():
+    def slow(task):
+        for number in range(3):
+            yield number
+            time.sleep(1.5 * DELIVERY_SECONDS)
+        time.sleep(600)
+
+    results = run_in_processes(range(1), slow, 1)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    results.close()
 
 
 @forked

@@ -221,7 +221,7 @@ def test_what_a_value_rests_on_names_every_field_of_a_part() -> None:
 
     def basis(info: TensorInfo, files: tuple[FileStamp, ...] = stamps) -> str:
         checkpoint = Checkpoint("w", "w", 0.0, 0, {}, {"w": info}, files)
-        return Bases([checkpoint], "w", {"current": 0})._states["current"]
+        return Bases([checkpoint], "w").identity(0)
 
     info = TensorInfo("w", "float32", (3, 4), (plain,))
     bases = {basis(replace(info, parts=(replace(plain, **{name: value}),))) for name, value in others.items()}

@@ -71,7 +71,7 @@ def everything(measurements):
 
 def assert_same_rows(ours, theirs):
     """The same up to the rounding of a sum that was taken along with others or alone."""
-    assert [replace(row, value=None) for row in ours] == [replace(row, value=None) for row in theirs]
+    assert [row._replace(value=None) for row in ours] == [row._replace(value=None) for row in theirs]
     values, others = (np.array([one.value for one in rows], dtype=float) for rows in (ours, theirs))
     np.testing.assert_allclose(values, others, rtol=1e-12, atol=1e-14)
 
