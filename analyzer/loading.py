@@ -15,6 +15,7 @@ from types import EllipsisType
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.checksums import check, require
 from analyzer.errors import CheckpointError
 from analyzer.run import Part, TensorInfo
 from analyzer.sources import Source
@@ -67,7 +68,16 @@ def load_all(
             continue
         ranges = [(infos[number].parts[0].offset, _data(infos[number], memories[number]).data) for number in numbers]
         for number, problem in zip(numbers, source.read_ranges(ranges), strict=True):
-            yield number, problem or as_tensor(infos[number], memories[number])
+            yield number, problem or _plain(infos[number], memories[number])
+
+
+def _plain(info: TensorInfo, memory: Bytes) -> Array | CheckpointError:
+    """A plain tensor that was read into ``memory``."""
+    try:
+        check(info.parts[0], _data(info, memory).data)
+    except CheckpointError as error:
+        return error
+    return as_tensor(info, memory)
 
 
 def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
@@ -82,7 +92,7 @@ def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
         a read-only view of ``memory``: row-major, little-endian, of the stored dtype and shape.
 
     Raises:
-        CheckpointError: a file is cut short, or does not inflate to what it should.
+        CheckpointError: a file is cut short, does not inflate to what it should, or was changed after it was written.
     """
     dtype, data = numpy_dtype(info.dtype), _data(info, memory)
     # Copied as unsigned integers: no bit of a NaN may change, and no type has to know how to be copied.
@@ -120,6 +130,7 @@ def _load_part(part: Part, source: Source, whole: Array) -> None:
             _inflate_into(part, source, flat)
         else:
             source.read_into(part.offset, flat)
+            check(part, flat)
         return
     strides = part.strides or _row_major(shape)
     if part.inflated:
@@ -128,13 +139,15 @@ def _load_part(part: Part, source: Source, whole: Array) -> None:
         target[...] = _strided(held, whole.dtype, shape, strides)
         return
     for offset, place, size in _blocks(shape, strides, whole.itemsize):
-        _copy_block(source, part.offset + offset, target[_box(place, size)], strides)
+        _copy_block(source, part, offset, target[_box(place, size)], strides)
 
 
-def _copy_block(source: Source, offset: int, target: Array, strides: tuple[int, ...]) -> None:
+def _copy_block(source: Source, part: Part, offset: int, target: Array, strides: tuple[int, ...]) -> None:
     """A block that is gone again before the next one is read."""
-    block = np.frombuffer(source.read(offset, _span(target.shape, strides, target.itemsize)), np.uint8)
-    target[...] = _strided(block, target.dtype, target.shape, strides)
+    block = source.read(part.offset + offset, _span(target.shape, strides, target.itemsize))
+    if len(block) == part.length:  # several blocks overlap, and come in another order than the bytes
+        check(part, block)
+    target[...] = _strided(np.frombuffer(block, np.uint8), target.dtype, target.shape, strides)
 
 
 def _box(start: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice | EllipsisType, ...]:
@@ -178,6 +191,7 @@ def _inflate_into(part: Part, source: Source, out: memoryview) -> None:
     skip, take = part.inflated
     decoder = zlib.decompressobj(-zlib.MAX_WBITS)
     position, fed, pending = -skip, 0, b""
+    crc32 = part.checksum.seed if part.checksum else 0
     try:
         while not decoder.eof:
             if not pending and fed < part.length:
@@ -187,6 +201,7 @@ def _inflate_into(part: Part, source: Source, out: memoryview) -> None:
             pending = decoder.unconsumed_tail
             if position + len(piece) > take or not (piece or pending or decoder.eof or fed < part.length):
                 break
+            crc32 = zlib.crc32(piece, crc32)
             kept = memoryview(piece)[max(0, -position) :]
             begin = max(0, position)
             out[begin : begin + len(kept)] = kept
@@ -197,3 +212,5 @@ def _inflate_into(part: Part, source: Source, out: memoryview) -> None:
         raise CheckpointError(
             f"{source.path}: a compressed entry does not inflate to the {skip + take} bytes that are declared for it"
         )
+    if part.checksum:
+        require(source.path, part.checksum, crc32)

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from math import isfinite, prod
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from analyzer.checksums import is_of_all, require
 from analyzer.cutting import PIECE, Piece, pieces_between, slab_of
 from analyzer.decomposition import spectrum_of_blocks
 from analyzer.elementwise import live_lines
@@ -87,8 +89,9 @@ def walk_through_time(
         states: list[State] = []
         for walk, one, its_roles in zip(walks, sums, roles, strict=True):
             states.append(walk.state(one.seen_from(its_roles), states[-1] if states else None))
-        for source in sources:
+        for source, walk in zip(sources, walks, strict=True):
             source.verify_unchanged()
+            walk.verify_checksum()
     return states
 
 
@@ -154,6 +157,9 @@ class _Walk:
         self.must_count_near_zeros = self.tally.summarise and hold != "whole"  # no state is there to do it afterwards
         self.is_wanted, self.is_added = bool(needs), is_added
         self.digest = blake3()
+        part = info.parts[0]
+        self.checksum = part.checksum if is_of_all(part) else None
+        self.crc32 = self.checksum.seed if self.checksum else 0
         self.lines = _Lines(self) if hold == "slab" and "dead_lines" in needs else None
         self.gram = None
         if hold == "slab" and DECOMPOSED & set(needs):
@@ -174,7 +180,14 @@ class _Walk:
         self.source.read_into(self.info.parts[0].offset + piece.start * self.dtype.itemsize, data)
         if self.is_wanted:
             self.digest.update(data)
+        if self.checksum:
+            self.crc32 = crc32(data, self.crc32)
         return stored
+
+    def verify_checksum(self) -> None:
+        """Raise a CheckpointError where the pieces that went by are not what was written."""
+        if self.checksum:
+            require(self.source.path, self.checksum, self.crc32)
 
     def end_slab(self, length: int) -> None:
         """Take in a slab as rows of a matrix."""

@@ -95,7 +95,7 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
             name = batch[number].name
             if isinstance(state, CheckpointError):
                 problems[name] = str(state)
-            elif damage := checks.damage(batch[number], state.array):
+            elif damage := checks.damage(batch[number]):
                 problems[name] = damage
             else:
                 counts = _nonfinite(batch[number], state.array)

@@ -1,4 +1,4 @@
-"""A byte that was flipped after an archive was written: the audit checks what the archive's checksums say."""
+"""A byte that was flipped after an archive was written: audits and measurements check what its checksums say."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from commands import weightlapse
 import analyzer
 from analyzer.auditing import checksums
 from analyzer.run import Finding, TensorInfo
+from analyzer.store import open_store
 
 Save = Callable[[Path, dict[str, np.ndarray]], None]
 
@@ -90,6 +91,31 @@ def test_a_flipped_bit_is_found_and_its_tensor_named(written: Path) -> None:
     assert outcome.code == 3 and "not sound" in outcome.out
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("families", [["motion"], ["motion", "spectrum"], ["subspace"]])
+def test_damaged_bytes_are_not_measured_but_named(
+    written: Path, tmp_path: Path, families: list[str], jobs: int
+) -> None:
+    weights = random_walk(3)[1]["fc1.weight"]
+    data = written.read_bytes()
+    flip(written, next(raw for raw in _orders(weights) if raw in data))
+    store = tmp_path / "m.sqlite"
+    measurements = analyzer.measure(analyzer.open_run(written.parent), store, metrics=families, jobs=jobs)
+    with open_store(str(store)) as opened:
+        rows = [row for row in opened.measurements(measurements.run) if row.tensor == "fc1.weight"]
+        (problem,) = opened.problems(measurements.run)
+    here = {row.metric: row for row in rows if row.checkpoint == written.name}
+    assert here and all((row.value, row.status) == (None, "error") for row in here.values())
+    assert "error" not in {row.status for row in rows if row.checkpoint == f"epoch_0{written.suffix}"}
+    assert problem[:2] == (written.name, "fc1.weight") and "checksum" in problem[3]
+
+
+def test_the_bytes_of_sound_archives_are_measured(written: Path, tmp_path: Path) -> None:
+    measurements = analyzer.measure(analyzer.open_run(written.parent), tmp_path / "m.sqlite")
+    with open_store(measurements.path) as opened:
+        assert opened.problems(measurements.run) == []
+
+
 def _orders(weights: np.ndarray) -> list[bytes]:
     return [weights.tobytes(), weights.tobytes("F"), weights.astype(">f4").tobytes()]
 
@@ -115,9 +141,9 @@ def test_tensors_that_share_an_entry_have_it_checked_once_and_are_all_named(tmp_
     path.parent.mkdir()
     torch.save({"top": whole[:3], "low": whole[3:6]}, path)
     flip(path, np.arange(56, 64, dtype=np.float32).tobytes())  # in neither of them, but saved with them
-    with mock.patch.object(checksums, "_pieces", wraps=checksums._pieces) as read:
+    with mock.patch.object(checksums, "open_source", wraps=checksums.open_source) as opened:
         (finding,) = unreadable(path.parent)
-    assert read.call_count == 1
+    assert opened.call_count == 1
     assert finding.evidence["tensors"] == ["top", "low"]
 
 
