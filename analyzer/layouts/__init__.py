@@ -30,7 +30,8 @@ from analyzer.layouts import (
 from analyzer.layouts.foreign import foreign_reason, is_foreign_name
 from analyzer.layouts.ordering import assemble, merge_scores
 from analyzer.layouts.run_names import named_apart
-from analyzer.layouts.sidecars import PLACES, read_scores
+from analyzer.layouts.score_tables import PLACE_COLUMNS
+from analyzer.layouts.sidecars import read_scores
 from analyzer.run import Finding, Run
 from analyzer.sources import canonical, is_file, is_folder, list_folder, listings_kept
 
@@ -116,12 +117,12 @@ def with_scores(run: Run, path: str) -> Run:
 
 def _other_places(places: set[str], run: Run) -> str:
     """That a table counts in one unit and a run in the other, where it is so."""
-    known = {place for place in PLACES if any(getattr(one, place) is not None for one in run.checkpoints)}
+    known = {place for place in PLACE_COLUMNS if any(getattr(one, place) is not None for one in run.checkpoints)}
     if not places or known & places:
         return ""
     (theirs,) = places if len(places) == 1 else ("epoch or step",)
     ours = f"only {known.pop()}s" if known else "neither epoch nor step"
-    return f": its rows have a column {theirs!r}, but the checkpoints have {ours}"
+    return f": its rows are by {theirs}, but the checkpoints have {ours}"
 
 
 def _search(folder: str, layout: str | None, depth: int, unusable: list[WeightlapseError]) -> list[Run]:

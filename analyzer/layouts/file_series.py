@@ -8,7 +8,8 @@ from functools import partial
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.ordering import STEP_KEYS, Series, collect, merge_scores, parse_score, place_of
-from analyzer.layouts.sidecars import SCORE_FILES, ScoreTable, beside
+from analyzer.layouts.score_tables import ScoreTable
+from analyzer.layouts.sidecars import SCORE_FILES, beside
 from analyzer.layouts.weights import weights_of
 from analyzer.names import printable
 from analyzer.run import Checkpoint, Finding

@@ -8,7 +8,8 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.layouts.folder_series import folders_named, read_folders
 from analyzer.layouts.ordering import Series, parse_score
-from analyzer.layouts.sidecars import ScoreTable, latest_scores, read_json, score_table
+from analyzer.layouts.score_tables import ScoreTable, score_table
+from analyzer.layouts.sidecars import latest_scores, read_json
 from analyzer.layouts.weights import weights_of
 from analyzer.run import Checkpoint, Finding
 from analyzer.sources import Entry, is_file, join

@@ -6,94 +6,35 @@ import csv
 import io
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.ordering import parse_score
-from analyzer.names import is_text, printable
+from analyzer.layouts.score_tables import ScoreTable, score_table
 from analyzer.run import Checkpoint, Finding
 from analyzer.sources import is_file, join, read_text
 
-ScoreTable = dict[tuple[str, float], dict[str, float]]
-PLACES = ("step", "epoch")
 SCORE_FILES = ("metrics.csv", "metrics.jsonl")
-NO_VALUE = frozenset({"", "-", "na", "n/a", "none", "null"})  # what people and libraries write for a gap
-MOST_NAMES = 10_000  # of scores: each checkpoint is given all that came before it
 
 
 def read_scores(path: str, findings: list[Finding] | None = None) -> ScoreTable:
-    """Scores from a ``.csv``, ``.json`` or ``.jsonl`` file with a column ``step`` or ``epoch``.
+    """Scores from a ``.csv``, ``.json`` or ``.jsonl`` file whose rows tell their step or epoch.
 
     Args:
         path: the file.
         findings: where it is said that a cell among numbers is none.
 
     Returns:
-        scores by ("step", n) and ("epoch", n); rows of the same place are merged, cells that are not finite
-        numbers are gaps.
+        what :func:`analyzer.layouts.score_tables.score_table` makes of the rows; empty where there are none.
 
     Raises:
-        CheckpointError: the file cannot be read, has neither column, or more than :data:`MOST_NAMES` scores.
+        CheckpointError: the file cannot be read, no row tells its place, or there are too many scores.
     """
     text = read_text(path)
-    rows = iter(_csv_rows(path, text) if path.lower().endswith(".csv") else _json_rows(path, text))
-    first = next(rows, None)
-    if first is None:
-        return {}
-    table = score_table(path, chain([first], rows), findings)
-    if not table:
-        raise CheckpointError(f"{path}: no row has a number under 'step' or 'epoch', so its scores belong nowhere")
-    return table
-
-
-def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Finding] | None = None) -> ScoreTable:
-    """Scores by place from rows that each carry a ``step`` or an ``epoch``, or both; ``findings`` as in read_scores.
-
-    Raises:
-        CheckpointError: there are more than :data:`MOST_NAMES` scores.
-    """
-    table: ScoreTable = {}
-    names: set[str] = set()
-    odd: list[tuple[int, str, str]] = []
-    for number, row in enumerate(rows, start=1):
-        if findings is not None:
-            odd.extend((number, name, text) for name, text in row.items() if _is_odd(text))
-        cells = ((name, parse_score(value)) for name, value in row.items() if name not in PLACES)
-        # A name that is no text (JSON can write half a character) could not be kept.
-        scores = {name: value for name, value in cells if value is not None and name and is_text(name)}
-        names.update(scores)
-        if len(names) > MOST_NAMES:
-            raise CheckpointError(f"{path}: has more than {MOST_NAMES} scores, which no training has")
-        for place in PLACES:
-            position = parse_score(row.get(place))
-            if position is not None:
-                table.setdefault((place, position), {}).update(scores)
-    # A column that never has a number is no score: a date, a note.
-    odd = [cell for cell in odd if cell[1] in names or cell[1] in PLACES]
-    if odd and findings is not None:
-        places = "; ".join(
-            f"row {row}, column {printable(name, 40)}: {printable(text, 40)!r}" for row, name, text in odd[:5]
-        )
-        more = f", and {len(odd) - 5} more" if len(odd) > 5 else ""
-        sentence = (
-            f"{path}: what is no number is left out: {places}{more} (rows count from 1, a header not among them)."
-        )
-        findings.append(Finding("scores_unreadable", "warning", sentence))
-    return table
-
-
-def _is_odd(text: Any) -> bool:
-    """Whether a cell is meant to say something, but no number; an infinite one is one that went wrong, and a gap."""
-    if not isinstance(text, str) or text.strip().lower() in NO_VALUE:
-        return False
-    try:
-        float(text)
-    except ValueError:
-        return True
-    return "_" in text
+    return score_table(
+        path, _csv_rows(path, text) if path.lower().endswith(".csv") else _json_rows(path, text), findings
+    )
 
 
 def beside(folder: str, names: Sequence[str] = SCORE_FILES) -> ScoreTable:

@@ -607,6 +607,33 @@ def test_scores_as_json_lines(make_plain_run: MakeRun) -> None:
     assert set().union(*(checkpoint.scores for checkpoint in run.checkpoints)) == {"loss", "eval_f1"}
 
 
+@pytest.mark.parametrize(
+    "column",
+    ["Step", " step", "_step", "global_step", "trainer/global_step", "iter", "Iteration", "iterations", "iter_num"],
+)
+def test_scores_by_a_step_that_is_called_otherwise(tmp_path: Path, column: str) -> None:
+    folder = plain(tmp_path / "run", "step_0.safetensors", "step_10.safetensors")
+    (folder / "metrics.csv").write_text(f"{column},Accuracy\n0,0.5\n10,0.75\n")
+    run = analyzer.open_run(folder)
+    assert [one.scores for one in run.checkpoints] == [{"Accuracy": 0.5}, {"Accuracy": 0.75}]
+    assert run.findings == ()
+
+
+def test_of_several_columns_of_steps_the_surer_one_counts(tmp_path: Path) -> None:
+    """Weights & Biases counts in _step how often it was called, and another logger may leave a column empty."""
+    folder = plain(tmp_path / "run", "step_0.safetensors", "step_10.safetensors")
+    lines = ["_step,trainer/global_step,step,Epoch,acc", "0,0,,0,0.5", "1,10,,1,0.75", "10,,,,0.125"]
+    (folder / "metrics.csv").write_text("\n".join(lines))
+    assert [one.scores for one in analyzer.open_run(folder).checkpoints] == [{"acc": 0.5}, {"acc": 0.75}]
+
+
+def test_scores_without_a_place_are_refused_with_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("time,loss\n1,0.5\n")
+    with pytest.raises(CheckpointError, match=r"Its columns are time, loss; call the one that counts steps 'step'"):
+        read_scores(str(path))
+
+
 def test_by_step_wins_over_by_epoch_and_the_file_over_both(tmp_path: Path) -> None:
     for epoch, weights in enumerate(random_walk(3)):
         own = {"epoch": str(epoch), "step": str(10 * epoch), **({"acc": "0.75"} if epoch == 2 else {})}
@@ -659,7 +686,7 @@ def test_scores_of_the_users_own(make_plain_run: MakeRun, tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match="cannot be opened"):
         with_scores(run, str(tmp_path / "nowhere.csv"))
     path.write_text('[{"step": 1, "accuracy": 0.5}]')
-    with pytest.raises(CheckpointError, match="rows have a column 'step', but the checkpoints have only epochs"):
+    with pytest.raises(CheckpointError, match="rows are by step, but the checkpoints have only epochs"):
         with_scores(run, str(path))
 
 

@@ -1,0 +1,101 @@
+"""Rows of scores, put by the step or the epoch that one of their columns tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from analyzer.errors import CheckpointError
+from analyzer.layouts.ordering import parse_score
+from analyzer.names import is_text, listed, printable
+from analyzer.run import Finding
+
+ScoreTable = dict[tuple[str, float], dict[str, float]]
+# Columns that tell a row's place, whatever their case; of several, the first that has a number anywhere. Weights &
+# Biases counts in _step how often it was called, which is no step of training where another column tells that.
+PLACE_COLUMNS = {
+    "step": (
+        *("step", "global_step", "trainer/global_step", "train/global_step"),
+        *("iteration", "iterations", "iter", "iter_num", "_step"),
+    ),
+    "epoch": ("epoch", "train/epoch"),
+}
+NO_VALUE = frozenset({"", "-", "na", "n/a", "none", "null"})  # what people and libraries write for a gap
+MOST_NAMES = 10_000  # of scores: each checkpoint is given all that came before it
+
+_PLACES = {column: place for place, columns in PLACE_COLUMNS.items() for column in columns}
+
+
+def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Finding] | None = None) -> ScoreTable:
+    """Scores by place from rows that each carry a step or an epoch, or both, in one of :data:`PLACE_COLUMNS`.
+
+    Args:
+        path: the file that the rows are from.
+        rows: cells by column.
+        findings: where it is said that a cell among numbers is none.
+
+    Returns:
+        scores by ("step", n) and ("epoch", n); rows of the same place are merged, cells that are not finite
+        numbers are gaps.
+
+    Raises:
+        CheckpointError: there are rows but none tells its place, or there are more than :data:`MOST_NAMES` scores.
+    """
+    tables: dict[str, ScoreTable] = {}
+    columns: dict[str, None] = {}  # a set in order
+    names: set[str] = set()
+    odd: list[tuple[int, str, str]] = []
+    for number, row in enumerate(rows, start=1):
+        columns |= dict.fromkeys(row)
+        if findings is not None:
+            odd.extend((number, name, text) for name, text in row.items() if _is_odd(text))
+        cells = ((name, parse_score(value)) for name, value in row.items() if not _is_place(name))
+        # A name that is no text (JSON can write half a character) could not be kept.
+        scores = {name: value for name, value in cells if value is not None and name and is_text(name)}
+        names.update(scores)
+        if len(names) > MOST_NAMES:
+            raise CheckpointError(f"{path}: has more than {MOST_NAMES} scores, which no training has")
+        for column in filter(_is_place, row):
+            position = parse_score(row[column])
+            if position is not None:
+                tables.setdefault(_plain(column), {}).setdefault((_PLACES[_plain(column)], position), {}).update(scores)
+    if columns and not tables:
+        raise CheckpointError(
+            f"{path}: no row has a number under a column that tells its step or epoch, so its scores belong nowhere. "
+            f"Its columns are {listed(list(columns), 10)}; call the one that counts steps 'step', or the one that "
+            "counts epochs 'epoch'"
+        )
+    # A column that never has a number is no score: a date, a note.
+    odd = [cell for cell in odd if cell[1] in names or _is_place(cell[1])]
+    if odd and findings is not None:
+        findings.append(_unreadable(path, odd))
+    chosen = (next(filter(tables.__contains__, known), None) for known in PLACE_COLUMNS.values())
+    return {place: scores for column in chosen if column for place, scores in tables[column].items()}
+
+
+def _plain(column: str) -> str:
+    return column.strip().lower()
+
+
+def _is_place(column: str) -> bool:
+    return _plain(column) in _PLACES
+
+
+def _unreadable(path: str, odd: list[tuple[int, str, str]]) -> Finding:
+    cells = "; ".join(
+        f"row {row}, column {printable(name, 40)}: {printable(text, 40)!r}" for row, name, text in odd[:5]
+    )
+    more = f", and {len(odd) - 5} more" if len(odd) > 5 else ""
+    sentence = f"{path}: what is no number is left out: {cells}{more} (rows count from 1, a header not among them)."
+    return Finding("scores_unreadable", "warning", sentence)
+
+
+def _is_odd(text: Any) -> bool:
+    """Whether a cell is meant to say something, but no number; an infinite one is one that went wrong, and a gap."""
+    if not isinstance(text, str) or text.strip().lower() in NO_VALUE:
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return "_" in text
