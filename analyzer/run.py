@@ -144,7 +144,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An ordered series of checkpoints, and what was noticed while it was put in order."""
+    """An ordered series of checkpoints, and what was noticed while it was put in order.
+
+    ``score_files`` are the names of the files beside the checkpoints that were looked into for scores, where there are
+    any.
+    """
 
     name: str
     path: str
@@ -152,6 +156,7 @@ class Run:
     ordered_by: str
     checkpoints: tuple[Checkpoint, ...]
     findings: tuple[Finding, ...] = ()
+    score_files: tuple[str, ...] = ()
 
 
 class Value(NamedTuple):

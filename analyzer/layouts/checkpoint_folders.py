@@ -15,6 +15,7 @@ from itertools import groupby
 from analyzer.layouts.file_series import scores_beside
 from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
 from analyzer.layouts.ordering import Series, merge_scores, place_in_name, place_of
+from analyzer.layouts.sidecars import SCORE_FILES
 from analyzer.names import listed
 from analyzer.run import Checkpoint, Finding
 from analyzer.sources import Entry
@@ -39,7 +40,7 @@ def read(folder: str) -> list[Series]:
         sentence = f"{listed(list(lines))} are lines of their own (branches, or steps counted anew), each a run."
         findings.append(Finding("several_lines", "info", sentence, evidence={"lines": list(lines)}))
     return [
-        Series(line, "the folders' names", findings if number == 0 else [], name if len(lines) > 1 else "")
+        Series(line, "the folders' names", findings if number == 0 else [], name if len(lines) > 1 else "", SCORE_FILES)
         for number, (name, line) in enumerate(lines.items() or {"": checkpoints}.items())
     ]
 

@@ -37,7 +37,7 @@ def read_files(
     if scores and all(before.scores == after.scores for before, after in zip(checkpoints, scored, strict=True)):
         sentence = f"{folder}: none of the epochs or steps in the metrics file beside them is one of a checkpoint."
         findings.append(Finding("scores_unmatched", "warning", sentence))
-    return Series(scored, "the files' metadata and names", findings)
+    return Series(scored, "the files' metadata and names", findings, score_files=tuple(score_files))
 
 
 def scores_beside(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:

@@ -13,7 +13,7 @@ from analyzer.errors import CheckpointError
 from analyzer.formats.torch_zip import read_torch
 from analyzer.layouts.file_series import scores_beside, unfinished
 from analyzer.layouts.ordering import Series, collect, parse_count, place_of
-from analyzer.layouts.sidecars import latest_scores
+from analyzer.layouts.sidecars import SCORE_FILES, latest_scores
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
 from analyzer.layouts.torch_state import index_of
 from analyzer.run import Checkpoint
@@ -44,7 +44,7 @@ def read(folder: str) -> list[Series]:
     after = {("step", step + 1): scores for (place, step), scores in rows.items() if place == "step"}
     checkpoints = latest_scores([(one.checkpoint, one.batches) for one in saved], after, findings)
     findings.extend(unfinished(folder))
-    return [Series(checkpoints, "the files' metadata", findings)]
+    return [Series(checkpoints, "the files' metadata", findings, score_files=SCORE_FILES)]
 
 
 @dataclass(frozen=True, slots=True)

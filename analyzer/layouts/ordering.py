@@ -32,13 +32,15 @@ _LARGEST_PLACE = 2**53  # counts up to here are exact as floats, and fit in any 
 class Series:
     """What a layout found: checkpoints in no particular order, and what it could not use.
 
-    ``branch`` names one line of several in a folder; each of them is a run.
+    ``branch`` names one line of several in a folder; each of them is a run. ``score_files`` are the names of the files
+    beside the checkpoints that were looked into for scores, where there are any.
     """
 
     checkpoints: list[Checkpoint]
     source_of_order: str
     findings: list[Finding] = field(default_factory=list)
     branch: str = ""
+    score_files: tuple[str, ...] = ()
 
 
 def collect(entries: Iterable[Entry], read_one: Callable[[Entry], Found]) -> tuple[list[Found], list[Finding]]:
@@ -132,7 +134,7 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
             )
         )
     name = f"{run_name(folder)}/{series.branch}" if series.branch else run_name(folder)
-    return Run(name, folder, layout, ordered_by, tuple(checkpoints), tuple(findings))
+    return Run(name, folder, layout, ordered_by, tuple(checkpoints), tuple(findings), series.score_files)
 
 
 def _reasons(folder: str, findings: Sequence[Finding]) -> str:

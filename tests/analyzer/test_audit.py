@@ -18,6 +18,7 @@ from builders import random_walk, save_weights
 import analyzer
 from analyzer.auditing import audit
 from analyzer.auditing.output import ROWS_SHOWN, Audited, as_json_object, as_text
+from analyzer.layouts import with_scores
 from analyzer.run import Checkpoint, Finding, Part, Run, TensorInfo
 
 MakeRun = Callable[..., Path]
@@ -33,7 +34,7 @@ def checkpoint(
     name: str, epoch: float | None = None, step: int | None = None, **tensors: tuple[tuple[int, ...], str]
 ) -> Checkpoint:
     infos = {tensor: TensorInfo(tensor, dtype, shape, (Part("", 0, 0),)) for tensor, (shape, dtype) in tensors.items()}
-    return Checkpoint(name, f"/runs/run/{name}", epoch, step, {}, infos, ())
+    return Checkpoint(name, f"/runs/run/{name}", epoch, step, {"loss": 1.0}, infos, ())
 
 
 def places(*epochs_and_steps: tuple[float | None, int | None]) -> Run:
@@ -51,7 +52,9 @@ def between(run: Run) -> list[tuple[str, ...]]:
 
 def test_a_sound_run_has_no_findings(make_run: MakeRun, make_plain_run: MakeRun) -> None:
     assert audit(analyzer.open_run(make_run())) == []
-    assert audit(analyzer.open_run(make_plain_run())) == []
+    folder = make_plain_run()
+    (folder / "metrics.csv").write_text("epoch,loss\n4,0.5\n")
+    assert audit(analyzer.open_run(folder)) == []
 
 
 def test_the_public_functions_stay_functions(make_run: MakeRun) -> None:
@@ -187,7 +190,7 @@ def test_fault_38_a_gap_is_measured_as_a_gap(tmp_path: Path) -> None:
 def test_what_is_not_measured_is_said_once(tmp_path: Path) -> None:
     for epoch in range(3):
         weights = {"w": np.ones((3, 4), np.float32), "q": np.ones((2, 2), ml_dtypes.float8_e4m3fn)}
-        save_weights(tmp_path / f"epoch_{epoch}.safetensors", weights)
+        save_weights(tmp_path / f"epoch_{epoch}.safetensors", weights, {"loss": "0.5"})
     (finding,) = audit(analyzer.open_run(tmp_path))
     assert (finding.rule, finding.severity) == ("unscaled_float8", "warning")
     assert "float8_e4m3fn" in finding.sentence
@@ -207,12 +210,33 @@ def test_fault_12_unsupported_tensors_are_said_with_the_reason() -> None:
 def test_fault_13_very_many_tensors_are_audited_quickly() -> None:
     names = [f"experts.{number}.weight" for number in range(50_000)]
     odd = {name: TensorInfo(name, "F4", (2,), (), "elements of F4 are smaller than a byte") for name in names}
-    states = [Checkpoint(f"c{epoch}", "", float(epoch), None, {}, odd, ()) for epoch in range(3)]
+    states = [Checkpoint(f"c{epoch}", "", float(epoch), None, {"loss": 1.0}, odd, ()) for epoch in range(3)]
     started = time.perf_counter()
     (finding,) = audit(run_of(*states))
     assert time.perf_counter() - started < 5
     assert finding.evidence["tensors"] == names
     assert "and 49995 more" in finding.sentence
+
+
+# ------------------------------------------------------------------------------------------------ no scores
+
+
+def test_row14_a_run_without_scores_is_told_where_they_were_looked_for(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    (finding,) = audit(analyzer.open_run(folder))
+    assert (finding.rule, finding.severity) == ("no_scores", "notice")
+    assert "in metrics.csv or metrics.jsonl beside them" in finding.sentence
+    assert "Name a file of them with --scalars" in finding.sentence
+    (folder / "log.csv").write_text("epoch,loss\n0,0.5\n")
+    (finding,) = audit(analyzer.open_run(folder))
+    assert "log.csv there was not taken: if it holds them, name it with --scalars" in finding.sentence
+    assert audit(with_scores(analyzer.open_run(folder), str(folder / "log.csv"))) == []
+
+
+def test_row14_why_there_are_no_scores_is_said_once(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    (folder / "metrics.csv").write_text("time,loss\n0,0.5\n")
+    assert [finding.rule for finding in audit(analyzer.open_run(folder))] == ["scores_unreadable"]
 
 
 # ------------------------------------------------------------------------------------------------ shown

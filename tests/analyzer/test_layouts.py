@@ -290,7 +290,7 @@ def test_step_in_a_name_is_no_epoch(tmp_path: Path) -> None:
 def test_steps_that_are_counted_anew_in_each_epoch_are_no_count_of_the_run(tmp_path: Path) -> None:
     places = [(1, 100), (1, 200), (2, 100), (2, 200), (10, 100)]
     for (epoch, step), weights in zip(places, random_walk(5), strict=True):
-        save_weights(tmp_path / f"epoch_{epoch}_iter_{step}.safetensors", weights)
+        save_weights(tmp_path / f"epoch_{epoch}_iter_{step}.safetensors", weights, {"loss": "0.5"})
     run = analyzer.open_run(tmp_path)
     assert [one.name for one in run.checkpoints] == [f"epoch_{e}_iter_{s}.safetensors" for e, s in places]
     assert [(one.epoch, one.step) for one in run.checkpoints] == [(epoch, None) for epoch, _ in places]
