@@ -28,7 +28,7 @@ from analyzer.layouts import (
     weightlapse,
 )
 from analyzer.layouts.foreign import foreign_reason, is_foreign_name
-from analyzer.layouts.ordering import assemble, merge_scores
+from analyzer.layouts.ordering import assemble, merge_scores, tells_of
 from analyzer.layouts.run_names import named_apart
 from analyzer.layouts.score_tables import PLACE_COLUMNS
 from analyzer.layouts.sidecars import read_scores
@@ -108,6 +108,8 @@ def with_scores(run: Run, path: str) -> Run:
     table = read_scores(canonical(path), findings)
     checkpoints = merge_scores(list(run.checkpoints), table)
     if [one.scores for one in checkpoints] == [one.scores for one in run.checkpoints]:
+        if any(tells_of(table, one) for one in run.checkpoints):
+            raise CheckpointError(f"{path}: adds no score to {run.name}: it has no number that the run has not itself")
         raise CheckpointError(
             f"{path}: adds no score to {run.name}: none of its epochs or steps is one of a checkpoint"
             + _other_places({place for place, _ in table}, run)

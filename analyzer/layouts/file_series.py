@@ -7,7 +7,7 @@ from functools import partial
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
-from analyzer.layouts.ordering import STEP_KEYS, Series, collect, merge_scores, parse_score, place_of
+from analyzer.layouts.ordering import STEP_KEYS, Series, collect, merge_scores, parse_score, place_of, tells_of
 from analyzer.layouts.score_tables import ScoreTable
 from analyzer.layouts.sidecars import SCORE_FILES, beside
 from analyzer.layouts.weights import weights_of
@@ -34,7 +34,7 @@ def read_files(
     scores = scores_beside(folder, findings, score_files)
     findings.extend(unfinished(folder))
     scored = merge_scores(checkpoints, scores)
-    if scores and all(before.scores == after.scores for before, after in zip(checkpoints, scored, strict=True)):
+    if scores and not any(tells_of(scores, checkpoint) for checkpoint in checkpoints):
         sentence = f"{folder}: none of the epochs or steps in the metrics file beside them is one of a checkpoint."
         findings.append(Finding("scores_unmatched", "warning", sentence))
     return Series(scored, "the files' metadata and names", findings, score_files=tuple(score_files))
@@ -43,7 +43,7 @@ def read_files(
 def scores_beside(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:
     """The scores in a metrics file of the folder; one that cannot be read costs the scores, which is said."""
     try:
-        return beside(folder, names)
+        return beside(folder, findings, names)
     except CheckpointError as error:
         findings.append(Finding("scores_unreadable", "warning", f"{error}. The run is measured without scores."))
         return {}

@@ -18,6 +18,7 @@ NAME = "huggingface"
 SPECIFICITY = 90
 LOOKS_LIKE = "checkpoint-N/ folders with trainer_state.json, from transformers.Trainer"
 
+_STATE = "trainer_state.json"
 _FOLDER = re.compile(r"checkpoint-[0-9]{1,15}")
 _NOT_A_SCORE = re.compile(r".*(?:runtime|_time|_per_second)")
 
@@ -25,8 +26,8 @@ _NOT_A_SCORE = re.compile(r".*(?:runtime|_time|_per_second)")
 def recognise(folder: str) -> str | None:
     """Why the folder is a Trainer's output, or None."""
     for entry in _candidates(folder):
-        if is_file(join(entry.path, "trainer_state.json")):
-            return f"{entry.name}/trainer_state.json"
+        if is_file(join(entry.path, _STATE)):
+            return f"{entry.name}/{_STATE}"
     return None
 
 
@@ -56,7 +57,7 @@ def _checkpoint(entry: Entry) -> Checkpoint:
 
 
 def _state(folder: str) -> dict[str, Any]:
-    return _mapping(read_json(join(folder, "trainer_state.json")))
+    return _mapping(read_json(join(folder, _STATE)))
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _log_history(checkpoints: list[Checkpoint], findings: list[Finding]) -> Scor
         try:
             history = _state(checkpoint.path).get("log_history")
             rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
-            table = score_table(checkpoint.path, map(_scores_of, rows))
+            table = score_table(join(checkpoint.path, _STATE), map(_scores_of, rows), findings)
         except CheckpointError as error:
             findings.append(Finding("scores_unreadable", "warning", f"{error}. An older log is used."))
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any, TypeVar
 
 from analyzer.errors import CheckpointError, NoCheckpointsError
@@ -83,13 +84,18 @@ def place_of(name: str, metadata: Mapping[str, str]) -> tuple[float | None, int 
 
 def parse_score(text: Any) -> float | None:
     """A finite number from a metadata string, a CSV cell or JSON; None (a gap, never 0) for anything else."""
+    value = parse_number(text)
+    return value if value is not None and isfinite(value) else None
+
+
+def parse_number(text: Any) -> float | None:
+    """A number as :func:`parse_score` takes it, but also one that is NaN or infinite."""
     if isinstance(text, bool) or (isinstance(text, str) and "_" in text):  # Python reads False as 0 and "1_0" as 10
         return None
     try:
-        value = float(text)
+        return float(text)
     except (TypeError, ValueError, OverflowError):
         return None
-    return value if abs(value) < float("inf") else None  # NaN compares false
 
 
 def parse_count(text: Any) -> int | None:
@@ -225,13 +231,19 @@ def _ordered(checkpoints: list[Checkpoint], source: str) -> tuple[list[Checkpoin
     return sorted(checkpoints, key=lambda one: (one.files[0].modified_ns, one.name)), "modification time"
 
 
+def tells_of(table: Mapping[tuple[str, float], object], checkpoint: Checkpoint) -> bool:
+    """Whether a table has a row of a checkpoint's step or epoch."""
+    return ("step", checkpoint.step) in table or ("epoch", checkpoint.epoch) in table
+
+
 def merge_scores(
     checkpoints: list[Checkpoint], table: Mapping[tuple[str, float], Mapping[str, float]]
 ) -> list[Checkpoint]:
-    """Add scores from a sidecar, looked up by ("step", n) first and ("epoch", n) second; a file's own scores win."""
+    """Add finite scores from a sidecar, by ("step", n) first and ("epoch", n) second; a file's own scores win."""
     merged = []
     for checkpoint in checkpoints:
         by_step = table.get(("step", float(checkpoint.step)), {}) if checkpoint.step is not None else {}
         by_epoch = table.get(("epoch", checkpoint.epoch), {}) if checkpoint.epoch is not None else {}
-        merged.append(replace(checkpoint, scores={**by_epoch, **by_step, **checkpoint.scores}))
+        beside = {name: value for name, value in {**by_epoch, **by_step}.items() if isfinite(value)}
+        merged.append(replace(checkpoint, scores={**beside, **checkpoint.scores}))
     return merged

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.ordering import parse_score
+from analyzer.layouts.nonfinite_scores import nonfinite_scores
+from analyzer.layouts.ordering import parse_number, parse_score
 from analyzer.names import is_text, listed, printable
 from analyzer.run import Finding
 
@@ -32,11 +34,11 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
     Args:
         path: the file that the rows are from.
         rows: cells by column.
-        findings: where it is said that a cell among numbers is none.
+        findings: where it is said that a cell among numbers is none, and which scores are not finite.
 
     Returns:
-        scores by ("step", n) and ("epoch", n); rows of the same place are merged, cells that are not finite
-        numbers are gaps.
+        scores by ("step", n) and ("epoch", n), NaN and infinite ones as such; rows of the same place are merged, cells
+        that are no numbers are gaps.
 
     Raises:
         CheckpointError: there are rows but none tells its place, or there are more than :data:`MOST_NAMES` scores.
@@ -49,7 +51,7 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
         columns |= dict.fromkeys(row)
         if findings is not None:
             odd.extend((number, name, text) for name, text in row.items() if _is_odd(text))
-        cells = ((name, parse_score(value)) for name, value in row.items() if not _is_place(name))
+        cells = ((name, parse_number(value)) for name, value in row.items() if not _is_place(name))
         # A name that is no text (JSON can write half a character) could not be kept.
         scores = {name: value for name, value in cells if value is not None and name and is_text(name)}
         names.update(scores)
@@ -58,7 +60,8 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
         for column in filter(_is_place, row):
             position = parse_score(row[column])
             if position is not None:
-                tables.setdefault(_plain(column), {}).setdefault((_PLACES[_plain(column)], position), {}).update(scores)
+                place = _PLACES[_plain(column)], position
+                _merge(tables.setdefault(_plain(column), {}).setdefault(place, {}), scores)
     if columns and not tables:
         raise CheckpointError(
             f"{path}: no row has a number under a column that tells its step or epoch, so its scores belong nowhere. "
@@ -69,8 +72,15 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
     odd = [cell for cell in odd if cell[1] in names or _is_place(cell[1])]
     if odd and findings is not None:
         findings.append(_unreadable(path, odd))
-    chosen = (next(filter(tables.__contains__, known), None) for known in PLACE_COLUMNS.values())
-    return {place: scores for column in chosen if column for place, scores in tables[column].items()}
+    chosen = [column for known in PLACE_COLUMNS.values() for column in list(filter(tables.__contains__, known))[:1]]
+    if findings is not None and chosen:
+        findings.extend(nonfinite_scores(path, _PLACES[chosen[0]], tables[chosen[0]]))
+    return {place: scores for column in chosen for place, scores in tables[column].items()}
+
+
+def _merge(known: dict[str, float], scores: Mapping[str, float]) -> None:
+    """Add scores of the same place; NaN, which some writers put where they measured nothing, replaces no number."""
+    known.update({name: value for name, value in scores.items() if isfinite(value) or name not in known})
 
 
 def _plain(column: str) -> str:

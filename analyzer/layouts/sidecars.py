@@ -8,6 +8,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from analyzer.errors import CheckpointError
@@ -23,7 +24,7 @@ def read_scores(path: str, findings: list[Finding] | None = None) -> ScoreTable:
 
     Args:
         path: the file.
-        findings: where it is said that a cell among numbers is none.
+        findings: where it is said that a cell among numbers is none, and which scores are not finite.
 
     Returns:
         what :func:`analyzer.layouts.score_tables.score_table` makes of the rows; empty where there are none.
@@ -37,12 +38,12 @@ def read_scores(path: str, findings: list[Finding] | None = None) -> ScoreTable:
     )
 
 
-def beside(folder: str, names: Sequence[str] = SCORE_FILES) -> ScoreTable:
-    """The scores in the first of these files that the folder has; empty where there is none."""
+def beside(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:
+    """The scores in the first of these files that the folder has; empty where there is none. ``findings`` as above."""
     for name in names:
         path = join(folder, name)
         if is_file(path):
-            return read_scores(path)
+            return read_scores(path, findings)
     return {}
 
 
@@ -50,6 +51,8 @@ def latest_scores(
     placed: Sequence[tuple[Checkpoint, int | None]], log: ScoreTable, findings: list[Finding]
 ) -> list[Checkpoint]:
     """Each checkpoint with its scores: the log entry of its own step, else the last one before it, which is said.
+
+    One that is not finite is left out; none before it takes its place.
 
     Args:
         placed: the checkpoints, each with its step as the log counts.
@@ -60,7 +63,8 @@ def latest_scores(
     scored: list[Checkpoint] = []
     late: list[tuple[str, str]] = []
     for checkpoint, place in placed:
-        latest = known[place] if place is not None else {}
+        entries = known[place].items() if place is not None else ()
+        latest = {name: (step, value) for name, (step, value) in entries if isfinite(value)}
         scored.append(replace(checkpoint, scores={name: value for name, (_, value) in latest.items()}))
         late.extend(
             (checkpoint.name, f"{name} in {checkpoint.name} is that of step {step:g}")

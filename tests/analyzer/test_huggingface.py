@@ -242,6 +242,17 @@ def test_fault_14_scores_and_epochs_that_are_no_numbers(write: Write) -> None:
     assert found(run, "score_from_earlier_step")
 
 
+def test_fault_14_no_earlier_score_takes_the_place_of_one_that_is_nan(write: Write) -> None:
+    folder = write([10, 20, 30])
+    history = '{"step": 10, "loss": 2.5}, {"step": 20, "loss": NaN}, {"step": 25, "loss": NaN}'
+    with_state(folder, 30, f'{{"log_history": [{history}]}}')
+    run = analyzer.open_run(folder)
+    assert scores(run, "loss") == [2.5, None, None]
+    (said,) = run.findings
+    assert said.severity == "warning"
+    assert "checkpoint-30/trainer_state.json: loss: NaN from step 20 on (2 of 3 values)" in said.sentence
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', b"\xff\xfe", "[" * 100_000, '{"log_history": 3}'])
 def test_a_state_that_is_not_sound_costs_the_scores_at_most(write: Write, text: str | bytes) -> None:
     folder = write([10, 20, 30], LOG)

@@ -588,6 +588,48 @@ def test_fault_14_bad_rows_are_gaps(make_plain_run: MakeRun) -> None:
     assert scores(run, "loss") == [None, None, None, None, 0.5]
 
 
+def test_fault_14_scores_that_stay_nan_are_said_once_with_how_often_and_from_where_on(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    lines = [
+        "epoch,train_loss,val_loss,val_acc",
+        "0,2,3,0.5",
+        "1,nan,2,0.5",
+        "2,NaN,inf,0.5",
+        "3,,-inf,",
+        "4,nan,inf,nan",
+    ]
+    (folder / "metrics.csv").write_text("\n".join(lines))
+    run = analyzer.open_run(folder)
+    assert scores(run, "train_loss") == [2, None, None, None, None]
+    assert scores(run, "val_loss") == [3, 2, None, None, None]
+    (finding,) = run.findings
+    assert (finding.rule, finding.severity) == ("scores_not_finite", "warning")
+    assert "train_loss: NaN from epoch 1 on (3 of 4 values)" in finding.sentence
+    assert "val_loss: infinite from epoch 2 on (3 of 5 values)" in finding.sentence
+    assert finding.evidence["scores"]["val_acc"] == {"not_finite": 1, "values": 4, "first": 4}
+
+
+def test_fault_14_nan_among_numbers_may_be_a_gap(make_plain_run: MakeRun) -> None:
+    """So pandas' users write it; rows of one place are merged, and NaN takes no number away."""
+    folder = make_plain_run()
+    (folder / "metrics.csv").write_text("epoch,loss,acc\n0,2,nan\n0,nan,0.5\n1,nan,nan\n2,1,0.75\n")
+    run = analyzer.open_run(folder)
+    assert [scores(run, "loss"), scores(run, "acc")] == [[2, None, 1, None, None], [0.5, None, 0.75, None, None]]
+    (finding,) = run.findings
+    assert (finding.rule, finding.severity) == ("scores_not_finite", "notice")
+    assert "loss, acc: NaN first at epoch 1, but not throughout (1 of 3 values)" in finding.sentence
+
+
+def test_fault_14_scores_that_are_nan_throughout_are_not_called_unmatched(make_plain_run: MakeRun) -> None:
+    folder = make_plain_run()
+    run = analyzer.open_run(folder)
+    path = folder / "metrics.csv"
+    path.write_text("epoch,loss\n0,nan\n1,nan\n")
+    assert [finding.rule for finding in analyzer.open_run(folder).findings] == ["scores_not_finite"]
+    with pytest.raises(CheckpointError, match="it has no number that the run has not itself"):
+        with_scores(run, str(path))
+
+
 def test_scores_as_json_lines(make_plain_run: MakeRun) -> None:
     folder = make_plain_run()
     lines = [
@@ -601,7 +643,7 @@ def test_scores_as_json_lines(make_plain_run: MakeRun) -> None:
     ]
     (folder / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
     run = analyzer.open_run(folder)
-    assert run.findings == ()
+    assert [finding.rule for finding in run.findings] == ["scores_not_finite"]
     assert scores(run, "loss") == [0.5, None, None, 0.25, None]
     assert scores(run, "eval_f1") == [0.0, None, None, None, None]
     assert set().union(*(checkpoint.scores for checkpoint in run.checkpoints)) == {"loss", "eval_f1"}
@@ -698,8 +740,8 @@ def test_row14_a_cell_among_numbers_that_is_none_is_said_with_its_place(
     path.write_text("epoch,accuracy,note\n0,0.5,first\n1,abc,\n2,,\n3,nan,\nfour,0.7,last\n")
     scored = with_scores(run, str(path))
     assert scores(scored, "accuracy") == [0.5, None, None, None, None]
-    (finding,) = scored.findings
-    assert (finding.rule, finding.severity) == ("scores_unreadable", "warning")
+    (finding,) = found(scored, "scores_unreadable")
+    assert finding.severity == "warning"
     assert f"{path}: " in finding.sentence
     assert "row 2, column accuracy: 'abc'; row 5, column epoch: 'four' (" in finding.sentence
 
