@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from analyzer.names import listed
 from analyzer.run import Checkpoint, Finding, Run
 
+MOST_CHANGES = 5  # of shape or dtype, in one sentence
 WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs round epochs
 
 
@@ -82,15 +83,22 @@ def _changed_tensors(run: Run) -> Iterator[Finding]:
             if names:
                 yield _event("tensors_changed", a, b, f"{listed([b.name])} {verb} {listed(names)}", names)
         for field in ("shape", "dtype"):
-            changed = [
-                name
-                for name, info in b.tensors.items()
-                if name in a.tensors and getattr(a.tensors[name], field) != getattr(info, field)
-            ]
+            changed: dict[tuple[object, object], list[str]] = {}
+            for name, info in b.tensors.items():
+                if name in a.tensors and (was := getattr(a.tensors[name], field)) != (now := getattr(info, field)):
+                    changed.setdefault((was, now), []).append(name)
             if changed:
-                was, now = (getattr(one.tensors[changed[0]], field) for one in (a, b))
-                what = f"{listed(changed)}: {field} {was} in {listed([a.name])} becomes {now} in {listed([b.name])}"
-                yield _event("tensors_changed", a, b, what, changed)
+                names = [name for alike in changed.values() for name in alike]
+                yield _event("tensors_changed", a, b, _changes(field, a, b, changed), names)
+
+
+def _changes(field: str, a: Checkpoint, b: Checkpoint, changed: Mapping[tuple[object, object], Sequence[str]]) -> str:
+    """What became of a field of some tensors, those with the same change together."""
+    (first, alike), *others = list(changed.items())[:MOST_CHANGES]
+    said = [f"{listed(alike)}: {field} {first[0]} in {listed([a.name])} becomes {first[1]} in {listed([b.name])}"]
+    said.extend(f"{listed(names)}: {was} becomes {now}" for (was, now), names in others)
+    more = sum(map(len, list(changed.values())[MOST_CHANGES:]))
+    return "; ".join([*said, *([f"and the {field} of {more} more tensor{'s' if more > 1 else ''}"] if more else [])])
 
 
 def _event(rule: str, a: Checkpoint, b: Checkpoint, sentence: str, names: list[str]) -> Finding:

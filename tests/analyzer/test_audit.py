@@ -159,6 +159,19 @@ def test_fault_38_a_layer_that_changes_is_an_event(
     assert finding.tensor == tensors[0]
 
 
+def test_fault_38_each_tensor_is_said_with_its_own_shapes() -> None:
+    sizes = {"weight": (20, 10), "bias": (20,), "norm": (20,), **{f"w{size}": (size, 3) for size in range(4, 9)}}
+    before = {name: (shape, "float32") for name, shape in sizes.items()}
+    after = {name: ((shape[0] + 4, *shape[1:]), "float32") for name, shape in sizes.items()}
+    (finding,) = audit(run_of(checkpoint("c0", 0, **before), checkpoint("c1", 1, **after)))
+    assert finding.sentence == (
+        "weight: shape (20, 10) in c0 becomes (24, 10) in c1; bias, norm: (20,) becomes (24,); "
+        "w4: (4, 3) becomes (8, 3); w5: (5, 3) becomes (9, 3); w6: (6, 3) becomes (10, 3); "
+        "and the shape of 2 more tensors."
+    )
+    assert finding.evidence["tensors"] == list(sizes)
+
+
 def test_fault_38_everything_at_once_and_back() -> None:
     other = {"w": ((4, 3), "float16"), "new": V}
     run = run_of(checkpoint("c0", 0, w=W, v=V), checkpoint("c1", 1, **other), checkpoint("c2", 2, w=W, v=V))
