@@ -14,12 +14,13 @@ from analyzer.loading import is_readable
 from analyzer.names import printable
 from analyzer.run import Checkpoint, Finding, Run
 from analyzer.scores import leading
-from analyzer.tensors import size_of
+from analyzer.tensors import size_of, stored_parts
 
 SCHEMA_VERSION = 2
 ROWS_SHOWN = 12
 FINDINGS_SHOWN = 12
 MOST_SCORES = 3
+HEADER_BYTES = 1000  # that a file, and a tensor in it, may take for names, shapes and alignment
 HASH_SHOWN = 10  # hexadecimal digits
 
 # What to do about a serious defect; the verdict names each once.
@@ -218,7 +219,24 @@ def _verdict(audited: Audited) -> str:
         return f"Verdict: usable, with {warnings} warning{'s' if warnings > 1 else ''} to keep in mind."
     if audited.contents is None:
         return "Verdict: the headers are sound and the series is complete."
-    read = sum(size_of(info) for one in audited.run.checkpoints for info in one.tensors.values())
     masks = any(finding.rule == "constant_infinities" for finding in audited.findings)
     finite = "every number but for those of constant masks is finite" if masks else "every number is finite"
-    return f"Verdict: sound. All {read / 1e6:.1f} MB were read: {finite} and the series is complete."
+    what, rest = _read(audited.run)
+    return f"Verdict: sound. {what} were read: {finite} and the series is complete.{rest}"
+
+
+def _read(run: Run) -> tuple[str, str]:
+    """The weights with their stored size, and that there is more in their files where there is."""
+    parts = {
+        (part.path, part.offset, part.length)  # tied tensors share one
+        for checkpoint in run.checkpoints
+        for info in checkpoint.tensors.values()
+        if is_readable(info)
+        for part in stored_parts(info)
+    }
+    files = {stamp.path: stamp.size for checkpoint in run.checkpoints for stamp in checkpoint.files}
+    weights, held = sum(length for *_, length in parts), sum(files.values())
+    if held - weights <= HEADER_BYTES * (len(parts) + len(files)):
+        return f"All weights ({weights / 1e6:.1f} MB)", ""
+    rest = " What else the files hold, such as the state of an optimizer, was not looked at."
+    return f"All weights ({weights / 1e6:.1f} of {held / 1e6:.1f} MB)", rest
