@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from blake3 import blake3
@@ -20,6 +21,8 @@ SCHEMA_VERSION = 2
 ROWS_SHOWN = 12
 FINDINGS_SHOWN = 12
 MOST_SCORES = 3
+DTYPES_SHOWN = 2
+PLACES = ("epoch", "step")
 HEADER_BYTES = 1000  # that a file, and a tensor in it, may take for names, shapes and alignment
 HASH_SHOWN = 10  # hexadecimal digits
 
@@ -158,7 +161,8 @@ def _run_text(audited: Audited) -> str:
 def _table(audited: Audited) -> list[str]:
     checkpoints = audited.run.checkpoints
     scores = leading(dict.fromkeys(name for one in checkpoints for name in one.scores))[:MOST_SCORES]
-    header = ["checkpoint", "epoch", "step", *scores, "tensors", "dtype", "MB", *(["hash"] if audited.contents else [])]
+    places = [unit for unit in PLACES if any(getattr(one, unit) is not None for one in checkpoints)]
+    header = ["checkpoint", *places, *scores, "tensors", "dtype", "MB", *(["hash"] if audited.contents else [])]
     dots: list[list[str]] = []
     if len(checkpoints) > ROWS_SHOWN:
         left_out = len(checkpoints) - ROWS_SHOWN
@@ -166,21 +170,23 @@ def _table(audited: Audited) -> list[str]:
         first, last = checkpoints[: ROWS_SHOWN // 2], checkpoints[-ROWS_SHOWN // 2 :]
     else:
         first, last = checkpoints, ()
-    rows = [*(_row(audited, one, scores) for one in first), *dots, *(_row(audited, one, scores) for one in last)]
+    row = partial(_row, audited, places=places, scores=scores)
+    rows = [*map(row, first), *dots, *map(row, last)]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     return [_aligned(row, widths) for row in [header, *rows]]
 
 
-def _row(audited: Audited, checkpoint: Checkpoint, scores: Sequence[str]) -> list[str]:
+def _row(audited: Audited, checkpoint: Checkpoint, places: Sequence[str], scores: Sequence[str]) -> list[str]:
     dtypes = list(_dtypes(checkpoint))
+    further = f", {len(dtypes) - DTYPES_SHOWN} more" if len(dtypes) > DTYPES_SHOWN else ""
+    located = (getattr(checkpoint, unit) for unit in places)
     digest = audited.digest(checkpoint)
     return [
         printable(checkpoint.name, 40),
-        "" if checkpoint.epoch is None else f"{checkpoint.epoch:g}",
-        "" if checkpoint.step is None else str(checkpoint.step),
+        *("" if place is None else str(place) if isinstance(place, int) else f"{place:g}" for place in located),
         *(f"{checkpoint.scores[name]:.4f}" if name in checkpoint.scores else "" for name in scores),
         str(len(checkpoint.tensors)),
-        (dtypes[0] if dtypes else "") + ("+" if len(dtypes) > 1 else ""),
+        ", ".join(dtypes[:DTYPES_SHOWN]) + further,
         f"{sum(stamp.size for stamp in checkpoint.files) / 1e6:.3g}",
         *([digest[:HASH_SHOWN] if digest else ""] if audited.contents else []),
     ]

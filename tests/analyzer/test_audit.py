@@ -285,9 +285,23 @@ def test_the_text_leaves_out_the_middle_of_a_long_series() -> None:
 def test_fault_14_a_gap_is_an_empty_cell() -> None:
     states = [dataclasses.replace(checkpoint(f"c{n}", n), scores={"test_accuracy": 0.5} if n else {}) for n in range(2)]
     lines = as_text([Audited(run_of(*states), [])]).splitlines()
-    assert lines[2].split() == ["checkpoint", "epoch", "step", "test_accuracy", "tensors", "dtype", "MB"]
+    assert lines[2].split() == [
+        "checkpoint",
+        "epoch",
+        "test_accuracy",
+        "tensors",
+        "dtype",
+        "MB",
+    ]  # no empty column of steps
     assert lines[3].split() == ["c0", "0", "0", "0"]  # epoch, tensors, MB
     assert lines[4].split() == ["c1", "1", "0.5000", "0", "0"]
+
+
+def test_the_table_names_the_dtypes_and_leaves_out_a_place_that_no_checkpoint_has() -> None:
+    types = {"w": W, "m": ((8,), "float16"), "n": ((1,), "int8"), "o": ((1,), "int8"), "b": ((1,), "bool")}
+    lines = as_text([Audited(run_of(checkpoint("c0", step=1_000_000, **types)), [])]).splitlines()
+    assert lines[2].split() == ["checkpoint", "step", "loss", "tensors", "dtype", "MB"]
+    assert lines[3].split() == ["c0", "1000000", "1.0000", "5", "float32,", "float16,", "2", "more", "0"]
 
 
 @pytest.mark.parametrize(
