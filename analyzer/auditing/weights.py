@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from analyzer.auditing.contents import Contents
 from analyzer.loading import is_readable
 from analyzer.names import listed, printable
-from analyzer.run import Checkpoint, Finding, Run
+from analyzer.run import Finding, Run
 from analyzer.tensors import kind
 
 Digests = Mapping[str, Mapping[str, str]]  # checkpoint -> tensor -> hash of its elements
@@ -96,25 +96,29 @@ def constant_infinities(run: Run, tensors: Sequence[str]) -> Finding:
 
 
 def same_weights(run: Run, digests: Digests) -> Iterator[Finding]:
-    """Checkpoints that hold the very same weights as an earlier one: neighbours, or a copy under another name."""
-    seen: dict[tuple[tuple[str, str], ...], Checkpoint] = {}
-    before: Checkpoint | None = None
-    for one in run.checkpoints:
+    """Checkpoints that hold the very same weights, said once for all of them: neighbours, or under other names."""
+    alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for position, one in enumerate(run.checkpoints):
         held = tuple(sorted(digests.get(one.name, {}).items()))
         if held and len(held) == sum(map(is_readable, one.tensors.values())):
-            if (same := seen.get(held)) is not None:
-                neighbours = same is before
-                yield Finding(
-                    "same_weights",
-                    "serious",
-                    f"{listed([one.name])} holds exactly the weights of {listed([same.name])}"
-                    + (", the checkpoint before it" if neighbours else "")
-                    + ": it was saved twice, or one was copied over the other.",
-                    checkpoints=(same.name, one.name),
-                    evidence={"neighbours": neighbours},
-                )
-            seen[held] = one
-        before = one
+            alike.setdefault(held, []).append(position)
+    for positions in alike.values():
+        if len(positions) == 1:
+            continue
+        first, *others = (run.checkpoints[position].name for position in positions)
+        neighbours = positions == list(range(positions[0], positions[-1] + 1))
+        if len(others) == 1:
+            hold, it, reason = "holds", "it", "it was saved twice, or one was copied over the other"
+        else:
+            hold, it, reason = "hold", "them", "it was saved again and again, or one was copied over the others"
+        before = f", the checkpoint before {it}" if neighbours else ""
+        yield Finding(
+            "same_weights",
+            "serious",
+            f"{listed(others)} {hold} exactly the weights of {listed([first])}{before}: {reason}.",
+            checkpoints=(first, *others),
+            evidence={"neighbours": neighbours},
+        )
 
 
 def _frozen(run: Run, digests: Digests) -> Iterator[Finding]:

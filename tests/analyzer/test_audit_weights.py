@@ -79,6 +79,16 @@ def test_row37_a_checkpoint_copied_over_a_later_one(make_run: MakeRun) -> None:
     assert (finding.checkpoints, finding.evidence) == (names(2, 6), {"neighbours": False})
 
 
+def test_row37_several_checkpoints_that_are_the_same_are_said_once(make_run: MakeRun) -> None:
+    states = random_walk(8)
+    states[1] = states[2] = states[0]
+    states[5] = states[7] = states[3]
+    neighbours, apart = said(make_run(states), "same_weights")
+    assert (neighbours.checkpoints, neighbours.evidence) == (names(0, 1, 2), {"neighbours": True})
+    assert "hold exactly the weights of epoch_0000.safetensors, the checkpoint before them: " in neighbours.sentence
+    assert (apart.checkpoints, apart.evidence) == (names(3, 5, 7), {"neighbours": False})
+
+
 def test_the_report_says_so_too(make_run: MakeRun, tmp_path: Path) -> None:
     states = random_walk(4)
     states[3] = states[2]
