@@ -7,16 +7,17 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.folder_series import folders_named, read_folders
-from analyzer.layouts.ordering import Series, parse_score
+from analyzer.layouts.ordering import Series, parse_count, parse_score
 from analyzer.layouts.score_tables import ScoreTable, score_table
 from analyzer.layouts.sidecars import latest_scores, read_json
-from analyzer.layouts.weights import weights_of
+from analyzer.layouts.weights import held_by, weights_of
+from analyzer.names import natural_key
 from analyzer.run import Checkpoint, Finding
-from analyzer.sources import Entry, is_file, join
+from analyzer.sources import Entry, folder_name, is_file, join
 
 NAME = "huggingface"
 SPECIFICITY = 90
-LOOKS_LIKE = "checkpoint-N/ folders with trainer_state.json, from transformers.Trainer"
+LOOKS_LIKE = "checkpoint-N/ folders with trainer_state.json, or one of them, from transformers.Trainer"
 
 _STATE = "trainer_state.json"
 _FOLDER = re.compile(r"checkpoint-[0-9]{1,15}")
@@ -33,27 +34,33 @@ def recognise(folder: str) -> str | None:
 
 def read(folder: str) -> list[Series]:
     """Every ``checkpoint-N``; scores come from the newest one's log, which holds the whole run's."""
-    checkpoints, findings = read_folders(folder, sorted(_candidates(folder), key=_step), _checkpoint)
+    checkpoints, findings = read_folders(
+        folder, sorted(_candidates(folder), key=lambda entry: natural_key(entry.name)), _checkpoint
+    )
     log = _log_history(checkpoints, findings)
     scored = latest_scores([(checkpoint, checkpoint.step) for checkpoint in checkpoints], log, findings)
     return [Series(scored, "the folders' names", findings)]
 
 
 def _candidates(folder: str) -> list[Entry]:
-    return folders_named(folder, _FOLDER.fullmatch)
+    return folders_named(folder, _FOLDER.fullmatch) or _itself(folder)
 
 
-def _step(entry: Entry) -> int:
-    return int(entry.name.rpartition("-")[2])
+def _itself(folder: str) -> list[Entry]:
+    """A folder that is a checkpoint, as if it were found in the one above it."""
+    is_checkpoint = held_by(folder) and is_file(join(folder, _STATE))
+    return [Entry(folder_name(folder), folder, is_folder=True, is_file=False)] if is_checkpoint else []
 
 
 def _checkpoint(entry: Entry) -> Checkpoint:
     index = weights_of(entry.path)
     try:
-        epoch = parse_score(_state(entry.path).get("epoch"))
+        state = _state(entry.path)
     except CheckpointError:  # the weights are good all the same, and the folder's name tells the step
-        epoch = None
-    return Checkpoint(entry.name, entry.path, epoch, _step(entry), {}, index.tensors, index.files)
+        state = {}
+    step = entry.name.rpartition("-")[2] if _FOLDER.fullmatch(entry.name) else state.get("global_step")
+    epoch = parse_score(state.get("epoch"))
+    return Checkpoint(entry.name, entry.path, epoch, parse_count(step), {}, index.tensors, index.files)
 
 
 def _state(folder: str) -> dict[str, Any]:

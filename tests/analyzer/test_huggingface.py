@@ -214,6 +214,16 @@ def test_a_missing_score_is_that_of_the_last_step_before_and_is_said_once(write:
     assert "in checkpoint-15 is that of step 10" in said.sentence
 
 
+@pytest.mark.parametrize("name", ["checkpoint-20", "final"])
+def test_a_single_checkpoint_tells_its_own_place_and_scores(write: Write, name: str) -> None:
+    folder = write([10, 20, 30], LOG)
+    run = analyzer.open_run((folder / "checkpoint-20").rename(folder / name))
+    assert (run.name, run.layout, [one.name for one in run.checkpoints]) == (name, "huggingface", [name])
+    assert [(one.epoch, one.step) for one in run.checkpoints] == [(2.0, 20)]
+    assert (scores(run, "loss"), scores(run, "eval_accuracy")) == ([2.0], [0.5])
+    assert run.findings == ()
+
+
 def test_no_score_comes_from_the_future(write: Write) -> None:
     run = analyzer.open_run(write([5, 9], LOG[:2]))
     assert [dict(checkpoint.scores) for checkpoint in run.checkpoints] == [{}, {}]
@@ -334,12 +344,6 @@ def test_a_folder_of_trainer_runs(write: Write, tmp_path: Path) -> None:
     write([10], LOG, name="sweep/a")
     (tmp_path / "sweep" / "a" / "runs" / "events").mkdir(parents=True)
     assert [(run.name, len(run.checkpoints)) for run in analyzer.open_runs(tmp_path / "sweep")] == [("a", 1), ("b", 2)]
-
-
-def test_one_checkpoint_folder_alone_is_read_as_plain_weights(write: Write) -> None:
-    run = analyzer.open_run(write([10, 20]) / "checkpoint-20")
-    assert run.layout == "safetensors"
-    assert [checkpoint.name for checkpoint in run.checkpoints] == ["model.safetensors"]
 
 
 def test_a_long_log_of_many_checkpoints_is_read_quickly(write: Write) -> None:
