@@ -29,7 +29,7 @@ DOWNLOADS = Path("~/.cache/weightlapse")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help=f"Where a whole data set lies, or is downloaded to.  [default: {DOWNLOADS}]",
+    help=f"Where a whole data set lies (MNIST in MNIST/raw below it), or is downloaded to.  [default: {DOWNLOADS}]",
 )
 @click.option("--hidden", default="64,32,16", metavar="SIZES", help="Sizes of the hidden layers.")
 @click.option("--init", type=click.Choice(INIT_SCHEMES), default="pytorch", help="How the weights start.")

@@ -19,6 +19,7 @@ MEAN = 0.1307
 STANDARD_DEVIATION = 0.3081
 
 SAMPLE = Path(__file__).parent / "data" / "mnist_sample.npz"
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 TORCHVISION_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 
 
@@ -79,10 +80,12 @@ def _load_through_torchvision(name: str, data_dir: Path) -> Dataset:
         # torchvision raises all of these: no network, no permission, and files cut short in different places
         cause = " ".join(str(error).split()) or type(error).__name__
         folder = data_dir / class_name / "raw"
+        # All of these data sets call their files alike, so what lies in the folder above may be of another.
+        is_above = any((data_dir / f"{file}{packed}").is_file() for file in FILES for packed in ("", ".gz"))
+        misplaced = f" Files of such names lie in {data_dir} itself, where they are not looked for." if is_above else ""
         raise TrainerError(
-            f"{data_dir}: the {name} data set was neither found whole nor downloaded ({cause}). Put its "
-            f"files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
-            f"t10k-labels-idx1-ubyte, unpacked, into {folder}, "
+            f"{folder}: the {name} data set was neither found whole there nor downloaded ({cause}).{misplaced} Put its "
+            f"files {', '.join(FILES[:-1])} and {FILES[-1]}, unpacked or as .gz, into {folder}, "
             f"or train on the bundled sample: --dataset mnist-sample."
         ) from error
     return Dataset(normalise(train.data), train.targets, normalise(test.data), test.targets)

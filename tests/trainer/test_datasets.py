@@ -17,6 +17,14 @@ from trainer.errors import TrainerError
 SPLITS = (("train", "train", 6), ("test", "t10k", 5))
 
 
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> NoReturn:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fail)
+
+
 def test_sample_has_the_promised_size_and_every_digit() -> None:
     sample = datasets.load("mnist-sample", Path())
     for images, labels, count in (
@@ -89,19 +97,23 @@ def test_whole_mnist_is_found_under_the_data_dir(mnist_files: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name != "mnist-sample"])
-def test_without_network_and_data_the_error_says_what_to_do(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_network(*args: object, **kwargs: object) -> NoReturn:
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", no_network)
+@pytest.mark.usefixtures("no_network")
+def test_without_network_and_data_the_error_says_what_to_do(name: str, tmp_path: Path) -> None:
     with pytest.raises(TrainerError) as caught:
         datasets.load(name, tmp_path)
     message = str(caught.value)
     assert "Name or service not known" in message
     assert str(tmp_path / datasets.TORCHVISION_CLASSES[name] / "raw") in message
     assert "train-images-idx3-ubyte" in message and "--dataset mnist-sample" in message
+
+
+@pytest.mark.usefixtures("no_network")
+def test_files_in_the_data_dir_itself_are_said_to_lie_in_the_wrong_place(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"")
+    with pytest.raises(TrainerError) as caught:
+        datasets.load("mnist", tmp_path)
+    assert f"lie in {tmp_path} itself, where they are not looked for" in str(caught.value)
+    assert f"unpacked or as .gz, into {tmp_path / 'MNIST' / 'raw'}" in str(caught.value)
 
 
 @pytest.mark.parametrize("length", [0, 3, 20])
