@@ -147,7 +147,7 @@ class Run:
     """An ordered series of checkpoints, and what was noticed while it was put in order.
 
     ``score_files`` are the names of the files beside the checkpoints that were looked into for scores, where there are
-    any.
+    any. ``unplaced`` are checkpoints that were left out, because nothing tells their place.
     """
 
     name: str
@@ -157,6 +157,7 @@ class Run:
     checkpoints: tuple[Checkpoint, ...]
     findings: tuple[Finding, ...] = ()
     score_files: tuple[str, ...] = ()
+    unplaced: tuple[Checkpoint, ...] = ()
 
 
 class Value(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analyzer.auditing import headers, scores, weights
+from analyzer.auditing import headers, scores, unplaced, weights
 from analyzer.auditing.contents import Contents
 from analyzer.findings import by_severity
 from analyzer.run import Finding, Run
@@ -19,4 +19,6 @@ def audit(run: Run, contents: Contents | None = None) -> list[Finding]:
             looked at.
     """
     said = weights.look_at(run, contents) if contents else ()
-    return by_severity([*run.findings, *headers.look_at(run), *scores.look_at(run), *said])
+    return by_severity(
+        [*run.findings, *headers.look_at(run), *scores.look_at(run), *unplaced.look_at(run, contents), *said]
+    )

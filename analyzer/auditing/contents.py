@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -43,11 +43,13 @@ class Contents:
     """What was read of a run.
 
     ``tensors`` holds for each checkpoint (by name) its tensors by name; ``unreadable`` what could not be read, as
-    (checkpoint, tensors, reason).
+    (checkpoint, tensors, reason). ``unplaced`` holds the tensors of checkpoints that were left out for want of a
+    place, as far as they may be copies.
     """
 
     tensors: Mapping[str, Mapping[str, Content]]
     unreadable: tuple[tuple[str, tuple[str, ...], str], ...]
+    unplaced: Mapping[str, Mapping[str, Content]] = field(default_factory=dict)
 
 
 def read_contents(run: Run, jobs: int | None = None, progress: Progress | None = None) -> Contents:
@@ -74,7 +76,18 @@ def read_contents(run: Run, jobs: int | None = None, progress: Progress | None =
         if progress:
             progress(done, total)
     places = {one.name: position for position, one in enumerate(run.checkpoints)}
-    return Contents(found, tuple(sorted(unreadable, key=lambda item: (places[item[0]], item[1:]))))
+    kinds = [_described(one) for one in run.checkpoints]
+    unplaced = {one.name: _read_whole(one) for one in run.unplaced if _described(one) in kinds}
+    return Contents(found, tuple(sorted(unreadable, key=lambda item: (places[item[0]], item[1:]))), unplaced)
+
+
+def _described(checkpoint: Checkpoint) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {name: (info.dtype, info.shape) for name, info in checkpoint.tensors.items()}
+
+
+def _read_whole(checkpoint: Checkpoint) -> dict[str, Content]:
+    """What can be read of a checkpoint's tensors."""
+    return {name: one for _, _, contents, _ in _read((checkpoint,), 0) for name, one in contents.items()}
 
 
 _Batch = tuple[int, int, dict[str, Content], list[tuple[str, str]]]
@@ -125,7 +138,7 @@ def read_tensor(checkpoint: Checkpoint, name: str) -> Content | None:
     if info is None or not is_readable(info):
         return None
     only = replace(checkpoint, tensors={name: info})
-    return next((contents.get(name) for _, _, contents, _ in _read((only,), 0)), None)
+    return _read_whole(only).get(name)
 
 
 def _bad_factors(info: TensorInfo, factors: Factors | None) -> tuple[str, ...]:

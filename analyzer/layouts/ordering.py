@@ -120,8 +120,10 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
         raise CheckpointError(f"{folder}: its name is not UTF-8 text, so it cannot be kept; rename the folder")
     findings = list(series.findings)
     checkpoints = without_wrappers(_with_text_names(series.checkpoints, findings), findings)
-    checkpoints = _placed(_unambiguous(checkpoints, findings), findings)
-    checkpoints, ordered_by = _ordered(checkpoints, series.source_of_order)
+    checkpoints = _unambiguous(checkpoints, findings)
+    placed = _placed(checkpoints)
+    unplaced = tuple(one for one in checkpoints if one not in placed)
+    checkpoints, ordered_by = _ordered(placed, series.source_of_order)
     checkpoints = without_duplicates(checkpoints, findings)
     if ordered_by.startswith(_WITHIN_EPOCHS):
         checkpoints = [replace(one, step=None) for one in checkpoints]
@@ -140,7 +142,7 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
             )
         )
     name = f"{run_name(folder)}/{series.branch}" if series.branch else run_name(folder)
-    return Run(name, folder, layout, ordered_by, tuple(checkpoints), tuple(findings), series.score_files)
+    return Run(name, folder, layout, ordered_by, tuple(checkpoints), tuple(findings), series.score_files, unplaced)
 
 
 def _reasons(folder: str, findings: Sequence[Finding]) -> str:
@@ -190,19 +192,10 @@ def _experts(checkpoint: Checkpoint) -> set[str]:
     return {view.name for info in checkpoint.tensors.values() for view in matrices(info) if view.index is not None}
 
 
-def _placed(checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
+def _placed(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
     """Those with an epoch, a step or a number; where none has any, all of them."""
     placed = [one for one in checkpoints if one.epoch is not None or one.step is not None or _NUMBER.search(one.name)]
-    if not placed:
-        return checkpoints
-    for one in checkpoints:
-        if one not in placed:
-            sentence = (
-                f"{printable(one.name)} has neither epoch nor step nor a number in its name, as the others have, so "
-                "its place in the run is unknown and it is left out. Put its epoch or step into its name to have it in."
-            )
-            findings.append(Finding("unplaced_file", "warning", sentence, checkpoints=(one.name,)))
-    return placed
+    return placed or checkpoints
 
 
 _WITHIN_EPOCHS = "epoch and the step within it"

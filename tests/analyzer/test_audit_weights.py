@@ -15,6 +15,7 @@ from builders import full_count, random_walk, save_weights
 from commands import weightlapse
 
 import analyzer
+from analyzer.auditing import audit
 from analyzer.auditing.contents import read_contents
 from analyzer.auditing.output import Audited
 
@@ -95,6 +96,19 @@ def test_the_report_says_so_too(make_run: MakeRun, tmp_path: Path) -> None:
     weightlapse("report", make_run(states), "--out", tmp_path / "report", "--metrics", "motion")
     rules = {finding["rule"] for finding in json.loads((tmp_path / "report/summary.json").read_text())["findings"]}
     assert "same_weights" in rules
+
+
+def test_a_file_without_a_place_that_is_a_copy_is_a_notice_and_no_warning(make_plain_run: MakeRun) -> None:
+    states = random_walk(4)
+    folder = make_plain_run(states)
+    save_weights(folder / "best.safetensors", random_walk(1, seed=9)[0])
+    save_weights(folder / "final.safetensors", states[3])
+    (left_out,) = said(folder, "unplaced_file")
+    assert (left_out.severity, left_out.checkpoints) == ("warning", ("best.safetensors",))
+    assert "Put its epoch or step into its name" in left_out.sentence
+    (copy,) = said(folder, "unplaced_copy")
+    assert (copy.severity, copy.checkpoints) == ("notice", ("final.safetensors", "epoch_3.safetensors"))
+    assert len([one for one in audit(analyzer.open_run(folder)) if one.rule == "unplaced_file"]) == 2  # only names
 
 
 def test_row37_hundreds_of_tensors_that_never_change(make_run: MakeRun) -> None:

@@ -853,7 +853,7 @@ def test_a_file_without_a_place_is_left_out_rather_than_ordering_all_by_age(make
     save_weights(folder / "best.safetensors", random_walk(1)[0])
     (run,) = analyzer.open_runs(folder)
     assert [one.name for one in run.checkpoints] == [f"epoch_{epoch}.safetensors" for epoch in range(3)]
-    assert [(one.rule, one.checkpoints) for one in run.findings] == [("unplaced_file", ("best.safetensors",))]
+    assert [one.name for one in run.unplaced] == ["best.safetensors"]
 
 
 def test_a_tensor_named_like_an_expert_of_a_stack_is_left_out_and_said(tmp_path):
