@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
 LARGEST_SHARE = 1.0  # an accuracy above it is in per cent
+FEWEST_CHECKPOINTS = 6  # with a score, for a trend
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ def loss(tables: Tables, *, trained: bool) -> Score | None:
     """Loss on the training data, or on other data."""
     is_such = is_training if trained else is_held_out
     return _first(tables, [name for name in losses(tables.scalars) if is_such(name)])
+
+
+def minimised(tables: Tables) -> Score | None:
+    """The loss that training lowers: that on the training data, or one whose name doesn't say on which it was taken."""
+    return _first(tables, [name for name in losses(tables.scalars) if not is_held_out(name)])
 
 
 def _first(tables: Tables, names: list[str]) -> Score | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 MATRICES = frozenset({"matrix", "stack"})
 PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})
 NORM_FACTOR = 10  # by which no norm grew in a healthy run
+DEVIATION_PER_CHANGE = 1.4826 / sqrt(2)  # of independent normal values, from the median size of their differences
 LARGEST, SMALLEST = 1e100, 1e-100  # beyond float32 by far
 EVERYTHING = frozenset({*PARAMETERS, "buffer"})
 
@@ -119,6 +121,11 @@ def smoothed(values: FloatArray) -> FloatArray:
     """Running median of three (n,), the two ends as their neighbours: one odd checkpoint does not decide; n ≥ 3."""
     middle = np.median(np.lib.stride_tricks.sliding_window_view(values, 3), axis=1)
     return np.concatenate((middle[:1], middle, middle[-1:]))
+
+
+def deviation(values: FloatArray) -> float:
+    """Standard deviation of a score (n,) about its course, from the median size of its changes; n ≥ 2."""
+    return float(np.median(np.abs(np.diff(values)))) * DEVIATION_PER_CHANGE
 
 
 def at_the_end(values: FloatArray, share: float = 0.1, least: int = 3) -> float:

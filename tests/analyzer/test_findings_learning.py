@@ -12,6 +12,8 @@ from commands import measured
 from planted import alarming, checked, found_in, only
 
 from analyzer.findings import find
+from analyzer.findings.collapse import collapse_of
+from analyzer.findings.scores import Score
 from analyzer.reading import read_tables
 from analyzer.store import open_store
 
@@ -122,6 +124,62 @@ def test_a_noisy_accuracy_does_not_fall(tmp_path, seed):
     assert alarming(found_in(tmp_path, walk(STEADY), ("size",), given)) == []
 
 
+AFTER_25 = TIME >= 25
+
+
+@pytest.mark.parametrize("known", ["both", "test", "train"])
+def test_an_accuracy_that_collapses_is_told_with_its_levels_and_places(tmp_path, known):
+    absent = np.full(EPOCHS, np.nan)
+    test, train = (np.where(AFTER_25, 0.22, level * LEARNED) for level in (0.97, 1.0))
+    test, train = (absent if known == "train" else test), (absent if known == "test" else train)
+    loss = np.where(AFTER_25, 2.0, FALLING_LOSS)
+    findings = found(tmp_path, STEADY, test_accuracy=test, train_accuracy=train, test_loss=loss, train_loss=absent)
+    one = only(findings, "score_collapses")
+    assert (one.severity, one.figure) == ("warning", "accuracy")
+    assert one.checkpoints == tuple(f"epoch_{epoch}.safetensors" for epoch in (24, 25, 39))
+    name, best = ("train", "100.0") if known == "train" else ("test", "97.0")
+    assert one.sentence.startswith(f"{name} accuracy fell from its best, {best} % at epoch 24, to 22.0 % at epoch 39, ")
+    assert "lower by a third or more since epoch 25" in one.sentence and "that of epoch 24." in one.sentence
+    assert ("so did train accuracy, from 100.0 % to 22.0 %" in one.sentence) == (known == "both")
+    assert alarming(findings) == ["score_collapses"]  # nor is it an early form of overfitting
+
+
+def test_a_collapse_at_the_last_checkpoint_is_told_and_one_that_passed_is_not(tmp_path):
+    last, passed = (np.where(epoch == TIME, 0.1, LEARNED) for epoch in (EPOCHS - 1, 20))
+    one = only(found(tmp_path / "last", STEADY, train_accuracy=last, test_accuracy=last), "score_collapses")
+    assert "to 10.0 % at epoch 39; so did" in one.sentence
+    findings = found(tmp_path / "passed", STEADY, train_accuracy=passed, test_accuracy=passed)
+    assert alarming(findings) == []
+
+
+def test_losses_that_jump_and_stay_are_a_collapse_too(tmp_path):
+    losses = {name: np.where(AFTER_25, 10, 1) * (FALLING_LOSS[24] + 0.01 * np.cos(TIME)) for name in ("test", "train")}
+    findings = found(tmp_path, STEADY, test_loss=losses["test"], train_loss=losses["train"])
+    one = only(findings, "score_collapses")
+    assert "test loss rose from its least, " in one.sentence and "three times as high or more since" in one.sentence
+    assert one.evidence["since"] == "epoch_25.safetensors" and one.evidence["best"].keys() == {
+        "test_loss",
+        "train_loss",
+    }
+    assert alarming(findings) == ["score_collapses"]
+
+
+def test_learning_by_heart_is_not_a_collapse_too(tmp_path):
+    test = np.where(TIME < 10, 0.6 * LEARNED, 0.6 - 0.3 * (TIME - 9) / 30)
+    loss = np.where(TIME < 10, FALLING_LOSS, FALLING_LOSS[9] * (1 + (TIME - 9) / 5))
+    findings = found(tmp_path, STEADY, test_accuracy=test, test_loss=loss)
+    assert loss[-1] > 3 * loss.min() and test[-1] < 0.6 * test.max()
+    assert [one for one in alarming(findings) if one != "condition_beside_overfitting"] == ["overfitting"]
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("checkpoints", [6, 40])
+def test_an_accuracy_on_a_hundred_images_hardly_ever_collapses_by_chance(level, checkpoints):
+    right = np.random.default_rng(0).binomial(100, level, (full_count(4000, 400), checkpoints)).astype(np.float64)
+    fallen = [row for row in right if collapse_of(Score("test_accuracy", row)) is not None]
+    assert len(fallen) <= 0.015 * len(right)
+
+
 def test_a_rising_test_loss_alone_is_a_notice(tmp_path):
     loss = FALLING_LOSS + 0.2 + np.where(TIME > 20, 0.01 * (TIME - 20), 0)
     one = only(found(tmp_path, STEADY, test_loss=loss), "test_loss_rises")
@@ -183,6 +241,7 @@ def test_20_healthy_seeds_have_at_most_one_warning_in_all(tmp_path):
         warnings += [one for one in findings if one.severity in ("warning", "serious")]
         longest = max(longest, len(findings))
     assert len(warnings) <= 1, [one.sentence for one in warnings]
+    assert "score_collapses" not in {one.rule for one in warnings}
     assert longest <= 4  # a calm list
 
 
