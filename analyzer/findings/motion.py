@@ -214,14 +214,15 @@ class _Spike:
 def motion_spike(tables: Tables) -> Iterator[Finding]:
     """A step several times as long as each of the three before and after it; or two, there and back.
 
-    Measured here: over 20 seeds and 7 initialisations no step was more than 1.3 times the largest of those around it;
-    `SPIKE` times is a jump. Needs seven checkpoints. There and back (cosine of the two steps below −0.5) looks like a
-    checkpoint of another run, and is a warning. Where the norm jumps too, `norm_jumps` says it.
+    Measured here: over 20 seeds no step was more than 1.2 times as long as the longest of those around it; `SPIKE`
+    times is a jump. Distances as the figure shows them, for one in relation to the norm grows with what the norm was.
+    Needs seven checkpoints. There and back (cosine of the two steps below −0.5) looks like a checkpoint of another run,
+    and is a warning. Where the norm jumps too, `norm_jumps` says it.
     """
     damaged = {series.tensor.name: norm_jumps_at(series) for series in series_of(tables, "rms")}
     turns = {series.tensor.name: series for series in series_of(tables, "update_cosine")}
     groups: dict[tuple[int, int], list[_Spike]] = {}
-    for series in series_of(tables, "relative_step_distance"):
+    for series in series_of(tables, "step_distance"):
         rates = per_unit(tables, series)
         for first, last, ratio in _jumps(rates):
             turn = turns.get(series.tensor.name)
@@ -231,7 +232,7 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
             if np.isin(series.places[first - 1 : first + 1], damaged.get(series.tensor.name, [])).any():
                 continue
             groups.setdefault(where, []).append(_Spike(*where, ratio, series.tensor.name, returns))
-    every = sum(1 for _ in series_of(tables, "relative_step_distance"))
+    every = sum(1 for _ in series_of(tables, "step_distance"))
     jumps = {
         where: spikes
         for where, spikes in groups.items()
@@ -244,7 +245,7 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
         worst = max(spikes, key=lambda spike: spike.ratio)
         names = [spike.name for spike in spikes]
         who = layers(names, every) if len(names) == 1 or len(names) == every else f"{len(names)} of {every} layers"
-        far = f"{times(worst.ratio)} as far as in any step around"
+        far = f"{times(worst.ratio)} as far per {unit(tables)} as between any of the checkpoints around"
         if len(names) > 1:
             far += f" ({layers([worst.name])})"
         if returns:

@@ -278,6 +278,20 @@ def test_a_jump_at_one_checkpoint_and_a_foreign_checkpoint(tmp_path, back):
     assert ("at epoch 6 and came back at epoch 7" in one.sentence) == back
 
 
+def test_a_jump_is_as_far_as_the_figure_shows_though_the_norm_grows_with_it(tmp_path):
+    generator = np.random.default_rng(1)
+    shape = SHAPES["fc2.weight"]
+    lengths = {epoch: 0.3 if epoch < 6 else 120.0 if epoch == 6 else 10.0 for epoch in range(1, 14)}
+
+    def walking(epoch):
+        step = generator.standard_normal(shape)
+        return lengths[epoch] * step / np.linalg.norm(step)
+
+    one = only(found_in(tmp_path, drawn_out(random_walk(14, SHAPES), "fc2.weight", walking)), "motion_spike")
+    assert one.evidence["times_as_far"]["fc2.weight"] == pytest.approx(12, rel=1e-3)
+    assert "fc2.weight moved in one jump at epoch 6, 12 times as far per epoch as between any of" in one.sentence
+
+
 SCHEDULES = {
     "warm-up and cosine": lambda share: min(1.0, 20 * share) * (1 + np.cos(np.pi * share)) / 2 + 1e-4,
     "a jump after a warm-up": lambda share: 0.001 if share < 0.15 else 1.0,
