@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import pi, sqrt
+from math import log, pi, sqrt
 
 import numpy as np
 
@@ -20,6 +20,8 @@ RANK_LOSS, RANK_WARNING = 0.5, 0.2  # of the first effective rank
 FEW_DIRECTIONS, FEW_SHARE = 2.0, 0.1  # a stable rank that one direction dominates, and that was ten times as large
 OUTLIERS_OF_SMALL, SMALL = 2, 50  # below n = 50 a single outlier is often chance
 LASTING = 3  # checkpoints at the end
+RUN_CHANCE = 0.05  # that a run of noise has an outlier in any of its layers
+COUNT_SCATTER = 2  # times the root of a count
 ALPHA_LOW, ALPHA_HIGH = 2.0, 6.0
 FEWEST_IN_TAIL, LARGEST_KS = 50, 0.1
 
@@ -210,39 +212,57 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
         )
 
 
+def noise_soft_rank(rows: int, columns: int, chance: float) -> float:
+    """The soft rank λ₊/λ_max that a matrix of noise of this shape falls below with at most so small a chance, about.
+
+    The tail of the Tracy–Widom law of β = 1, P(x) ~ exp(−⅔x^{3/2})/(4√π x^{3/4}) (Dumaz & Virág, Ann. Inst. H. Poincaré
+    2013), without its last factor, for x ≥ 1; and a scale s² that its median leaves uncertain by one or two in n.
+    """
+    m, n = max(rows, columns), min(rows, columns)
+    root = sqrt(m - 1) + sqrt(n)
+    width: float = root * (1 / sqrt(m - 1) + 1 / sqrt(n)) ** (1 / 3)
+    quantile: float = (1.5 * log(1 / (4 * sqrt(pi) * chance))) ** (2 / 3)
+    largest = root**2 * (1 + sqrt(2 * log(1 / chance)) / n) + width * quantile
+    return (sqrt(m) + sqrt(n)) ** 2 / largest
+
+
 @rule
 def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
-    """Singular values that rise out of the random bulk, and stay: structure that was not there at first.
+    """Singular values that rise out of the random bulk, and stay there.
 
     Source: Martin & Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021), sec. 3.3 ("bulk plus
-    spikes"). METRICS: below n = 50 one pure noise matrix in six has an outlier, so two are asked for there, at the
-    last three checkpoints in a row, and one more than at first.
+    spikes"). The largest must be beyond what noise reaches in any of the layers once in twenty runs (`RUN_CHANCE`,
+    Bonferroni), at the last three checkpoints in a row, however much these depend on each other. There must be one more
+    than at first, and more than the scatter of a count; below n = 50 two more, for the median is uncertain there.
     """
+    soft_ranks = {one.tensor.name: one for one in series_of(tables, "mp_soft_rank")}
+    looked_at = [
+        (series, soft, shape)
+        for series in series_of(tables, "mp_outlier_count")
+        if (soft := soft_ranks.get(series.tensor.name)) is not None
+        and (shape := series.tensor.matrix_shape) is not None
+        and np.isfinite(series.values).sum() > LASTING
+    ]
     risen: list[tuple[int, str, int, int, int]] = []  # since, layer, outliers, of how many, last position
-    count = 0
-    for series in series_of(tables, "mp_outlier_count"):
-        shape = series.tensor.matrix_shape
+    for series, soft, shape in looked_at:
         known = np.flatnonzero(np.isfinite(series.values))
-        if len(known) <= LASTING or shape is None:
-            continue
-        count += 1
-        needed = OUTLIERS_OF_SMALL if min(shape) < SMALL else 1
-        above = series.values[known] >= series.values[known[0]] + needed
+        counts, places = series.values[known], series.places[known]
+        needed = (OUTLIERS_OF_SMALL if min(shape) < SMALL else 1) + COUNT_SCATTER * sqrt(counts[0])
+        surely = soft.places[soft.values < noise_soft_rank(*shape, RUN_CHANCE / len(looked_at))]
+        above = (counts >= counts[0] + needed) & np.isin(places, surely)
         if above[-LASTING:].all():
             since = len(above) - int(np.argmin(above[::-1]))  # the first is not above itself
-            now = int(series.values[known[-1]])
-            end = int(series.places[known[-1]])
-            risen.append((int(series.places[known[since]]), series.tensor.name, now, min(shape), end))
+            risen.append((int(places[since]), series.tensor.name, int(counts[-1]), min(shape), int(places[-1])))
     if risen:
         risen.sort(key=lambda one: one[0])
         since, first, now, of, end = risen[0]
-        some = f" First in {layers([first])}, from {place(tables, since)} on; {now} of {of} at {place(tables, end)}."
         yield finding(
             tables,
             "outliers_leave_bulk",
             "info",
             f"Singular values rise out of the random (Marchenko–Pastur) bulk in {len(risen)} of "
-            f"{plural(count, 'layer')}: what they learned shows as a few strong directions.{some}",
+            f"{plural(len(looked_at), 'layer')}, further than noise gets in 19 of 20 runs. First in "
+            f"{layers([first])}, from {place(tables, since)} on; {now} of {of} at {place(tables, end)}.",
             figure="rank",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],

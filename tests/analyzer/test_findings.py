@@ -11,9 +11,11 @@ from planted import ALL_FAMILIES, alarming, checked, found_in, only
 
 import analyzer
 from analyzer.findings import SEVERITIES, by_severity, find
-from analyzer.findings.shape import random_condition_bound
+from analyzer.findings.shape import outliers_leave_bulk, random_condition_bound
+from analyzer.metrics.needs import Spectrum
+from analyzer.metrics.random_matrix import mp_outlier_count, mp_soft_rank
 from analyzer.reading import read_tables
-from analyzer.run import Finding
+from analyzer.run import CheckpointRow, Curve, Finding, Tables, TensorRow
 from analyzer.store import open_store
 
 SHAPES = {"fc1.weight": (40, 30), "fc1.bias": (40,), "fc2.weight": (24, 40), "out.weight": (10, 24)}
@@ -437,6 +439,44 @@ def test_outliers_leave_the_bulk_and_when(tmp_path):
     one = only(found_in(tmp_path, states), "outliers_leave_bulk")
     assert (one.severity, one.tensor, one.checkpoints[0]) == ("info", "wide.weight", "epoch_4.safetensors")
     assert "in 1 of 2 layers" in one.sentence and "from epoch 4 on; 1 of 60 at epoch 9" in one.sentence
+
+
+def spectra_in_tables(runs_of_layers):
+    """Tables of the random-matrix numbers of some layers: ``[layer][checkpoint]`` is a matrix."""
+    curves, tensors = {}, []
+    for n, states in enumerate(runs_of_layers):
+        shape, count = states[0].shape, len(states)
+        spectra = [Spectrum(np.linalg.svd(one, compute_uv=False), *shape, roundoff=0.0) for one in states]
+        tensors.append(TensorRow(f"w{n}", "", "matrix", shape, shape, "", "float32"))
+        for metric in (mp_outlier_count, mp_soft_rank):
+            values = np.array([metric(spectrum).value for spectrum in spectra])
+            key = ("tensor", f"w{n}", metric.__name__)
+            curves[key] = Curve(*key, values, ("ok",) * count, (None,) * count)
+    rows = tuple(CheckpointRow(f"c{position}", float(position), position, "", 1) for position in range(count))
+    return Tables("run", np.arange(float(count)), "epoch", rows, tuple(tensors), {}, {}, curves, {}, (), ())
+
+
+@pytest.mark.parametrize(("layers", "shape"), [(12, (128, 256)), (60, (50, 50)), (30, (12, 12))])
+def test_noise_has_no_outliers_in_more_than_one_of_twenty_runs(layers, shape):
+    """However many layers it has; checkpoints depend on each other, as each is the one before and a small step."""
+    generator, runs = np.random.default_rng(0), full_count(200, 40)
+    told = 0
+    for _ in range(runs):
+        starts = generator.standard_normal((layers, *shape))
+        steps = 0.05 * generator.standard_normal((4, layers, *shape))
+        walks = np.concatenate((starts[None], starts + np.cumsum(steps, axis=0)))
+        told += bool(list(outliers_leave_bulk(spectra_in_tables(walks.swapaxes(0, 1)))))
+    assert told <= runs / 20
+
+
+def test_an_outlier_is_found_among_many_layers_of_noise():
+    generator = np.random.default_rng(1)
+    walks = np.repeat(generator.standard_normal((12, 1, 128, 256)), 6, axis=1)
+    spike = np.outer(generator.standard_normal(128), generator.standard_normal(256)) / np.sqrt(128 * 256)
+    walks[3, 2:] += 1.5 * (np.sqrt(128) + np.sqrt(256)) * spike
+    (one,) = outliers_leave_bulk(spectra_in_tables(walks))
+    assert one.evidence["outliers"] == {"w3": 1} and one.evidence["since"] == {"w3": "c2"}
+    assert "in 1 of 12 layers" in one.sentence and "learned" not in one.sentence
 
 
 @pytest.mark.parametrize(("alpha", "said"), [(1.5, "below 2"), (3.0, None), (12.0, "above 6")])
