@@ -10,15 +10,15 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from itertools import chain
 
+from analyzer.findings.events import EVENTS, beside
 from analyzer.findings.faults import Problem, not_measured
-from analyzer.findings.registry import registered
+from analyzer.findings.registry import SEVERITIES, registered
 from analyzer.run import Finding, Tables
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
-
-SEVERITIES = ("serious", "warning", "notice", "info")
 
 
 def find(tables: Tables, problems: Sequence[Problem]) -> list[Finding]:
@@ -28,10 +28,12 @@ def find(tables: Tables, problems: Sequence[Problem]) -> list[Finding]:
         tables: one run.
         problems: (checkpoint, tensor, metric, reason) of whatever could not be measured.
     """
-    found = list(not_measured(problems))
-    for rule in registered().values():
-        found.extend(rule(tables))
-    return by_severity(found)
+    rules = registered()
+    events: list[Finding] = []
+    for name in EVENTS:
+        events += beside(events, name, rules[name], tables)
+    told = [beside(events, name, rule, tables) for name, rule in rules.items() if name not in EVENTS]
+    return by_severity([*not_measured(problems), *events, *chain.from_iterable(told)])
 
 
 def by_severity(findings: Sequence[Finding]) -> list[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from analyzer.run import Finding, Tables
 
 Rule = Callable[[Tables], Iterator[Finding]]
+SEVERITIES = ("serious", "warning", "notice", "info")
 GROUNDS = ("Source:", "Measured here:")
 
 _RULES: dict[str, Rule] = {}

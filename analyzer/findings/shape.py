@@ -168,7 +168,10 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
             figure="condition_number",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
-            evidence={"rise": {name: one for one, name, *_ in risen}},
+            evidence={
+                "rise": {name: one for one, name, *_ in risen},
+                "since": {name: tables.checkpoints[at].name for _, name, _, _, at, _ in risen},
+            },
         )
 
 
@@ -204,11 +207,14 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
             severity,
             f"{layers([worst])} collapses onto few directions: {fell}, most of it by {place(tables, since)}"
             + (f"; {layers(others)} lost rank likewise" if others else "")
-            + ". If that is not wanted, lower the learning rate or the weight decay.",
+            + ". If that is not wanted, lower the learning rate.",
             figure="rank",
             tensors=[worst, *others],
             places=[since, end],
-            evidence={"left": {name: share for name, (share, *_) in fallen.items()}},
+            evidence={
+                "left": {name: share for name, (share, *_) in fallen.items()},
+                "since": {name: tables.checkpoints[at].name for name, (_, _, at, _) in fallen.items()},
+            },
         )
 
 
@@ -216,7 +222,8 @@ def noise_soft_rank(rows: int, columns: int, chance: float) -> float:
     """The soft rank λ₊/λ_max that a matrix of noise of this shape falls below with at most so small a chance, about.
 
     The tail of the Tracy–Widom law of β = 1, P(x) ~ exp(−⅔x^{3/2})/(4√π x^{3/4}) (Dumaz & Virág, Ann. Inst. H. Poincaré
-    2013), without its last factor, for x ≥ 1; and a scale s² that its median leaves uncertain by one or two in n.
+    2013), without its last factor, for x ≥ 1; and a scale s² that its median leaves uncertain: measured here, by 1/n to
+    3/n, of which 1/n is reckoned, as it is added in full.
     """
     m, n = max(rows, columns), min(rows, columns)
     root = sqrt(m - 1) + sqrt(n)

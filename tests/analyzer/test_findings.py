@@ -348,6 +348,57 @@ def test_an_exploding_layer_is_named_with_the_epoch(tmp_path):
     assert alarming(findings) == ["norm_explodes"]
 
 
+def blown_up(states, tensor, epoch, factor):
+    """The states with a matrix of rank one, ``factor`` times as large as the tensor, added from an epoch on."""
+    generator = np.random.default_rng(3)
+    first = states[0][tensor]
+    outer = np.outer(*(generator.standard_normal(side) for side in first.shape))
+    for weights in states[epoch:]:
+        weights[tensor] = weights[tensor] + (factor * outer).astype(np.float32)
+    return states
+
+
+def test_what_an_explosion_brings_about_is_not_told_beside_it(tmp_path):
+    states = blown_up(random_walk(14, SHAPES), "fc1.weight", 6, 30.0)
+    for weights in states[9:]:  # a layer of its own, with what the other's explosion would hide
+        left, sizes, right = np.linalg.svd(weights["fc2.weight"], full_matrices=False)
+        sizes[-1] /= 10_000
+        weights["fc2.weight"] = (left * sizes @ right).astype(np.float32)
+    findings = found_in(tmp_path, states)
+    told = [one.rule for one in findings if "fc1.weight" in one.evidence.get("tensors", ())]
+    assert told == ["norm_explodes"]
+    assert only(findings, "condition_number_explodes").tensor == "fc2.weight"
+
+
+def test_no_compression_is_advised_for_a_matrix_that_jumped(tmp_path):
+    states = blown_up(random_walk(14, SHAPES), "fc1.weight", 6, 5.0)
+    for weights in states:
+        weights["fc2.weight"] = blown_up([weights], "fc2.weight", 0, 5.0)[0]["fc2.weight"]
+    findings = found_in(tmp_path, states)
+    assert only(findings, "motion_spike").tensor == "fc1.weight"
+    assert only(findings, "could_be_cut_in_rank").tensor == "fc2.weight"
+
+
+def test_a_jump_is_told_without_what_it_brings_about_unless_that_is_graver(tmp_path):
+    states = blown_up(random_walk(14, SHAPES), "fc1.weight", 6, 5.0)
+    assert alarming(found_in(tmp_path / "rank", states)) == ["motion_spike"]
+    for weights in states[6:]:
+        left, sizes, right = np.linalg.svd(weights["fc1.weight"], full_matrices=False)
+        sizes[-1] /= 10_000
+        weights["fc1.weight"] = (left * sizes @ right).astype(np.float32)
+    findings = found_in(tmp_path / "condition", states)
+    assert alarming(findings) == ["condition_number_explodes", "motion_spike"]
+    assert only(findings, "condition_number_explodes").evidence["since"] == {"fc1.weight": name(6)[0]}
+
+
+def test_what_begins_after_a_jump_is_told_beside_it(tmp_path):
+    states = random_walk(14, SHAPES)
+    for weights in states[6:]:
+        weights["fc1.weight"] = weights["fc1.weight"] + np.float32(0.3) * np.sign(states[0]["fc1.weight"])
+    findings = found_in(tmp_path, blown_up(states, "fc1.weight", 12, 5.0))
+    assert {"motion_spike", "rank_collapses"} <= set(alarming(findings))
+
+
 def test_a_layer_that_starts_near_zero_may_grow(tmp_path):
     states = random_walk(12, SHAPES)
     for epoch, weights in enumerate(states):
@@ -434,8 +485,8 @@ def test_outliers_leave_the_bulk_and_when(tmp_path):
     states = random_walk(10, shapes)
     generator = np.random.default_rng(4)
     direction = np.outer(generator.standard_normal(60), generator.standard_normal(80)) / np.sqrt(60 * 80)
-    for weights in states[4:]:
-        weights["wide.weight"] += (40 * direction).astype(np.float32)
+    for epoch, weights in enumerate(states[4:], start=1):
+        weights["wide.weight"] += (25 * epoch * direction).astype(np.float32)
     one = only(found_in(tmp_path, states), "outliers_leave_bulk")
     assert (one.severity, one.tensor, one.checkpoints[0]) == ("info", "wide.weight", "epoch_4.safetensors")
     assert "in 1 of 2 layers" in one.sentence and "from epoch 4 on; 1 of 60 at epoch 9" in one.sentence
