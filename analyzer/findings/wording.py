@@ -11,17 +11,26 @@ MOST_NAMED = 3  # layers named in a sentence; the evidence names all of them
 
 
 def place(tables: Tables, position: int) -> str:
-    """``epoch 7``, ``step 700``, or the checkpoint's name where neither orders the run."""
-    if tables.axis_label in ("epoch", "step"):
-        return f"{tables.axis_label} {tables.axis[position]:.10g}"
-    return listed([tables.checkpoints[position].name])
+    """``epoch 7``, ``step 700``, ``epoch 6.383 (step 300)``, or the checkpoint's name where neither orders the run."""
+    if tables.axis_label not in ("epoch", "step"):
+        return listed([tables.checkpoints[position].name])
+    value, step = float(tables.axis[position]), tables.checkpoints[position].step
+    exactly = "" if value.is_integer() or step is None else f" (step {step})"
+    return f"{tables.axis_label} {_short(value)}{exactly}"
 
 
 def span(tables: Tables, first: int, last: int) -> str:
     """``epoch 12 to 50``, to follow "from"; names where neither epochs nor steps order the run."""
     if tables.axis_label in ("epoch", "step"):
-        return f"{place(tables, first)} to {tables.axis[last]:.10g}"
+        return f"{tables.axis_label} {_short(float(tables.axis[first]))} to {_short(float(tables.axis[last]))}"
     return f"{place(tables, first)} to {place(tables, last)}"
+
+
+def _short(value: float) -> str:
+    """Whole epochs and steps as they are, others with four significant digits at most: 0.851, 6.383."""
+    if value.is_integer() or value >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if value < 1 else f"{value:.4g}"
 
 
 def unit(tables: Tables) -> str:

@@ -12,6 +12,7 @@ from curve_tables import tables_of
 from planted import checked
 
 from analyzer import findings
+from analyzer.findings import wording
 from analyzer.findings.registry import registered, rule
 from analyzer.page import FigureOnPage, render_page
 from analyzer.run import CheckpointRow, Curve, Finding, Status, Tables, TensorRow
@@ -111,6 +112,23 @@ def test_no_rule_fails_on_odd_tables(part):
     for seed in (*range(part, full_count(8000, 400), 4), *steps_of_exactly_zero):
         said |= {one.rule for one in checked(findings.find(odd_tables(seed), []))}
     assert len(said) > 8
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "step", "expected"),
+    [
+        ("epoch", 0.8510638298, 40, "epoch 0.851 (step 40)"),
+        ("epoch", 6.382978723, None, "epoch 6.383"),
+        ("epoch", 12345.0, 40, "epoch 12345"),
+        ("epoch", 12345.678, None, "epoch 12346"),
+        ("step", 1234567.0, 1234567, "step 1234567"),
+    ],
+)
+def test_places_have_no_false_digits(label, value, step, expected):
+    rows = (CheckpointRow("first", 0.0, 0, "", 1), CheckpointRow("second", value, step, "", 1))
+    tables = Tables("run", np.array([0.0, value]), label, rows, (), {}, {}, {}, {}, (), ())
+    assert wording.place(tables, 1) == expected
+    assert wording.span(tables, 0, 1) == f"{label} 0 to {expected.split()[1]}"
 
 
 def test_the_page_shows_findings_at_the_top_and_beside_their_figures():
