@@ -83,12 +83,12 @@ def training_at_rest(tables: Tables) -> Iterator[Finding]:
     level = float("nan") if trained is None else at_the_end(trained.values)
     severity: Severity = "info"
     if level >= LEARNED:
-        advice = f"The training data are learned ({level:.1f} % right): later epochs cost time and change little."
+        advice = f"The training data are learned (about {level:.1f} % right): later epochs cost time and change little."
     elif level < LEARNED:
         severity = "notice"
         advice = (
-            f"At a training accuracy of {level:.1f} % this is the end of a schedule, or the learning rate has fallen "
-            "too far."
+            f"At a training accuracy of about {level:.1f} % this is the end of a schedule, or the learning rate has "
+            "fallen too far."
         )
     else:
         advice = "Either all is learned, or a schedule ended, or the learning rate has fallen too far."

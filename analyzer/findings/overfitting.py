@@ -82,19 +82,19 @@ def overfitting(tables: Tables) -> Iterator[Finding]:
     parts = []
     if gap.grown:
         parts.append(
-            f"{gap.train.words} ended {gap.end:.1f} points ahead of {gap.test.words}, and has been ahead by more than "
-            f"{GAP_NOTICE:g} points since {place(tables, gap.onset)}"
+            f"{gap.train.words} ended about {gap.end:.1f} points ahead of {gap.test.words}, and has been ahead by more "
+            f"than {GAP_NOTICE:g} points since {place(tables, gap.onset)}"
         )
     if gap.fall:
         best = gap.test.values[gap.best]
         parts.append(
-            f"{gap.test.words} was best at {place(tables, gap.best)} ({best:.1f} %) and lost {gap.fall:.1f} "
+            f"{gap.test.words} was best at {place(tables, gap.best)} ({best:.1f} %) and lost about {gap.fall:.1f} "
             "points since"
         )
     rise = _loss_rise(tables)
     if rise is not None:
         parts.append(
-            f"{rise.loss.words} was least at {place(tables, rise.place)} and rose by {percent(rise.share)} since"
+            f"{rise.loss.words} was least at {place(tables, rise.place)} and rose by about {percent(rise.share)} since"
         )
     stop = rise.place if rise is not None else gap.best if gap.fall else None
     early = f", or stopping near {place(tables, stop)}" if stop is not None else ""
@@ -150,8 +150,8 @@ def test_loss_rises(tables: Tables) -> Iterator[Finding]:
         "test_loss_rises",
         "notice",
         f"{rise.loss.words.capitalize()} was least at {place(tables, rise.place)} ({number(rise.least)}) and rose by "
-        f"{percent(rise.share)} since: the network grows too sure of its wrong answers, an early form of overfitting. "
-        "Where probabilities matter, use the weights from there, label smoothing or weight decay.",
+        f"about {percent(rise.share)} since: the network grows too sure of its wrong answers, an early form of "
+        "overfitting. Where probabilities matter, use the weights from there, label smoothing or weight decay.",
         figure="accuracy",
         places=[rise.place, len(tables.checkpoints) - 1],
         evidence={"least": rise.least, "rise": rise.share, "score": rise.loss.name},
@@ -181,7 +181,7 @@ def condition_beside_overfitting(tables: Tables) -> Iterator[Finding]:
             rises.append((after / before, series.tensor.name, before, after))
     if rises:
         rises.sort(reverse=True)
-        most = ", ".join(f"{layers([name])} from {number(a)} to {number(b)}" for _, name, a, b in rises[:3])
+        most = ", ".join(f"{layers([name])} from about {number(a)} to about {number(b)}" for _, name, a, b in rises[:3])
         yield finding(
             tables,
             "condition_beside_overfitting",

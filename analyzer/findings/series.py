@@ -129,6 +129,9 @@ def deviation(values: FloatArray) -> float:
 
 
 def at_the_end(values: FloatArray, share: float = 0.1, least: int = 3) -> float:
-    """Median of the last tenth of the numbers, of three at least: one odd checkpoint does not decide."""
+    """Median of the last tenth of the numbers, of three at least: one odd checkpoint does not decide.
+
+    It need not be the number at the last checkpoint, so sentences say "about" of it.
+    """
     known = values[np.isfinite(values)]
     return float(np.median(known[-max(least, round(share * len(known))) :])) if len(known) else float("nan")

@@ -162,9 +162,9 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
             tables,
             "condition_number_explodes",
             "warning" if ratio >= KAPPA_WARNING else "notice",
-            f"The condition number of {layers([worst])} explodes, from {number(before)} to {number(after)}, tenfold "
-            f"since {place(tables, since)}{others}: some directions of its input are all but lost. Weight decay, "
-            "an orthogonal initialisation or normalisation keep it lower.",
+            f"The condition number of {layers([worst])} explodes, from {number(before)} to about {number(after)}, "
+            f"tenfold since {place(tables, since)}{others}: some directions of its input are all but lost. Weight "
+            "decay, an orthogonal initialisation or normalisation keep it lower.",
             figure="condition_number",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
@@ -193,7 +193,7 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
             limit = RANK_LOSS * before if metric == "effective_rank" else min(FEW_DIRECTIONS, FEW_SHARE * before)
             if after <= limit and series.tensor.name not in fallen:
                 since = int(series.places[np.flatnonzero(series.values <= limit)[0]])
-                fell = f"its {words} fell from {number(before)} to {number(after)}"
+                fell = f"its {words} fell from {number(before)} to about {number(after)}"
                 fallen[series.tensor.name] = (after / before, fell, since, int(series.places[ends[1]]))
     if fallen:
         worst = min(fallen, key=lambda name: fallen[name][0])

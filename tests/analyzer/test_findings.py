@@ -12,6 +12,7 @@ from planted import ALL_FAMILIES, alarming, checked, found_in, only
 import analyzer
 from analyzer.findings import SEVERITIES, by_severity, find
 from analyzer.findings.shape import outliers_leave_bulk, random_condition_bound
+from analyzer.findings.wording import number
 from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.random_matrix import mp_outlier_count, mp_soft_rank
 from analyzer.reading import read_tables
@@ -448,6 +449,8 @@ def test_a_condition_number_beyond_chance(tmp_path):
     one = only(found_in(tmp_path, states), "condition_number_explodes")
     assert (one.severity, one.tensor, one.figure) == ("warning", "fc1.weight", "condition_number")
     assert one.checkpoints == name(2, 9)
+    median = np.linalg.cond(states[8]["fc1.weight"])  # of the last three, so it is not the one at the last checkpoint
+    assert f" to about {number(median)}, tenfold since epoch 2" in one.sentence
 
 
 def test_square_random_matrices_do_not_alarm(tmp_path):
