@@ -13,6 +13,10 @@ from analyzer.names import listed, printable
 from analyzer.run import Finding, Tables
 
 NEWLY_DEAD = 0.05  # share of a layer's rows or columns that makes a warning of a notice
+STAYED = (
+    "Go back to the checkpoint before; a lower learning rate, clipped gradients, a lower loss scale or a look at the "
+    "data of the steps between usually mend it."
+)
 
 Problem = tuple[str, str, str, str]
 
@@ -67,15 +71,15 @@ def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
     later = [one for start in sorted(begun) if start > first for one in begun[start]]
     spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
     counts = {one.tensor.name: int(one.stored[one.stored > 0][0]) for one in (*group, *later)}
+    spoilt = {int(spot) for series in (*group, *later) for spot in series.places[series.stored > 0]}
+    advice = STAYED if last in spoilt else _recovered(len(spoilt))
     elements = plural(sum(counts[one.tensor.name] for one in group), "element")
     yield finding(
         tables,
         "nonfinite_weights",
         "serious",
         f"NaN or infinite elements {when}, in {layers([one.tensor.name for one in group], every)} ({elements} at "
-        f"first){spread}: nothing computed with such weights means anything. Go back to the checkpoint before; a lower "
-        "learning rate, clipped gradients, a lower loss scale or a look at the data of the steps between usually mend "
-        "it.",
+        f"first){spread}: nothing computed with such weights means anything. {advice}",
         figure="step_distance",
         tensors=list(counts),
         places=places,
@@ -85,6 +89,15 @@ def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
                 one.tensor.name: tables.checkpoints[start].name for start in sorted(begun) for one in begun[start]
             },
         },
+    )
+
+
+def _recovered(count: int) -> str:
+    """What to do about so many spoilt checkpoints where the last one is not among them."""
+    which = "file was" if count == 1 else "files were"
+    return (
+        f"The last checkpoint has none, so the run recovered, or the {which} damaged or saved at a bad moment: leave "
+        f"{'that checkpoint' if count == 1 else 'those checkpoints'} out."
     )
 
 

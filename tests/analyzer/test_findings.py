@@ -67,6 +67,16 @@ def test_row39_nan_is_serious_with_its_count_place_and_figure(tmp_path, later):
     assert one.evidence["count"] == {"fc1.weight": 3}
     assert "3 elements" in one.sentence and "fc1.weight" in one.sentence
     assert ("at epoch 1 and in 1 later checkpoint" if later else "at epoch 1 only") in one.sentence
+    assert f"leave {'those checkpoints' if later else 'that checkpoint'} out" in one.sentence
+    assert "Go back" not in one.sentence
+
+
+def test_nan_at_the_last_checkpoint_is_no_single_bad_file(tmp_path):
+    states = random_walk(5)
+    for epoch, key in ((1, "fc1.weight"), (4, "out.weight")):
+        states[epoch][key][0, 0] = np.nan
+    one = only(found_in(tmp_path, states), "nonfinite_weights")
+    assert "Go back to the checkpoint before" in one.sentence and "recovered" not in one.sentence
 
 
 def test_nan_at_epoch_7_in_all_layers_is_one_finding_and_not_a_frozen_layer_too(tmp_path):
