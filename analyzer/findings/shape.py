@@ -267,9 +267,9 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
             tables,
             "outliers_leave_bulk",
             "info",
-            f"Singular values rise out of the random (Marchenko–Pastur) bulk in {len(risen)} of "
-            f"{plural(len(looked_at), 'layer')}, further than noise gets in 19 of 20 runs. First in "
-            f"{layers([first])}, from {place(tables, since)} on; {now} of {of} at {place(tables, end)}.",
+            f"Singular values rise out of the random (Marchenko–Pastur) bulk in {plural(len(risen), 'layer')}, further "
+            f"than noise gets in 19 of 20 runs. First in {layers([first])}, from {place(tables, since)} on; {now} of "
+            f"{of} at {place(tables, end)}.",
             figure="rank",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
