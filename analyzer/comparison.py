@@ -85,10 +85,11 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class FinalValue:
-    """One number of a run at the last place that all runs have; ``difference`` is to the same of the first run."""
+    """One number of a run at ``checkpoint``, where it ended; ``difference`` is to the same of the first run."""
 
     run: str
     group: str
+    checkpoint: str
     scope: str
     tensor: str
     quantity: str
@@ -138,10 +139,11 @@ class TensorDivergence:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Two runs that share their initial weights, all tensors with the same bytes at ``start``.
+    """Two runs that share their initial weights, all tensors with the same bytes at ``start``, the first place of both.
 
     ``place`` is the first place on the common axis where a tensor differs, None where none ever does; ``tensors`` are
-    in network order. ``at_least`` and ``at_most`` bound the distance of all weights at the end, in units of ‖W_0‖.
+    in network order. ``at_least`` and ``at_most`` bound the distance of all weights at ``end``, the last place that
+    both have, in units of ‖W_0‖.
     """
 
     first: str
@@ -177,9 +179,10 @@ class Comparison:
     """All that the pages of a comparison are made from.
 
     ``axis_label`` names the axis on which runs are aligned; ``places`` gives each run's checkpoints on it, shape
-    (checkpoints,); ``common`` those that all runs have. ``courses`` is keyed by (run, quantity). ``grouped_by`` says
-    what the groups rest on, ``notes`` what a reader must know of this comparison. ``answers`` are findings, each about
-    one question that its rule names.
+    (checkpoints,); ``common`` those that all runs have, none where they are too few to align runs by. ``ends`` are the
+    places, one of each run, of its final values. ``courses`` is keyed by (run, quantity). ``grouped_by`` says what the
+    groups rest on, ``notes`` what a reader must know of this comparison. ``answers`` are findings, each about one
+    question that its rule names.
     """
 
     runs: tuple[StoredRun, ...]
@@ -188,6 +191,7 @@ class Comparison:
     axis_label: str
     places: Mapping[str, FloatArray]
     common: FloatArray
+    ends: Mapping[str, float]
     quantities: tuple[Quantity, ...]
     courses: Mapping[tuple[str, str], Course]
     bands: tuple[Band, ...] = ()

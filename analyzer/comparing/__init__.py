@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analyzer.comparing.aligning import bands, common_axis
+from analyzer.comparing.aligning import bands, common_axis, ends
 from analyzer.comparing.answers import answers, notes
 from analyzer.comparing.divergence import divergences
 from analyzer.comparing.grouping import group_runs
@@ -31,6 +31,7 @@ def compare_runs(runs: Sequence[StoredRun]) -> Comparison:
         axis_label=label,
         places=places,
         common=common,
+        ends=ends(label, places, common),
         quantities=followed,
         courses=courses(runs, followed),
     )

@@ -1,8 +1,13 @@
-"""Runs on one axis: by epoch where all of them have it, else by step, else in order; and along the path travelled."""
+"""Runs on one axis: by epoch where all of them have it, else by step, else in order; and along the path travelled.
+
+Final values are those of the last epoch or step that all runs have. The order of checkpoints tells no time, so where
+runs have nothing else in common, the last checkpoint of the shortest is the middle of a longer one: each then ends at
+its own last checkpoint.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -22,16 +27,30 @@ ON_PATH = 101  # places from the start to as far as all of a group's runs went
 
 
 def common_axis(runs: Sequence[StoredRun]) -> tuple[str, dict[str, FloatArray], FloatArray]:
-    """What the axis counts, where each run's checkpoints stand on it, and the places that all runs have."""
+    """What the axis counts, where each run's checkpoints stand on it, and the places that all runs have.
+
+    An axis on which runs have two places in common goes before one that all of them merely know; none of its places
+    are common then.
+    """
+    known_to_all = []
     for label in ("epoch", "step"):
         places = {run.name: _places(run.tables.checkpoints, label) for run in runs}
         known = {name: row for name, row in places.items() if row is not None}
         if len(known) == len(runs):
-            common = _in_common(list(known.values()))
+            common = in_common(list(known.values()))
             if len(common) >= min(2, *(len(row) for row in known.values())):
                 return label, known, common
+            known_to_all.append((label, known, np.zeros(0)))
+    if known_to_all:
+        return known_to_all[0]
     orders = {run.name: np.arange(len(run.tables.checkpoints), dtype=np.float64) for run in runs}
-    return IN_ORDER, orders, _in_common(list(orders.values()))
+    return IN_ORDER, orders, in_common(list(orders.values()))
+
+
+def ends(label: str, places: Mapping[str, FloatArray], common: FloatArray) -> dict[str, float]:
+    """Where each run's final values are: at the last common epoch or step, else at its own last checkpoint."""
+    is_matched = len(common) > 0 and label != IN_ORDER
+    return {run: float((common if is_matched else its)[-1]) for run, its in places.items()}
 
 
 def _places(checkpoints: Sequence[CheckpointRow], label: str) -> FloatArray | None:
@@ -40,7 +59,8 @@ def _places(checkpoints: Sequence[CheckpointRow], label: str) -> FloatArray | No
     return values if np.isfinite(values).all() and (np.diff(values) > 0).all() else None
 
 
-def _in_common(places: Sequence[FloatArray]) -> FloatArray:
+def in_common(places: Sequence[FloatArray]) -> FloatArray:
+    """The places that all of these have, rising."""
     return np.asarray(reduce(np.intersect1d, places), dtype=np.float64)
 
 
@@ -56,7 +76,7 @@ def bands(comparison: Comparison) -> tuple[Band, ...]:
 
 def _on_axis(comparison: Comparison, group: Group, quantity: Quantity) -> Iterator[Band]:
     places = [comparison.places[run] for run in group.independent]
-    common = _in_common(places)
+    common = in_common(places)
     if not quantity.is_score:
         common = common[_measured(comparison, group, quantity, common)]
     rows = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,17 +17,24 @@ from analyzer.run import Finding
 from analyzer.scores import accuracies
 from analyzer.statistics import least_p_value
 
+if TYPE_CHECKING:
+    from analyzer.run import FloatArray
+
 QUESTIONS = {
     "moved_most": "Which moved most?",
-    "best_conditioned": "Which ended best conditioned?",
+    "best_conditioned": "Which is best conditioned?",
     "mattered_for_accuracy": "Did it matter for accuracy?",
     "how_sure": "How sure is that?",
     "own_weights": "Does a run’s accuracy go with its own weights?",
     "divergence": "Where do runs part that start alike?",
 }
-_WORDS = {
-    "moved_most": ("moved most", "‖W−W₀‖ of all parameters"),
-    "best_conditioned": ("ended best conditioned", "κ, the geometric mean over the weight matrices,"),
+_DOING = {
+    "moved_most": ("moved most", "had moved most"),
+    "best_conditioned": ("ended best conditioned", "was best conditioned"),
+}
+_MEASURES = {
+    "moved_most": "‖W−W₀‖ of all parameters",
+    "best_conditioned": "κ, the geometric mean over the weight matrices,",
 }
 LEVEL = 0.05
 MOST_TOLD = 4
@@ -84,13 +92,14 @@ def _extreme(comparison: Comparison, rule: str, quantity: Quantity, *, largest: 
     ordered = sides[::-1] if largest else sides
     best, second = ordered[:2]
     pair = _pair(comparison, quantity.name, best.name, second.name)
-    doing, measure = _WORDS[rule]
+    doing = _DOING[rule][bool(_going_on(comparison))]
     if pair is not None and pair.p_value is not None and not _is_sure(pair):
         opening = f"It cannot be told which of {_and(best.name, second.name)} {doing}"
     else:
         opening = f"{printable(best.name, 60)} {doing}"
     caveat = f"{shared}: what follows compares different networks. " if (shared := _shared(comparison)) else ""
-    sentence = f"{caveat}{opening}: {measure} {_at_end(comparison)} is {_told(ordered)}. {_verdict(comparison, pair)}"
+    values = f"{_MEASURES[rule]} {at_end(comparison)} is {_told(ordered)}"
+    sentence = f"{caveat}{opening}: {values}.{_beyond(comparison)} {_verdict(comparison, pair)}"
     if rule == "moved_most":
         sentence += _relative_to_start(comparison, best)
     yield Finding(
@@ -126,8 +135,6 @@ def _mattered(comparison: Comparison) -> Iterator[Finding]:
         if len(sides) > 1:
             yield _accuracy(comparison, scores[name], sides)
             return
-    if not len(comparison.common):
-        return
     known = {run.name: accuracies(run.tables.scalars) for run in comparison.runs}
     told = [f"{printable(run, 60)} has {listed(names) if names else 'none'}" for run, names in known.items()]
     if not any(known.values()):
@@ -136,7 +143,7 @@ def _mattered(comparison: Comparison) -> Iterator[Finding]:
     yield Finding(
         "mattered_for_accuracy",
         "info",
-        f"That cannot be told: no accuracy is known {_at_end(comparison)} under the same name in two of them; "
+        f"That cannot be told: no accuracy is known {at_end(comparison)} under the same name in two of them; "
         f"{', '.join(told[:MOST_TOLD])}{more}. report --scalars FILE adds scores under names of your choice.",
         evidence={"accuracies": known},
     )
@@ -165,7 +172,9 @@ def _accuracy(comparison: Comparison, accuracy: Quantity, sides: Sequence[_Side]
         opening, verdict = "That cannot be tested with so few runs", _verdict(comparison, widest)
     if len(comparison.groups) == 1:
         opening = "There is only the seed to matter"
-    sentence = f"{opening}: final {title} {_at_end(comparison)} is {_told(ordered)}. {verdict}"
+    final = "" if _going_on(comparison) else "final "
+    values = f"{final}{title} {at_end(comparison)} is {_told(ordered)}"
+    sentence = f"{opening}: {values}.{_beyond(comparison)} {verdict}"
     return Finding(
         "mattered_for_accuracy",
         "info",
@@ -278,11 +287,11 @@ def _own_weights(comparison: Comparison) -> Iterator[Finding]:
 
 def _divergences(comparison: Comparison) -> Iterator[Finding]:
     """Pairs of runs that part at the same place in the same tensors are one answer."""
-    alike: dict[tuple[float | None, tuple[str, ...]], list[Divergence]] = {}
+    alike: dict[tuple[float | None, float, tuple[str, ...]], list[Divergence]] = {}
     for one in comparison.divergences:
         parted = tuple(tensor.tensor for tensor in one.tensors if tensor.place == one.place is not None)
-        alike.setdefault((one.place, parted), []).append(one)
-    for (where, parted), pairs in list(alike.items())[:MOST_TOLD]:
+        alike.setdefault((one.place, one.end, parted), []).append(one)
+    for (where, end, parted), pairs in list(alike.items())[:MOST_TOLD]:
         told = [_and(one.first, one.second) for one in pairs]
         more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
         each = f"Each of {len(told)} pairs of runs ({'; '.join(told[:MOST_TOLD])}{more})"
@@ -306,7 +315,7 @@ def _divergences(comparison: Comparison) -> Iterator[Finding]:
             "info",
             f"{who} initial weights and {part} at {place(comparison, where)}, in {layers}"
             f"{_apart(firsts, f'{printable(parted[0], 80)} there')}"
-            f"{_apart(pairs, f'all weights {_at_end(comparison)}')}.",
+            f"{_apart(pairs, f'all weights at {place(comparison, end)}')}.",
             tensor=parted[0] if len(parted) == 1 else None,
             evidence=evidence,
             figure="compared_motion",
@@ -323,29 +332,25 @@ def _apart(bounds: Sequence[Divergence | TensorDivergence], what: str) -> str:
 
 
 def notes(comparison: Comparison) -> tuple[str, ...]:
-    """What limits the comparison: where it ends, runs that count once, gaps."""
+    """What limits the comparison: how runs are matched, runs that count once, gaps."""
     shared = _shared(comparison)
     found = [f"{shared}, so sizes of their motion and of their spectra mean different things."] if shared else []
-    if not len(comparison.common):
-        nothing = "No checkpoint is common to all runs, so nothing can be set against each other at the same place."
-        return (*found, nothing)
-    end = float(comparison.common[-1])
-    longer = [name for name, places in comparison.places.items() if places[-1] > end]
-    if longer:
+    if comparison.axis_label == IN_ORDER:
         found.append(
-            f"Final values are those at {place(comparison, end)}, the last that all runs have; {listed(longer)} "
-            f"{'goes' if len(longer) == 1 else 'go'} on beyond it."
+            "Neither epochs nor steps are known in all runs, so checkpoints are matched by their order, which does not "
+            "tell how long a run was trained; final values are those of each run’s last checkpoint."
         )
-    gapped = [
-        name for name, places in comparison.places.items() if np.setdiff1d(_everywhere(comparison, end), places).size
-    ]
+    elif not len(comparison.common):
+        found.append(
+            f"The runs have no two {comparison.axis_label}s in common: curves stand at their own, and final values are "
+            "those of each run’s last checkpoint, after trainings that need not be equally long."
+        )
+    gapped = [name for name, places in comparison.places.items() if np.setdiff1d(_asked(comparison), places).size]
     if gapped:
         found.append(
             f"{listed(gapped)} {'lacks' if len(gapped) == 1 else 'lack'} checkpoints that other runs have: a "
             "path across a gap is measured too short, and the swap test uses what all runs have."
         )
-    if comparison.axis_label == IN_ORDER:
-        found.append("Neither epochs nor steps are common to all runs, so checkpoints are matched by their order.")
     copies = [run for group in comparison.groups for run in group.runs if run not in group.independent]
     if copies:
         found.append(f"{listed(copies)}: the same bytes throughout as an earlier run, so not counted again.")
@@ -362,10 +367,10 @@ def _shared(comparison: Comparison) -> str:
     return f"The runs share {len(frozenset.intersection(*held))} of {of} tensors (by name and shape)"
 
 
-def _everywhere(comparison: Comparison, end: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Every place up to the end that any run has."""
+def _asked(comparison: Comparison) -> FloatArray:
+    """Every place up to the last common one that any run has."""
     every = np.unique(np.concatenate(list(comparison.places.values())))
-    return np.asarray(every[every <= end])
+    return np.asarray(every[every <= max(comparison.common, default=-np.inf)])
 
 
 def place(comparison: Comparison, where: float) -> str:
@@ -375,8 +380,24 @@ def place(comparison: Comparison, where: float) -> str:
     return f"{comparison.axis_label} {where:.10g}"
 
 
-def _at_end(comparison: Comparison) -> str:
-    return f"at {place(comparison, float(comparison.common[-1]))}"
+def at_end(comparison: Comparison) -> str:
+    """Where final values are: ``at epoch 50``, ``at each run’s last checkpoint (step 300 to step 1185)``."""
+    first, last = (place(comparison, end(comparison.ends.values())) for end in (min, max))
+    return f"at {first}" if first == last else f"at each run’s last checkpoint ({first} to {last})"
+
+
+def _going_on(comparison: Comparison) -> list[str]:
+    """The runs that go on beyond the place of their final values."""
+    return [run for run, places in comparison.places.items() if places[-1] > comparison.ends[run]]
+
+
+def _beyond(comparison: Comparison) -> str:
+    """Said where values are those of the middle of a run."""
+    if not (longer := _going_on(comparison)):
+        return ""
+    return (
+        f" That is the last that all runs have; {listed(longer)} {'goes' if len(longer) == 1 else 'go'} on beyond it."
+    )
 
 
 def _pair(comparison: Comparison, quantity: str, one: str, two: str) -> GroupDifference | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.comparing.aligning import in_common
 from analyzer.comparison import Comparison, Divergence, StoredRun, TensorDivergence
 
 if TYPE_CHECKING:
@@ -23,24 +24,21 @@ _UNKNOWN = _Bounds(None, None)
 
 
 def divergences(comparison: Comparison) -> tuple[Divergence, ...]:
-    """Every two runs whose tensors all have the same names and bytes at the first place that all runs have."""
-    if not len(comparison.common):
-        return ()
-    return tuple(_divergence(comparison, one, two) for one, two in _pairs(comparison))
+    """Every two runs whose tensors all have the same names and bytes at the first place that both have."""
+    return tuple(_divergence(comparison, *pair) for pair in _pairs(comparison))
 
 
-def _pairs(comparison: Comparison) -> Iterator[tuple[StoredRun, StoredRun]]:
-    alike: dict[frozenset[tuple[str, str]], list[StoredRun]] = {}
-    for run in comparison.runs:
-        contents = _contents(comparison, run, float(comparison.common[0]))
-        if contents:
-            alike.setdefault(frozenset(contents.items()), []).append(run)
-    for runs in alike.values():
-        yield from combinations(runs, 2)
+def _pairs(comparison: Comparison) -> Iterator[tuple[StoredRun, StoredRun, FloatArray]]:
+    """Two runs that start alike, and the places that both have: two or more, for at the first they cannot part."""
+    for one, two in combinations(comparison.runs, 2):
+        common = in_common([comparison.places[run.name] for run in (one, two)])
+        if len(common) > 1:
+            first, second = (_contents(comparison, run, float(common[0])) for run in (one, two))
+            if first and first == second:
+                yield one, two, common
 
 
-def _divergence(comparison: Comparison, one: StoredRun, two: StoredRun) -> Divergence:
-    common = comparison.common
+def _divergence(comparison: Comparison, one: StoredRun, two: StoredRun, common: FloatArray) -> Divergence:
     start, end = float(common[0]), float(common[-1])
     order = {row.name: number for number, row in enumerate(one.tables.tensors)}
     names = sorted(_contents(comparison, one, start), key=lambda name: order.get(name, len(order)))
@@ -65,10 +63,11 @@ def _divergence(comparison: Comparison, one: StoredRun, two: StoredRun) -> Diver
 
 def _bounds(comparison: Comparison, one: StoredRun, two: StoredRun, what: tuple[str, str], place: float) -> _Bounds:
     """Bounds on ‖W¹ − W²‖ / ‖W_0‖ at a place; they need both runs to begin with the weights that they share."""
-    if any(comparison.places[run.name][0] != comparison.common[0] for run in (one, two)):
+    start = comparison.places[one.name][0]
+    if comparison.places[two.name][0] != start:
         return _UNKNOWN
     first, second = (_value(comparison, run, (*what, "initial_distance"), place) for run in (one, two))
-    norm = _value(comparison, one, (*what, "frobenius_norm"), float(comparison.common[0]))
+    norm = _value(comparison, one, (*what, "frobenius_norm"), float(start))
     if not (np.isfinite([first, second, norm]).all() and norm > 0):
         return _UNKNOWN
     return _Bounds(abs(first - second) / norm, (first + second) / norm)

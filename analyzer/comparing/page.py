@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analyzer.comparing.aligning import mean_of
-from analyzer.comparing.answers import QUESTIONS, number, place
+from analyzer.comparing.answers import QUESTIONS, at_end, number, place
 from analyzer.comparing.quantities import by_name
 from analyzer.comparing.testing import end_values
 from analyzer.comparison import Comparison, Divergence, GroupDifference, Quantity
@@ -38,7 +38,7 @@ def render_page(comparison: Comparison, figures: Sequence[FigureOnPage]) -> byte
         questions=QUESTIONS,
         beside=_beside(comparison.answers),
         quantities=shown,
-        end=place(comparison, float(comparison.common[-1])) if len(comparison.common) else "the end",
+        at_end=at_end(comparison),
         group_rows=_group_rows(comparison, shown)
         if with_repeats and len(comparison.groups) <= MOST_GROUP_COLUMNS
         else [],
@@ -103,13 +103,13 @@ def _pairs(
     return [(first, second, rows) for (first, second), rows in list(pairs.items())[:MOST_PAIRS]]
 
 
-def _run_rows(comparison: Comparison, shown: Sequence[Quantity]) -> list[tuple[str, str, list[str]]]:
-    """(run, group, cells) at the end; a status stands where there is no number."""
+def _run_rows(comparison: Comparison, shown: Sequence[Quantity]) -> list[tuple[str, str, str, list[str]]]:
+    """(run, group, place, cells) where each run ended; a status stands where there is no number."""
     at_end = {(one.run, one.quantity): one for one in comparison.finals if one.scope != "tensor"}
     rows = []
     for group in comparison.groups:
         for run in group.runs:
             ends = [at_end.get((run, quantity.name)) for quantity in shown]
             cells = ["–" if one is None else one.status if one.value is None else number(one.value) for one in ends]
-            rows.append((run, group.name, cells))
+            rows.append((run, group.name, place(comparison, comparison.ends[run]), cells))
     return rows[:MOST_RUN_ROWS]

@@ -22,7 +22,7 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         "groups": [asdict(group) for group in comparison.groups],
         "grouped_by": comparison.grouped_by,
         "aligned_by": comparison.axis_label,
-        "compared_at": float(comparison.common[-1]) if len(comparison.common) else None,
+        "compared_at": dict(comparison.ends),
         "notes": list(comparison.notes),
         "answers": [
             {

@@ -11,7 +11,7 @@ HEADERS: Mapping[str, str] = {
     "runs": "run,group,seed,independent,checkpoints,path,store",
     "curves": "run,group,checkpoint,epoch,step,path_length,quantity,value,status",
     "groups": "group,quantity,along,position,runs,mean,low,high",
-    "final_values": "run,group,scope,tensor,quantity,value,status,difference",
+    "final_values": "run,group,checkpoint,scope,tensor,quantity,value,status,difference",
     "differences": "quantity,first,second,first_n,second_n,first_mean,second_mean,form,difference,low,high,p_value,"
     "q_value,status",
     "divergence": "first,second,tensor,shared_at,diverged_at,axis,at_least,at_most",
@@ -78,7 +78,8 @@ def _groups(comparison: Comparison) -> Iterator[Row]:
 
 def _final_values(comparison: Comparison) -> Iterator[Row]:
     for one in comparison.finals:
-        yield (one.run, one.group, one.scope, one.tensor, one.quantity, one.value, one.status, one.difference)
+        where = (one.run, one.group, one.checkpoint, one.scope, one.tensor)
+        yield (*where, one.quantity, one.value, one.status, one.difference)
 
 
 def _differences(comparison: Comparison) -> Iterator[Row]:

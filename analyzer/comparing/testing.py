@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.comparing.aligning import ALONG_PATH, mean_of
+from analyzer.comparing.aligning import ALONG_PATH, in_common, mean_of
 from analyzer.comparing.quantities import by_name, value_at
 from analyzer.comparison import Comparison, FinalValue, Group, GroupDifference, Quantity, SwapRow
 from analyzer.run import STATUSES_WITH_VALUE, Status
@@ -24,9 +24,7 @@ SWAPPED_WEIGHTS = (ALONG_PATH, "condition_number")
 
 
 def final_values(comparison: Comparison) -> tuple[FinalValue, ...]:
-    """Each run's numbers at the last place that all runs have, of the network and of each tensor."""
-    if not len(comparison.common):
-        return ()
+    """Each run's numbers where it ended, of the network and of each tensor."""
     first: dict[tuple[str, str, str], float | None] = {}
     found = []
     for one in _values_at_the_end(comparison):
@@ -37,14 +35,14 @@ def final_values(comparison: Comparison) -> tuple[FinalValue, ...]:
 
 
 def _values_at_the_end(comparison: Comparison) -> Iterator[FinalValue]:
-    end = float(comparison.common[-1])
     groups = {run: group.name for group in comparison.groups for run in group.runs}
     for run in comparison.runs:
-        position = int(np.searchsorted(comparison.places[run.name], end))
+        position = int(np.searchsorted(comparison.places[run.name], comparison.ends[run.name]))
+        where = (run.name, groups[run.name], run.tables.checkpoints[position].name)
 
         def row(scope: str, tensor: str, name: str, value: float, status: Status) -> FinalValue:
             known = status in STATUSES_WITH_VALUE and bool(np.isfinite(value))
-            return FinalValue(run.name, groups[run.name], scope, tensor, name, value if known else None, status, None)  # noqa: B023
+            return FinalValue(*where, scope, tensor, name, value if known else None, status, None)  # noqa: B023
 
         for quantity in comparison.quantities:
             course = comparison.courses[run.name, quantity.name]
@@ -56,12 +54,12 @@ def _values_at_the_end(comparison: Comparison) -> Iterator[FinalValue]:
 
 
 def end_values(comparison: Comparison, group: Group, quantity: Quantity) -> FloatArray:
-    """The values (runs,) of a group's independent runs at the last place that all runs have."""
-    if not len(comparison.common):
-        return np.full(len(group.independent), np.nan)
-    end = float(comparison.common[-1])
+    """The values (runs,) of a group's independent runs where they ended."""
     return np.array(
-        [value_at(comparison.courses[run, quantity.name], comparison.places[run], end) for run in group.independent]
+        [
+            value_at(comparison.courses[run, quantity.name], comparison.places[run], comparison.ends[run])
+            for run in group.independent
+        ]
     )
 
 
@@ -117,7 +115,8 @@ def _q_values(p_values: list[float | None]) -> list[float | None]:
 def swap_rows(comparison: Comparison) -> tuple[SwapRow, ...]:
     """The swap test in each group of two or more runs, and over all runs, with q-values over all of them.
 
-    Both series are changes between the checkpoints that all runs have: of a score, and of the path length or ln κ.
+    Both series are changes between the checkpoints that these runs have in common: of a score, and of the path length
+    or ln κ.
     """
     named = by_name(comparison.quantities)
     scores = [one for one in comparison.quantities if one.is_score][:SWAPPED_SCORES]
@@ -159,11 +158,9 @@ def _swap(
 
 
 def _changes(comparison: Comparison, runs: tuple[str, ...], quantity: Quantity) -> FloatArray:
-    """Changes (runs, intervals) between the places that all runs have; of ln κ for the condition number."""
+    """Changes (runs, intervals) between the places that these runs have; of ln κ for the condition number."""
+    common = in_common([comparison.places[run] for run in runs])
     rows = np.stack(
-        [
-            comparison.courses[run, quantity.name].values[np.isin(comparison.places[run], comparison.common)]
-            for run in runs
-        ]
+        [comparison.courses[run, quantity.name].values[np.isin(comparison.places[run], common)] for run in runs]
     )
     return np.diff(np.log(rows) if quantity.scale == "log" else rows, axis=1)

@@ -85,6 +85,35 @@ def test_runs_are_aligned_by_epoch_else_by_step_else_in_order():
     assert comparison.axis_label == "checkpoint (in order)"
     assert comparison.common.tolist() == [0, 1, 2]
     assert any("order" in note for note in comparison.notes)
+    assert comparison.ends == {"a": 12, "b": 2}
+
+
+@pytest.mark.parametrize("epochs", [(0.5, 1.5, 2.5), (0, 1.5, 2.5)])
+def test_runs_without_two_places_in_common_stand_at_their_own_and_end_at_their_last_checkpoints(epochs):
+    runs = [stored_run("long"), stored_run("short", seed=1, epochs=epochs)]
+    comparison = compare_runs(runs)
+    assert comparison.axis_label == "epoch"
+    assert comparison.places["short"].tolist() == list(epochs)
+    final = {one.run: one.value for one in comparison.finals if (one.scope, one.quantity) == ("score", "test_accuracy")}
+    assert final == {run.name: run.tables.scalars["test_accuracy"][-1] for run in runs}
+    for rule in ("moved_most", "best_conditioned", "mattered_for_accuracy"):
+        sentence = answer(comparison, rule).sentence
+        assert "at each run’s last checkpoint (epoch 2.5 to epoch 12) is" in sentence
+        assert "beyond" not in sentence
+    assert any("no two epochs in common" in note for note in comparison.notes)
+    assert not any("lack" in note for note in comparison.notes)
+    assert {row.status for row in comparison.swaps} == {"undefined"}
+    assert {row.coefficient for row in comparison.swaps} == {None}
+
+
+def test_what_two_of_several_runs_have_in_common_tells_where_they_part_and_whether_weights_are_their_own():
+    same, other = parted(3)
+    runs = [stored_run("a-seed1", contents=same), stored_run("a-seed2", seed=1, contents=other)]
+    runs.append(stored_run("odd", epochs=(0.5, 1.5)))
+    comparison = compare_runs(runs)
+    (pair,) = comparison.divergences
+    assert (pair.start, pair.place, pair.end) == (0, 3, 12)
+    assert {row.n for row in comparison.swaps if row.group == "a"} == {12}
 
 
 def test_fault_35_final_values_are_those_at_the_last_place_that_all_have_and_gaps_are_told():
@@ -95,7 +124,15 @@ def test_fault_35_final_values_are_those_at_the_last_place_that_all_have_and_gap
     assert finals["b"].value == runs[1].tables.curves["total", "", "initial_distance"].values[4]
     assert finals["b"].difference == pytest.approx(finals["b"].value - finals["a"].value)
     assert [note for note in comparison.notes if note.startswith("b lacks checkpoints")]
-    assert [note for note in comparison.notes if "epoch 5" in note and "a goes on" in note]
+    assert {one.checkpoint for one in comparison.finals} == {"epoch_5"}
+    for rule, said in (
+        ("moved_most", " had moved most: "),
+        ("best_conditioned", " was best conditioned: "),
+        ("mattered_for_accuracy", ": test accuracy at epoch 5 is "),
+    ):
+        sentence = answer(comparison, rule).sentence
+        assert said in sentence and " at epoch 5 is" in sentence
+        assert "That is the last that all runs have; a goes on beyond it." in sentence
 
 
 def band_of(comparison, group, quantity, along=None):

@@ -64,12 +64,11 @@ def final_values(comparison: Comparison) -> Figure | None:
 
 
 def _ends(comparison: Comparison, runs: Sequence[str], quantity: str) -> FloatArray:
-    """The values (runs,) at the last place that all runs have."""
-    values = []
-    for run in runs:
-        at = comparison.places[run] == comparison.common[-1] if len(comparison.common) else np.zeros(0, dtype=bool)
-        values += [float(value) for value in comparison.courses[run, quantity].values[at]] if at.any() else [np.nan]
-    return np.array(values)
+    """The values (runs,) where they ended."""
+    positions = [int(np.searchsorted(comparison.places[run], comparison.ends[run])) for run in runs]
+    return np.array(
+        [comparison.courses[run, quantity].values[position] for run, position in zip(runs, positions, strict=True)]
+    )
 
 
 def _draw_panel(
