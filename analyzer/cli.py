@@ -61,6 +61,7 @@ def _say(text: str) -> None:
     click.echo("\n".join(printable(line) for line in without_logins(text).split("\n")), err=True)
 
 
+Found = list[tuple[str | None, list["Finding"]]]  # run (None: none of those that are measured) and what was found
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -193,12 +194,12 @@ def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -
     if options["dry_run"]:
         prepared = _prepare(paths, options)
         return _told_plan(prepared, store or str(_default_out(paths, prepared.runs) / STORE_NAME), options)
-    path, findings = _measured(paths, store, options)
+    path, found = _measured(paths, store, options)
     click.echo(path)
-    return _told(findings)
+    return _told(found)
 
 
-def _measured(paths: tuple[str, ...], store: str | None, options: dict[str, Any]) -> tuple[str, list[Finding]]:
+def _measured(paths: tuple[str, ...], store: str | None, options: dict[str, Any]) -> tuple[str, Found]:
     """The store that the runs were measured into, by default that of their report, and what was found."""
     from analyzer.store import open_store
 
@@ -241,12 +242,12 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     with open_store(path, create=True) as opened:
         if force and store is None:
             opened.drop_runs_but(names)
-        findings = _measure(opened, prepared, options)
+        measured = _measure(opened, prepared, options)
     seconds = {"find": round(found - started, 3), "measure": round(perf_counter() - found, 3)}
     report_store(path, str(folder), force=force, only=names, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
     _say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
-    return _told(findings)
+    return _told(measured)
 
 
 @command.command("compare")
@@ -272,16 +273,16 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
             prepared = _prepare((path,), options)
             _told_plan(prepared, store or str(_default_out((path,), prepared.runs) / STORE_NAME), options)
         return 0
-    findings: list[Finding] = []
+    found: Found = []
     for paths in [unmeasured] if store is not None and unmeasured else [(path,) for path in unmeasured]:
-        measured, found = _measured(paths, store, options)
+        measured, its = _measured(paths, store, options)
         into |= dict.fromkeys(paths, measured)
-        findings += found
+        found += its
     folder = Path(out) if out else Path("reports") / _name_of_comparison(reports)
     compare_stores([into[path] for path in reports], str(folder), force=force, arguments=arguments)
     click.echo(folder / "index.html")
     _say(f"Done in {perf_counter() - started:.1f} s.")
-    return _told(findings)
+    return _told(found, of_several=True)
 
 
 def _name_of_comparison(reports: tuple[str, ...]) -> str:
@@ -389,15 +390,16 @@ def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
     return folder
 
 
-def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> list[Finding]:
+def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> Found:
     from analyzer.reporting import measure_runs
 
     try:
         with _progress("Measuring") as show:
-            return [*prepared.refused, *measure_runs(store, prepared.runs, _request(prepared.metrics, options), show)]
+            findings = measure_runs(store, prepared.runs, _request(prepared.metrics, options), show)
     except KeyboardInterrupt:
         _say("What was measured so far is kept, the same command goes on from there.")
         raise
+    return [(None, prepared.refused), *findings.items()]
 
 
 def _request(metrics: list[Metric], options: dict[str, Any]) -> Request:
@@ -455,11 +457,18 @@ def _progress(doing: str) -> Iterator[Callable[[int, int], None] | None]:
         yield show
 
 
-def _told(findings: list[Finding]) -> int:
-    """Say what needs attention; the exit code tells whether parts could not be measured or are not sound."""
-    from analyzer.names import printable
+def _told(found: Found, *, of_several: bool = False) -> int:
+    """Say what needs attention; the exit code tells whether parts could not be measured or are not sound.
 
-    for finding in findings:
-        if finding.severity in ("serious", "warning"):
-            _say(f"{finding.severity.capitalize()}: {printable(finding.sentence)}")
-    return EXIT_PARTS_FAILED if any(finding.severity == "serious" for finding in findings) else 0
+    Where there are several runs, or ``of_several`` says so, each finding names its run.
+    """
+    from analyzer.names import printable
+    from analyzer.run import NEED_ATTENTION
+
+    of_several = of_several or sum(run is not None for run, _ in found) > 1
+    for run, findings in found:
+        whose = f"{printable(run, 60)}: " if run is not None and of_several else ""
+        for finding in findings:
+            if finding.severity in NEED_ATTENTION:
+                _say(f"{finding.severity.capitalize()}: {whose}{printable(finding.sentence)}")
+    return EXIT_PARTS_FAILED if any(one.severity == "serious" for _, findings in found for one in findings) else 0

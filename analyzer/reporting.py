@@ -30,9 +30,9 @@ def measure_runs(
     runs: Iterable[Run],
     request: Request,
     progress: Progress | None = None,
-) -> list[Finding]:
-    """Measure runs into an open store and keep their findings there; returns the findings of all of them."""
-    findings = []
+) -> dict[str, list[Finding]]:
+    """Measure runs into an open store and keep their findings there; returns the findings of each run by its name."""
+    findings = {}
     for run in runs:
         bring_up_to_date(store, run, request, progress)
         tables, contents = read_tables(store, run.name), store.contents(run.name)
@@ -42,7 +42,7 @@ def measure_runs(
         found = by_severity([*audit(run), *same_weights(run, contents), *of_masks, *said])
         with store.transaction():
             store.replace_findings(run.name, found)
-        findings.extend(found)
+        findings[run.name] = found
     return findings
 
 

@@ -33,6 +33,7 @@ PRODUCT = "scale · B · A"  # the rule of a matrix that is stored as two factor
 STATUSES_WITH_VALUE: frozenset[Status] = frozenset({"ok", "below_precision", "precision_limited"})
 
 Severity = Literal["info", "notice", "warning", "serious"]
+NEED_ATTENTION: frozenset[Severity] = frozenset({"warning", "serious"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from analyzer import tabular
 from analyzer.comparing import compare_runs
@@ -153,7 +155,7 @@ def write_comparison(
     figures = _draw(comparison, out)
     write_whole(out / "summary.json", _json(summarise(comparison)))
     write_whole(out / "report.css", stylesheet())
-    write_whole(out / "index.html", render_page(comparison, figures))
+    write_whole(out / "index.html", render_page(comparison, figures, _reports(comparison.runs, out)))
     manifest = {
         "schema_version": 1,
         "kind": KIND,
@@ -187,6 +189,20 @@ def _draw(comparison: Comparison, out: Path) -> list[FigureOnPage]:
     from analyzer.figures.compared import COMPARED
 
     return draw_figures(COMPARED, comparison, out)
+
+
+def _reports(runs: Sequence[StoredRun], out: Path) -> dict[str, str]:
+    """Run name -> address, from the page's folder, of the report that the run's store lies in."""
+    pages = {run.name: Path(run.source).with_name("index.html") for run in runs if Path(run.source).name == STORE_NAME}
+    return {name: _address(page, out) for name, page in pages.items() if page.is_file()}
+
+
+def _address(page: Path, folder: Path) -> str:
+    """Relative where it can be, so that both may be moved together; drives of Windows have no way between them."""
+    try:
+        return quote(Path(os.path.relpath(page, folder.resolve())).as_posix())
+    except ValueError:
+        return page.as_uri()
 
 
 def _json(value: Any) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,18 +12,25 @@ from analyzer.comparing.quantities import by_name
 from analyzer.comparing.testing import end_values
 from analyzer.comparison import Comparison, Divergence, GroupDifference, Quantity
 from analyzer.page import FigureOnPage, rendered
-from analyzer.run import Finding
+from analyzer.run import NEED_ATTENTION, Finding
 from analyzer.scores import accuracies, is_training, losses
 
 MOST_GROUP_COLUMNS = 6
 MOST_PAIRS = 6
 MOST_RUN_ROWS = 60
 MOST_DIVERGENCES = 20
+MOST_FINDINGS = 3  # of a run; its own report has all
 ON_PAGE = ("initial_distance", "relative_initial_distance", "path_length", "condition_number", "effective_rank")
 
 
-def render_page(comparison: Comparison, figures: Sequence[FigureOnPage]) -> bytes:
-    """The page as UTF-8."""
+def render_page(comparison: Comparison, figures: Sequence[FigureOnPage], reports: Mapping[str, str]) -> bytes:
+    """The page as UTF-8.
+
+    Args:
+        comparison: what it tells.
+        figures: what was drawn of it.
+        reports: run name -> address of that run's own report, of the runs that have one.
+    """
     scores = [one.name for one in comparison.quantities if one.is_score]
     told = {*ON_PAGE, *accuracies(scores), *(name for name in losses(scores) if not is_training(name))}
     shown = [one for one in comparison.quantities if one.name in told]
@@ -37,6 +44,8 @@ def render_page(comparison: Comparison, figures: Sequence[FigureOnPage]) -> byte
         drawn=drawn,
         questions=QUESTIONS,
         beside=_beside(comparison.answers),
+        attention=_attention(comparison),
+        reports=reports,
         quantities=shown,
         at_end=at_end(comparison),
         group_rows=_group_rows(comparison, shown)
@@ -66,6 +75,14 @@ def _beside(answers: Sequence[Finding]) -> dict[str, list[Finding]]:
         if answer.figure is not None:
             found.setdefault(answer.figure, []).append(answer)
     return found
+
+
+def _attention(comparison: Comparison) -> list[tuple[str, list[Finding], int]]:
+    """(run, its most serious findings, how many more need attention) of the runs that have any."""
+    found = [
+        (run.name, [one for one in run.tables.findings if one.severity in NEED_ATTENTION]) for run in comparison.runs
+    ]
+    return [(run, its[:MOST_FINDINGS], len(its[MOST_FINDINGS:])) for run, its in found if its][:MOST_RUN_ROWS]
 
 
 def _parted(pair: Divergence) -> list[tuple[str, float | None, float | None]]:

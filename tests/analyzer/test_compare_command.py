@@ -117,6 +117,33 @@ def test_the_page_answers_the_questions_and_needs_no_script(compared):
         assert f'id="{target}"' in page
 
 
+def test_what_needs_attention_is_told_with_its_run_on_the_terminal_and_on_the_page_with_a_way_to_its_report(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name, states in zip(("sound", "a run"), parting(6), strict=True):
+        if name == "a run":
+            for weights in states[2:]:
+                weights["fc1.weight"][0, 0] = np.nan
+        write_run(tmp_path / "runs" / name, states)
+    assert weightlapse("report", "runs/a run", "--metrics", "motion,size").code == 3
+    alone = weightlapse("measure", "runs/a run", "--metrics", "motion,size").err
+    both = weightlapse("compare", "runs", "--metrics", "motion,size").err
+    apart = weightlapse("compare", "reports/a-run", "runs/sound", "--metrics", "motion,size", "--force")
+    said = [line for line in both.splitlines() if line.startswith(("Serious:", "Warning:"))]
+    assert said and all(line.split(": ")[1] == "a run" for line in said)
+    assert [line.replace(": a run: ", ": ") for line in said] == [
+        line for line in alone.splitlines() if line.startswith(("Serious:", "Warning:"))
+    ]
+    assert apart.code == 0, apart.err
+    for folder, link in (("runs-compared", None), ("a-run-and-sound", "../a-run/index.html")):
+        page = (tmp_path / "reports" / folder / "index.html").read_text(encoding="utf-8")
+        (section,) = re.findall(r"What needs attention</h3>(.*?)</ul>", page, re.DOTALL)
+        assert set(re.findall(r"<strong>(.*?)</strong>", section)) == {"a run"}
+        assert "fc1.weight" in section
+        assert re.findall('href="(.*?)"', section) == ([link] if link else [])
+
+
 # ------------------------------------------------------------------------------------------------- what it accepts
 
 

@@ -88,7 +88,7 @@ def mattered(runs):
 def test_a_comparison_knows_accuracies_under_their_usual_names():
     runs = [renamed(run, test_accuracy="val_acc", test_loss="val_loss") for run in two_groups(accuracy=0.5)]
     assert mattered(runs).startswith("Yes: final val acc")
-    page = render_page(compare_runs(runs), []).decode()
+    page = render_page(compare_runs(runs), [], {}).decode()
     assert "Val acc" in page and "Val loss" in page
 
 
