@@ -319,14 +319,15 @@ def export_command(path: str, kind: str, out: str | None) -> int:
 
 
 def _stored(paths: tuple[str, ...]) -> Path | None:
-    """The store that a path names, itself or through its report folder; None where it is a folder of checkpoints."""
+    """The store that a path names, itself or through its report folder; None where it is to be searched for runs."""
     from analyzer.sources import is_remote
+    from analyzer.store import looks_like_store
 
     if len(paths) != 1 or is_remote(paths[0]):
         return None
     path = Path(paths[0])
     if path.is_file():
-        return path
+        return path if looks_like_store(path) else None
     inside = path / STORE_NAME
     return inside if inside.is_file() else None
 

@@ -33,7 +33,7 @@ from analyzer.layouts.run_names import named_apart
 from analyzer.layouts.score_tables import PLACE_COLUMNS
 from analyzer.layouts.sidecars import read_scores
 from analyzer.run import Finding, Run
-from analyzer.sources import canonical, is_file, is_folder, list_folder, listings_kept
+from analyzer.sources import canonical, containing_folder, is_file, is_folder, list_folder, listings_kept
 
 _MODULES = (
     *(weightlapse, lightning, huggingface, timm, timm_ema, nanogpt, accelerate, checkpoint_folders),
@@ -78,7 +78,8 @@ def find_runs(path: str, layout: str | None = None) -> Found:
     path = canonical(path)
     if not is_folder(path):
         if is_file(path):
-            raise NoCheckpointsError(f"{path}: is not a folder; name the folder that holds the checkpoints")
+            folder = containing_folder(path)
+            raise NoCheckpointsError(f"{path}: is a file; name the folder that holds the checkpoints: {folder}")
         raise NoCheckpointsError(f"{path}: does not exist, or is no folder; name a folder of checkpoints")
     unusable: list[WeightlapseError] = []
     with listings_kept():

@@ -9,6 +9,7 @@ from analyzer.errors import StoreError, UnreadableStoreError
 from analyzer.files import STORE_NAME
 
 SCHEMA_VERSION = 1
+_SQLITE = b"SQLite format 3\0"
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, layout TEXT NOT NULL,
@@ -73,6 +74,17 @@ def connect(path: str, create: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def looks_like_store(path: Path) -> bool:
+    """Whether a file is meant to be a store, by its name or by how SQLite's files begin; it may be damaged."""
+    if path.suffix == Path(STORE_NAME).suffix:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be opened: {error}") from error
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:

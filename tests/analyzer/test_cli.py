@@ -308,6 +308,24 @@ def test_row43_a_file_given_as_store_that_is_none_is_left_alone(make_run, tmp_pa
     assert (tmp_path / "thesis.txt").read_text() == "chapter one " * 500
 
 
+@pytest.mark.parametrize("command", ["audit", "measure", "report", "compare run"])
+def test_a_file_given_instead_of_its_folder_is_said_to_be_one_with_its_folder(make_run, tmp_path, command):
+    make_run(random_walk(2))
+    outcome = weightlapse(*command.split(), "run/epoch_0001.safetensors")
+    assert outcome.code == 4
+    assert outcome.err == (
+        "Error: run/epoch_0001.safetensors: is a file; name the folder that holds the checkpoints: run\n"
+    )
+
+
+def test_a_store_is_known_by_its_content_or_by_its_name(make_run, tmp_path):
+    weightlapse("measure", make_run(), "--store", "numbers")
+    assert weightlapse("report", "numbers", "--out", "r").code == 0
+    (tmp_path / "bad.sqlite").write_text("no database " * 500)
+    outcome = weightlapse("report", "bad.sqlite")
+    assert outcome.code == 1 and "bad.sqlite: is damaged or not a store" in outcome.err
+
+
 def test_a_folder_given_as_store_is_said_to_be_one(make_run, tmp_path):
     (tmp_path / "stores").mkdir()
     outcome = weightlapse("measure", make_run(), "--store", "stores")

@@ -224,7 +224,7 @@ def test_what_is_not_there_is_said(s3: Server, moto: str, tmp_path: Path) -> Non
     assert not is_file(f"{url}/one")
     with pytest.raises(CheckpointError, match="is a folder"):
         open_source(f"{url}/one")
-    with pytest.raises(NoCheckpointsError, match="is not a folder"):
+    with pytest.raises(NoCheckpointsError, match="is a file; name the folder"):
         analyzer.open_run(f"{url}/one/data")
 
 
