@@ -6,6 +6,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+_MOST_BYTES = 80  # two of them and a few words still make a file name
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # devices on Windows
+
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key under which ``layers.10`` comes after ``layers.2``."""
@@ -44,5 +47,25 @@ def _escaped(character: str) -> str:
 
 
 def slug(text: str) -> str:
-    """A file name made of the safe characters of a text; empty where it has none."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80].rstrip(".-")
+    """A name that a file may have on any system, of the letters and digits of a text; empty where it has none.
+
+    They may be of any script, as NFC, so that a name that looks the same is the same.
+    """
+    kept = ""
+    for character in unicodedata.normalize("NFC", text):
+        kept += character if _is_safe(character, kept[-1:]) else "-"
+    name = re.sub("--+", "-", kept).strip(".-")
+    if _RESERVED.fullmatch(name):
+        name = f"run-{name}"
+    return name.encode()[:_MOST_BYTES].decode(errors="ignore").rstrip(".-")
+
+
+def _is_safe(character: str, before: str) -> bool:
+    """Whether a character may stand in a file name; a mark, such as an accent, only on what it belongs to."""
+    category = unicodedata.category(character)
+    return (
+        character in "._-"
+        or category[0] == "L"
+        or category == "Nd"
+        or (category[0] == "M" and before not in ("", *"._-"))
+    )

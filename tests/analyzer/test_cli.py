@@ -232,6 +232,13 @@ def test_a_folder_of_runs_is_one_report_and_export(make_run, tmp_path):
     assert [one["run"] for one in summary["runs"]] == ["a", "b"]
 
 
+def test_runs_that_are_called_in_another_script_have_a_report_each(make_run, tmp_path):
+    for name in ("实验一", "实验二"):
+        make_run(random_walk(2), name)
+        outcome = weightlapse("measure", name)
+        assert (outcome.code, outcome.out) == (0, f"reports/{name}/measurements.sqlite\n"), outcome.err
+
+
 def test_a_report_holds_only_the_runs_it_was_asked_for_though_the_store_has_more(make_run, tmp_path):
     for name in ("a", "b"):
         make_run(random_walk(3, seed=ord(name)), name)

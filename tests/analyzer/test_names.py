@@ -93,9 +93,26 @@ def test_long_lists_say_how_many_more() -> None:
 @given(st.text(alphabet=st.characters()))
 def test_fault_16_a_slug_never_leaves_its_folder(name: str) -> None:
     safe = slug(name)
-    assert set(safe) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+    assert all(c in "._-" or unicodedata.category(c)[0] in "LM" or unicodedata.category(c) == "Nd" for c in safe)
     assert safe.strip(".-") == safe
-    assert len(safe) <= 80
+    assert len(safe.encode()) <= 80
+    assert unicodedata.is_normalized("NFC", safe) and slug(safe) == safe
+
+
+def test_a_slug_keeps_the_letters_and_digits_of_any_script() -> None:
+    for name in ("größe-1", "重み", "实验٣", "веса.v2", "हिन्दी", "epoch_10"):
+        assert slug(name) == name
+    assert slug("cafe\u0301") == slug("café") == "café"
+    assert slug("run ❤\ufe0f 2 / x²") == "run-2-x"
+    assert slug("★") == ""
+    assert len(slug("重" * 200)) == 80 // 3
+    assert slug("a" * 79 + "重") == "a" * 79
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "aux.txt", "Com1", "lpt9.tar.gz", " prn"])
+def test_a_slug_is_no_device_of_windows(name: str) -> None:
+    assert slug(name) == f"run-{name.strip()}"
+    assert slug("console") == "console" and slug("com10") == "com10"
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "..", ".", "", "a/b", "a\\b", "x" * 300, "nul\x00"])
