@@ -99,7 +99,7 @@ def _extreme(comparison: Comparison, rule: str, quantity: Quantity, *, largest: 
         opening = f"{printable(best.name, 60)} {doing}"
     caveat = f"{shared}: what follows compares different networks. " if (shared := _shared(comparison)) else ""
     values = f"{_MEASURES[rule]} {at_end(comparison)} is {_told(ordered)}"
-    sentence = f"{caveat}{opening}: {values}.{_beyond(comparison)} {_verdict(comparison, pair)}"
+    sentence = f"{caveat}{opening}: {values}.{_beyond(comparison)}{_verdict(comparison, pair)}"
     if rule == "moved_most":
         sentence += _relative_to_start(comparison, best)
     yield Finding(
@@ -163,18 +163,18 @@ def _accuracy(comparison: Comparison, accuracy: Quantity, sides: Sequence[_Side]
         rest = f" It cannot be told for {'; '.join(unsure[:MOST_TOLD])}." if unsure else ""
         opening, verdict = (
             "Yes",
-            f"The difference is more than seeds make by chance for {'; '.join(told[:MOST_TOLD])}.{rest}",
+            f" The difference is more than seeds make by chance for {'; '.join(told[:MOST_TOLD])}.{rest}",
         )
     elif tested:
         opening = "That cannot be told"
-        verdict = f"No difference is larger than seeds alone may bring about. {_verdict(comparison, widest)}"
+        verdict = f" No difference is larger than seeds alone may bring about.{_verdict(comparison, widest)}"
     else:
         opening, verdict = "That cannot be tested with so few runs", _verdict(comparison, widest)
     if len(comparison.groups) == 1:
         opening = "There is only the seed to matter"
     final = "" if _going_on(comparison) else "final "
     values = f"{final}{title} {at_end(comparison)} is {_told(ordered)}"
-    sentence = f"{opening}: {values}.{_beyond(comparison)} {verdict}"
+    sentence = f"{opening}: {values}.{_beyond(comparison)}{verdict}"
     return Finding(
         "mattered_for_accuracy",
         "info",
@@ -189,25 +189,21 @@ def _accuracy(comparison: Comparison, accuracy: Quantity, sides: Sequence[_Side]
 
 
 def _verdict(comparison: Comparison, pair: GroupDifference | None) -> str:
-    """How a difference stands against chance, as a whole sentence."""
+    """How a difference stands against chance, as a sentence that follows; none where there are too few runs for one."""
     if len(comparison.groups) == 1:
-        return "All of these differ in their seed only: this is how far seeds alone lead apart."
+        return " All of these differ in their seed only: this is how far seeds alone lead apart."
     if pair is None or pair.difference is None:
-        return "The first two have no numbers to be set against each other."
-    counts = f"{pair.first_n} and {pair.second_n} runs" if pair.first_n + pair.second_n > 2 else "one run each"
+        return " The first two have no numbers to be set against each other."
     if pair.status == "too_few":
-        apart = (
-            f" The ranges of {_and(pair.first, pair.second)} do not overlap, though."
-            if _is_apart(comparison, pair)
-            else ""
-        )
-        return f"With {counts} this describes these runs; it takes six of each to tell a difference from chance.{apart}"
+        is_apart = _is_apart(comparison, pair)
+        return f" The ranges of {_and(pair.first, pair.second)} do not overlap." if is_apart else ""
     if pair.p_value is None:
-        return "All of these numbers are the same, so there is nothing to be tested."
+        return " All of these numbers are the same, so there is nothing to be tested."
     sure = "more than seeds make by chance" if _is_sure(pair) else "no more than seeds may make by chance"
     return (
-        f"{_and(pair.first, pair.second)} differ by {_interval(pair)}, {sure} "
-        f"(p = {probability(pair.p_value)}, q = {probability(pair.q_value)}, {counts})."
+        f" {_and(pair.first, pair.second)} differ by {_interval(pair)}, {sure} "
+        f"(p = {probability(pair.p_value)}, q = {probability(pair.q_value)}, "
+        f"{pair.first_n} and {pair.second_n} runs)."
     )
 
 
@@ -242,8 +238,9 @@ def _how_sure(comparison: Comparison) -> Iterator[Finding]:
         sentence = f"There is one group of {runs}, so nothing is set against chance; the ranges are over its runs."
     elif not tested:
         sentence = (
-            f"The {len(groups)} groups have {each} run{'s' if each != '1' else ''} each. Below six runs in both groups "
-            "no p-value is given: the numbers describe these runs, and another seed may turn them round."
+            f"The {len(groups)} groups have {each} run{'s' if each != '1' else ''} each: all these numbers describe "
+            "these runs, and another seed may turn them round. It takes six runs in both groups to tell a difference "
+            "from chance; below that no p-value is given."
         )
     else:
         sure = sum(_is_sure(one) for one in tested)

@@ -18,9 +18,9 @@ MOST_SCORES = 6
 AS_RECORDED = "as recorded"  # nobody tells the unit of a score
 ALL, MEAN, GEOMETRIC = "all parameters", "mean over matrices", "geometric mean over matrices"
 WEIGHTS = (
-    Quantity("initial_distance", "Distance from the start ‖W−W₀‖", "weight units", ALL, "linear", True, False),
-    Quantity("relative_initial_distance", "Relative distance ‖W−W₀‖ / ‖W₀‖", "a ratio", ALL, "linear", True, False),
-    Quantity("path_length", "Path length Σ‖ΔW‖", "weight units", ALL, "linear", True, False),
+    Quantity("initial_distance", "Distance from the start ‖W−W₀‖", "weight units", ALL, "positive", True, False),
+    Quantity("relative_initial_distance", "Relative distance ‖W−W₀‖ / ‖W₀‖", "a ratio", ALL, "positive", True, False),
+    Quantity("path_length", "Path length Σ‖ΔW‖", "weight units", ALL, "positive", True, False),
     Quantity("condition_number", "Condition number κ", "a ratio", GEOMETRIC, "log", True, False),
     Quantity("effective_rank", "Effective rank", "directions", MEAN, "linear", False, False),
     Quantity("stable_rank", "Stable rank", "directions", MEAN, "linear", False, False),

@@ -75,9 +75,10 @@ def log_ticks(limits: tuple[float, float], most: int) -> Ticks:
         finest = [(1, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), *finest]
     choices = [[m * 10.0**k for k in range(first, last + 1) for m in digits] for digits in finest]
     choices += [[10.0**k for k in range(first, last + 1) if k % stride == 0] for stride in (2, 3, 5, 10, 20, 50, 100)]
+    fewest = 2 if high > 100 * low else 3  # over decades two powers of ten tell more than even spacing does
     for choice in choices:
         inside = [p for p in choice if low <= p <= high]
-        if 3 <= len(inside) <= most:
+        if fewest <= len(inside) <= most:
             return inside, _log_texts(inside)
     return _thinned(linear_ticks(limits, most), math.log10(high / low) / most)
 

@@ -303,7 +303,9 @@ def test_few_runs_are_described_and_not_judged():
     assert answer(comparison, "mattered_for_accuracy").sentence.startswith("That cannot be tested with so few runs")
     assert not any(" p = " in one.sentence or " q = " in one.sentence for one in comparison.answers)
     lone = compare_runs(two_groups(1, distance=6.0))
-    assert "one run each" in answer(lone, "moved_most").sentence
+    assert "groups have 1 run each" in answer(lone, "how_sure").sentence
+    assert sum("six" in one.sentence for one in lone.answers) == 1  # it holds for all answers, and is said once
+    assert not any("  " in one.sentence or one.sentence.endswith(" ") for one in lone.answers)
 
 
 def test_seeds_of_one_setting_are_set_beside_each_other():

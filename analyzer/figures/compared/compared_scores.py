@@ -14,9 +14,10 @@ _MOST = 3
 
 @compared_figure(
     title="Accuracy and loss, compared",
-    how_to_read=(
-        "Where bands lie apart, even the luckiest seed of one does not reach the unluckiest of the other. "
-        "Bands that lie over each other at the end tell that a difference early on did not last."
+    how_to_read="Scores as the runs recorded them. Lines that meet again had a difference early on that did not last.",
+    of_groups=(
+        "Where bands lie apart, even the luckiest seed of one does not reach the unluckiest of the other; where they "
+        "lie over each other, the luck of the seed may be all the difference."
     ),
 )
 def compared_scores(comparison: Comparison) -> Figure | None:

@@ -28,9 +28,10 @@ _TICK_PITCH = 0.5
 
 @compared_figure(
     title="Where every run ended",
-    how_to_read=(
-        "Each mark is one run at the last place that all runs have, the upright stroke is the mean of its group. The "
-        "more the marks of two rows mingle, the less their difference means beside the luck of the seed."
+    how_to_read="Each mark is the final value of one run.",
+    of_groups=(
+        "The upright stroke is the mean of a group. The more the marks of two rows mingle, the less their difference "
+        "means beside the luck of the seed."
     ),
 )
 def final_values(comparison: Comparison) -> Figure | None:
@@ -76,8 +77,9 @@ def _draw_panel(
 ) -> None:
     every = np.concatenate(values)
     every = every[np.isfinite(every)]
+    # One value for each run: beyond a factor of ten, one run alone would leave the others no room to differ in.
     log = bool((every > 0).all()) and (
-        quantity.scale == "log" or (quantity.scale == "positive" and spans_decades(every))
+        quantity.scale == "log" or (quantity.scale == "positive" and spans_decades(every, 1.0))
     )
     plain_axes(axes, grid=True)
     axes.grid(visible=False, axis="y")
@@ -90,7 +92,7 @@ def _draw_panel(
     axes.set_xticks(positions, texts, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.annotate(
-        quantity.title + (", log axis" if log else ""),
+        quantity.title + (", log" if log else ""),
         (0, 1),
         (0, 5),
         xycoords="axes fraction",

@@ -87,7 +87,7 @@ def strands_figure(comparison: Comparison, names: Sequence[str], along: str | No
     top, body = HEAD + 0.3, len(panels) * (height + PANEL_GAP) - PANEL_GAP
     key = _key(comparison, lines)
     body = max(body, key_height(key) - 0.1)
-    foot = [KeyLine(text) for text in (_foot(comparison, lines), left_out) if text]
+    foot = [KeyLine(text) for text in (_foot(comparison, lines), _zeros(panels), left_out) if text]
     drawn = new_sheet(top + body + FOOT_GAP + key_height(foot) + MARGIN)
     axis = _axis(comparison, [strand for _, strands in panels for strand in strands], along)
     for index, (quantity, strands) in enumerate(panels):
@@ -117,7 +117,7 @@ def _finite(values: FloatArray) -> FloatArray:
 
 def _draw_panel(axes: Axes, quantity: Quantity, lines: Sequence[Line], strands: Sequence[Strand]) -> None:
     every = np.concatenate([part for strand in strands for part in (strand.low, strand.high)])
-    log = quantity.scale == "log" or (quantity.scale == "positive" and spans_decades(every))
+    log = _is_log(quantity, strands)
     told = "" if quantity.is_score else f" ({quantity.unit}), {quantity.scope}"
     limits = log_limits(every) if log else linear_limits(every)
     finish_panel(axes, f"{quantity.title}{told}{', log axis' if log else ''}", limits, log=log)
@@ -129,6 +129,23 @@ def _draw_panel(axes: Axes, quantity: Quantity, lines: Sequence[Line], strands: 
             axes.fill_between(strand.x, low, high, color=line.look.colour, alpha=BAND_OPACITY, linewidth=0)
         if strand.x.size:
             draw_line(axes, strand.x, middle, line.look, turn)
+
+
+def _is_log(quantity: Quantity, strands: Sequence[Strand]) -> bool:
+    every = np.concatenate([part for strand in strands for part in (strand.low, strand.high)])
+    return quantity.scale == "log" or (quantity.scale == "positive" and spans_decades(every))
+
+
+def _zeros(panels: Sequence[tuple[Quantity, Sequence[Strand]]]) -> str:
+    """What a log axis leaves out: the distance of the first checkpoint from itself."""
+    hidden = any(
+        _is_log(quantity, strands) and (strand.low == 0).any() for quantity, strands in panels for strand in strands
+    )
+    return (
+        "a log axis cannot show values of exactly 0, such as the distance of the first checkpoint from itself"
+        if hidden
+        else ""
+    )
 
 
 def _key(comparison: Comparison, lines: Sequence[Line]) -> list[KeyLine]:

@@ -41,6 +41,7 @@ CASES = {
     "a thousand": lone_runs(2, epochs=tuple(range(1000))),
     "all the same": [dataclasses.replace(run, name=f"run {i}") for i, run in enumerate(lone_runs(1) * 3)],
     "huge": lone_runs(3, distance=1e120, condition=1e80),
+    "one far away": [*lone_runs(2), stored_run("far", seed=9, distance=1e3)],
     "tiny": lone_runs(3, distance=1e-120, condition=1e-13),
 }
 
@@ -105,3 +106,21 @@ def test_every_figure_has_a_title_and_says_how_it_is_read():
     for spec in COMPARED:
         assert 0 < len(spec.title) <= 60 and not spec.title.endswith(".")
         assert spec.how_to_read.endswith(".")
+
+
+def test_bands_and_means_are_spoken_of_only_where_there_are_any():
+    for runs, said in ((lone_runs(3), False), (two_groups(2), True)):
+        told = " ".join(spec.of(compare_runs(runs)).how_to_read for spec in COMPARED)
+        assert ("bands lie apart" in told) == ("upright stroke" in told) == said
+
+
+@pytest.mark.parametrize(("far", "log"), [(5.0, False), (1e4, True)])
+def test_one_run_that_went_much_further_takes_no_room_from_the_others(far, log):
+    comparison = compare_runs([*lone_runs(2), stored_run("far", seed=9, distance=far)])
+    motion = next(spec for spec in COMPARED if spec.name == "compared_motion").draw(comparison)
+    assert [axes.get_yscale() for axes in motion.axes[:3]] == ["log" if log else "linear"] * 3
+    told = [text.get_text() for text, _ in drawn_texts(motion)]
+    assert any("cannot show values of exactly 0" in text for text in told) == log
+    ends = next(spec for spec in COMPARED if spec.name == "final_values").draw(comparison)
+    (distance,) = (axes for axes in ends.axes if any(t.get_text().startswith("Distance") for t in axes.texts))
+    assert distance.get_xscale() == ("log" if log else "linear")

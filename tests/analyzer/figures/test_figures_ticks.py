@@ -79,3 +79,8 @@ def test_limits_without_any_number():
 def test_room_at_the_edges():
     assert make_room((0, 8), 0.1, 0.1, log=False) == pytest.approx((-1, 9))
     assert make_room((1, 1e8), 0.1, 0.1, log=True) == pytest.approx((0.1, 1e9))
+
+
+@pytest.mark.parametrize("most", [4, 5])
+def test_over_decades_two_powers_of_ten_are_ticks_enough(most):
+    assert log_ticks((1.1, 700.0), most)[1][-2:] == (["10", "100"] if most == 4 else ["100", "300"])
