@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import click
 
 from analyzer.errors import MetricError, NoCheckpointsError, WeightlapseError
 from analyzer.files import STORE_NAME
+from analyzer.terminal import Found, progress, say, tell_findings
 
 if TYPE_CHECKING:
     from analyzer.measuring import Request
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from analyzer.run import Finding, Run
 
 WORTH_TELLING = 5.0  # seconds; below that, starting takes most of the time
-REFRESH_SECONDS = 0.1  # of the progress bar
 EXIT_FAILED, EXIT_PARTS_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 4, 130
 
 
@@ -36,32 +36,23 @@ def main() -> NoReturn:
     try:
         code = command.main(standalone_mode=False)
     except click.exceptions.Abort:
-        _say("Interrupted.")
+        say("Interrupted.")
         code = EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except NoCheckpointsError as error:
-        _say(f"Error: {error}")
+        say(f"Error: {error}")
         code = EXIT_NOTHING_FOUND
     except WeightlapseError as error:
-        _say(f"Error: {error}")
+        say(f"Error: {error}")
         code = EXIT_FAILED
     except MemoryError:
-        _say("Error: not enough memory. Use fewer streams at a time (--jobs 1).")
+        say("Error: not enough memory. Use fewer streams at a time (--jobs 1).")
         code = EXIT_FAILED
     sys.exit(code)
 
 
-def _say(text: str) -> None:
-    """A line for people, on stderr, with untrusted characters made harmless and no login in the addresses."""
-    from analyzer.names import printable
-    from analyzer.sources.faults import without_logins
-
-    click.echo("\n".join(printable(line) for line in without_logins(text).split("\n")), err=True)
-
-
-Found = list[tuple[str | None, list["Finding"]]]  # run (None: none of those that are measured) and what was found
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -177,7 +168,7 @@ def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None
     audited = []
     found = find_runs(path, layout)
     for run in found.runs:
-        with _progress("Reading") as show:
+        with progress("Reading") as show:
             contents = read_contents(run, jobs, show)
         audited.append(Audited(run, audit(run, contents), contents))
     as_json_text = partial(json.dumps, indent=1, allow_nan=False)
@@ -246,7 +237,7 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     seconds = {"find": round(found - started, 3), "measure": round(perf_counter() - found, 3)}
     report_store(path, str(folder), force=force, only=names, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
-    _say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
+    say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
     return _told(measured)
 
 
@@ -281,7 +272,7 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
     folder = Path(out) if out else Path("reports") / _name_of_comparison(reports)
     compare_stores([into[path] for path in reports], str(folder), force=force, arguments=arguments)
     click.echo(folder / "index.html")
-    _say(f"Done in {perf_counter() - started:.1f} s.")
+    say(f"Done in {perf_counter() - started:.1f} s.")
     return _told(found, of_several=True)
 
 
@@ -387,7 +378,7 @@ def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
 
     claim_folder(folder, {run.name: run.path for run in runs}, force)
     if warning := set_aside_if_unreadable(str(folder / STORE_NAME)):
-        _say(f"Warning: {warning}")
+        say(f"Warning: {warning}")
     return folder
 
 
@@ -395,10 +386,10 @@ def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> Found:
     from analyzer.reporting import measure_runs
 
     try:
-        with _progress("Measuring") as show:
+        with progress("Measuring") as show:
             findings = measure_runs(store, prepared.runs, _request(prepared.metrics, options), show)
     except KeyboardInterrupt:
-        _say("What was measured so far is kept, the same command goes on from there.")
+        say("What was measured so far is kept, the same command goes on from there.")
         raise
     return [(None, prepared.refused), *findings.items()]
 
@@ -434,42 +425,7 @@ def _told_plan(prepared: _Prepared, store: str, options: dict[str, Any]) -> int:
     return 0
 
 
-@contextmanager
-def _progress(doing: str) -> Iterator[Callable[[int, int], None] | None]:
-    """What shows (bytes done, bytes in all) on a terminal; None where there is none."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(doing), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    # No thread that refreshes it: only a process without other threads can work in forked ones.
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task, drawn = bar.add_task("", total=None), 0.0
-
-        def show(done: int, total: int) -> None:
-            nonlocal drawn
-            bar.update(task, completed=done, total=total)
-            if perf_counter() - drawn > REFRESH_SECONDS:
-                drawn = perf_counter()
-                bar.refresh()
-
-        yield show
-
-
 def _told(found: Found, *, of_several: bool = False) -> int:
-    """Say what needs attention; the exit code tells whether parts could not be measured or are not sound.
-
-    Where there are several runs, or ``of_several`` says so, each finding names its run.
-    """
-    from analyzer.names import printable
-    from analyzer.run import NEED_ATTENTION
-
-    of_several = of_several or sum(run is not None for run, _ in found) > 1
-    for run, findings in found:
-        whose = f"{printable(run, 60)}: " if run is not None and of_several else ""
-        for finding in findings:
-            if finding.severity in NEED_ATTENTION:
-                _say(f"{finding.severity.capitalize()}: {whose}{printable(finding.sentence)}")
+    """Say what needs attention; the exit code tells whether parts could not be measured or are not sound."""
+    tell_findings(found, of_several=of_several)
     return EXIT_PARTS_FAILED if any(one.severity == "serious" for _, findings in found for one in findings) else 0

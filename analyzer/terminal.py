@@ -1,0 +1,65 @@
+"""What the commands say to people: lines on stderr, the progress of long work, findings that need attention."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from analyzer.run import Finding
+
+REFRESH_SECONDS = 0.1  # of the progress bar
+Found = list[tuple[str | None, list["Finding"]]]  # run (None: none of those that are measured) and what was found
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr, with untrusted characters made harmless and no login in the addresses."""
+    from analyzer.names import printable
+    from analyzer.sources.faults import without_logins
+
+    click.echo("\n".join(printable(line) for line in without_logins(text).split("\n")), err=True)
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[Callable[[int, int], None] | None]:
+    """What shows (bytes done, bytes in all) on a terminal; None where there is none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(doing), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    # No thread that refreshes it: only a process without other threads can work in forked ones.
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task, drawn = bar.add_task("", total=None), 0.0
+
+        def show(done: int, total: int) -> None:
+            nonlocal drawn
+            bar.update(task, completed=done, total=total)
+            if perf_counter() - drawn > REFRESH_SECONDS:
+                drawn = perf_counter()
+                bar.refresh()
+
+        yield show
+
+
+def tell_findings(found: Found, *, of_several: bool = False) -> None:
+    """Say what needs attention.
+
+    Where there are several runs, or ``of_several`` says so, each finding names its run.
+    """
+    from analyzer.names import printable
+    from analyzer.run import NEED_ATTENTION
+
+    of_several = of_several or sum(run is not None for run, _ in found) > 1
+    for run, findings in found:
+        whose = f"{printable(run, 60)}: " if run is not None and of_several else ""
+        for finding in findings:
+            if finding.severity in NEED_ATTENTION:
+                say(f"{finding.severity.capitalize()}: {whose}{printable(finding.sentence)}")
