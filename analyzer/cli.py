@@ -58,17 +58,12 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def _bytes_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """A size such as ``500MB``, ``4GB`` or ``2GiB`` in bytes."""
-    if text is None:
-        return None
-    units = {"": 1, "b": 1}
-    for power, letter in enumerate("kmgt", start=1):
-        units |= {letter: 1000**power, f"{letter}b": 1000**power, f"{letter}ib": 1024**power}
-    number = text.rstrip("BKMGTIbkmgti ")
-    unit = text[len(number) :].strip().lower()
+    from analyzer.sizes import parse_size
+
     try:
-        return int(float(number) * units[unit])
-    except (ValueError, KeyError, OverflowError):
-        raise click.BadParameter(f"{text!r} is not a size; write 500MB, 4GB or 2GiB", context, parameter) from None
+        return None if text is None else parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
 
 
 def _known_layout(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
@@ -127,7 +122,7 @@ def _measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--max-memory",
             metavar="SIZE",
             callback=_bytes_of,
-            help="Run fewer streams at a time, to stay below, say, 4GB.",
+            help="Run fewer streams at a time, to stay below, say, 4GB; a bare number is one of bytes.",
         ),
         click.option(
             "--device",
@@ -405,6 +400,7 @@ def _told_plan(prepared: _Prepared, store: str, options: dict[str, Any]) -> int:
     from analyzer.auditing import audit
     from analyzer.auditing.output import Audited, as_text
     from analyzer.measuring import outlook
+    from analyzer.sizes import size_text
     from analyzer.store import open_store
 
     families = ", ".join(dict.fromkeys(metric.row.family for metric in prepared.metrics))
@@ -418,7 +414,7 @@ def _told_plan(prepared: _Prepared, store: str, options: dict[str, Any]) -> int:
             time = f", roughly {ahead.seconds:.2g} s" if ahead.seconds > WORTH_TELLING else ""
             click.echo(
                 f"Plan: {families} of {ahead.tensors} tensors at {ahead.checkpoints} checkpoint(s), "
-                f"{ahead.bytes / 1e6:.3g} MB to read, {ahead.jobs} at a time{time}. Into {store}."
+                f"{size_text(ahead.bytes)} to read, {ahead.jobs} at a time{time}. Into {store}."
             )
     if prepared.refused:
         click.echo(as_text([], prepared.refused))

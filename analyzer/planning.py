@@ -13,6 +13,7 @@ from analyzer.errors import WeightlapseError
 from analyzer.holding import DECOMPOSED, ROLES, way_of
 from analyzer.metrics.registry import Metric
 from analyzer.run import Checkpoint, Run, TensorInfo
+from analyzer.sizes import size_text
 from analyzer.tensors import matrices, size_of
 
 BUNDLE_BYTES = 8 << 20
@@ -88,8 +89,9 @@ def affordable_streams(tasks: Sequence[Task], memory: int) -> int:
     largest = max((task.memory for task in tasks), default=1)
     if memory < largest + PROCESS_MEMORY:
         raise WeightlapseError(
-            f"--max-memory {memory / 1e6:.3g} MB: the largest stream needs {(largest + PROCESS_MEMORY) / 1e6:.0f} MB "
-            "(what is held of its states, and the work on spectra); grant that much, or leave spectra out (--metrics)"
+            f"--max-memory {size_text(memory)}: the largest stream needs {size_text(largest + PROCESS_MEMORY)} (what "
+            "is held of its states, and the work on spectra); grant that much, as in 4GB, or leave spectra out "
+            "(--metrics)"
         )
     return max(1, (memory - PROCESS_MEMORY) // largest)
 

@@ -503,6 +503,13 @@ def test_only_the_named_tensors_are_measured_and_this_is_said(make_run):
     assert total == pytest.approx(np.linalg.norm(chosen.astype(np.float64)), rel=1e-12)
 
 
+def test_too_little_memory_is_told_in_the_units_that_fit(make_run):
+    outcome = weightlapse("measure", make_run(random_walk(3)), "--max-memory", "4")
+    assert outcome.code == 1
+    assert "--max-memory 4 bytes: the largest stream needs " in outcome.err and " MB (what" in outcome.err
+    assert "a bare number is one of" in " ".join(weightlapse("measure", "--help").out.split())
+
+
 def test_a_pattern_that_matches_nothing_is_an_error(make_run):
     result = weightlapse("measure", make_run(random_walk(3)), "--store", "s.sqlite", "--tensors", "fc9.*")
     assert result.code == 1 and "fc9.*" in result.err and "fc1.weight" in result.err
@@ -514,8 +521,8 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(make_run, tmp_path, verb):
     before = sorted(tmp_path.rglob("*"))
     outcome = weightlapse(verb, folder, "--store", "s.sqlite", "--dry-run", "--metrics", "motion,size")
     assert outcome.code == 0 and sorted(tmp_path.rglob("*")) == before
-    size = 6 * 4 * (12 * 20 + 12 + 5 * 12 + 5) / 1e6
-    assert f"Plan: motion, size of 4 tensors at 6 checkpoint(s), {size:.3g} MB to read" in outcome.out.splitlines()[-1]
+    size = 6 * 4 * (12 * 20 + 12 + 5 * 12 + 5) / 1e3
+    assert f"Plan: motion, size of 4 tensors at 6 checkpoint(s), {size:.3g} kB to read" in outcome.out.splitlines()[-1]
 
 
 def test_a_dry_run_knows_what_is_measured_already(make_run):
