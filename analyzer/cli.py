@@ -151,9 +151,9 @@ def command() -> None:
     "--jobs", type=click.IntRange(min=1), help="Checkpoints at a time; by default as many as there are cores."
 )
 def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None) -> int:
-    """Read a folder of checkpoints once and tell whether it is what it seems.
+    """Tell whether a folder of checkpoints is what it seems.
 
-    Ends with a verdict; the exit code is 3 where there is a serious defect.
+    Reads everything once and ends with a verdict; the exit code is 3 where there is a serious defect.
     """
     from analyzer.auditing import audit
     from analyzer.auditing.contents import read_contents
@@ -242,7 +242,9 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
 @click.option("--force", is_flag=True, help="Write over another comparison, or beside other files.")
 @_measure_options
 def compare_command(reports: tuple[str, ...], out: str | None, force: bool, store: str | None, **options: Any) -> int:
-    """Set runs beside each other: which moved most, which ended best conditioned, did it matter, how sure.
+    """Set runs beside each other.
+
+    Which moved most, which ended best conditioned, did it matter for accuracy, and how sure is that?
 
     REPORT is a report folder, a store, or a folder of checkpoints, which is measured first. A store may hold many runs;
     those that differ in nothing but the seed are a group.
@@ -265,7 +267,7 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
         into |= dict.fromkeys(paths, measured)
         found += its
     folder = Path(out) if out else Path("reports") / _name_of_comparison(reports)
-    compare_stores([into[path] for path in reports], str(folder), force=force, arguments=arguments)
+    compare_stores([into[path] for path in reports], str(folder), force=force, arguments=arguments, asked=reports)
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s.")
     return _told(found, of_several=True)
@@ -286,7 +288,7 @@ def _name_of_comparison(reports: tuple[str, ...]) -> str:
 @click.option("--format", "kind", type=click.Choice(["csv", "json"]), required=True, help="What to write.")
 @click.option("--out", metavar="PATH", help="The file to write; standard output by default.")
 def export_command(path: str, kind: str, out: str | None) -> int:
-    """Write every measurement of a report folder or a store as one table."""
+    """Write every measurement of a report or a store as one table."""
     from analyzer.errors import StoreError
     from analyzer.exporting import export
 

@@ -36,15 +36,18 @@ def compare_stores(
     *,
     force: bool = False,
     arguments: Mapping[str, Any] | None = None,
+    asked: Sequence[str] = (),
 ) -> Comparison:
     """Compare all runs of some stores and write the folder ``out``.
+
+    ``asked`` are the paths that a user gave, where they are not those of the stores: errors name them.
 
     Raises:
         StoreError: a store cannot be read, or there are fewer than two runs.
         ReportError: the comparison cannot be written there.
     """
     started = time.perf_counter()
-    runs = read_runs(stores)
+    runs = read_runs(stores, asked)
     claim(Path(out), runs, force)
     read = time.perf_counter()
     comparison = compare_runs(runs)
@@ -54,7 +57,7 @@ def compare_stores(
     return comparison
 
 
-def read_runs(stores: Sequence[str]) -> list[StoredRun]:
+def read_runs(stores: Sequence[str], asked: Sequence[str] = ()) -> list[StoredRun]:
     """Every run of the stores, under names that tell them apart; the same run of the same store counts once.
 
     Raises:
@@ -76,10 +79,9 @@ def read_runs(stores: Sequence[str]) -> list[StoredRun]:
             ]
     found = [run for run in found if run.tables.checkpoints]
     if len(found) < 2:
-        names = ", ".join(run.name for run in found) or "none"
-        raise StoreError(
-            f"{', '.join(stores)}: a comparison needs two or more runs, and there is {names}; name another report"
-        )
+        paths = ", ".join(dict.fromkeys(asked or stores))
+        there_is = f"only {found[0].name}" if found else "none"
+        raise StoreError(f"{paths}: a comparison needs two or more runs, and there is {there_is}; name another")
     return _named_apart(found)
 
 

@@ -92,9 +92,10 @@ def find_runs(path: str, layout: str | None = None) -> Found:
             f"{' or '.join(fitting)}: leave --layout out, or name that."
         )
     if not runs:
+        known = "".join(f"\n  {module.NAME:<12} {module.LOOKS_LIKE}" for module in LAYOUTS.values())
         raise NoCheckpointsError(
-            f"{path}: no checkpoints found, here or in the folders below. weightlapse reads "
-            + "; ".join(f"{module.NAME} ({module.LOOKS_LIKE})" for module in LAYOUTS.values())
+            f"{path}: no checkpoints found, here or in the folders below; name the folder that holds them.\n"
+            f"What weightlapse reads, by the name that --layout knows it by:{known}"
         )
     return Found(named_apart(path, runs), [Finding("refused_run", "serious", str(error)) for error in unusable])
 

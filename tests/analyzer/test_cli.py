@@ -19,6 +19,7 @@ from commands import read_csv, weightlapse
 from analyzer import __main__ as started
 from analyzer import cli, measuring, open_measurements, reporting
 from analyzer.auditing import contents
+from analyzer.layouts import LAYOUTS
 from analyzer.store import open_store
 
 
@@ -60,6 +61,19 @@ def test_exit_4_where_no_checkpoints_are(tmp_path, command):
         assert outcome.code == 4
         assert path in outcome.err and not outcome.out
     assert not (tmp_path / "reports").exists()
+
+
+def test_what_can_be_read_is_told_in_lines_for_people(tmp_path):
+    (tmp_path / "empty").mkdir()
+    lines = weightlapse("report", "empty").err.splitlines()
+    assert lines[0].startswith("Error: empty: no checkpoints found")
+    assert [line.split()[0] for line in lines[2:]] == list(LAYOUTS)
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_commands_are_summed_up_whole():
+    help_text = weightlapse("--help").out
+    assert "..." not in help_text.partition("Commands:")[2]
 
 
 def test_blas_starts_no_threads_that_no_job_uses():

@@ -186,7 +186,9 @@ def test_from_python_a_comparison_is_given_back_and_written_where_asked(two_repo
 def test_one_run_is_no_comparison(two_reports, tmp_path):
     outcome = weightlapse("compare", two_reports / "slow", two_reports / "slow", "--out", tmp_path / "out")
     assert outcome.code == 1
-    assert "two or more runs" in outcome.err
+    assert outcome.err == (
+        f"Error: {two_reports / 'slow'}: a comparison needs two or more runs, and there is only slow; name another\n"
+    )
     assert weightlapse("compare").code == 2
 
 

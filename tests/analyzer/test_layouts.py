@@ -124,7 +124,9 @@ def test_nothing_found(tmp_path: Path) -> None:
     for path in (tmp_path / "empty", tmp_path / "nowhere", tmp_path / "notes.txt", "nul\0"):
         with pytest.raises(NoCheckpointsError):
             analyzer.open_runs(path)
-    with pytest.raises(NoCheckpointsError, match=r"weightlapse reads weightlapse .*; huggingface .*; safetensors"):
+    with pytest.raises(
+        NoCheckpointsError, match=r"(?s)weightlapse reads.*\n  weightlapse .*\n  huggingface .*\n  safetensors"
+    ):
         analyzer.open_runs(tmp_path / "empty")
     with pytest.raises(NoCheckpointsError, match="no checkpoints found"):
         analyzer.open_runs(tmp_path / "empty", layout="huggingface")
