@@ -180,13 +180,16 @@ def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -
     if options["dry_run"]:
         prepared = _prepare(paths, options)
         return _told_plan(prepared, store or str(_default_out(paths, prepared.runs) / STORE_NAME), options)
-    path, found = _measured(paths, store, options)
+    started = perf_counter()
+    path, (found, checkpoints) = _measured(paths, store, options)
     click.echo(path)
+    measured = f"{checkpoints} checkpoint(s) measured" if checkpoints else "all was measured before"
+    say(f"Done in {perf_counter() - started:.1f} s ({measured}).")
     return _told(found)
 
 
-def _measured(paths: tuple[str, ...], store: str | None, options: dict[str, Any]) -> tuple[str, Found]:
-    """The store that the runs were measured into, by default that of their report, and what was found."""
+def _measured(paths: tuple[str, ...], store: str | None, options: dict[str, Any]) -> tuple[str, tuple[Found, int]]:
+    """The store that the runs were measured into, by default that of their report, and what :func:`_measure` tells."""
     from analyzer.store import open_store
 
     prepared = _prepare(paths, options)
@@ -219,7 +222,7 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     started = perf_counter()
     prepared = _prepare(paths, options)
     runs = prepared.runs
-    found = perf_counter()
+    prepared_at = perf_counter()
     folder = Path(out) if out else _default_out(paths, runs)
     if options["dry_run"]:
         return _told_plan(prepared, store or str(folder / STORE_NAME), options)
@@ -228,12 +231,12 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     with open_store(path, create=True) as opened:
         if force and store is None:
             opened.drop_runs_but(names)
-        measured = _measure(opened, prepared, options)
-    seconds = {"find": round(found - started, 3), "measure": round(perf_counter() - found, 3)}
+        found, _ = _measure(opened, prepared, options)
+    seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
     report_store(path, str(folder), force=force, only=names, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
-    return _told(measured)
+    return _told(found)
 
 
 @command.command("compare")
@@ -263,7 +266,7 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
         return 0
     found: Found = []
     for paths in [unmeasured] if store is not None and unmeasured else [(path,) for path in unmeasured]:
-        measured, its = _measured(paths, store, options)
+        measured, (its, _) = _measured(paths, store, options)
         into |= dict.fromkeys(paths, measured)
         found += its
     folder = Path(out) if out else Path("reports") / _name_of_comparison(reports)
@@ -379,16 +382,18 @@ def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
     return folder
 
 
-def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> Found:
+def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> tuple[Found, int]:
+    """What was found, and at how many checkpoints there was something to measure."""
     from analyzer.reporting import measure_runs
 
     try:
         with progress("Measuring") as show:
-            findings = measure_runs(store, prepared.runs, _request(prepared.metrics, options), show)
+            measured = measure_runs(store, prepared.runs, _request(prepared.metrics, options), show)
     except KeyboardInterrupt:
         say("What was measured so far is kept, the same command goes on from there.")
         raise
-    return [(None, prepared.refused), *findings.items()]
+    found: Found = [(None, prepared.refused), *((run, its.findings) for run, its in measured.items())]
+    return found, sum(its.checkpoints for its in measured.values())
 
 
 def _request(metrics: list[Metric], options: dict[str, Any]) -> Request:

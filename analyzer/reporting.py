@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,24 @@ from analyzer.run import Finding, Run, Tables
 from analyzer.store import Store, open_store
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredRun:
+    """How many checkpoints of a run had to be measured, and what was found in all of it."""
+
+    checkpoints: int
+    findings: list[Finding]
+
+
 def measure_runs(
     store: Store,
     runs: Iterable[Run],
     request: Request,
     progress: Progress | None = None,
-) -> dict[str, list[Finding]]:
-    """Measure runs into an open store and keep their findings there; returns the findings of each run by its name."""
-    findings = {}
+) -> dict[str, MeasuredRun]:
+    """Measure runs into an open store and keep their findings there; returns what was done by the run's name."""
+    measured = {}
     for run in runs:
-        bring_up_to_date(store, run, request, progress)
+        summary = bring_up_to_date(store, run, request, progress)
         tables, contents = read_tables(store, run.name), store.contents(run.name)
         masks = _masks(run, tables, contents)
         said = find(_without_counts(tables, masks), store.problems(run.name))
@@ -42,8 +50,8 @@ def measure_runs(
         found = by_severity([*audit(run), *same_weights(run, contents), *of_masks, *said])
         with store.transaction():
             store.replace_findings(run.name, found)
-        findings[run.name] = found
-    return findings
+        measured[run.name] = MeasuredRun(summary.checkpoints, found)
+    return measured
 
 
 def _masks(run: Run, tables: Tables, contents: Digests) -> list[str]:

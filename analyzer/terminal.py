@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from analyzer.run import Finding
 
 REFRESH_SECONDS = 0.1  # of the progress bar
+LINE_SECONDS = 30.0  # between lines about progress where there is no terminal
 Found = list[tuple[str | None, list["Finding"]]]  # run (None: none of those that are measured) and what was found
 
 
@@ -26,10 +27,10 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress(doing: str) -> Iterator[Callable[[int, int], None] | None]:
-    """What shows (bytes done, bytes in all) on a terminal; None where there is none."""
+def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """What shows (bytes done, bytes in all): a bar on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
-        yield None
+        yield _lines(doing)
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -47,6 +48,21 @@ def progress(doing: str) -> Iterator[Callable[[int, int], None] | None]:
                 bar.refresh()
 
         yield show
+
+
+def _lines(doing: str) -> Callable[[int, int], None]:
+    from analyzer.sizes import size_text
+
+    started = said = perf_counter()
+
+    def show(done: int, total: int) -> None:
+        nonlocal said
+        now = perf_counter()
+        if now - said > LINE_SECONDS:
+            said = now
+            say(f"{doing}: {size_text(done)} of {size_text(total)}, {now - started:.0f} s so far.")
+
+    return show
 
 
 def tell_findings(found: Found, *, of_several: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +18,7 @@ from builders import random_walk, save_weights, weightlapse_metadata
 from commands import read_csv, weightlapse
 
 from analyzer import __main__ as started
-from analyzer import cli, measuring, open_measurements, reporting
+from analyzer import cli, measuring, open_measurements, reporting, terminal
 from analyzer.auditing import contents
 from analyzer.layouts import LAYOUTS
 from analyzer.store import open_store
@@ -38,6 +39,9 @@ def test_exit_0_and_the_path_of_the_result_alone_on_stdout(make_run):
     folder = make_run()
     outcome = weightlapse("measure", folder)
     assert (outcome.code, outcome.out) == (0, "reports/run/measurements.sqlite\n")
+    assert re.fullmatch(r"Done in \d+\.\d s \(\d+ checkpoint\(s\) measured\)\.\n", outcome.err)
+    again = weightlapse("measure", folder)
+    assert re.fullmatch(r"Done in \d+\.\d s \(all was measured before\)\.\n", again.err)
     outcome = weightlapse("report", folder)
     assert (outcome.code, outcome.out) == (0, "reports/run/index.html\n")
     assert "Done in" in outcome.err
@@ -61,6 +65,15 @@ def test_exit_4_where_no_checkpoints_are(tmp_path, command):
         assert outcome.code == 4
         assert path in outcome.err and not outcome.out
     assert not (tmp_path / "reports").exists()
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(make_run, monkeypatch):
+    folder = make_run(random_walk(3))
+    assert "Measuring" not in weightlapse("measure", folder).err
+    monkeypatch.setattr(terminal, "LINE_SECONDS", 0)
+    lines = weightlapse("measure", folder, "--store", "again.sqlite", "--jobs", "1").err.splitlines()
+    assert len(lines) > 2
+    assert all(re.fullmatch(r"Measuring: .* (bytes|kB|MB) of .* kB, 0 s so far\.", line) for line in lines[:-1])
 
 
 def test_what_can_be_read_is_told_in_lines_for_people(tmp_path):
