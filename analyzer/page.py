@@ -58,6 +58,7 @@ def render_page(
             "layers": _layers(tables),
             "relations": _relations(tables),
             "anchor": f"run-{number}",
+            "spacing": _spacing(tables),
             "accuracies": [name for name in leading(about["final"]["scalars"]) if is_accuracy(name)],
         }
         for number, (tables, about) in enumerate(zip(runs, summary["runs"], strict=True), start=1)
@@ -87,6 +88,23 @@ def short_number(value: float | None) -> str:
     if value is None or value != value:
         return "–"
     return f"{value:.4g}"
+
+
+def _spacing(tables: Tables) -> str:
+    """What lies between a checkpoint and the one before it, to follow a colon; empty where there is only one."""
+    apart = tables.axis[1:] - tables.axis[:-1]
+    if not apart.size:
+        return ""
+    if tables.axis_label not in ("epoch", "step"):
+        return "how much training lies between them, the checkpoints do not tell"
+    shortest, longest = short_number(apart.min()), short_number(apart.max())
+    if (tables.axis_label, shortest, longest) == ("epoch", "1", "1"):
+        return (
+            "here one epoch, so that the distance within an epoch and from epoch to epoch are the same thing, "
+            "the weights at its end minus the weights at its beginning"
+        )
+    length = shortest if shortest == longest else f"{shortest} to {longest}"
+    return f"here {length} {tables.axis_label}{'' if length == '1' else 's'} of training"
 
 
 def _layers(tables: Tables) -> list[dict[str, Any]]:

@@ -14,9 +14,8 @@ from analyzer.run import Tables
     order=20,
     title="How far each layer moved, step by step",
     how_to_read=(
-        "Each value is the Frobenius norm of the change of a layer's weights since the checkpoint before; "
-        "the distance within an epoch and from epoch to epoch is the same thing here. Bigger layers move "
-        "further because they have more weights, so compare a layer with itself over time."
+        "Each value is the Frobenius norm of the change of a layer's weights since the checkpoint before. "
+        "Bigger layers move further because they have more weights, so compare a layer with itself over time."
     ),
 )
 def step_distance(tables: Tables) -> Figure | None:

@@ -293,6 +293,26 @@ def test_the_page_tells_how_layers_go_together_with_accuracy_and_what_may_be_cha
     assert all(one["p_value"] is not None for one in run["correlations"] if one["scalar"] == "test_accuracy")
 
 
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [
+        ([0, 1, 2, 3], "here one epoch, so that the distance within an epoch and from epoch to epoch are the same"),
+        ([0, 1, 4, 5], "here 1 to 3 epochs of training."),
+        ([0, 0.5, 1, 1.5], "here 0.5 epochs of training."),
+        ([None, None, None], "here 100 steps of training."),
+        ([2], None),
+    ],
+)
+def test_what_a_step_distance_spans_is_said_once_and_as_it_is_in_this_run(tmp_path, epochs, said):
+    for t, (epoch, weights) in enumerate(zip(epochs, random_walk(len(epochs)), strict=True)):
+        place = {"step": str(100 * t)} | ({} if epoch is None else {"epoch": str(epoch)})
+        save_weights(tmp_path / f"demo/step_{t}.safetensors", weights, place)
+    assert weightlapse("report", tmp_path / "demo", "--out", tmp_path / "report").code == 0
+    text = Page((tmp_path / "report/index.html").read_text(encoding="utf-8")).text
+    lines = [line for line in text.splitlines() if "epoch to epoch" in line or "of training." in line]
+    assert [said in line for line in lines] == [True] if said else not lines
+
+
 def test_what_is_too_much_to_relate_is_said_in_the_page_the_summary_and_the_table(make_run, tmp_path, monkeypatch):
     monkeypatch.setattr(curves_module, "MOST_PAIRS", 60)  # step distance, condition number and some of the others
     done = weightlapse("report", make_run(random_walk(6)), "--out", tmp_path / "report")
