@@ -1,7 +1,7 @@
 """The command line ``weightlapse``: the one place where errors become exit codes.
 
-Exit codes: 0 done; 1 failed; 2 usage (an unknown family or layout too); 3 finished but parts could not be measured, or
-the audit found a serious defect; 4 no checkpoints found; 130 interrupted (what was measured is kept).
+Exit codes: 0 done; 1 failed; 2 usage (an unknown family or layout too); 3 finished but parts are not measured, or the
+audit found a serious defect; 4 no checkpoints found; 130 interrupted (what was measured is kept).
 """
 
 from __future__ import annotations
@@ -214,9 +214,9 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
     arguments = {"paths": list(paths), "out": out, "force": force, "store": store, **options}
     if (stored := _stored(paths)) is not None:
         folder = out or (stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem)
-        report_store(str(stored), str(folder), force=force, arguments=arguments)
+        incomplete = report_store(str(stored), str(folder), force=force, arguments=arguments)
         click.echo(Path(folder) / "index.html")
-        return 0
+        return _told([*incomplete.items()])
     from analyzer.store import open_store
 
     started = perf_counter()
@@ -233,10 +233,10 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
             opened.drop_runs_but(names)
         found, _ = _measure(opened, prepared, options)
     seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
-    report_store(path, str(folder), force=force, only=names, arguments=arguments, seconds=seconds)
+    incomplete = report_store(path, str(folder), force=force, only=names, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
-    return _told(found)
+    return _told([*incomplete.items(), *found])
 
 
 @command.command("compare")
@@ -298,7 +298,7 @@ def export_command(path: str, kind: str, out: str | None) -> int:
     stored = _stored((path,))
     if stored is None:
         raise StoreError(f"{path}: is neither a store nor a report folder; weightlapse report makes one")
-    data = export(str(stored), kind)
+    data, incomplete = export(str(stored), kind)
     if out:
         from analyzer.files import write_whole
 
@@ -306,7 +306,7 @@ def export_command(path: str, kind: str, out: str | None) -> int:
         click.echo(out)
     else:
         sys.stdout.buffer.write(data)
-    return 0
+    return _told([*incomplete.items()])
 
 
 def _stored(paths: tuple[str, ...]) -> Path | None:

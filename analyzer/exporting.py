@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 
 from analyzer import tabular
+from analyzer.completeness import unfinished
 from analyzer.reading import read_tables
+from analyzer.run import Finding
 from analyzer.store import open_store
 
 
-def export(path: str, kind: str) -> bytes:
+def export(path: str, kind: str) -> tuple[bytes, dict[str, list[Finding]]]:
     """The table ``measurements`` of all runs in a store.
 
     Args:
         path: the store.
         kind: ``csv``, as in the report folder, or ``json``: a list of objects with the same keys.
 
+    Returns:
+        The table, and what is to be said of runs whose measuring was not finished, by their names.
+
     Raises:
         StoreError: the store cannot be read.
     """
     with open_store(path) as store:
-        content = tabular.rows("measurements", store, [read_tables(store, run) for run in store.runs()])
+        tables = [read_tables(store, run) for run in store.runs()]
+        incomplete = {one.run: said for one in tables if (said := unfinished(store, one))}
+        content = tabular.rows("measurements", store, tables)
         if kind == "csv":
-            return tabular.to_csv("measurements", content)
+            return tabular.to_csv("measurements", content), incomplete
         columns = tabular.HEADERS["measurements"].split(",")
         records = [dict(zip(columns, row, strict=True)) for row in content]
-    return (json.dumps(records, indent=0, allow_nan=False) + "\n").encode()
+    return (json.dumps(records, indent=0, allow_nan=False) + "\n").encode(), incomplete

@@ -15,6 +15,7 @@ import numpy as np
 from analyzer.auditing import audit
 from analyzer.auditing.contents import read_tensor
 from analyzer.auditing.weights import Digests, always_the_same, constant_infinities, same_weights
+from analyzer.completeness import unfinished
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.files import STORE_NAME, report_errors
 from analyzer.findings import by_severity, find
@@ -79,13 +80,15 @@ def report_store(
     only: Collection[str] | None = None,
     arguments: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
-) -> None:
+) -> dict[str, list[Finding]]:
     """Draw the report of what a store holds (or of some runs in it); no checkpoint is needed.
+
+    Returns:
+        What is to be said of runs whose measuring was not finished, by their names.
 
     Raises:
         StoreError: the store cannot be read.
         ReportError: the report cannot be written there.
-
     """
     target = Path(out) / STORE_NAME
     with open_store(path) as store:
@@ -98,9 +101,15 @@ def report_store(
     started = time.perf_counter()
     # While the transaction lasts no other process writes to this folder; it ends with this one, however that ends.
     with open_store(str(target)) as store, store.transaction():
-        tables = [with_statistics(read_tables(store, name)) for name in names]
+        tables, incomplete = [], {}
+        for read in (read_tables(store, name) for name in names):
+            said = unfinished(store, read)
+            tables.append(with_statistics(replace(read, findings=(*said, *read.findings))))
+            if said:
+                incomplete[read.run] = said
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
         write_report(store, tables, Path(out), Provenance(arguments or {}, parts))
+    return incomplete
 
 
 def set_aside_if_unreadable(path: str) -> str | None:

@@ -1,0 +1,93 @@
+"""A store whose measuring was interrupted is not taken for a whole one, and a whole one not for such a store."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from builders import random_walk
+from commands import weightlapse
+
+from analyzer import measuring
+
+
+@pytest.fixture
+def interrupted_after(monkeypatch):
+    """Run ``weightlapse measure ARGUMENT...``, interrupted after so many tensors' checkpoints."""
+
+    def run(count, *arguments):
+        walk = measuring.walk
+
+        def pressed(task, metrics):
+            for number, observation in enumerate(walk(task, metrics)):
+                if number == count:
+                    raise KeyboardInterrupt
+                yield observation
+
+        with monkeypatch.context() as patched:
+            patched.setattr(measuring, "walk", pressed)
+            assert weightlapse("measure", *arguments, "--jobs", 1).code == 130
+
+    return run
+
+
+@pytest.mark.parametrize(("count", "measured"), [(3, 0), (7, 1), (18, 2)])
+def test_an_interrupted_measuring_is_said_everywhere_until_it_is_finished(
+    make_run, tmp_path, interrupted_after, count, measured
+):
+    folder, store, out = make_run(random_walk(5)), tmp_path / "s.sqlite", tmp_path / "report"
+    interrupted_after(count, folder, "--store", store)
+    drawn, exported = weightlapse("report", store, "--out", out), weightlapse("export", store, "--format", "json")
+    said = f"Measuring is not complete: {measured} of 4 tensors are measured to the end"
+    page = (out / "index.html").read_text(encoding="utf-8")
+    for outcome, path in ((drawn, out / "measurements.sqlite"), (exported, store)):
+        assert outcome.code == 3
+        assert outcome.err.startswith(f"Serious: {said}")
+        assert outcome.err.endswith(f"weightlapse measure {folder} --store {path}\n")
+    assert said in page and "Nothing out of the ordinary" not in page
+    (finding,) = json.loads((out / "summary.json").read_bytes())["findings"]
+    assert (finding["rule"], finding["evidence"]["measured"], finding["evidence"]["of"]) == (
+        *("unfinished_measuring", measured, 4),
+    )
+    assert len(json.loads(exported.out)) > 0
+    weightlapse("measure", folder, "--store", out / "measurements.sqlite")
+    again = weightlapse("report", out)
+    assert (again.code, again.err) == (0, "")
+
+
+def test_a_family_that_was_added_and_interrupted_is_incomplete(make_run, tmp_path, interrupted_after):
+    folder, store = make_run(random_walk(5)), tmp_path / "s.sqlite"
+    assert weightlapse("measure", folder, "--store", store, "--metrics", "motion").code == 0
+    interrupted_after(6, folder, "--store", store, "--metrics", "motion,spectrum")
+    outcome = weightlapse("export", store, "--format", "csv")
+    assert "2 of 4 tensors are measured to the end, rows of fc1.weight, out.weight are absent" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--metrics", "motion"),
+        ("--metrics", "spectrum"),
+        ("--metrics", "motion,update,subspace,pruning"),
+        ("--spectra-every", 3),
+        ("--tensors", "fc1.*"),
+    ],
+)
+def test_what_was_never_asked_for_is_no_incompleteness(make_run, tmp_path, options):
+    states = random_walk(6)
+    generator = np.random.default_rng(1)
+    for t, weights in enumerate(states):  # one comes late, one goes early, one is away for a while, one is a stack
+        weights["moe.experts.w"] = generator.standard_normal((3, 4, 5)).astype(np.float32)
+        if t > 1:
+            weights["late.weight"] = generator.standard_normal((4, 4)).astype(np.float32)
+        if t == 5:
+            weights["last.weight"] = generator.standard_normal((4, 4)).astype(np.float32)
+        if t == 3:
+            del weights["fc1.weight"]
+    del states[5]["out.bias"], states[4]["out.bias"]
+    store = tmp_path / "s.sqlite"
+    weightlapse("measure", make_run(states), "--store", store, *options)
+    outcome = weightlapse("export", store, "--format", "csv")
+    assert (outcome.code, outcome.err) == (0, "")
