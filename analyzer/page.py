@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analyzer.findings.wording import place
 from analyzer.names import printable
 from analyzer.run import STATUSES_WITH_VALUE, Correlation, Tables
-from analyzer.scores import accuracies, is_accuracy, leading, losses
+from analyzer.scores import accuracies, best_place, is_share, leading, losses
 from analyzer.statistics import is_tested
 
 HERE = Path(__file__).parent
@@ -59,7 +60,7 @@ def render_page(
             "relations": _relations(tables),
             "anchor": f"run-{number}",
             "spacing": _spacing(tables),
-            "accuracies": [name for name in leading(about["final"]["scalars"]) if is_accuracy(name)],
+            "scores": _scores(tables),
         }
         for number, (tables, about) in enumerate(zip(runs, summary["runs"], strict=True), start=1)
     ]
@@ -88,6 +89,22 @@ def short_number(value: float | None) -> str:
     if value is None or value != value:
         return "–"
     return f"{value:.4g}"
+
+
+def _scores(tables: Tables) -> list[tuple[str, str, str]]:
+    """(name, value at the last checkpoint, where it was best) of each score, the leading ones first."""
+    scores = []
+    for name in dict.fromkeys([*leading(tables.scalars), *filter(is_share, tables.scalars)]):
+        values = tables.scalars[name]
+        best = best_place(name, values)
+        if best is None:
+            where = ""
+        elif values[best] == values[-1]:
+            where = ", its best" if best == len(values) - 1 else f", its best, first reached at {place(tables, best)}"
+        else:
+            where = f", best {short_number(values[best])} at {place(tables, best)}"
+        scores.append((name, short_number(values[-1]), where))
+    return scores
 
 
 def _spacing(tables: Tables) -> str:

@@ -20,6 +20,7 @@ from analyzer.files import STORE_NAME, flush_folder, report_errors, sweep, write
 from analyzer.names import listed, printable, slug
 from analyzer.page import FigureOnPage, render_page, stylesheet
 from analyzer.run import Tables
+from analyzer.scores import best_place
 from analyzer.statistics import is_tested
 from analyzer.store import Store
 
@@ -181,7 +182,7 @@ def _draw_figures(tables: Tables, out: Path, prefix: str) -> list[FigureOnPage]:
 
 
 def summarise(store: Store, runs: Sequence[Tables]) -> dict[str, Any]:
-    """The content of ``summary.json``: findings, final values and a few correlations of each run."""
+    """The content of ``summary.json``: findings, final values, best scores and a few correlations of each run."""
     return {
         "schema_version": SCHEMA_VERSION,
         "runs": [
@@ -191,6 +192,7 @@ def summarise(store: Store, runs: Sequence[Tables]) -> dict[str, Any]:
                 "checkpoints": len(tables.checkpoints),
                 "tensors": sum("[" not in row.name for row in tables.tensors),
                 "final": _final_values(tables),
+                "best": _best_scores(tables),
                 "correlations": _tested(tables),
                 "uncorrelated": list(tables.uncorrelated),
             }
@@ -229,6 +231,17 @@ def _final_values(tables: Tables) -> dict[str, Any]:
             if (curve := tables.curves.get((scope, "", metric))) is not None and curve.statuses[-1] is not None
         }
     return result
+
+
+def _best_scores(tables: Tables) -> dict[str, dict[str, Any]]:
+    """The best value of each score of which is known whether more is better, and where the run first had it."""
+    best = {name: best_place(name, values) for name, values in tables.scalars.items()}
+    return {
+        name: {"value": float(tables.scalars[name][place])}
+        | {"checkpoint": row.name, "epoch": row.epoch, "step": row.step}
+        for name, place in best.items()
+        if place is not None and (row := tables.checkpoints[place])
+    }
 
 
 def _tested(tables: Tables) -> list[dict[str, Any]]:

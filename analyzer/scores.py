@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from math import isfinite
 
 GAP = "generalization_gap"  # accuracy on the training data less that on data held out
 _ACCURACY = frozenset({"accuracy", "acc", "acc1", "top1"})
@@ -27,6 +28,14 @@ def is_share(name: str) -> bool:
 def is_loss(name: str) -> bool:
     """Whether it is a loss, such as ``loss`` or ``val_loss``."""
     return bool(_words(name) & _LOSS)
+
+
+def best_place(name: str, values: Iterable[float]) -> int | None:
+    """Where the largest share or the smallest loss stands, the first of equals; None for scores of other kinds."""
+    if not (is_share(name) or is_loss(name)):
+        return None
+    known = [(-value if is_share(name) else value, place) for place, value in enumerate(values) if isfinite(value)]
+    return min(known)[1] if known else None
 
 
 def data_of(name: str) -> str | None:

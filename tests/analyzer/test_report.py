@@ -313,6 +313,34 @@ def test_what_a_step_distance_spans_is_said_once_and_as_it_is_in_this_run(tmp_pa
     assert [said in line for line in lines] == [True] if said else not lines
 
 
+def test_the_best_of_each_score_is_told_with_its_place_where_it_is_known_which_is_better(tmp_path):
+    scores = {
+        "val_acc": (0.1, 0.97, 0.5, 0.22),
+        "val_loss": (2.0, 0.4, 0.3, 0.9),
+        "train_loss": (2.0, 0.4, 0.1, 0.1),
+        "eval_f1": (0.1, None, 0.5, 0.6),
+        "generalization_gap": (0.0, 0.1, 0.2, 0.1),
+        "learning_rate": (0.3, 0.2, 0.1, 0.0),
+    }
+    for t, weights in enumerate(random_walk(4)):
+        now = {name: repr(values[t]) for name, values in scores.items() if values[t] is not None}
+        save_weights(tmp_path / f"demo/step_{t}.safetensors", weights, {"step": str(135 * t), **now})
+    assert weightlapse("report", tmp_path / "demo", "--out", tmp_path / "report").code == 0
+    text = Page((tmp_path / "report/index.html").read_text(encoding="utf-8")).text
+    for said in (
+        "val acc0.22 at the end, best 0.97 at step 135\n",
+        "val loss0.9 at the end, best 0.3 at step 270\n",
+        "train loss0.1 at the end, its best, first reached at step 270\n",
+        "eval f10.6 at the end, its best\n",
+        "generalization gap0.1 at the end\n",
+    ):
+        assert said in text
+    (run,) = json.loads((tmp_path / "report/summary.json").read_bytes())["runs"]
+    assert run["best"].keys() == {"val_acc", "val_loss", "train_loss", "eval_f1"}
+    assert run["best"]["val_acc"] == {"value": 0.97, "checkpoint": "step_1.safetensors", "epoch": None, "step": 135}
+    assert run["final"]["scalars"]["val_acc"] == 0.22
+
+
 def test_what_is_too_much_to_relate_is_said_in_the_page_the_summary_and_the_table(make_run, tmp_path, monkeypatch):
     monkeypatch.setattr(curves_module, "MOST_PAIRS", 60)  # step distance, condition number and some of the others
     done = weightlapse("report", make_run(random_walk(6)), "--out", tmp_path / "report")

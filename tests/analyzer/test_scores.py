@@ -68,7 +68,7 @@ def test_a_report_and_an_audit_know_scores_under_their_usual_names(tmp_path, nam
     assert ended.code == 0, ended.err
     page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     held_out = next(name for name in names if scores.is_held_out(name)).replace("_", " ")
-    assert f"<dt>Final {held_out}</dt>" in page
+    assert f"<dt>{held_out}</dt>" in page
     assert f"Step distance beside {held_out}" in page
     assert (tmp_path / "report/figures/accuracy_change.png").is_file()
     header = weightlapse("audit", tmp_path / "run").out.splitlines()[2]
@@ -101,3 +101,18 @@ def test_a_comparison_says_where_no_accuracy_is_known_under_a_common_name():
     assert "one has none" in mattered([three, two])
     both = [renamed(run, test_accuracy="perplexity") for run in (one, two)]
     assert "no run has one under a name" in mattered([both[0], renamed(both[1], val_acc="ppl")])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "place"),
+    [
+        ("val_acc", [0.1, 0.9, 0.9, 0.2], 1),
+        ("eval_f1", [0.1, float("nan"), 0.3], 2),
+        ("val_loss", [2.0, 0.3, float("nan"), 0.5, 0.3], 1),
+        ("loss", [float("nan"), float("inf")], None),
+        ("generalization_gap", [0.1, 0.2], None),
+        ("learning_rate", [0.1, 0.2], None),
+    ],
+)
+def test_which_value_is_the_best_is_told_where_the_name_tells_it(name, values, place):
+    assert scores.best_place(name, values) == place
