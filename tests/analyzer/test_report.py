@@ -21,6 +21,7 @@ from commands import measured, read_csv, weightlapse
 import analyzer
 from analyzer.errors import ReportError
 from analyzer.figures import FIGURES
+from analyzer.page import stylesheet
 from analyzer.report import content_hash
 from analyzer.statistics import curves as curves_module
 from analyzer.store import open_store
@@ -339,6 +340,12 @@ def test_the_best_of_each_score_is_told_with_its_place_where_it_is_known_which_i
     assert run["best"].keys() == {"val_acc", "val_loss", "train_loss", "eval_f1"}
     assert run["best"]["val_acc"] == {"value": 0.97, "checkpoint": "step_1.safetensors", "epoch": None, "step": 135}
     assert run["final"]["scalars"]["val_acc"] == 0.22
+
+
+def test_names_in_tables_keep_a_width_to_be_read_at_on_a_narrow_screen():
+    (rule,) = re.findall(r"^tbody th \{(.*)\}", stylesheet().decode(), flags=re.MULTILINE)
+    width = re.search(r"min-width: (\d+)rem", rule)
+    assert width is not None and 10 <= int(width[1]) <= 16  # rem: 390 px are 24
 
 
 def test_what_is_too_much_to_relate_is_said_in_the_page_the_summary_and_the_table(make_run, tmp_path, monkeypatch):
