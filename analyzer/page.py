@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analyzer.findings.wording import place
 from analyzer.names import printable
 from analyzer.run import STATUSES_WITH_VALUE, Correlation, Tables
 from analyzer.scores import accuracies, best_place, is_share, leading, losses
@@ -80,6 +79,7 @@ def rendered(template: str, **content: Any) -> bytes:
     )
     environment.filters["shown"] = printable
     environment.filters["number"] = short_number
+    environment.filters["place"] = place_number
     environment.filters["coefficient"] = coefficient
     return environment.get_template(template).render(content).encode("utf-8", "backslashreplace")
 
@@ -91,6 +91,11 @@ def short_number(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def place_number(value: float) -> str:
+    """All digits of a whole epoch or step, four of one in between."""
+    return f"{value:.0f}" if value == round(value) else short_number(value)
+
+
 def _scores(tables: Tables) -> list[tuple[str, str, str]]:
     """(name, value at the last checkpoint, where it was best) of each score, the leading ones first."""
     scores = []
@@ -100,11 +105,17 @@ def _scores(tables: Tables) -> list[tuple[str, str, str]]:
         if best is None:
             where = ""
         elif values[best] == values[-1]:
-            where = ", its best" if best == len(values) - 1 else f", its best, first reached at {place(tables, best)}"
+            where = ", its best" if best == len(values) - 1 else f", its best, first reached at {_place(tables, best)}"
         else:
-            where = f", best {short_number(values[best])} at {place(tables, best)}"
+            where = f", best {short_number(values[best])} at {_place(tables, best)}"
         scores.append((name, short_number(values[-1]), where))
     return scores
+
+
+def _place(tables: Tables, position: int) -> str:
+    if tables.axis_label in ("epoch", "step"):
+        return f"{tables.axis_label} {place_number(tables.axis[position])}"
+    return tables.checkpoints[position].name
 
 
 def _spacing(tables: Tables) -> str:
@@ -114,7 +125,7 @@ def _spacing(tables: Tables) -> str:
         return ""
     if tables.axis_label not in ("epoch", "step"):
         return "how much training lies between them, the checkpoints do not tell"
-    shortest, longest = short_number(apart.min()), short_number(apart.max())
+    shortest, longest = place_number(apart.min()), place_number(apart.max())
     if (tables.axis_label, shortest, longest) == ("epoch", "1", "1"):
         return (
             "here one epoch, so that the distance within an epoch and from epoch to epoch are the same thing, "

@@ -21,7 +21,7 @@ from commands import measured, read_csv, weightlapse
 import analyzer
 from analyzer.errors import ReportError
 from analyzer.figures import FIGURES
-from analyzer.page import stylesheet
+from analyzer.page import place_number, stylesheet
 from analyzer.report import content_hash
 from analyzer.statistics import curves as curves_module
 from analyzer.store import open_store
@@ -340,6 +340,11 @@ def test_the_best_of_each_score_is_told_with_its_place_where_it_is_known_which_i
     assert run["best"].keys() == {"val_acc", "val_loss", "train_loss", "eval_f1"}
     assert run["best"]["val_acc"] == {"value": 0.97, "checkpoint": "step_1.safetensors", "epoch": None, "step": 135}
     assert run["final"]["scalars"]["val_acc"] == 0.22
+
+
+@pytest.mark.parametrize(("value", "said"), [(123456.0, "123456"), (7.0, "7"), (0.42553191, "0.4255")])
+def test_whole_epochs_and_steps_are_written_out(value, said):
+    assert place_number(value) == said
 
 
 def test_names_in_tables_keep_a_width_to_be_read_at_on_a_narrow_screen():
