@@ -9,9 +9,8 @@ import numpy as np
 from analyzer.figures.horizontal import Horizontal, steps_over_gaps
 from analyzer.figures.layers import MARKS, LayerTable, precision_remark
 from analyzer.figures.sheet import KeyLine
+from analyzer.figures.style import GAP_MARKER
 from analyzer.run import Tables
-
-GAP_MARKER = "o"
 
 
 def foot_lines(
@@ -19,11 +18,7 @@ def foot_lines(
 ) -> list[KeyLine]:
     """Explain status marks, steps over gaps and limited precision, each where it occurs, and add the remarks."""
     kinds = {kind for table in layers for layer in range(len(table.names)) for _, kind in table.marks(layer)}
-    lines = [
-        KeyLine(meaning, marker=marker, hollow=hollow)
-        for kind, (marker, hollow, meaning) in MARKS.items()
-        if kind in kinds
-    ]
+    lines = [KeyLine(meaning, marker=marker) for kind, (marker, meaning) in MARKS.items() if kind in kinds]
     if gaps and gap_steps(tables, axis, layers).any():
         meaning = "hollow: a step over missing checkpoints, so it covers more training than the others"
         lines.append(KeyLine(meaning, marker=GAP_MARKER, hollow=True))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyzer.figures.colour_scale import ColourScale, colour_scale, draw_colour_bar
-from analyzer.figures.foot import GAP_MARKER, foot_lines, gap_steps
+from analyzer.figures.foot import foot_lines, gap_steps
 from analyzer.figures.heat_cells import cells, draw_cells, is_pooled
 from analyzer.figures.horizontal import Horizontal, draw_horizontal, horizontal
 from analyzer.figures.labels import short_labels, text_width
@@ -27,7 +27,7 @@ from analyzer.figures.sheet import (
     new_sheet,
     place,
 )
-from analyzer.figures.style import INK, MEAN_LOOK, SMALL_SIZE, SOFT_INK, plain_axes
+from analyzer.figures.style import GAP_MARKER, INK, MEAN_LOOK, SMALL_SIZE, SOFT_INK, plain_axes
 from analyzer.figures.ticks import linear_limits
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ def draw_cells(axes: Axes, axis: Horizontal, table: LayerTable, scale: ColourSca
 def _draw_marks(axes: Axes, axis: Horizontal, table: LayerTable) -> None:
     rows = len(table.names)
     size = min(5.0, max(_SMALLEST_MARK, 0.7 * size_of(axes)[1] * 72 / rows))
-    for kind, (marker, _, _) in MARKS.items():
+    for kind, (marker, _) in MARKS.items():
         found = [(index, layer) for layer in range(rows) for index, mark in table.marks(layer) if mark == kind]
         if found:
             x, y = (
@@ -99,7 +99,6 @@ def _draw_marks(axes: Axes, axis: Horizontal, table: LayerTable) -> None:
                 marker,
                 color=MARK_COLOUR,
                 markersize=size,
-                markerfacecolor="none",
                 zorder=3,
                 rasterized=True,
             )

@@ -43,21 +43,16 @@ class LayerTable:
         return [(index, mark) for index, mark in found if mark is not None]
 
 
-MARKS: dict[str, tuple[str, bool, str]] = {  # kind: marker, hollow, meaning
-    "singular": (
-        "x",
-        False,
-        "singular: the smallest singular value is zero within rounding, so there is no number",
-    ),
-    "nonfinite": ("D", True, "not finite: the weights hold NaN or Inf"),
-    "undefined": ("s", True, "undefined there, as for an all-zero matrix"),
-    "error": ("*", False, "could not be computed"),
+# A star and bare strokes, unlike any layer's own marker; no "+" and "_", which look like a layer's plus and dashes.
+MARKS: dict[str, tuple[str, str]] = {  # kind: marker, meaning
+    "singular": ("x", "singular: the smallest singular value is zero within rounding, so there is no number"),
+    "nonfinite": ("*", "not finite: the weights hold NaN or Inf"),
+    "undefined": ("|", "undefined there, as for an all-zero matrix"),
+    "error": ("2", "could not be computed"),
 }
+ZERO_MARKER = "1"  # three strokes, one of them down to where a log axis would have its zero
 _DECADES = 2.0
 _LIMITED: frozenset[Status | None] = frozenset({"below_precision", "precision_limited"})
-
-
-ZERO_MARKER = "v"
 
 
 def is_log(panel: Panel, values: FloatArray) -> bool:

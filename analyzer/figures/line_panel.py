@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from analyzer.figures.horizontal import BoolArray
 from analyzer.figures.sheet import MARGIN, WIDTH, size_of
-from analyzer.figures.style import INK, LABEL_SIZE, Look, plain_axes
+from analyzer.figures.style import GAP_MARKER, INK, LABEL_SIZE, Look, plain_axes
 from analyzer.figures.ticks import linear_ticks, log_ticks
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def draw_line(
     if hollow is not None:
         marked &= ~hollow
         over = hollow & finite
-        axes.plot(x[over], y[over], look.marker, color=look.colour, markersize=6.5, markerfacecolor="white")
+        axes.plot(x[over], y[over], GAP_MARKER, color=look.colour, markersize=6.5, markerfacecolor="white")
     axes.plot(x[marked], y[marked], look.marker, color=look.colour, markersize=4, markeredgewidth=0)
 
 

@@ -63,7 +63,7 @@ def line_figure(
     zeros = any(has_zeros(panel, table.values) for panel, table in zip(panels, layers, strict=True))
     foot = foot_lines(tables, axis, layers, gaps=gaps, remarks=remarks)
     if zeros:
-        foot.insert(0, KeyLine("exactly 0, which a log axis cannot show", marker=ZERO_MARKER, hollow=True))
+        foot.insert(0, KeyLine("exactly 0, which a log axis cannot show", marker=ZERO_MARKER))
     foot += [KeyLine(remark)] if remark else []
     body = max(len(panels) * (height + PANEL_GAP) - PANEL_GAP, key_height(key) - 0.1)
     drawn = new_sheet(HEAD + 0.3 + body + FOOT_GAP + key_height(foot) + MARGIN)
@@ -103,12 +103,12 @@ def _draw_panel(
             hollow_asked = None if hollow is None else hollow[asked]
             draw_line(axes, axis.positions[asked], _drawable(row[asked], log=log), LOOKS[layer], layer, hollow_asked)
             if zeros:
-                _draw_at_edge(axes, axis.positions[row == 0], lane / 2, ZERO_MARKER, LOOKS[layer].colour, hollow=True)
+                _draw_at_edge(axes, axis.positions[row == 0], lane / 2, ZERO_MARKER, LOOKS[layer].colour)
     for place_from_top, layer in enumerate(marked):
-        for kind, (marker, hollow_mark, _) in MARKS.items():
+        for kind, (marker, _) in MARKS.items():
             x = axis.positions[[index for index, found in table.marks(layer) if found == kind]]
             y = 1 - (place_from_top + 0.5) * lane
-            _draw_at_edge(axes, x, y, marker, LOOKS[layer].colour, hollow=hollow_mark)
+            _draw_at_edge(axes, x, y, marker, LOOKS[layer].colour)
     if mean is not None:
         hollow = steps_over_gaps(axis, tables, mean.references) if gaps else None
         draw_line(axes, axis.positions, _drawable(mean.values, log=log), MEAN_LOOK, hollow=hollow)
@@ -118,7 +118,7 @@ def _drawable(values: FloatArray, *, log: bool) -> FloatArray:
     return np.where(values > 0, values, np.nan) if log else values
 
 
-def _draw_at_edge(axes: Axes, x: FloatArray, y: float, marker: str, colour: str, *, hollow: bool) -> None:
+def _draw_at_edge(axes: Axes, x: FloatArray, y: float, marker: str, colour: str) -> None:
     """Draw marks at a height given as a share of the panel's, where no number stands."""
     if x.size:
         axes.plot(
@@ -129,6 +129,5 @@ def _draw_at_edge(axes: Axes, x: FloatArray, y: float, marker: str, colour: str,
             color=colour,
             markersize=5.5,
             markeredgewidth=1.3,
-            markerfacecolor="none" if hollow else colour,
             transform=axes.get_xaxis_transform(),
         )

@@ -43,6 +43,7 @@ LOOKS: tuple[Look, ...] = tuple(
     Look(colour, _DASHES[index % len(_DASHES)], marker)
     for index, (colour, marker) in enumerate(zip(_COLOURS, _MARKERS, strict=True))
 )
+GAP_MARKER = "o"  # hollow, as no look's is: a step over missing checkpoints, on a line or above a column
 MEAN_LOOK = Look("#000000", "-", "o", 2.6)
 
 _SETTINGS: dict[Any, Any] = {

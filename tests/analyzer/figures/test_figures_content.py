@@ -14,7 +14,8 @@ from analyzer.figures import FIGURES
 from analyzer.figures.colour_scale import colour_scale
 from analyzer.figures.heat_cells import cells
 from analyzer.figures.horizontal import horizontal, steps_over_gaps
-from analyzer.figures.layers import Panel, layer_names
+from analyzer.figures.layers import MARKS, ZERO_MARKER, Panel, layer_names
+from analyzer.figures.style import GAP_MARKER, LOOKS
 
 DRAW = {spec.name: spec.draw for spec in FIGURES}
 
@@ -42,10 +43,20 @@ def test_a_singular_matrix_is_marked_and_has_no_number():
     (singular,) = marks(axes, "x")
     assert list(singular.get_xdata()) == [3, 4, 5, 6, 7, 8]
     assert all(0.8 < y < 1 for y in singular.get_ydata())  # shares of the panel's height
-    assert marks(axes, "D") and marks(axes, "s")
+    assert marks(axes, MARKS["nonfinite"][0]) and marks(axes, MARKS["undefined"][0])
     shown = texts(DRAW["condition_number"](tables))
     assert any(text.startswith("singular:") for text in shown)
     assert not any(text.startswith("singular:") for text in texts(DRAW["condition_number"](make_tables(4))))
+
+
+def test_no_mark_is_taken_for_another_or_for_a_layer():
+    marks_of_status = [*(marker for marker, _ in MARKS.values()), ZERO_MARKER]
+    assert len(set(marks_of_status)) == len(marks_of_status)
+    assert not {look.marker.lower() for look in LOOKS} & set(marks_of_status)
+    assert not {"+", "_"} & set(marks_of_status)  # the plus of a layer, and dashes
+    figure = DRAW["step_distance"](make_tables(10, missing=(17, 18)))
+    hollow = [line for line in series(figure.axes[0]) if line.get_markerfacecolor() == "white"]
+    assert {line.get_marker() for line in hollow} == {GAP_MARKER} and len(hollow) == 11
 
 
 def test_only_singular_matrices_still_give_a_figure():
@@ -64,7 +75,7 @@ def test_marks_keep_clear_of_the_lines():
     axes = DRAW["condition_number"](with_marks(make_tables(4))).axes[0]
     highest = max(np.nanmax(line.get_ydata()) for line in series(axes) if len(line.get_ydata()))
     top = axes.transAxes.inverted().transform(axes.transData.transform((0, highest)))[1]
-    assert top < min(y for marker in "xDs" for line in marks(axes, marker) for y in line.get_ydata())
+    assert top < min(y for marker, _ in MARKS.values() for line in marks(axes, marker) for y in line.get_ydata())
 
 
 def test_a_heat_map_leaves_cells_without_a_number_empty():
@@ -147,7 +158,7 @@ def test_zeros_on_a_log_scale_are_marked():
     tables = with_curve(with_curve(tables, "fc1.weight", "step_distance", edit), "fc2.weight", "step_distance", widen)
     figure = DRAW["step_distance"](tables)
     assert figure.axes[0].get_yscale() == "log"
-    assert list(marks(figure.axes[0], "v")[0].get_xdata()) == [5, 6, 7]
+    assert list(marks(figure.axes[0], ZERO_MARKER)[0].get_xdata()) == [5, 6, 7]
     assert any(text.startswith("exactly 0") for text in texts(figure))
 
 
