@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from analyzer.run import STATUSES_WITH_VALUE
+
 if TYPE_CHECKING:
     from analyzer.run import Curve, FloatArray, Status, Tables
 
@@ -120,10 +122,15 @@ def nothing_but_zeros(table: LayerTable) -> bool:
 
 
 def precision_remark(layers: Sequence[LayerTable]) -> str | None:
-    """Say how many of the numbers drawn are limited by the precision in which the weights are stored."""
-    drawn = [status for table in layers for curve in table.curves if curve for status in curve.statuses]
-    limited = sum(status in _LIMITED for status in drawn)
+    """Say how many of the numbers drawn are limited by the precision in which the weights are stored.
+
+    An exact zero has that status too where rounding could hide a step, but it shows as what it is: weights that stand
+    still.
+    """
+    curves = [curve for table in layers for curve in table.curves if curve]
+    drawn = [(status, value) for curve in curves for status, value in zip(curve.statuses, curve.values, strict=True)]
+    limited = sum(status in _LIMITED and value != 0 for status, value in drawn)
     if not limited:
         return None
-    numbers = limited + drawn.count("ok")
+    numbers = sum(status in STATUSES_WITH_VALUE for status, _ in drawn)
     return f"{limited} of {numbers} values are limited by the precision in which the weights are stored"
