@@ -55,7 +55,8 @@ def render_page(
             "tables": tables,
             "about": about,
             "figures": figures[tables.run],
-            "layers": _layers(tables),
+            "columns": (columns := _columns(tables)),
+            "layers": _layers(tables, columns),
             "relations": _relations(tables),
             "anchor": f"run-{number}",
             "spacing": _spacing(tables),
@@ -63,7 +64,7 @@ def render_page(
         }
         for number, (tables, about) in enumerate(zip(runs, summary["runs"], strict=True), start=1)
     ]
-    return rendered("index.html", sections=sections, columns=LAYER_COLUMNS)
+    return rendered("index.html", sections=sections)
 
 
 def rendered(template: str, **content: Any) -> bytes:
@@ -135,14 +136,20 @@ def _spacing(tables: Tables) -> str:
     return f"here {length} {tables.axis_label}{'' if length == '1' else 's'} of training"
 
 
-def _layers(tables: Tables) -> list[dict[str, Any]]:
+def _columns(tables: Tables) -> list[tuple[str, str]]:
+    """The columns of the table of layers: those of which anything was measured."""
+    measured = {metric for scope, _, metric in tables.curves if scope == "tensor"}
+    return [column for column in LAYER_COLUMNS if column[0] in measured]
+
+
+def _layers(tables: Tables, columns: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """The state of each weight matrix at the last checkpoint; a status stands where there is no number."""
     layers = []
     for row in tables.tensors:
         if row.kind not in ("matrix", "stack"):
             continue
         cells = []
-        for metric, _ in LAYER_COLUMNS:
+        for metric, _ in columns:
             curve = tables.curves.get(("tensor", row.name, metric))
             status = curve.statuses[-1] if curve else None
             has_value = curve is not None and status in STATUSES_WITH_VALUE

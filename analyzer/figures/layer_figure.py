@@ -17,21 +17,27 @@ MOST_LINES = len(LOOKS)
 
 
 def layer_figure(
-    tables: Tables, panels: Sequence[Panel], *, with_mean: bool = False, gaps: bool = False
+    tables: Tables,
+    panels: Sequence[Panel],
+    *,
+    with_mean: bool = False,
+    gaps: bool = False,
+    remarks: Sequence[str] = (),
 ) -> Figure | None:
     """Draw each panel's metric for every weight matrix, None where there is nothing to draw.
 
     ``with_mean`` adds the mean over the layers of the first panel; ``gaps`` marks values that compare with
-    another checkpoint than the one that should come before. A panel of zeros alone becomes a line under the others.
+    another checkpoint than the one that should come before. A panel of zeros alone becomes a line under the others,
+    where the ``remarks`` stand.
     """
     names = layer_names(tables, panels)
     layers = [layer_table(tables, panel, names) for panel in panels]
     if not anything_to_show(layers):
         return None
     empty = [nothing_but_zeros(table) for table in layers]
-    remarks = []
     if not all(empty):
-        remarks = [f"{panel.name}: 0 everywhere, not drawn" for panel, zero in zip(panels, empty, strict=True) if zero]
+        zeros = [f"{panel.name}: 0 everywhere, not drawn" for panel, zero in zip(panels, empty, strict=True) if zero]
+        remarks = [*zeros, *remarks]
         panels = [panel for panel, zero in zip(panels, empty, strict=True) if not zero]
         layers = [table for table, zero in zip(layers, empty, strict=True) if not zero]
     mean = tables.curves.get(("mean", "", panels[0].metric)) if with_mean else None

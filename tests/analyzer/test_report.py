@@ -21,6 +21,7 @@ from commands import measured, read_csv, weightlapse
 import analyzer
 from analyzer.errors import ReportError
 from analyzer.figures import FIGURES
+from analyzer.metrics import METRICS
 from analyzer.page import place_number, stylesheet
 from analyzer.report import content_hash
 from analyzer.statistics import curves as curves_module
@@ -345,6 +346,27 @@ def test_the_best_of_each_score_is_told_with_its_place_where_it_is_known_which_i
 @pytest.mark.parametrize(("value", "said"), [(123456.0, "123456"), (7.0, "7"), (0.42553191, "0.4255")])
 def test_whole_epochs_and_steps_are_written_out(value, said):
     assert place_number(value) == said
+
+
+def test_whatever_was_asked_for_is_drawn_and_what_was_not_has_no_column(make_run, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import analyzer\n\n"
+        "@analyzer.metric(family='mine', unit='1', definition='σ₁', source='own')\n"
+        "def largest_of_all(singular_values):\n    return float(singular_values[0])\n"
+    )
+    asked = ("--metrics", "motion,subspace,update,pruning", "--metrics-from", own)
+    shapes = {"fc1.weight": (12, 20), "out.weight": (10, 12)}
+    done = weightlapse("report", make_run(random_walk(5, shapes)), "--out", tmp_path / "report", *asked)
+    METRICS.pop("largest_of_all")
+    assert done.code == 0, done.err
+    drawn = {path.stem for path in (tmp_path / "report/figures").glob("*.png")}
+    assert {"step_distance", "subspace_overlap", "update_rank", "pruning_mask", "own_metrics"} <= drawn
+    assert not {"condition_number", "rank", "conditioning_and_sparsity"} & drawn
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    columns = re.search('<th scope="col">Shape</th>(.*?)</tr>', page)
+    assert columns is not None
+    assert re.findall(">([^<]+)</th>", columns[1]) == ["last step ‖ΔW‖", "from start ‖W−W₀‖"]
 
 
 def test_names_in_tables_keep_a_width_to_be_read_at_on_a_narrow_screen():

@@ -17,6 +17,7 @@ BLOCK = (
     "mlp.up_proj",
     "mlp.down_proj",
 )
+OWN = ("first_direction_share", "a_metric_with_a_name_that_is_longer_than_its_panel", "third", "fourth", "fifth")
 
 
 def layer_names(count: int) -> list[str]:
@@ -68,6 +69,16 @@ def make_tables(
     for metric in ("step_distance", "condition_number"):
         stack = np.stack([curves["tensor", name, metric].values for name in names])
         add("", metric, stack.mean(axis=0), metric == "step_distance", "mean")
+    for name in names:
+        add(name, "overlap_previous", noisy(1 - rate / 2, 0.02), True)
+        add(name, "overlap_initial", noisy(0.1 + 0.9 * rate, 0.02))
+        add(name, "update_effective_rank", noisy(0.4 + 0.5 * rate), True)
+        add(name, "update_stable_rank", noisy(0.2 + 0.4 * rate), True)
+        add(name, "mask_churn", noisy(0.3 * rate), True)
+        for share in (10, 50, 90):
+            add(name, f"magnitude_share_{share}", noisy(share / 200 * (2 - rate), 0.01))
+        for metric in OWN:
+            add(name, metric, noisy(0.2 + rate / 2))
     scalars = {
         "train_accuracy": np.where(epochs == 0, np.nan, noisy(0.99 - 0.7 * rate, 0.004)),
         "test_accuracy": noisy(0.965 - 0.6 * rate, 0.004),
@@ -78,7 +89,10 @@ def make_tables(
     bias = TensorRow(f"{names[0].removesuffix('.weight')}.bias", "fc1", "vector", (8,), None, "vector", "float32")
     steps = curves["mean", "", "step_distance"].values
     pairs = tuple(change_pair(n, places, scalars[n], steps) for n in ("train_accuracy", "test_accuracy"))
-    metrics = {m: MetricRow(m, "f", "u", "d", "s", 1) for m in {metric for _, _, metric in curves}}
+    metrics = {
+        name: MetricRow(name, "mine" if name in OWN else "motion", "share of ‖W‖²", "d", "s", 1)
+        for name in dict.fromkeys(metric for _, _, metric in curves)
+    }
     return Tables(run, places, axis_label, rows, (*tensors, bias), metrics, scalars, curves, {}, pairs, ())
 
 

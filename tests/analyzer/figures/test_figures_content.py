@@ -188,6 +188,15 @@ def test_a_layer_that_stands_still_is_not_said_to_be_limited_by_precision():
     assert any(text.startswith("3 of 200 values are limited") for text in texts(DRAW["step_distance"](both)))
 
 
+def test_more_metrics_of_ones_own_than_fit_are_counted():
+    shown = texts(DRAW["own_metrics"](make_tables(4)))
+    assert "first_direction_share (share of ‖W‖²)" in shown
+    assert "2 more are in measurements.csv" in shown
+    tables = make_tables(4)
+    built_in = {name: row for name, row in tables.metrics.items() if row.family != "mine"}
+    assert DRAW["own_metrics"](dataclasses.replace(tables, metrics=built_in)) is None
+
+
 def test_accuracy_without_test_scores_or_losses():
     tables = make_tables(4)
     alone = dataclasses.replace(tables, scalars={"train_accuracy": tables.scalars["train_accuracy"]})

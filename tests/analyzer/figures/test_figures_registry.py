@@ -20,6 +20,10 @@ READING_ORDER = [
     "initial_distance",
     "rank",
     "conditioning_and_sparsity",
+    "subspace_overlap",
+    "update_rank",
+    "pruning_mask",
+    "own_metrics",
 ]
 
 
