@@ -14,7 +14,7 @@ from analyzer.executors import available_cores, run_tasks
 from analyzer.metrics.registry import METRICS, Metric
 from analyzer.planning import Task, affordable_streams, plan, tensor_names
 from analyzer.run import Run
-from analyzer.store import Observation, RowKey, Store, Writer
+from analyzer.store import Asked, Observation, RowKey, Store, Writer
 from analyzer.tensors import tensor_rows
 
 COMMIT_SECONDS = 1.0
@@ -114,16 +114,20 @@ def bring_up_to_date(
     """
     metrics = request.metrics
     work = _walking(metrics, request.device)
+    asked = Asked(tuple(metric.row.name for metric in metrics), request.spectra_every)
     with store.transaction():
         has_only_grown = store.has_only_grown(run)
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])
         if not has_only_grown:
             store.forget_rows(run.name, _outdated(store, run, metrics))
+        store.begin(run.name, asked)
     tasks, jobs = _planned(run, request, partial(store.bases, run.name))
     total = sum(task.bytes for task in tasks)
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
     _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
     derive(store, run.name, metrics)
+    with store.transaction():
+        store.finish(run.name, asked)
     return Summary(total, _checkpoints(tasks), tuple(gone))
 
 

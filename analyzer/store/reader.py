@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 
-SETTINGS = "settings of run "  # and the run's name: a key of the table meta
+SETTINGS, BEGUN = "settings of run ", "begun with run "  # and the run's name: keys of the table meta
+
+
+class Asked(NamedTuple):
+    """What is to be measured of a run: metrics by name, those that take a spectrum at every N-th checkpoint."""
+
+    metrics: tuple[str, ...]
+    spectra_every: int
+
+    def includes(self, other: Asked) -> bool:
+        """Whether whoever has all that is asked for here has all that the other asks for."""
+        return set(other.metrics) <= set(self.metrics) and other.spectra_every % self.spectra_every == 0
 
 
 class Reader:
@@ -40,6 +51,11 @@ class Reader:
         """The training's settings by name, as JSON; empty where the checkpoints do not tell them."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (SETTINGS + run,)).fetchone()
         return dict(json.loads(row[0])) if row else {}
+
+    def begun(self, run: str) -> list[Asked]:
+        """What someone began to measure of a run and has not finished; empty where all was finished."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (BEGUN + run,)).fetchone()
+        return [Asked(tuple(metrics), every) for metrics, every in json.loads(row[0])] if row else []
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """The checkpoints of a run, in order."""

@@ -10,7 +10,7 @@ from dataclasses import astuple
 
 from analyzer.errors import StoreError
 from analyzer.run import Checkpoint, Finding, MetricRow, Run, TensorRow
-from analyzer.store.reader import SETTINGS, Reader, RowKey
+from analyzer.store.reader import BEGUN, SETTINGS, Asked, Reader, RowKey
 from analyzer.store.schema import connect
 from analyzer.store.writer import Writer
 
@@ -87,6 +87,17 @@ class Store(Reader):
             "INSERT OR REPLACE INTO meta VALUES (?, ?)",
             (SETTINGS + run.name, json.dumps(dict(first.intersection(*others)), sort_keys=True)),
         )
+
+    def begin(self, run: str, asked: Asked) -> None:
+        """Note what is going to be measured: it counts as unfinished until :meth:`finish`."""
+        self._put_begun(run, [*(one for one in self.begun(run) if one != asked), asked])
+
+    def finish(self, run: str, asked: Asked) -> None:
+        """Strike out what was measured, and whatever it includes that was begun earlier."""
+        self._put_begun(run, [one for one in self.begun(run) if not asked.includes(one)])
+
+    def _put_begun(self, run: str, begun: list[Asked]) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (BEGUN + run, json.dumps(begun)))
 
     def has_only_grown(self, run: Run) -> bool:
         """Whether the checkpoints that the store knows of a run are still its first ones, unchanged and in order."""
@@ -173,7 +184,7 @@ class Store(Reader):
         with self.transaction():
             for name in set(self.runs()) - names:
                 self._connection.execute("DELETE FROM runs WHERE name = ?", (name,))
-                self._connection.execute("DELETE FROM meta WHERE key = ?", (SETTINGS + name,))
+                self._connection.execute("DELETE FROM meta WHERE key IN (?, ?)", (SETTINGS + name, BEGUN + name))
 
     def close(self) -> None:
         """Release the file."""

@@ -10,6 +10,7 @@ from builders import random_walk
 from commands import weightlapse
 
 from analyzer import measuring
+from analyzer.store import Asked
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_an_interrupted_measuring_is_said_everywhere_until_it_is_finished(
     folder, store, out = make_run(random_walk(5)), tmp_path / "s.sqlite", tmp_path / "report"
     interrupted_after(count, folder, "--store", store)
     drawn, exported = weightlapse("report", store, "--out", out), weightlapse("export", store, "--format", "json")
-    said = f"Measuring is not complete: {measured} of 4 tensors are measured to the end"
+    said = f"Measuring was not finished: {measured} of 4 tensors have all that was asked for at the last checkpoint"
     page = (out / "index.html").read_text(encoding="utf-8")
     for outcome, path in ((drawn, out / "measurements.sqlite"), (exported, store)):
         assert outcome.code == 3
@@ -61,7 +62,29 @@ def test_a_family_that_was_added_and_interrupted_is_incomplete(make_run, tmp_pat
     assert weightlapse("measure", folder, "--store", store, "--metrics", "motion").code == 0
     interrupted_after(6, folder, "--store", store, "--metrics", "motion,spectrum")
     outcome = weightlapse("export", store, "--format", "csv")
-    assert "2 of 4 tensors are measured to the end, rows of fc1.weight, out.weight are absent" in outcome.err
+    assert "2 of 4 tensors have all that was asked for at the last checkpoint, rows of fc1.weight" in outcome.err
+    assert weightlapse("measure", folder, "--store", store, "--metrics", "motion").code == 0
+    assert weightlapse("export", store, "--format", "csv").code == 3  # the spectra are still absent
+    assert weightlapse("measure", folder, "--store", store).code == 0
+    assert weightlapse("export", store, "--format", "csv").code == 0
+
+
+def test_an_interruption_just_before_the_end_is_said_too(make_run, tmp_path, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    folder, store = make_run(random_walk(3)), tmp_path / "s.sqlite"
+    with monkeypatch.context() as patched:
+        patched.setattr(measuring, "derive", pressed)
+        assert weightlapse("measure", folder, "--store", store).code == 130
+    outcome = weightlapse("export", store, "--format", "csv")
+    assert outcome.code == 3 and "4 of 4 tensors" in outcome.err and "rows of some checkpoints may be" in outcome.err
+
+
+def test_whoever_measures_at_every_third_checkpoint_finishes_what_was_asked_for_at_every_sixth():
+    every_sixth, every_third = Asked(("a", "b"), 6), Asked(("b", "a", "c"), 3)
+    assert every_third.includes(every_sixth) and not every_sixth.includes(every_third)
+    assert not every_third.includes(Asked(("d",), 3)) and not every_third.includes(Asked(("a",), 4))
 
 
 @pytest.mark.parametrize(
