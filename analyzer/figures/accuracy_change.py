@@ -33,7 +33,7 @@ _SCORE, _WEIGHTS = LOOKS[0], LOOKS[1]
 )
 def accuracy_change(tables: Tables) -> Figure | None:
     """Draw z-scored score differences and mean step distances, over the axis and against each other."""
-    pairs = [pair for pair in tables.change_pairs if len(pair.positions)]
+    pairs = [pair for pair in tables.change_pairs if pair.coefficient is not None]
     if not pairs:
         return None
     foot = [
@@ -46,6 +46,15 @@ def accuracy_change(tables: Tables) -> Figure | None:
     if tested:
         foot += [KeyLine("Without the drift (differences of both, of the log distance, less a smooth trend):")]
         foot += tested
+        foot.append(
+            KeyLine("n is without the first changes, which the trend follows; r₁, r₂ are those of the score's and")
+        )
+        foot.append(KeyLine("of the distance's changes with their own next ones, on which the effective n rests"))
+    without = [pair for pair in tables.change_pairs if pair.coefficient is None and len(pair.positions)]
+    foot += [
+        KeyLine(f"{_named(pair)}: no r (too few changes, or those of one of the two are all the same)")
+        for pair in without
+    ]
     if left_out:
         foot.append(KeyLine(f"{len(left_out)} more scores are in correlations.csv"))
     top = HEAD + 0.3
@@ -61,6 +70,10 @@ def accuracy_change(tables: Tables) -> Figure | None:
         _draw_scatter(place(drawn, left, start, WIDTH - left - 2 * MARGIN, _HEIGHT), pair)
     draw_key(drawn, MARGIN, bottom - 0.3, WIDTH - 2 * MARGIN, foot)
     return drawn
+
+
+def _named(pair: ChangePair) -> str:
+    return fitted(pair.scalar.replace("_", " "), 150, SMALL_SIZE)
 
 
 def _draw_series(axes: Axes, pair: ChangePair) -> None:
@@ -91,10 +104,8 @@ def _draw_scatter(axes: Axes, pair: ChangePair) -> None:
 
 
 def coefficient_text(pair: ChangePair) -> str:
-    """Say r and n, or that there is no r and why."""
-    if pair.status == "ok" and pair.coefficient is not None:
-        return f"r = {pair.coefficient:.2f}, n = {pair.n} (a description only)".replace("-", "−")
-    return f"r undefined ({pair.status.replace('_', ' ')}), n = {pair.n}"
+    """Say r and n."""
+    return f"r = {pair.coefficient:.2f}, n = {pair.n} (a description only)".replace("-", "−")
 
 
 def stationary_text(scalar: str, row: Correlation) -> str:

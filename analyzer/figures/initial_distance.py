@@ -20,7 +20,9 @@ from analyzer.run import Tables
     ),
 )
 def initial_distance(tables: Tables) -> Figure | None:
-    """Draw ‖W_t − W_0‖_F of each weight matrix."""
+    """Draw ‖W_t − W_0‖_F of each weight matrix; nothing of a single checkpoint, which is W_0."""
+    if len(tables.checkpoints) < 2:
+        return None
     panel = Panel(
         "initial_distance", "Distance from the start ‖Wₜ − W₀‖", "Frobenius norm, in weight units", "positive"
     )

@@ -248,17 +248,14 @@ def test_what_is_left_without_drift_is_told_with_its_uncertainty_or_why_not(chan
     assert any(text.startswith("Without the drift") for text in shown)
 
 
-@pytest.mark.parametrize(
-    ("score", "said"),
-    [
-        ([0.1, 0.1, 0.1], "r undefined (undefined), n = 2"),
-        ([np.nan, 0.1, 0.3], "r undefined (too few), n = 1"),
-    ],
-)
-def test_an_undefined_r_is_said_to_be_so(score, said):
-    pair = change_pair("test_accuracy", np.arange(3.0), np.array(score), np.array([np.nan, 1, 2]))
-    figure = DRAW["accuracy_change"](dataclasses.replace(make_tables(4, 3), change_pairs=(pair,)))
-    assert said in texts(figure)
+@pytest.mark.parametrize("score", [[0.25, 0.5, 0.75, 1.0], [np.nan, np.nan, 0.1, 0.3]])
+def test_a_score_without_an_r_is_said_to_have_none_rather_than_drawn(score):
+    pair = change_pair("val_acc", np.arange(4.0), np.array(score), np.array([np.nan, 1, 2, 4]))
+    tables = make_tables(4)
+    assert DRAW["accuracy_change"](dataclasses.replace(tables, change_pairs=(pair,))) is None
+    shown = texts(DRAW["accuracy_change"](dataclasses.replace(tables, change_pairs=(*tables.change_pairs, pair))))
+    assert any(text.startswith("val acc: no r (too few changes, or") for text in shown)
+    assert not any(text.startswith("val acc: change") for text in shown)
 
 
 def test_run_and_axis_are_named():
