@@ -37,7 +37,7 @@ _NAME_WIDTH = 150.0  # points for a layer's name
 _GAP = 0.5  # inches between panels
 _BAR = 0.92  # the height of a colour bar with its numbers and its label
 _STRIP, _STRIP_GAP = 0.85, 0.3  # the mean's panel
-_ROW, _LEAST, _MOST = 0.14, 2.2, 8.4  # inches: a row, and all rows together
+_ROW, _LEAST, _MOST = 0.14, 2.2, 15.4  # inches: a row, and all rows together: 110 with a name each
 _LABEL_PITCH = 10.0  # points from one layer's name to the next
 
 
