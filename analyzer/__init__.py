@@ -128,7 +128,10 @@ def measure(
 
     chosen = select_metrics(metrics)
     with open_store(str(store), create=True) as opened:
-        bring_up_to_date(opened, run, Request(chosen, spectra_every, jobs, device=device))
+        request = Request(chosen, spectra_every, jobs, device=device)
+        bring_up_to_date(opened, run, request)
+        with opened.transaction():
+            opened.finish(run.name, request.asked)
     return Measurements(str(store), run.name)
 
 

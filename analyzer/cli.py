@@ -253,6 +253,7 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
     those that differ in nothing but the seed are a group.
     """
     from analyzer.comparing.folder import compare_stores
+    from analyzer.completeness import UNFINISHED
 
     started = perf_counter()
     arguments = {"reports": list(reports), "out": out, "force": force, "store": store, **options}
@@ -270,10 +271,12 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
         into |= dict.fromkeys(paths, measured)
         found += its
     folder = Path(out) if out else Path("reports") / _name_of_comparison(reports)
-    compare_stores([into[path] for path in reports], str(folder), force=force, arguments=arguments, asked=reports)
+    stores = [into[path] for path in reports]
+    comparison = compare_stores(stores, str(folder), force=force, arguments=arguments, asked=reports)
+    incomplete = [(run.name, [one for one in run.tables.findings if one.rule == UNFINISHED]) for run in comparison.runs]
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s.")
-    return _told(found, of_several=True)
+    return _told([*incomplete, *found], of_several=True)
 
 
 def _name_of_comparison(reports: tuple[str, ...]) -> str:

@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from shlex import quote
 
-from analyzer.metrics import METRICS, Metric
+from analyzer.metrics import METRICS, Metric, select_metrics
 from analyzer.names import listed
 from analyzer.run import Finding, Tables, TensorRow
 from analyzer.store import Reader
 
+UNFINISHED = "unfinished_measuring"  # the finding's rule
 
-def unfinished(store: Reader, tables: Tables) -> list[Finding]:
+
+def unfinished(store: Reader, tables: Tables, path: str) -> list[Finding]:
     """What is to be said where measuring was begun and not finished; nothing where it was.
 
     Args:
         store: what the tables were read from.
         tables: one run.
+        path: the store in which it is to be finished: of a copy, the one that was copied.
     """
     begun = store.begun(tables.run)
     if not begun:
         return []
-    asked = [METRICS[name] for name in METRICS if any(name in one.metrics for one in begun)]
+    names = dict.fromkeys(name for one in begun for name in one.metrics)
+    absent, of = _lacking(tables, [METRICS[name] for name in names if name in METRICS])
+    what = f"{of - len(absent)} of {of} tensors have all that was asked for at the last checkpoint, " if of else ""
+    rows = f"rows of {listed(absent, most=3)} are absent" if absent else "rows of some checkpoints may be absent"
+    sentence = (
+        f"Measuring was not finished: {what}{rows}. To finish it, with the options of the first time: "
+        f"weightlapse measure {quote(store.about(tables.run)['path'])} --store {quote(path)}{_selection(names)}"
+    )
+    evidence = {"measured": of - len(absent), "of": of, "tensors": absent}
+    return [Finding(UNFINISHED, "serious", sentence, evidence=evidence)]
+
+
+def _selection(names: Collection[str]) -> str:
+    """The option that selects these metrics, by family where all of one are among them; none for those by default."""
+    if {metric.row.name for metric in select_metrics()} == set(names):
+        return ""
+    families: dict[str, set[str]] = {}
+    for metric in METRICS.values():
+        families.setdefault(metric.row.family, set()).add(metric.row.name)
+    whole = {family for family, its in families.items() if its <= set(names)}
+    single = [name for name in names if name not in METRICS or METRICS[name].row.family not in whole]
+    return f" --metrics {quote(','.join([*sorted(whole), *single]))}"
+
+
+def _lacking(tables: Tables, asked: Sequence[Metric]) -> tuple[list[str], int]:
+    """The tensors that lack rows of these metrics, a stack together with its matrices, and of how many."""
     stacks = {row.name for row in tables.tensors if row.kind == "stack"}
-    lacking: dict[str, bool] = {}  # by tensor, a stack together with its matrices
+    lacking: dict[str, bool] = {}
     for row in tables.tensors:
         stack = row.name.rpartition("[")[0]
         expected = [metric.row.name for metric in asked if _has_rows(metric, row, is_expert=stack in stacks)]
         if expected:
             name = stack if stack in stacks else row.name
             lacking[name] = lacking.get(name, False) or _lacks(tables, row.name, expected)
-    absent = [name for name, is_lacking in lacking.items() if is_lacking]
-    measured, of = len(lacking) - len(absent), len(lacking)
-    rows = f"rows of {listed(absent, most=3)} are absent" if absent else "rows of some checkpoints may be absent"
-    sentence = (
-        f"Measuring was not finished: {measured} of {of} tensors have all that was asked for at the last checkpoint, "
-        f"{rows}. To finish it, with the options of the first time: "
-        f"weightlapse measure {quote(store.about(tables.run)['path'])} --store {quote(store.path)}"
-    )
-    evidence = {"measured": measured, "of": of, "tensors": absent}
-    return [Finding("unfinished_measuring", "serious", sentence, evidence=evidence)]
+    return [name for name, is_lacking in lacking.items() if is_lacking], len(lacking)
 
 
 def _has_rows(metric: Metric, row: TensorRow, *, is_expert: bool) -> bool:

@@ -26,7 +26,7 @@ def export(path: str, kind: str) -> tuple[bytes, dict[str, list[Finding]]]:
     """
     with open_store(path) as store:
         tables = [read_tables(store, run) for run in store.runs()]
-        incomplete = {one.run: said for one in tables if (said := unfinished(store, one))}
+        incomplete = {one.run: said for one in tables if (said := unfinished(store, one, path))}
         content = tabular.rows("measurements", store, tables)
         if kind == "csv":
             return tabular.to_csv("measurements", content), incomplete

@@ -39,6 +39,11 @@ class Request:
     max_memory: int | None = None
     device: str = "cpu"
 
+    @property
+    def asked(self) -> Asked:
+        """What a store notes as begun, and as finished."""
+        return Asked(tuple(metric.row.name for metric in self.metrics), self.spectra_every)
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -99,7 +104,7 @@ def bring_up_to_date(
     request: Request,
     progress: Progress | None = None,
 ) -> Summary:
-    """Measure what the store does not know yet of a run.
+    """Measure what the store does not know yet of a run, which counts as unfinished until the caller finishes it.
 
     Args:
         store: where the measurements are kept; what is there already and rests on the same bytes is not measured again.
@@ -114,20 +119,18 @@ def bring_up_to_date(
     """
     metrics = request.metrics
     work = _walking(metrics, request.device)
-    asked = Asked(tuple(metric.row.name for metric in metrics), request.spectra_every)
     with store.transaction():
         has_only_grown = store.has_only_grown(run)
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])
         if not has_only_grown:
             store.forget_rows(run.name, _outdated(store, run, metrics))
-        store.begin(run.name, asked)
     tasks, jobs = _planned(run, request, partial(store.bases, run.name))
+    with store.transaction():
+        store.begin(run.name, request.asked)
     total = sum(task.bytes for task in tasks)
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
     _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
     derive(store, run.name, metrics)
-    with store.transaction():
-        store.finish(run.name, asked)
     return Summary(total, _checkpoints(tasks), tuple(gone))
 
 

@@ -51,6 +51,7 @@ def measure_runs(
         found = by_severity([*audit(run), *same_weights(run, contents), *of_masks, *said])
         with store.transaction():
             store.replace_findings(run.name, found)
+            store.finish(run.name, request.asked)
         measured[run.name] = MeasuredRun(summary.checkpoints, found)
     return measured
 
@@ -103,7 +104,7 @@ def report_store(
     with open_store(str(target)) as store, store.transaction():
         tables, incomplete = [], {}
         for read in (read_tables(store, name) for name in names):
-            said = unfinished(store, read)
+            said = unfinished(store, read, path)
             tables.append(with_statistics(replace(read, findings=(*said, *read.findings))))
             if said:
                 incomplete[read.run] = said

@@ -297,6 +297,7 @@ class Tables:
     position). ``scalars`` maps a score's name to its values, shape (checkpoints,), NaN where absent. ``curves`` is
     keyed by (scope, tensor, metric); for the scopes ``total`` and ``mean`` the tensor is the empty string.
     ``correlations`` maps a metric to its rows; of the metrics ``uncorrelated`` the tensors were too many to be related.
+    ``explained`` are tensors of which nothing more is to be said, and which are counted nevertheless.
     """
 
     run: str
@@ -311,3 +312,4 @@ class Tables:
     change_pairs: tuple[ChangePair, ...]
     findings: tuple[Finding, ...]
     uncorrelated: tuple[str, ...] = ()
+    explained: tuple[TensorRow, ...] = ()

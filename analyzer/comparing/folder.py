@@ -19,13 +19,15 @@ from analyzer.comparing.page import render_page
 from analyzer.comparing.summary import summarise
 from analyzer.comparing.tables import HEADERS, rows
 from analyzer.comparison import Comparison, StoredRun
+from analyzer.completeness import unfinished
 from analyzer.drawing import draw_figures
 from analyzer.errors import ReportError, StoreError
 from analyzer.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 from analyzer.page import FigureOnPage, stylesheet
 from analyzer.reading import read_tables
 from analyzer.report import MANIFEST, OUR_NAMES, claim_folder, content_hash, environment
-from analyzer.store import open_store
+from analyzer.run import Tables
+from analyzer.store import Reader, open_store
 
 KIND = "comparison"  # in the manifest: what the folder holds
 
@@ -71,7 +73,7 @@ def read_runs(stores: Sequence[str], asked: Sequence[str] = ()) -> list[StoredRu
                     name=name,
                     source=path,
                     path=store.about(name)["path"],
-                    tables=read_tables(store, name),
+                    tables=_with_unfinished(store, read_tables(store, name)),
                     contents=store.contents(name),
                     settings=store.settings(name),
                 )
@@ -83,6 +85,10 @@ def read_runs(stores: Sequence[str], asked: Sequence[str] = ()) -> list[StoredRu
         there_is = f"only {found[0].name}" if found else "none"
         raise StoreError(f"{paths}: a comparison needs two or more runs, and there is {there_is}; name another")
     return _named_apart(found)
+
+
+def _with_unfinished(store: Reader, tables: Tables) -> Tables:
+    return replace(tables, findings=(*unfinished(store, tables, store.path), *tables.findings))
 
 
 def _store_in(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import log, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from analyzer.run import FloatArray
 
 LOST_SHARE = 1 / 3  # of the best accuracy: from 97 % to the 50 % of chance among two classes is a half
+LOST_POINTS = 10  # and so many percentage points
 LOSS_FACTOR = 3  # times the least loss
+REGAINED = 0.1  # and so much of what training had taken from the first loss, or what is near zero could only rise
 COLLAPSE_DEVIATIONS = 5  # and so many standard deviations of a score from one checkpoint to the next
 
 
@@ -47,9 +49,9 @@ def collapse_of(score: Score | None) -> Collapse | None:
         return None
     merit = known if is_accuracy(score.name) else -np.log(known)
     below = merit <= _limit(merit, score)
-    if not below[-1]:
+    if not below[-1] or below.all() or not (is_accuracy(score.name) or _has_regained(known)):
         return None
-    since = len(below) - int(np.argmin(below[::-1]))  # its best is not below the limit
+    since = len(below) - int(np.argmin(below[::-1]))
     best = int(np.argmax(merit[:since]))
     return Collapse(score, *(int(places[one]) for one in (best, since - 1, since, -1)))
 
@@ -57,5 +59,20 @@ def collapse_of(score: Score | None) -> Collapse | None:
 def _limit(merit: FloatArray, score: Score) -> float:
     """What a score must be above that has not collapsed: of the accuracy, or of −log of the loss."""
     top = float(smoothed(merit).max())
-    far = LOST_SHARE * top if is_accuracy(score.name) else log(LOSS_FACTOR)
-    return top - max(far, COLLAPSE_DEVIATIONS * deviation(merit))
+    far = max(LOST_SHARE * top, LOST_POINTS) if is_accuracy(score.name) else log(LOSS_FACTOR)
+    return top - max(far, COLLAPSE_DEVIATIONS * _scatter(merit))
+
+
+def _scatter(merit: FloatArray) -> float:
+    """Standard deviation of a score (n,) about its course, from its falls alone: a score that is learned rises.
+
+    The furthest fall may be the collapse and is left out. The median size of changes would be zero where most of them
+    are, as with few images or rounded losses.
+    """
+    falls = np.sort(np.minimum(np.diff(merit), 0.0))[1:]
+    return max(deviation(merit), sqrt(float((falls**2).sum()) / (len(falls) + 1)))
+
+
+def _has_regained(losses: FloatArray) -> bool:
+    least = float(losses.min())
+    return float(losses[-1]) - least >= REGAINED * (float(losses[0]) - least)

@@ -26,8 +26,8 @@ def beside(events: Sequence[Finding], name: str, rule: Rule, tables: Tables) -> 
     """What a rule of that name says of the tensors for which none of the events accounts."""
     said = list(rule(tables))
     while name in CONSEQUENCES and (explained := set(_explained(events, said))):
-        rest = tuple(row for row in tables.tensors if row.name not in explained)
-        tables = replace(tables, tensors=rest)
+        rest, others = ([row for row in tables.tensors if (row.name in explained) == is_so] for is_so in (False, True))
+        tables = replace(tables, tensors=tuple(rest), explained=(*tables.explained, *others))
         said = list(rule(tables))
     return said
 

@@ -119,10 +119,10 @@ def score_collapses(tables: Tables) -> Iterator[Finding]:
     """A score that fell far below its best and is there at the end: accuracies, else losses.
 
     Measured here: over 20 seeds no accuracy was ever more than 6 % below its best so far, and no loss 1 % above its
-    least; a third of the best (`LOST_SHARE`) and three times the least (`LOSS_FACTOR`) are chosen far beyond. A fall of
-    `COLLAPSE_DEVIATIONS` standard deviations from one checkpoint to the next is asked for besides: of 3000 simulated
-    accuracies on 100 images up to 0.9 % collapsed by chance. Needs `FEWEST_CHECKPOINTS` with the score. Where the
-    training accuracy holds, `overfitting` tells it.
+    least; a third of the best (`LOST_SHARE`, `LOST_POINTS`) and three times the least (`LOSS_FACTOR`, `REGAINED`) are
+    chosen far beyond. A fall of `COLLAPSE_DEVIATIONS` standard deviations from one checkpoint to the next is asked for
+    besides: of 3000 simulated accuracies on 100 images up to 0.9 % collapsed by chance. Needs `FEWEST_CHECKPOINTS` with
+    the score. Where the training accuracy holds, `overfitting` tells it.
     """
     collapses = _collapses(tables)
     if not collapses:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.findings.registry import rule
-from analyzer.findings.series import MATRICES, PARAMETERS, norm_jumps_at, per_unit, series_of, starts, stretches
+from analyzer.findings.series import (
+    MATRICES,
+    PARAMETERS,
+    count_of,
+    norm_jumps_at,
+    per_unit,
+    series_of,
+    starts,
+    stretches,
+)
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
 from analyzer.run import Finding, Tables, TensorRow
 
@@ -232,7 +241,7 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
             if np.isin(series.places[first - 1 : first + 1], damaged.get(series.tensor.name, [])).any():
                 continue
             groups.setdefault(where, []).append(_Spike(*where, ratio, series.tensor.name, returns))
-    every = sum(1 for _ in series_of(tables, "step_distance"))
+    every = count_of(tables, "step_distance")
     jumps = {
         where: spikes
         for where, spikes in groups.items()

@@ -53,6 +53,12 @@ def series_of(tables: Tables, metric: str, kinds: Collection[str] = MATRICES) ->
             yield _series(row, curve)
 
 
+def count_of(tables: Tables, metric: str) -> int:
+    """How many matrices have a series of a metric, those included of which nothing more is to be said."""
+    rows = (*tables.tensors, *tables.explained)
+    return sum(row.kind in MATRICES and ("tensor", row.name, metric) in tables.curves for row in rows)
+
+
 def total_series(tables: Tables, metric: str) -> Series | None:
     """The series of all parameters together."""
     curve = tables.curves.get(("total", "", metric))

@@ -9,7 +9,7 @@ import pytest
 from builders import random_walk
 from commands import weightlapse
 
-from analyzer import measuring
+from analyzer import measuring, reporting
 from analyzer.store import Asked
 
 
@@ -42,10 +42,10 @@ def test_an_interrupted_measuring_is_said_everywhere_until_it_is_finished(
     drawn, exported = weightlapse("report", store, "--out", out), weightlapse("export", store, "--format", "json")
     said = f"Measuring was not finished: {measured} of 4 tensors have all that was asked for at the last checkpoint"
     page = (out / "index.html").read_text(encoding="utf-8")
-    for outcome, path in ((drawn, out / "measurements.sqlite"), (exported, store)):
+    for outcome in (drawn, exported):
         assert outcome.code == 3
         assert outcome.err.startswith(f"Serious: {said}")
-        assert outcome.err.endswith(f"weightlapse measure {folder} --store {path}\n")
+        assert outcome.err.endswith(f"weightlapse measure {folder} --store {store}\n")
     assert said in page and "Nothing out of the ordinary" not in page
     (finding,) = json.loads((out / "summary.json").read_bytes())["findings"]
     assert (finding["rule"], finding["evidence"]["measured"], finding["evidence"]["of"]) == (
@@ -79,6 +79,42 @@ def test_an_interruption_just_before_the_end_is_said_too(make_run, tmp_path, mon
         assert weightlapse("measure", folder, "--store", store).code == 130
     outcome = weightlapse("export", store, "--format", "csv")
     assert outcome.code == 3 and "4 of 4 tensors" in outcome.err and "rows of some checkpoints may be" in outcome.err
+
+
+def test_an_interruption_before_the_findings_are_kept_is_said_too(make_run, tmp_path, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    folder, store = make_run(random_walk(3)), tmp_path / "s.sqlite"
+    with monkeypatch.context() as patched:
+        patched.setattr(reporting, "find", pressed)
+        assert weightlapse("measure", folder, "--store", store).code == 130
+    assert weightlapse("export", store, "--format", "csv").code == 3
+
+
+def test_what_is_to_be_finished_is_the_store_that_was_copied(make_run, tmp_path, interrupted_after):
+    folder, store, out = make_run(random_walk(5)), tmp_path / "s.sqlite", tmp_path / "report"
+    interrupted_after(3, folder, "--store", store, "--metrics", "size,step_distance")
+    said = weightlapse("report", store, "--out", out).err
+    assert said.endswith(f"weightlapse measure {folder} --store {store} --metrics size,step_distance\n")
+    assert weightlapse("measure", folder, "--store", store, "--metrics", "size,step_distance").code == 0
+    assert weightlapse("report", store, "--out", out, "--force").code == 0
+
+
+def test_measuring_that_was_refused_leaves_a_whole_store_whole(make_run, tmp_path):
+    folder, store = make_run(random_walk(3)), tmp_path / "s.sqlite"
+    assert weightlapse("measure", folder, "--store", store).code == 0
+    assert weightlapse("measure", folder, "--store", store, "--metrics", "subspace", "--max-memory", 10).code == 1
+    assert weightlapse("export", store, "--format", "csv").code == 0
+
+
+def test_a_comparison_says_which_run_was_not_finished(make_run, tmp_path, interrupted_after):
+    whole, partial = tmp_path / "whole.sqlite", tmp_path / "partial.sqlite"
+    assert weightlapse("measure", make_run(random_walk(3), "whole"), "--store", whole).code == 0
+    interrupted_after(9, make_run(random_walk(3, seed=1), "partial"), "--store", partial)
+    outcome = weightlapse("compare", whole, partial, "--out", tmp_path / "c")
+    assert outcome.code == 3 and "Serious: partial: Measuring was not finished" in outcome.err
+    assert "Measuring was not finished" in (tmp_path / "c/index.html").read_text(encoding="utf-8")
 
 
 def test_whoever_measures_at_every_third_checkpoint_finishes_what_was_asked_for_at_every_sixth():

@@ -381,6 +381,16 @@ def test_what_an_explosion_brings_about_is_not_told_beside_it(tmp_path):
     assert only(findings, "condition_number_explodes").tensor == "fc2.weight"
 
 
+def test_a_layer_whose_explosion_is_told_still_counts_among_the_layers(tmp_path):
+    shapes = {**SHAPES, "fc3.weight": (24, 24), "fc4.weight": (24, 24)}
+    states = blown_up(random_walk(14, shapes), "fc1.weight", 6, 30.0)
+    for tensor in ("fc2.weight", "fc3.weight"):
+        states = blown_up(states, tensor, 6, 2.0)
+    matrices = sum(len(shape) > 1 for shape in shapes.values())
+    one = only(found_in(tmp_path, states), "motion_spike")
+    assert one.sentence.startswith(f"2 of {matrices} layers moved in one jump at epoch 6")
+
+
 def test_no_compression_is_advised_for_a_matrix_that_jumped(tmp_path):
     states = blown_up(random_walk(14, SHAPES), "fc1.weight", 6, 5.0)
     for weights in states:

@@ -180,6 +180,25 @@ def test_an_accuracy_on_a_hundred_images_hardly_ever_collapses_by_chance(level, 
     assert len(fallen) <= 0.015 * len(right)
 
 
+@pytest.mark.parametrize("images", [10, 20, 50])
+@pytest.mark.parametrize("level", [0.02, 0.1, 0.9])
+def test_an_accuracy_on_a_few_images_seldom_collapses_by_chance(level, images):
+    right = np.random.default_rng(0).binomial(images, level, (400, 30)) * (100 / images)
+    assert sum(collapse_of(Score("test_accuracy", row)) is not None for row in right) <= 8
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("val_accuracy", [0.0] * 8),  # it never was any better
+        ("val_accuracy", [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]),
+        ("val_loss", [0.5, 0.2, *[0.0001] * 6, 0.0003]),  # three times nothing, and rounded
+    ],
+)
+def test_next_to_nothing_does_not_collapse(name, values):
+    assert collapse_of(Score(name, np.array(values, dtype=np.float64))) is None
+
+
 def test_a_rising_test_loss_alone_is_a_notice(tmp_path):
     loss = FALLING_LOSS + 0.2 + np.where(TIME > 20, 0.01 * (TIME - 20), 0)
     one = only(found(tmp_path, STEADY, test_loss=loss), "test_loss_rises")
