@@ -15,6 +15,7 @@ from analyzer.loading import is_readable
 from analyzer.names import printable
 from analyzer.run import Checkpoint, Finding, Run
 from analyzer.scores import leading
+from analyzer.sizes import size_text
 from analyzer.tensors import size_of, stored_parts
 
 SCHEMA_VERSION = 2
@@ -243,6 +244,6 @@ def _read(run: Run) -> tuple[str, str]:
     files = {stamp.path: stamp.size for checkpoint in run.checkpoints for stamp in checkpoint.files}
     weights, held = sum(length for *_, length in parts), sum(files.values())
     if held - weights <= HEADER_BYTES * (len(parts) + len(files)):
-        return f"All weights ({weights / 1e6:.1f} MB)", ""
+        return f"All weights ({size_text(weights)})", ""
     rest = " What else the files hold, such as the state of an optimizer, was not looked at."
-    return f"All weights ({weights / 1e6:.1f} of {held / 1e6:.1f} MB)", rest
+    return f"All weights ({size_text(weights)} of {size_text(held)})", rest

@@ -20,6 +20,12 @@ def look_at(run: Run, contents: Contents | None) -> Iterator[Finding]:
                 "nothing is lost."
             )
             yield Finding("unplaced_copy", "notice", sentence, checkpoints=(one.name, twin))
+        elif contents is None:
+            sentence = (
+                f"{name} has neither epoch nor step nor a number in its name, as the others have, so its place in the "
+                "run is unknown and it is left out. weightlapse audit tells whether it is a copy of one of them."
+            )
+            yield Finding("unplaced_file", "notice", sentence, checkpoints=(one.name,))
         else:
             sentence = (
                 f"{name} has neither epoch nor step nor a number in its name, as the others have, so "

@@ -29,8 +29,8 @@ ON_PATH = 101  # places from the start to as far as all of a group's runs went
 def common_axis(runs: Sequence[StoredRun]) -> tuple[str, dict[str, FloatArray], FloatArray]:
     """What the axis counts, where each run's checkpoints stand on it, and the places that all runs have.
 
-    An axis on which runs have two places in common goes before one that all of them merely know; none of its places
-    are common then.
+    An axis on which runs have two places in common, the last of which is an end, goes before one that all of them
+    merely know; none of its places are common then.
     """
     known_to_all = []
     for label in ("epoch", "step"):
@@ -38,13 +38,18 @@ def common_axis(runs: Sequence[StoredRun]) -> tuple[str, dict[str, FloatArray], 
         known = {name: row for name, row in places.items() if row is not None}
         if len(known) == len(runs):
             common = in_common(list(known.values()))
-            if len(common) >= min(2, *(len(row) for row in known.values())):
+            if len(common) >= min(2, *map(len, known.values())) and _is_end(common[-1], list(known.values())):
                 return label, known, common
             known_to_all.append((label, known, np.zeros(0)))
     if known_to_all:
         return known_to_all[0]
     orders = {run.name: np.arange(len(run.tables.checkpoints), dtype=np.float64) for run in runs}
     return IN_ORDER, orders, in_common(list(orders.values()))
+
+
+def _is_end(last: float, places: Sequence[FloatArray]) -> bool:
+    """Whether a place can stand for the end of these runs: neither where one begins nor before half of the shortest."""
+    return all(len(its) == 1 or last > its[0] for its in places) and last >= min(float(its[-1]) for its in places) / 2
 
 
 def ends(label: str, places: Mapping[str, FloatArray], common: FloatArray) -> dict[str, float]:

@@ -95,6 +95,8 @@ def _extreme(comparison: Comparison, rule: str, quantity: Quantity, *, largest: 
     doing = _DOING[rule][bool(_going_on(comparison))]
     if pair is not None and pair.p_value is not None and not _is_sure(pair):
         opening = f"It cannot be told which of {_and(best.name, second.name)} {doing}"
+    elif best.mean == second.mean:
+        opening = f"{_and(best.name, second.name)} are equal here"
     else:
         opening = f"{printable(best.name, 60)} {doing}"
     caveat = f"{shared}: what follows compares different networks. " if (shared := _shared(comparison)) else ""
@@ -339,8 +341,8 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
         )
     elif not len(comparison.common):
         found.append(
-            f"The runs have no two {comparison.axis_label}s in common: curves stand at their own, and final values are "
-            "those of each run’s last checkpoint, after trainings that need not be equally long."
+            f"The runs have too few {comparison.axis_label}s in common: curves stand at their own, and final values "
+            "are those of each run’s last checkpoint, after trainings that need not be equally long."
         )
     gapped = [name for name, places in comparison.places.items() if np.setdiff1d(_asked(comparison), places).size]
     if gapped:

@@ -73,13 +73,14 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _log_history(checkpoints: list[Checkpoint], findings: list[Finding]) -> ScoreTable:
     """The newest readable log, by step; keys that are timings rather than scores are dropped."""
-    for checkpoint in reversed(checkpoints):
+    for older, checkpoint in reversed(list(enumerate(checkpoints))):
         try:
             history = _state(checkpoint.path).get("log_history")
             rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
             table = score_table(join(checkpoint.path, _STATE), map(_scores_of, rows), findings)
         except CheckpointError as error:
-            findings.append(Finding("scores_unreadable", "warning", f"{error}. An older log is used."))
+            instead = "An older log is used" if older else "No scores are read"
+            findings.append(Finding("scores_unreadable", "warning", f"{error}. {instead}."))
             continue
         return {place: scores for place, scores in table.items() if place[0] == "step"}
     return {}

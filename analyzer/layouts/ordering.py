@@ -122,7 +122,8 @@ def assemble(folder: str, layout: str, series: Series) -> Run:
     checkpoints = without_wrappers(_with_text_names(series.checkpoints, findings), findings)
     checkpoints = _unambiguous(checkpoints, findings)
     placed = _placed(checkpoints)
-    unplaced = tuple(one for one in checkpoints if one not in placed)
+    in_place = set(map(id, placed))  # to compare them by their content would take long
+    unplaced = tuple(one for one in checkpoints if id(one) not in in_place)
     checkpoints, ordered_by = _ordered(placed, series.source_of_order)
     checkpoints = without_duplicates(checkpoints, findings)
     if ordered_by.startswith(_WITHIN_EPOCHS):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -47,6 +48,7 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
     columns: dict[str, None] = {}  # a set in order
     names: set[str] = set()
     odd: list[tuple[int, str, str]] = []
+    places_of: Counter[frozenset[str]] = Counter()  # rows with scores, by the columns that tell their places
     for number, row in enumerate(rows, start=1):
         columns |= dict.fromkeys(row)
         if findings is not None:
@@ -57,11 +59,11 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
         names.update(scores)
         if len(names) > MOST_NAMES:
             raise CheckpointError(f"{path}: has more than {MOST_NAMES} scores, which no training has")
-        for column in filter(_is_place, row):
-            position = parse_score(row[column])
-            if position is not None:
-                place = _PLACES[_plain(column)], position
-                _merge(tables.setdefault(_plain(column), {}).setdefault(place, {}), scores)
+        positions = {_plain(column): parse_score(row[column]) for column in filter(_is_place, row)}
+        placed = {column: position for column, position in positions.items() if position is not None}
+        for column, position in placed.items():
+            _merge(tables.setdefault(column, {}).setdefault((_PLACES[column], position), {}), scores)
+        places_of[frozenset(placed)] += bool(scores)
     if columns and not tables:
         raise CheckpointError(
             f"{path}: no row has a number under a column that tells its step or epoch, so its scores belong nowhere. "
@@ -75,7 +77,23 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
     chosen = [column for known in PLACE_COLUMNS.values() for column in list(filter(tables.__contains__, known))[:1]]
     if findings is not None and chosen:
         findings.extend(nonfinite_scores(path, _PLACES[chosen[0]], tables[chosen[0]]))
+        findings.extend(_without_place(path, chosen, places_of))
     return {place: scores for column in chosen for place, scores in tables[column].items()}
+
+
+def _without_place(path: str, chosen: Sequence[str], places_of: Mapping[frozenset[str], int]) -> Iterator[Finding]:
+    """Rows whose place only another column tells than those that were chosen, which may count something else."""
+    left_out = {columns: rows for columns, rows in places_of.items() if rows and columns and columns.isdisjoint(chosen)}
+    if not left_out:
+        return
+    rows, of = sum(left_out.values()), sum(places_of.values())
+    others = listed(sorted(frozenset[str]().union(*left_out)))
+    yield Finding(
+        "scores_without_place",
+        "warning",
+        f"{path}: {rows} of {of} rows with scores have no number under {listed(list(chosen))}, which tells the others' "
+        f"place; {others} may count otherwise. They are left out: fill that column in, or keep only the other.",
+    )
 
 
 def _merge(known: dict[str, float], scores: Mapping[str, float]) -> None:

@@ -668,7 +668,11 @@ def test_of_several_columns_of_steps_the_surer_one_counts(tmp_path: Path) -> Non
     folder = plain(tmp_path / "run", "step_0.safetensors", "step_10.safetensors")
     lines = ["_step,trainer/global_step,step,Epoch,acc", "0,0,,0,0.5", "1,10,,1,0.75", "10,,,,0.125"]
     (folder / "metrics.csv").write_text("\n".join(lines))
-    assert [one.scores for one in analyzer.open_run(folder).checkpoints] == [{"acc": 0.5}, {"acc": 0.75}]
+    run = analyzer.open_run(folder)
+    assert [one.scores for one in run.checkpoints] == [{"acc": 0.5}, {"acc": 0.75}]
+    (said,) = [one for one in run.findings if one.rule == "scores_without_place"]
+    assert "1 of 3 rows with scores have no number under trainer/global_step, epoch" in said.sentence
+    assert "_step may count otherwise" in said.sentence
 
 
 def test_scores_without_a_place_are_refused_with_their_columns(tmp_path: Path) -> None:
