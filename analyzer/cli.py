@@ -266,13 +266,16 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
             _told_plan(prepared, store or str(_default_out((path,), prepared.runs) / STORE_NAME), options)
         return 0
     found: Found = []
+    only: dict[str, set[str]] = {}  # of a store that others may have measured into: the runs that were named
     for paths in [unmeasured] if store is not None and unmeasured else [(path,) for path in unmeasured]:
         measured, (its, _) = _measured(paths, store, options)
         into |= dict.fromkeys(paths, measured)
         found += its
+        if store is not None and store not in reports:
+            only[measured] = {name for name, _ in its if name is not None}
     folder = Path(out) if out else Path("reports") / _name_of_comparison(reports)
     stores = [into[path] for path in reports]
-    comparison = compare_stores(stores, str(folder), force=force, arguments=arguments, asked=reports)
+    comparison = compare_stores(stores, str(folder), force=force, arguments=arguments, asked=reports, only=only)
     incomplete = [(run.name, [one for one in run.tables.findings if one.rule == UNFINISHED]) for run in comparison.runs]
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s.")

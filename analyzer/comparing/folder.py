@@ -6,10 +6,11 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -39,8 +40,9 @@ def compare_stores(
     force: bool = False,
     arguments: Mapping[str, Any] | None = None,
     asked: Sequence[str] = (),
+    only: Mapping[str, Collection[str]] | None = None,
 ) -> Comparison:
-    """Compare all runs of some stores and write the folder ``out``.
+    """Compare all runs of some stores, or ``only`` these of a store, and write the folder ``out``.
 
     ``asked`` are the paths that a user gave, where they are not those of the stores: errors name them.
 
@@ -49,7 +51,7 @@ def compare_stores(
         ReportError: the comparison cannot be written there.
     """
     started = time.perf_counter()
-    runs = read_runs(stores, asked)
+    runs = read_runs(stores, asked, only or {})
     claim(Path(out), runs, force)
     read = time.perf_counter()
     comparison = compare_runs(runs)
@@ -59,13 +61,18 @@ def compare_stores(
     return comparison
 
 
-def read_runs(stores: Sequence[str], asked: Sequence[str] = ()) -> list[StoredRun]:
+def read_runs(
+    stores: Sequence[str], asked: Sequence[str] = (), only: Mapping[str, Collection[str]] = MappingProxyType({})
+) -> list[StoredRun]:
     """Every run of the stores, under names that tell them apart; the same run of the same store counts once.
+
+    ``asked`` and ``only`` are those of :func:`compare_stores`.
 
     Raises:
         StoreError: a store cannot be read, or there are fewer than two runs.
     """
     found = []
+    chosen = {str(_store_in(Path(store)).resolve()): names for store, names in only.items()}
     for path in dict.fromkeys(str(_store_in(Path(store)).resolve()) for store in stores):
         with open_store(path) as store:
             found += [
@@ -78,6 +85,7 @@ def read_runs(stores: Sequence[str], asked: Sequence[str] = ()) -> list[StoredRu
                     settings=store.settings(name),
                 )
                 for name in store.runs()
+                if path not in chosen or name in chosen[path]
             ]
     found = [run for run in found if run.tables.checkpoints]
     if len(found) < 2:

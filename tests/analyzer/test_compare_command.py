@@ -147,6 +147,17 @@ def test_what_needs_attention_is_told_with_its_run_on_the_terminal_and_on_the_pa
 # ------------------------------------------------------------------------------------------------- what it accepts
 
 
+def test_of_a_store_that_holds_more_the_runs_that_were_named_are_compared(tmp_path):
+    store = tmp_path / "all.sqlite"
+    folders = [write_run(tmp_path / "runs" / name, random_walk(3, seed=n)) for n, name in enumerate(("a", "b", "c"))]
+    assert weightlapse("measure", folders[2], "--store", store).code == 0
+    outcome = weightlapse("compare", *folders[:2], "--store", store, "--out", tmp_path / "two")
+    assert outcome.code == 0, outcome.err
+    assert {row["run"] for row in read_csv(tmp_path / "two/data/final_values.csv")} == {"a", "b"}
+    assert weightlapse("compare", store, "--out", tmp_path / "three").code == 0
+    assert {row["run"] for row in read_csv(tmp_path / "three/data/final_values.csv")} == {"a", "b", "c"}
+
+
 def test_folders_of_checkpoints_are_measured_first_and_one_store_may_hold_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(2):
