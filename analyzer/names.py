@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from hashlib import sha256
 
 _MOST_BYTES = 80  # two of them and a few words still make a file name
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # devices on Windows
@@ -49,7 +50,8 @@ def _escaped(character: str) -> str:
 def slug(text: str) -> str:
     """A name that a file may have on any system, of the letters and digits of a text; empty where it has none.
 
-    They may be of any script, as NFC, so that a name that looks the same is the same.
+    They may be of any script, as NFC, so that a name that looks the same is the same. Of a long name, a few hexadecimal
+    digits stand for what is cut off.
     """
     kept = ""
     for character in unicodedata.normalize("NFC", text):
@@ -57,7 +59,10 @@ def slug(text: str) -> str:
     name = re.sub("--+", "-", kept).strip(".-")
     if _RESERVED.fullmatch(name):
         name = f"run-{name}"
-    return name.encode()[:_MOST_BYTES].decode(errors="ignore").rstrip(".-")
+    if len(name.encode()) <= _MOST_BYTES:
+        return name
+    digits = sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: _MOST_BYTES - 9].decode(errors='ignore').rstrip('.-')}-{digits}"
 
 
 def _is_safe(character: str, before: str) -> bool:

@@ -301,7 +301,10 @@ def _divergences(comparison: Comparison) -> Iterator[Finding]:
         }
         if where is None:
             who = f"{told[0]} have" if len(told) == 1 else f"{each} has"
-            sentence = f"{who} the same bytes at every checkpoint that both have: they count as one run."
+            group_of = {run: group.name for group in comparison.groups for run in group.runs}
+            is_told = all(group_of[one.first] == group_of[one.second] for one in pairs)
+            counted = "they count as one run" if is_told else "one run under two names, counted in both groups"
+            sentence = f"{who} the same bytes at every checkpoint that both have: {counted}."
             yield Finding("divergence", "warning", sentence, evidence=evidence, figure="compared_motion")
             continue
         every = len(parted) == len(pairs[0].tensors) > 1

@@ -59,12 +59,20 @@ def _setting(name: str, settings: Mapping[str, str], *, alone: bool) -> str:
 
 
 def _independent(runs: Sequence[StoredRun]) -> tuple[str, ...]:
-    """All but those whose weights are those of an earlier one, byte by byte, at all checkpoints."""
-    seen: list[list[Mapping[str, str]]] = []
-    kept = []
+    """All but those whose weights are those of an earlier one, byte by byte, at every checkpoint that both have."""
+    kept: list[StoredRun] = []
     for run in runs:
-        contents = [run.contents.get(row.name, {}) for row in run.tables.checkpoints]
-        if contents not in seen or not any(contents):
-            kept.append(run.name)
-        seen.append(contents)
-    return tuple(kept)
+        if not any(_is_copy(run, other) for other in kept):
+            kept.append(run)
+    return tuple(run.name for run in kept)
+
+
+def _is_copy(run: StoredRun, other: StoredRun) -> bool:
+    """Whether two runs have the same bytes throughout, or wherever checkpoints have the same name, and not at one alone."""
+    mine, its = ([one.contents.get(row.name, {}) for row in one.tables.checkpoints] for one in (run, other))
+    if any(mine) and mine == its:
+        return True
+    known, others = ({name: held for name, held in one.contents.items() if held} for one in (run, other))
+    common = known.keys() & others.keys()
+    enough = len(common) >= min(2, len(run.tables.checkpoints), len(other.tables.checkpoints)) > 0
+    return enough and all(known[name] == others[name] for name in common)

@@ -255,6 +255,17 @@ def test_the_first_checkpoint_and_layer_at_which_runs_part(at, layers):
     assert (LAYERS[1] if len(layers) == 1 else "all 3 tensors") in sentence
 
 
+@pytest.mark.parametrize(("name", "counted"), [("a-seed1", "they count as one run"), ("b", "counted in both groups")])
+def test_a_copy_that_lacks_a_checkpoint_is_a_copy(name, counted):
+    same, _ = parted(None)
+    lacking = {place: row for place, row in same.items() if place != "epoch_7"}
+    epochs = [epoch for epoch in range(13) if epoch != 7]
+    runs = [stored_run("a-seed0", contents=same), stored_run(name, epochs=epochs, contents=lacking)]
+    comparison = compare_runs(runs)
+    assert comparison.groups[0].independent == ("a-seed0",)
+    assert counted in answer(comparison, "divergence").sentence
+
+
 def test_pairs_that_part_alike_are_one_answer():
     runs = []
     for seed in range(6):
