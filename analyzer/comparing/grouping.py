@@ -68,7 +68,7 @@ def _independent(runs: Sequence[StoredRun]) -> tuple[str, ...]:
 
 
 def _is_copy(run: StoredRun, other: StoredRun) -> bool:
-    """Whether two runs have the same bytes throughout, or wherever checkpoints have the same name, and not at one alone."""
+    """Whether two runs have the same bytes throughout, or wherever they can be compared, if that is more than once."""
     mine, its = ([one.contents.get(row.name, {}) for row in one.tables.checkpoints] for one in (run, other))
     if any(mine) and mine == its:
         return True
