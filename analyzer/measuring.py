@@ -124,9 +124,11 @@ def bring_up_to_date(
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])
         if not has_only_grown:
             store.forget_rows(run.name, _outdated(store, run, metrics))
-    tasks, jobs = _planned(run, request, partial(store.bases, run.name))
+    # In one transaction: whoever finished the same before left no task, and whoever does so later strikes this out too.
     with store.transaction():
-        store.begin(run.name, request.asked)
+        tasks, jobs = _planned(run, request, partial(store.bases, run.name))
+        if tasks:
+            store.begin(run.name, request.asked)
     total = sum(task.bytes for task in tasks)
     writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
     _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)

@@ -92,6 +92,18 @@ def test_an_interruption_before_the_findings_are_kept_is_said_too(make_run, tmp_
     assert weightlapse("export", store, "--format", "csv").code == 3
 
 
+def test_a_whole_store_in_which_nothing_was_left_to_measure_stays_whole(make_run, tmp_path, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    folder, store = make_run(random_walk(3)), tmp_path / "s.sqlite"
+    assert weightlapse("measure", folder, "--store", store).code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(measuring, "derive", pressed)
+        assert weightlapse("measure", folder, "--store", store).code == 130
+    assert weightlapse("export", store, "--format", "csv").code == 0
+
+
 def test_what_is_to_be_finished_is_the_store_that_was_copied(make_run, tmp_path, interrupted_after):
     folder, store, out = make_run(random_walk(5)), tmp_path / "s.sqlite", tmp_path / "report"
     interrupted_after(3, folder, "--store", store, "--metrics", "size,step_distance")
