@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
 
-    from analyzer.comparison import Comparison
     from analyzer.measurements import Measurements
     from analyzer.metrics.registry import metric
-    from analyzer.run import Finding, Run, Value
+    from analyzer.model.comparison import Comparison
+    from analyzer.model.run import Finding, Run, Value
 
 __all__ = [
     "Value",
@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
 
         return analyzer.metrics.metric
     if name == "Value":
-        from analyzer.run import Value
+        from analyzer.model.run import Value
 
         return Value
     raise AttributeError(f"module 'analyzer' has no attribute {name!r}")

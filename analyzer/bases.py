@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from analyzer.holding import ROLES
 from analyzer.metrics.registry import Metric
-from analyzer.run import Checkpoint, Run, TensorInfo
+from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.tensors import kind, matrices, stored_parts
 
 

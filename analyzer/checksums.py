@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from analyzer.errors import CheckpointError
-from analyzer.run import Checksum, Part
+from analyzer.model.run import Checksum, Part
 
 Buffer = bytes | bytearray | memoryview
 

@@ -25,7 +25,7 @@ from analyzer.terminal import Found, progress, say, tell_findings
 if TYPE_CHECKING:
     from analyzer.measuring import Request
     from analyzer.metrics.registry import Metric
-    from analyzer.run import Finding, Run
+    from analyzer.model.run import Finding, Run
 
 WORTH_TELLING = 5.0  # seconds; below that, starting takes most of the time
 EXIT_FAILED, EXIT_PARTS_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 4, 130
@@ -58,7 +58,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def _bytes_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """A size such as ``500MB``, ``4GB`` or ``2GiB`` in bytes."""
-    from analyzer.sizes import parse_size
+    from analyzer.model.sizes import parse_size
 
     try:
         return None if text is None else parse_size(text)
@@ -284,7 +284,7 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
 
 def _name_of_comparison(reports: tuple[str, ...]) -> str:
     """``a-and-b``, ``a-and-3-more``, ``a-compared`` where one store holds all runs."""
-    from analyzer.names import slug
+    from analyzer.model.names import slug
 
     names = [slug(Path(path).stem if path.endswith(".sqlite") else Path(path).name) or "run" for path in reports]
     if len(names) == 1:
@@ -371,7 +371,7 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> _Prepared:
 
 def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
     from analyzer.layouts.run_names import run_name
-    from analyzer.names import slug
+    from analyzer.model.names import slug
 
     name = runs[0].name if len(runs) == 1 else run_name(paths[0])
     return Path("reports") / (slug(name) or "run")
@@ -413,7 +413,7 @@ def _told_plan(prepared: _Prepared, store: str, options: dict[str, Any]) -> int:
     from analyzer.auditing import audit
     from analyzer.auditing.output import Audited, as_text
     from analyzer.measuring import outlook
-    from analyzer.sizes import size_text
+    from analyzer.model.sizes import size_text
     from analyzer.store import open_store
 
     families = ", ".join(dict.fromkeys(metric.row.family for metric in prepared.metrics))

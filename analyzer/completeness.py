@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from shlex import quote
 
 from analyzer.metrics import METRICS, Metric, select_metrics
-from analyzer.names import listed
-from analyzer.run import Finding, Tables, TensorRow
+from analyzer.model.names import listed
+from analyzer.model.run import Finding, Tables, TensorRow
 from analyzer.store import Reader
 
 UNFINISHED = "unfinished_measuring"  # the finding's rule

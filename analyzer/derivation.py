@@ -16,7 +16,7 @@ from analyzer.metrics.needs import (
     SignFlips,
 )
 from analyzer.metrics.registry import METRICS, Metric
-from analyzer.run import (
+from analyzer.model.run import (
     STATUSES_WITH_VALUE,
     CheckpointRow,
     Curve,

@@ -24,8 +24,8 @@ from analyzer.frame import Decompose
 from analyzer.holding import HELD_BYTES, ROLES, Hold, way_of
 from analyzer.loading import is_readable
 from analyzer.metrics.registry import Metric
+from analyzer.model.run import Checkpoint
 from analyzer.planning import Task
-from analyzer.run import Checkpoint
 from analyzer.states import read_states
 from analyzer.store import Observation
 from analyzer.streams import Stream

@@ -6,8 +6,8 @@ import json
 
 from analyzer import tabular
 from analyzer.completeness import unfinished
+from analyzer.model.run import Finding
 from analyzer.reading import read_tables
-from analyzer.run import Finding
 from analyzer.store import open_store
 
 

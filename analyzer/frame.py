@@ -28,8 +28,8 @@ from analyzer.metrics.needs import (
 from analyzer.metrics.pruning import magnitude_shares
 from analyzer.metrics.registry import Metric
 from analyzer.metrics.tail import fit_power_law
+from analyzer.model.run import Status, TensorInfo
 from analyzer.products import product_spectrum
-from analyzer.run import Status, TensorInfo
 from analyzer.states import State
 from analyzer.subspaces import leading_subspaces
 from analyzer.tallies import LEAST_SQUARE, Sums

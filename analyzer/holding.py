@@ -7,7 +7,7 @@ from math import prod
 from typing import Literal
 
 from analyzer.cutting import MOST_SLAB, slab_of
-from analyzer.run import TensorInfo
+from analyzer.model.run import TensorInfo
 from analyzer.tensors import matrices, numpy_dtype, size_of
 
 Hold = Literal["nothing", "slab", "whole"]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from analyzer.checksums import check, require
 from analyzer.errors import CheckpointError
-from analyzer.run import Part, TensorInfo
+from analyzer.model.run import Part, TensorInfo
 from analyzer.sources import Source
 from analyzer.tensors import numpy_dtype
 

@@ -11,7 +11,7 @@ from analyzer.store import open_store
 if TYPE_CHECKING:
     import pandas
 
-    from analyzer.run import Curve, FloatArray
+    from analyzer.model.run import Curve, FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from analyzer.derivation import DERIVED, derive
 from analyzer.engine import walk
 from analyzer.executors import available_cores, run_tasks
 from analyzer.metrics.registry import METRICS, Metric
+from analyzer.model.run import Run
 from analyzer.planning import Task, affordable_streams, plan, tensor_names
-from analyzer.run import Run
 from analyzer.store import Asked, Observation, RowKey, Store, Writer
 from analyzer.tensors import tensor_rows
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analyzer.names import printable
-from analyzer.run import STATUSES_WITH_VALUE, Correlation, Tables
-from analyzer.scores import accuracies, best_place, is_share, leading, losses
+from analyzer.model.names import printable
+from analyzer.model.run import STATUSES_WITH_VALUE, Correlation, Tables
+from analyzer.model.score_names import accuracies, best_place, is_share, leading, losses
 from analyzer.statistics import is_tested
 
 HERE = Path(__file__).parent

@@ -12,8 +12,8 @@ from analyzer.cutting import slab_rows
 from analyzer.errors import WeightlapseError
 from analyzer.holding import DECOMPOSED, ROLES, way_of
 from analyzer.metrics.registry import Metric
-from analyzer.run import Checkpoint, Run, TensorInfo
-from analyzer.sizes import size_text
+from analyzer.model.run import Checkpoint, Run, TensorInfo
+from analyzer.model.sizes import size_text
 from analyzer.tensors import matrices, size_of
 
 BUNDLE_BYTES = 8 << 20

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from analyzer.loading import SourceOf, load
 from analyzer.metrics.needs import Spectrum
-from analyzer.run import Product, TensorInfo
+from analyzer.model.run import Product, TensorInfo
 from analyzer.tensors import numpy_dtype, unit_roundoff
 
 Matrix = npt.NDArray[np.float64]

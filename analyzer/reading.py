@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from analyzer import scores, statistics
-from analyzer.run import CheckpointRow, Tables
+from analyzer import statistics
+from analyzer.model import score_names as scores
+from analyzer.model.run import CheckpointRow, Tables
 from analyzer.store import Reader
 
 

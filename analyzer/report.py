@@ -17,10 +17,10 @@ from analyzer import tabular
 from analyzer.drawing import draw_figures
 from analyzer.errors import ReportError
 from analyzer.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
-from analyzer.names import listed, printable, slug
+from analyzer.model.names import listed, printable, slug
+from analyzer.model.run import Tables
+from analyzer.model.score_names import best_place
 from analyzer.page import FigureOnPage, render_page, stylesheet
-from analyzer.run import Tables
-from analyzer.scores import best_place
 from analyzer.statistics import is_tested
 from analyzer.store import Store
 

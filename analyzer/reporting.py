@@ -20,9 +20,9 @@ from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.files import STORE_NAME, report_errors
 from analyzer.findings import by_severity, find
 from analyzer.measuring import Progress, Request, bring_up_to_date
+from analyzer.model.run import Finding, Run, Tables
 from analyzer.reading import read_tables, with_statistics
 from analyzer.report import UNREADABLE, Provenance, claim_folder, write_report
-from analyzer.run import Finding, Run, Tables
 from analyzer.store import Store, open_store
 
 

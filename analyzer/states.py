@@ -13,8 +13,8 @@ from blake3 import blake3
 
 from analyzer.errors import CheckpointError
 from analyzer.loading import SourceOf, load_all
+from analyzer.model.run import Checkpoint, Product, TensorInfo
 from analyzer.products import Factors, load_factors, multiply
-from analyzer.run import Checkpoint, Product, TensorInfo
 from analyzer.sources import Source, open_source
 from analyzer.tallies import Sums
 from analyzer.tensors import numpy_dtype, stored_parts

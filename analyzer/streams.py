@@ -16,8 +16,8 @@ from analyzer.frame import Decompose, Frame, Seen
 from analyzer.loading import is_plain
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
+from analyzer.model.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
 from analyzer.planning import Task
-from analyzer.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
 from analyzer.sources import is_remote
 from analyzer.states import State
 from analyzer.store import Observation

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.run import PRODUCT, Part, Run, TensorInfo, TensorRow
+from analyzer.model.run import PRODUCT, Part, Run, TensorInfo, TensorRow
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _EXPERTS = re.compile(r"(?:^|[._])experts(?:$|[._])")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from analyzer.run import Finding
+    from analyzer.model.run import Finding
 
 REFRESH_SECONDS = 0.1  # of the progress bar
 LINE_SECONDS = 30.0  # between lines about progress where there is no terminal
@@ -20,7 +20,7 @@ Found = list[tuple[str | None, list["Finding"]]]  # run (None: none of those tha
 
 def say(text: str) -> None:
     """A line for people, on stderr, with untrusted characters made harmless and no login in the addresses."""
-    from analyzer.names import printable
+    from analyzer.model.names import printable
     from analyzer.sources.faults import without_logins
 
     click.echo("\n".join(printable(line) for line in without_logins(text).split("\n")), err=True)
@@ -51,7 +51,7 @@ def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _lines(doing: str) -> Callable[[int, int], None]:
-    from analyzer.sizes import size_text
+    from analyzer.model.sizes import size_text
 
     started = said = perf_counter()
 
@@ -70,8 +70,8 @@ def tell_findings(found: Found, *, of_several: bool = False) -> None:
 
     Where there are several runs, or ``of_several`` says so, each finding names its run.
     """
-    from analyzer.names import printable
-    from analyzer.run import NEED_ATTENTION
+    from analyzer.model.names import printable
+    from analyzer.model.run import NEED_ATTENTION
 
     of_several = of_several or sum(run is not None for run, _ in found) > 1
     for run, findings in found:

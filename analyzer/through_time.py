@@ -25,7 +25,7 @@ from analyzer.gram import Gram
 from analyzer.holding import DECOMPOSED, Hold
 from analyzer.loading import as_tensor
 from analyzer.metrics.needs import DeadLines
-from analyzer.run import Checkpoint, FileStamp, TensorInfo
+from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import Source, open_source
 from analyzer.states import State, Taken, gone
 from analyzer.tallies import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs

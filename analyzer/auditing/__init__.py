@@ -5,7 +5,7 @@ from __future__ import annotations
 from analyzer.auditing import headers, scores, unplaced, weights
 from analyzer.auditing.contents import Contents
 from analyzer.findings import by_severity
-from analyzer.run import Finding, Run
+from analyzer.model.run import Finding, Run
 
 
 def audit(run: Run, contents: Contents | None = None) -> list[Finding]:

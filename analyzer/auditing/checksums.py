@@ -9,7 +9,7 @@ import zlib
 
 from analyzer.checksums import is_of_all, require
 from analyzer.errors import CheckpointError
-from analyzer.run import Checkpoint, Checksum, Part, TensorInfo
+from analyzer.model.run import Checkpoint, Checksum, Part, TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors import stored_parts
 

@@ -13,8 +13,8 @@ from analyzer.auditing.checksums import Checks
 from analyzer.errors import CheckpointError
 from analyzer.executors import available_cores, run_tasks
 from analyzer.loading import is_readable
+from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.products import Factors
-from analyzer.run import Checkpoint, Run, TensorInfo
 from analyzer.states import read_states
 from analyzer.tensors import size_of, unsupported_reason
 

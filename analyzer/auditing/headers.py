@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from analyzer.names import listed
-from analyzer.run import Checkpoint, Finding, Run
+from analyzer.model.names import listed
+from analyzer.model.run import Checkpoint, Finding, Run
 
 MOST_CHANGES = 5  # of shape or dtype, in one sentence
 WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs round epochs

@@ -12,10 +12,10 @@ from blake3 import blake3
 
 from analyzer.auditing.contents import Contents
 from analyzer.loading import is_readable
-from analyzer.names import printable
-from analyzer.run import Checkpoint, Finding, Run
-from analyzer.scores import leading
-from analyzer.sizes import size_text
+from analyzer.model.names import printable
+from analyzer.model.run import Checkpoint, Finding, Run
+from analyzer.model.score_names import leading
+from analyzer.model.sizes import size_text
 from analyzer.tensors import size_of, stored_parts
 
 SCHEMA_VERSION = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.errors import CheckpointError
-from analyzer.names import listed
-from analyzer.run import Finding, Run
+from analyzer.model.names import listed
+from analyzer.model.run import Finding, Run
 from analyzer.sources import list_folder
 
 TABLES = (".csv", ".jsonl")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from analyzer.auditing.contents import Contents
 from analyzer.loading import is_readable
-from analyzer.names import listed
-from analyzer.run import Checkpoint, Finding, Run
+from analyzer.model.names import listed
+from analyzer.model.run import Checkpoint, Finding, Run
 
 
 def look_at(run: Run, contents: Contents | None) -> Iterator[Finding]:

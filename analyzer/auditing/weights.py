@@ -7,8 +7,8 @@ from itertools import groupby, pairwise
 
 from analyzer.auditing.contents import Contents
 from analyzer.loading import is_readable
-from analyzer.names import listed, printable
-from analyzer.run import Finding, Run
+from analyzer.model.names import listed, printable
+from analyzer.model.run import Finding, Run
 from analyzer.tensors import kind
 
 Digests = Mapping[str, Mapping[str, str]]  # checkpoint -> tensor -> hash of its elements

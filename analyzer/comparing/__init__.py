@@ -14,7 +14,7 @@ from analyzer.comparing.divergence import divergences
 from analyzer.comparing.grouping import group_runs
 from analyzer.comparing.quantities import courses, quantities
 from analyzer.comparing.testing import differences, final_values, swap_rows
-from analyzer.comparison import Comparison, StoredRun
+from analyzer.model.comparison import Comparison, StoredRun
 
 __all__ = ["compare_runs"]
 

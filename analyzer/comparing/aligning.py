@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.comparison import Band, Comparison, Group, Quantity, StoredRun
-from analyzer.run import CheckpointRow
+from analyzer.model.comparison import Band, Comparison, Group, Quantity, StoredRun
+from analyzer.model.run import CheckpointRow
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 IN_ORDER = "checkpoint (in order)"
 ALONG_PATH = "path_length"

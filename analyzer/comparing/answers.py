@@ -11,14 +11,14 @@ import numpy as np
 from analyzer.comparing.aligning import IN_ORDER, mean_of
 from analyzer.comparing.quantities import by_name
 from analyzer.comparing.testing import end_values
-from analyzer.comparison import Comparison, Divergence, Group, GroupDifference, Quantity, TensorDivergence
-from analyzer.names import listed, printable
-from analyzer.run import Finding
-from analyzer.scores import accuracies
+from analyzer.model.comparison import Comparison, Divergence, Group, GroupDifference, Quantity, TensorDivergence
+from analyzer.model.names import listed, printable
+from analyzer.model.run import Finding
+from analyzer.model.score_names import accuracies
 from analyzer.statistics import least_p_value
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 QUESTIONS = {
     "moved_most": "Which moved most?",

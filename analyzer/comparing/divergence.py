@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analyzer.comparing.aligning import in_common
-from analyzer.comparison import Comparison, Divergence, StoredRun, TensorDivergence
+from analyzer.model.comparison import Comparison, Divergence, StoredRun, TensorDivergence
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 
 class _Bounds(NamedTuple):

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from analyzer.comparison import Group, StoredRun
+from analyzer.model.comparison import Group, StoredRun
 
 SEED = "seed"  # the setting that only tells repetitions apart
 _SEED_IN_NAME = re.compile(r"[-_.]*seed[-_=]?[0-9]+", re.IGNORECASE)

@@ -10,10 +10,10 @@ from analyzer.comparing.aligning import mean_of
 from analyzer.comparing.answers import QUESTIONS, at_end, number, place
 from analyzer.comparing.quantities import by_name
 from analyzer.comparing.testing import end_values
-from analyzer.comparison import Comparison, Divergence, GroupDifference, Quantity
+from analyzer.model.comparison import Comparison, Divergence, GroupDifference, Quantity
+from analyzer.model.run import NEED_ATTENTION, Finding
+from analyzer.model.score_names import accuracies, is_training, losses
 from analyzer.page import FigureOnPage, rendered
-from analyzer.run import NEED_ATTENTION, Finding
-from analyzer.scores import accuracies, is_training, losses
 
 MOST_GROUP_COLUMNS = 6
 MOST_PAIRS = 6

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.comparison import Course, Quantity, StoredRun
-from analyzer.run import STATUSES_WITH_VALUE, Curve, Status, Tables
+from analyzer.model.comparison import Course, Quantity, StoredRun
+from analyzer.model.run import STATUSES_WITH_VALUE, Curve, Status, Tables
 from analyzer.statistics import ordered_scalars
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 MOST_SCORES = 6
 AS_RECORDED = "as recorded"  # nobody tells the unit of a score

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from analyzer.comparing.answers import QUESTIONS
-from analyzer.comparison import Comparison
+from analyzer.model.comparison import Comparison
 
 SCHEMA_VERSION = 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from analyzer.comparison import Comparison
+from analyzer.model.comparison import Comparison
 from analyzer.tabular import Row
 
 HEADERS: Mapping[str, str] = {

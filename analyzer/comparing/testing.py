@@ -11,12 +11,12 @@ import numpy as np
 
 from analyzer.comparing.aligning import ALONG_PATH, in_common, mean_of
 from analyzer.comparing.quantities import by_name, value_at
-from analyzer.comparison import Comparison, FinalValue, Group, GroupDifference, Quantity, SwapRow
-from analyzer.run import STATUSES_WITH_VALUE, Status
+from analyzer.model.comparison import Comparison, FinalValue, Group, GroupDifference, Quantity, SwapRow
+from analyzer.model.run import STATUSES_WITH_VALUE, Status
 from analyzer.statistics import benjamini_hochberg, compare_groups, swap_test
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 OF_TENSORS = ("initial_distance", "path_length", "condition_number", "effective_rank", "stable_rank", "frobenius_norm")
 SWAPPED_SCORES = 2

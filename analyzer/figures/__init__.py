@@ -1,4 +1,4 @@
-"""One file per figure: a pure function of :class:`analyzer.run.Tables`, registered by decoration.
+"""One file per figure: a pure function of :class:`analyzer.model.run.Tables`, registered by decoration.
 
 A figure returns None where the run has nothing for it to show. matplotlib is imported inside the package's
 modules only, never by ``import analyzer``. Every module of this package is imported here, so adding a figure

@@ -27,10 +27,10 @@ from analyzer.figures.registry import figure
 from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
 from analyzer.figures.style import LOOKS, Look
 from analyzer.figures.ticks import linear_limits, log_limits
-from analyzer.scores import data_of, is_loss, is_share
+from analyzer.model.score_names import data_of, is_loss, is_share
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray, Tables
+    from analyzer.model.run import FloatArray, Tables
 
 _LOSS = Panel("loss", "Loss", "", "positive")
 _SETS = ("train", "test", "eval")  # each keeps its colour in both panels

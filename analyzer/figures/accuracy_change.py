@@ -13,7 +13,7 @@ from analyzer.figures.registry import figure
 from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
 from analyzer.figures.style import INK, LABEL_SIZE, LOOKS, SMALL_SIZE
 from analyzer.figures.ticks import linear_limits, linear_ticks
-from analyzer.run import ChangePair, Correlation, Tables
+from analyzer.model.run import ChangePair, Correlation, Tables
 
 _HEIGHT, _GAP = 2.1, 0.95
 _LEFT, _SERIES_WIDTH, _BETWEEN = 0.6, 4.7, 0.85

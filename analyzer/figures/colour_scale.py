@@ -16,7 +16,7 @@ from analyzer.figures.style import INK, LABEL_SIZE, SMALL_SIZE, SOFT_INK
 from analyzer.figures.ticks import linear_ticks, log_ticks
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 _COLOURS = (colormaps["viridis"](np.linspace(0, 1, 256)) * 255).round().astype(np.uint8)
 _TICK_PITCH = 0.55  # inches

@@ -8,7 +8,7 @@ from analyzer.figures.condition_number import CONDITION_NUMBER
 from analyzer.figures.layer_figure import layer_figure
 from analyzer.figures.layers import Panel
 from analyzer.figures.registry import figure
-from analyzer.run import Tables
+from analyzer.model.run import Tables
 
 
 @figure(

@@ -10,7 +10,7 @@ from analyzer.figures.horizontal import Horizontal, steps_over_gaps
 from analyzer.figures.layers import MARKS, LayerTable, precision_remark
 from analyzer.figures.sheet import KeyLine
 from analyzer.figures.style import GAP_MARKER
-from analyzer.run import Tables
+from analyzer.model.run import Tables
 
 
 def foot_lines(

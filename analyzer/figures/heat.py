@@ -31,7 +31,7 @@ from analyzer.figures.style import GAP_MARKER, INK, MEAN_LOOK, SMALL_SIZE, SOFT_
 from analyzer.figures.ticks import linear_limits
 
 if TYPE_CHECKING:
-    from analyzer.run import Curve, FloatArray, Tables
+    from analyzer.model.run import Curve, FloatArray, Tables
 
 _NAME_WIDTH = 150.0  # points for a layer's name
 _GAP = 0.5  # inches between panels

@@ -15,7 +15,7 @@ from analyzer.figures.sheet import size_of
 from analyzer.figures.style import NO_VALUE
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 MARK_COLOUR = "#c00000"
 _SMALLEST_MARK = 3.5  # points

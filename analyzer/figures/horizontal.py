@@ -15,7 +15,7 @@ from analyzer.figures.style import INK, LABEL_SIZE
 from analyzer.figures.ticks import linear_ticks
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray, Tables
+    from analyzer.model.run import FloatArray, Tables
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -11,7 +11,7 @@ from analyzer.figures.heat import heat_figure
 from analyzer.figures.layers import Panel, anything_to_show, layer_names, layer_table, nothing_but_zeros
 from analyzer.figures.lines import line_figure
 from analyzer.figures.style import LOOKS
-from analyzer.run import Tables
+from analyzer.model.run import Tables
 
 MOST_LINES = len(LOOKS)
 

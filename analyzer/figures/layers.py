@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from analyzer.run import STATUSES_WITH_VALUE
+from analyzer.model.run import STATUSES_WITH_VALUE
 
 if TYPE_CHECKING:
-    from analyzer.run import Curve, FloatArray, Status, Tables
+    from analyzer.model.run import Curve, FloatArray, Status, Tables
 
 
 @dataclass(frozen=True, slots=True)

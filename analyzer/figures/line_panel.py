@@ -13,7 +13,7 @@ from analyzer.figures.style import GAP_MARKER, INK, LABEL_SIZE, Look, plain_axes
 from analyzer.figures.ticks import linear_ticks, log_ticks
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 LEFT = 0.82  # for the numbers of the vertical axis
 KEY_WIDTH = 2.35

@@ -39,7 +39,7 @@ from analyzer.figures.style import LOOKS, MEAN_LOOK
 from analyzer.figures.ticks import linear_limits, log_limits, make_room
 
 if TYPE_CHECKING:
-    from analyzer.run import Curve, FloatArray, Tables
+    from analyzer.model.run import Curve, FloatArray, Tables
 
 _LANE = 9.0  # points, the height of a row of marks at the edge
 

@@ -9,7 +9,7 @@ from analyzer.figures.layer_figure import layer_figure
 from analyzer.figures.layers import Panel
 from analyzer.figures.registry import figure
 from analyzer.figures.style import LABEL_SIZE
-from analyzer.run import Tables
+from analyzer.model.run import Tables
 
 _BUILT_IN = frozenset({"motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning"})
 _MOST_PANELS = 3

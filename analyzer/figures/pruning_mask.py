@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from analyzer.figures.layer_figure import layer_figure
 from analyzer.figures.layers import Panel
 from analyzer.figures.registry import figure
-from analyzer.run import Tables
+from analyzer.model.run import Tables
 
 
 @figure(

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analyzer.figures.sheet import draw_head
 from analyzer.figures.style import house_style
-from analyzer.run import Tables
+from analyzer.model.run import Tables
 
 Draw = Callable[[Tables], Figure | None]
 

@@ -15,7 +15,7 @@ from itertools import chain
 from analyzer.findings.events import EVENTS, beside
 from analyzer.findings.faults import Problem, not_measured
 from analyzer.findings.registry import SEVERITIES, registered
-from analyzer.run import Finding, Tables
+from analyzer.model.run import Finding, Tables
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

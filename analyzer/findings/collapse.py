@@ -11,10 +11,10 @@ import numpy as np
 from analyzer.findings.scores import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.series import deviation, smoothed
 from analyzer.findings.wording import number
-from analyzer.scores import is_accuracy
+from analyzer.model.score_names import is_accuracy
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 LOST_SHARE = 1 / 3  # of the best accuracy: from 97 % to the 50 % of chance among two classes is a half
 LOST_POINTS = 10  # and so many percentage points

@@ -9,7 +9,7 @@ import numpy as np
 from analyzer.findings.registry import rule
 from analyzer.findings.series import Series, series_of
 from analyzer.findings.wording import finding, layers, number, percent, place, plural
-from analyzer.run import PRODUCT, Finding, Tables
+from analyzer.model.run import PRODUCT, Finding, Tables
 
 LOW_RANK = 0.2  # of the smaller side
 SMALLEST_SIDE = 16  # a share of fewer directions says little

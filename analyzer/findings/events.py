@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from analyzer.findings.registry import SEVERITIES, Rule
-from analyzer.run import Finding, Tables
+from analyzer.model.run import Finding, Tables
 
 EVENTS = ("norm_explodes", "norm_jumps", "motion_spike")  # an event comes before what it accounts for
 ADVICE = frozenset({"low_rank_updates", "could_be_cut_in_rank", "could_be_pruned"})  # for healthy matrices

@@ -9,8 +9,8 @@ import numpy as np
 from analyzer.findings.registry import rule
 from analyzer.findings.series import EVERYTHING, PARAMETERS, Series, series_of
 from analyzer.findings.wording import finding, layers, place, plural, span
-from analyzer.names import listed, printable
-from analyzer.run import Finding, Tables
+from analyzer.model.names import listed, printable
+from analyzer.model.run import Finding, Tables
 
 NEWLY_DEAD = 0.05  # share of a layer's rows or columns that makes a warning of a notice
 STAYED = (

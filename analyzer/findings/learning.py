@@ -13,8 +13,8 @@ from analyzer.findings.registry import rule
 from analyzer.findings.scores import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.series import at_the_end, per_unit, starts, total_series
 from analyzer.findings.wording import finding, number, percent, place, span, times, unit
-from analyzer.run import Finding, Severity, Tables
-from analyzer.scores import is_accuracy
+from analyzer.model.run import Finding, Severity, Tables
+from analyzer.model.score_names import is_accuracy
 
 NOTHING_POINTS, NOTHING_LOSS = 3.0, 0.03  # percentage points and share of the first loss that count as nothing
 AT_REST = 20  # times less than at the peak

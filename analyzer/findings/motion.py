@@ -20,10 +20,10 @@ from analyzer.findings.series import (
     stretches,
 )
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
-from analyzer.run import Finding, Tables, TensorRow
+from analyzer.model.run import Finding, Tables, TensorRow
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a layer that moved before
 LONGER_THAN_CHANCE = 2  # intervals, as for the audit's warning

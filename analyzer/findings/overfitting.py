@@ -13,7 +13,7 @@ from analyzer.findings.registry import rule
 from analyzer.findings.scores import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.series import at_the_end, deviation, series_of, smoothed
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span
-from analyzer.run import Finding, Tables
+from analyzer.model.run import Finding, Tables
 
 GAP_NOTICE, GAP_WARNING = 5.0, 10.0  # percentage points
 FALL_POINTS = 3.0  # of test accuracy below its best

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.findings.series import sane
-from analyzer.run import Tables
-from analyzer.scores import accuracies, is_held_out, is_training, losses
+from analyzer.model.run import Tables
+from analyzer.model.score_names import accuracies, is_held_out, is_training, losses
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 LARGEST_SHARE = 1.0  # an accuracy above it is in per cent
 FEWEST_CHECKPOINTS = 6  # with a score, for a trend

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.run import Curve, Status, Tables, TensorRow
+from analyzer.model.run import Curve, Status, Tables, TensorRow
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 MATRICES = frozenset({"matrix", "stack"})
 PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.findings.registry import rule
 from analyzer.findings.series import NORM_FACTOR, Series, at_the_end, norm_jumps_at, series_of, without_returns
 from analyzer.findings.wording import finding, layers, number, place, plural, span, times
-from analyzer.run import PRODUCT, Finding, Severity, Tables
+from analyzer.model.run import PRODUCT, Finding, Severity, Tables
 
 ABOVE_PEERS = 3  # times the first median of all layers' root mean squares
 KAPPA_FACTOR, KAPPA_WARNING = 10, 100

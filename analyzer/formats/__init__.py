@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analyzer.run import FileStamp, TensorInfo
+from analyzer.model.run import FileStamp, TensorInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from analyzer.formats.pickle_trees import Record
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
 from analyzer.formats.torch_tensors import MOST_DIMENSIONS, TENSOR_CALLS, UNREADABLE, dtype_name, sizes
 from analyzer.formats.torch_zip import read_object
-from analyzer.names import natural_key, printable
-from analyzer.run import FileStamp, Part, TensorInfo
+from analyzer.model.names import natural_key, printable
+from analyzer.model.run import FileStamp, Part, TensorInfo
 from analyzer.sources import Source, is_inside, join, open_source
 
 METADATA = ".metadata"

@@ -13,8 +13,8 @@ from math import prod
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.zips import DEFLATED, Archive, Entry
-from analyzer.names import natural_key
-from analyzer.run import Checksum, Part, TensorInfo
+from analyzer.model.names import natural_key
+from analyzer.model.run import Checksum, Part, TensorInfo
 from analyzer.sources import Source, open_source
 
 MOST_DIMENSIONS = 64  # numpy's own limit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.run import TensorInfo
+from analyzer.model.run import TensorInfo
 
 MOST_VALUES = 10_000_000  # in a tree written out, where a shared list counts as often as it is referred to
 DEEPEST = 64

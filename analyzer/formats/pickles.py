@@ -17,7 +17,7 @@ from analyzer.errors import CheckpointError
 from analyzer.formats.pickle_calls import PLAIN_CALLS, Calls
 from analyzer.formats.pickle_texts import decimal, python_2_text, quoted, raw_unicode
 from analyzer.formats.pickle_trees import Record, Unknown, as_key
-from analyzer.run import TensorInfo
+from analyzer.model.run import TensorInfo
 
 PICKLE_LIMIT = 256 << 20
 MEMORY_LIMIT = 1 << 30  # bytes that the values may take; one byte of a pickle can ask for two hundred

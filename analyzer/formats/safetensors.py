@@ -15,8 +15,8 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.impostors import refuse_impostor
-from analyzer.names import natural_key
-from analyzer.run import Part, TensorInfo
+from analyzer.model.names import natural_key
+from analyzer.model.run import Part, TensorInfo
 from analyzer.sources import Source, open_source
 
 HEADER_LIMIT = 100_000_000

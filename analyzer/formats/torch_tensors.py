@@ -12,7 +12,7 @@ from math import prod
 
 from analyzer.formats.pickle_calls import Calls
 from analyzer.formats.pickle_trees import Unknown
-from analyzer.run import Checksum, Part, TensorInfo
+from analyzer.model.run import Checksum, Part, TensorInfo
 
 MOST_DIMENSIONS = 64  # numpy's own limit
 # A tensor that repeats its elements (``expand``) may declare any size; up to here it is written out.

@@ -16,7 +16,7 @@ from analyzer.formats.pickle_trees import Unknown, tree
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
 from analyzer.formats.torch_tensors import STORAGE_CLASSES, TENSOR_CALLS, Storage, sizes, width_of
 from analyzer.formats.zips import STORED, Archive
-from analyzer.run import Checksum, FileStamp
+from analyzer.model.run import Checksum, FileStamp
 from analyzer.sources import Source, open_source
 
 _CONVERT = "Convert it where torch is installed: torch.save(torch.load(OLD, weights_only=True), NEW)"

@@ -1,4 +1,4 @@
-"""A folder's arrangement, turned into a :class:`analyzer.run.Run`: one file per layout.
+"""A folder's arrangement, turned into a :class:`analyzer.model.run.Run`: one file per layout.
 
 A layout module has three names: ``NAME``, ``LOOKS_LIKE`` and ``SPECIFICITY`` (the higher one wins where two layouts
 match); ``recognise(folder) -> reason or None``; and ``read(folder) -> list[Series]`` lists the checkpoints that it
@@ -32,7 +32,7 @@ from analyzer.layouts.ordering import assemble, merge_scores, tells_of
 from analyzer.layouts.run_names import named_apart
 from analyzer.layouts.score_tables import PLACE_COLUMNS
 from analyzer.layouts.sidecars import read_scores
-from analyzer.run import Finding, Run
+from analyzer.model.run import Finding, Run
 from analyzer.sources import canonical, containing_folder, is_file, is_folder, list_folder, listings_kept
 
 _MODULES = (

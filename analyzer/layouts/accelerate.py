@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
 from analyzer.layouts.ordering import Series
-from analyzer.names import listed
-from analyzer.run import Checkpoint, Finding
+from analyzer.model.names import listed
+from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, list_folder
 
 NAME = "accelerate"

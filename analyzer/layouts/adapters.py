@@ -16,8 +16,8 @@ from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.ordering import parse_score
 from analyzer.layouts.sidecars import read_json
-from analyzer.names import natural_key
-from analyzer.run import FileStamp, Product, TensorInfo
+from analyzer.model.names import natural_key
+from analyzer.model.run import FileStamp, Product, TensorInfo
 from analyzer.sources import containing_folder, join, open_source
 
 CONFIG = "adapter_config.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from analyzer.errors import CheckpointError
-from analyzer.run import Checkpoint, Finding, Part, TensorInfo
+from analyzer.model.run import Checkpoint, Finding, Part, TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors import stored_parts
 

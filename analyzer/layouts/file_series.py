@@ -11,8 +11,8 @@ from analyzer.layouts.ordering import STEP_KEYS, Series, collect, merge_scores, 
 from analyzer.layouts.score_tables import ScoreTable
 from analyzer.layouts.sidecars import SCORE_FILES, beside
 from analyzer.layouts.weights import weights_of
-from analyzer.names import printable
-from analyzer.run import Checkpoint, Finding
+from analyzer.model.names import printable
+from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, list_folder
 
 # What writers put beside the weights that tells how it was trained, or where it stands, but not how well it went.

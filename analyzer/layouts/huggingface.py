@@ -11,8 +11,8 @@ from analyzer.layouts.ordering import Series, parse_count, parse_score
 from analyzer.layouts.score_tables import ScoreTable, score_table
 from analyzer.layouts.sidecars import latest_scores, read_json
 from analyzer.layouts.weights import held_by, weights_of
-from analyzer.names import natural_key
-from analyzer.run import Checkpoint, Finding
+from analyzer.model.names import natural_key
+from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, folder_name, is_file, join
 
 NAME = "huggingface"

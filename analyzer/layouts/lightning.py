@@ -16,7 +16,7 @@ from analyzer.layouts.ordering import Series, collect, parse_count, place_of
 from analyzer.layouts.sidecars import SCORE_FILES, latest_scores
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
 from analyzer.layouts.torch_state import index_of
-from analyzer.run import Checkpoint
+from analyzer.model.run import Checkpoint
 from analyzer.sources import Entry, containing_folder, folder_name, is_folder, join
 
 NAME = "lightning"

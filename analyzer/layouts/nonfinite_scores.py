@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, isnan
 
-from analyzer.names import listed
-from analyzer.run import Finding
+from analyzer.model.names import listed
+from analyzer.model.run import Finding
 
 MOST_SAID = 5
 

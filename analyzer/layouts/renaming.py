@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from analyzer.names import listed, printable
-from analyzer.run import Checkpoint, Finding, TensorInfo
+from analyzer.model.names import listed, printable
+from analyzer.model.run import Checkpoint, Finding, TensorInfo
 
 # DataParallel, torch.compile, FSDP and activation checkpointing wrap a module in another that holds it by such a name.
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")

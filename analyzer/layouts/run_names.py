@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from analyzer.run import Run
+from analyzer.model.run import Run
 from analyzer.sources import folder_names, path_below
 
 _NOT_TELLING = frozenset({"checkpoints", "lightning_logs"})

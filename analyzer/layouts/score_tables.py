@@ -10,8 +10,8 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.layouts.nonfinite_scores import nonfinite_scores
 from analyzer.layouts.ordering import parse_number, parse_score
-from analyzer.names import is_text, listed, printable
-from analyzer.run import Finding
+from analyzer.model.names import is_text, listed, printable
+from analyzer.model.run import Finding
 
 ScoreTable = dict[tuple[str, float], dict[str, float]]
 # Columns that tell a row's place, whatever their case; of several, the first that has a number anywhere. Weights &

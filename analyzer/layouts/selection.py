@@ -7,8 +7,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from analyzer.errors import LayoutError
-from analyzer.names import listed
-from analyzer.run import Finding, Run
+from analyzer.model.names import listed
+from analyzer.model.run import Finding, Run
 
 
 def with_tensors(run: Run, patterns: Sequence[str]) -> Run:

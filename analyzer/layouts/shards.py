@@ -9,8 +9,8 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.sidecars import read_json
-from analyzer.names import is_text, natural_key, printable
-from analyzer.run import FileStamp, TensorInfo
+from analyzer.model.names import is_text, natural_key, printable
+from analyzer.model.run import FileStamp, TensorInfo
 from analyzer.sources import containing_folder, is_file, is_inside, join, open_source
 
 _SHARD = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-[0-9]{5}\.(?P<suffix>safetensors|bin)")

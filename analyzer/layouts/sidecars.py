@@ -13,7 +13,7 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.score_tables import ScoreTable, score_table
-from analyzer.run import Checkpoint, Finding
+from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import is_file, join, read_text
 
 SCORE_FILES = ("metrics.csv", "metrics.jsonl")

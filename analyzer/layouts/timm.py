@@ -13,7 +13,7 @@ from analyzer.layouts.file_series import read_files
 from analyzer.layouts.ordering import Series
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
 from analyzer.layouts.torch_state import index_of
-from analyzer.run import Finding
+from analyzer.model.run import Finding
 from analyzer.sources import Entry
 
 NAME = "timm"

@@ -13,8 +13,8 @@ import numpy as np
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.torch_zip import TorchFile, read_torch
-from analyzer.names import printable
-from analyzer.run import TensorInfo
+from analyzer.model.names import printable
+from analyzer.model.run import TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors import numpy_dtype, unsupported_reason
 

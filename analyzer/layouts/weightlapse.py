@@ -10,8 +10,8 @@ from analyzer.formats import FileIndex
 from analyzer.formats.safetensors import read_index
 from analyzer.layouts.file_series import unfinished
 from analyzer.layouts.ordering import Series, collect, parse_count, parse_score, place_in_name
-from analyzer.names import is_text
-from analyzer.run import Checkpoint
+from analyzer.model.names import is_text
+from analyzer.model.run import Checkpoint
 from analyzer.sources import Entry, list_folder
 
 NAME = "weightlapse"

@@ -1,7 +1,7 @@
 """Metrics: pure functions whose parameter names declare what they need; one file per family.
 
 The engine computes each need once per tensor and checkpoint (see :mod:`analyzer.metrics.needs`) and hands it to
-every metric that names it. A metric returns a number, or a :class:`analyzer.run.Value` where a status has to be told.
+every metric that names it. A metric returns a number, or an :class:`analyzer.Value` where it has a status to report.
 A metric all of whose needs are additive also has a value for all parameters together.
 """
 

@@ -9,7 +9,7 @@ from math import atan2, sqrt
 
 from analyzer.metrics.needs import ChangedBits, InnerProducts, Interval, SignFlips
 from analyzer.metrics.registry import metric
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"
 PRECISION_MARGIN = 6.0  # below six times the storage rounding, a step is not told from rounding (METRICS)

@@ -11,7 +11,7 @@ from math import fsum, nan
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 # Root-mean-square relative displacement of a number rounded to nearest, in units of the unit roundoff, for
 # significands spread as Benford's law has them (METRICS "Storage rounding").

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from analyzer.metrics.motion import PRECISION_MARGIN
 from analyzer.metrics.needs import InnerProducts, MagnitudeShares
 from analyzer.metrics.registry import metric
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 Array = npt.NDArray[Any]
 

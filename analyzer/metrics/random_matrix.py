@@ -14,7 +14,7 @@ import numpy as np
 
 from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.registry import metric
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 GAVISH = "Gavish & Donoho, The optimal hard threshold for singular values is 4/√3 (IEEE Trans. Inf. Theory 2014), III.E"
 MARCHENKO = "Marchenko & Pastur, Distribution of eigenvalues for some sets of random matrices (1967)"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from analyzer.errors import MetricError
 from analyzer.metrics.needs import NEEDS, Need
-from analyzer.run import MetricRow, Value
+from analyzer.model.run import MetricRow, Value
 
 MetricFunction = Callable[..., "float | Value"]
 ON_REQUEST = frozenset({"subspace", "pruning", "update"})

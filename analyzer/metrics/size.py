@@ -6,7 +6,7 @@ from math import sqrt
 
 from analyzer.metrics.needs import DeadLines, ElementSummary, FinitenessCount, InnerProducts
 from analyzer.metrics.registry import metric
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"
 COUNT = "a count of elements"

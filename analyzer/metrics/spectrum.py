@@ -11,7 +11,7 @@ import numpy as np
 
 from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, Spectrum
 from analyzer.metrics.registry import metric
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.4 and 2.6.2"
 UNDEFINED = Value(None, "undefined")

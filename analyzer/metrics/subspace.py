@@ -6,7 +6,7 @@ import numpy as np
 
 from analyzer.metrics.needs import LEADING, LeadingSubspaces
 from analyzer.metrics.registry import metric
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 SOURCE = "Björck & Golub, Numerical methods for computing angles between linear subspaces (1973)"
 # Where σ_k and σ_{k+1} are closer than this share of σ_k, a change of the weights by as much can swap their directions.

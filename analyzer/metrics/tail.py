@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from analyzer.metrics.needs import PowerLaw, Spectrum
 from analyzer.metrics.registry import metric
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 CLAUSET = "Clauset, Shalizi & Newman, Power-law distributions in empirical data (SIAM Review 2009), eq. 3.1 and 3.9"
 MARTIN = "Martin, Peng & Mahoney, Predicting trends in the quality of state-of-the-art networks (Nat. Commun. 2021)"

@@ -6,7 +6,7 @@ from analyzer.metrics.motion import PRECISION_MARGIN
 from analyzer.metrics.needs import InnerProducts, StepSpectrum
 from analyzer.metrics.registry import metric
 from analyzer.metrics.spectrum import effective_rank, stable_rank
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 
 def _of_step(rank: float | Value, matrix_step: InnerProducts) -> float | Value:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from analyzer.errors import CheckpointError
-from analyzer.run import FileStamp
+from analyzer.model.run import FileStamp
 from analyzer.sources import local
 from analyzer.sources.local import LocalSource
 from analyzer.sources.source import Entry, Source

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from analyzer.errors import CheckpointError
-from analyzer.run import FileStamp
+from analyzer.model.run import FileStamp
 from analyzer.sources.source import Entry
 
 

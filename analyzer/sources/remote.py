@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from analyzer.errors import CheckpointError
-from analyzer.run import FileStamp
+from analyzer.model.run import FileStamp
 from analyzer.sources.faults import ShortAnswerError, WholeFileError, persist
 from analyzer.sources.filesystems import connected, filesystem, read_range
 from analyzer.sources.local import changed, ends_before

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from analyzer.errors import CheckpointError
-from analyzer.run import FileStamp
+from analyzer.model.run import FileStamp
 from analyzer.sources.faults import NotThereError, persist
 from analyzer.sources.filesystems import asking, connected, is_web
 from analyzer.sources.listings import known_entry, listing

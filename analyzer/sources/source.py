@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from analyzer.errors import CheckpointError
-from analyzer.run import FileStamp
+from analyzer.model.run import FileStamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 RESAMPLES = 500
 SEED = 1994  # the year of the paper; any number will do, as long as it stays the same

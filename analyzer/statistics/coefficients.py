@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.run import Status
+from analyzer.model.run import Status
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 FEWEST_PAIRS = 3
 CONSTANT = 1e-12  # a spread below this share of the largest magnitude is rounding noise

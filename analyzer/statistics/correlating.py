@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.run import ChangePair, Correlation, Status, Tables
-from analyzer.scores import is_accuracy, leading
+from analyzer.model.run import ChangePair, Correlation, Status, Tables
+from analyzer.model.score_names import is_accuracy, leading
 from analyzer.statistics.coefficients import pearson, z_scores
 from analyzer.statistics.curves import (
     Series,
@@ -31,7 +31,7 @@ from analyzer.statistics.stationary import POSITIVE_SCALES, logarithms, trend_ov
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 PICTURED = "step_distance"
 TREND_REMOVED = ", trend removed"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.run import Curve, Tables
-from analyzer.scores import leading
+from analyzer.model.run import Curve, Tables
+from analyzer.model.score_names import leading
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 MOST_PAIRS = 1_000_000  # of tensors' curves and scores: 30 s to relate, 70 s more to write their six rows each
 FIRST_METRICS = ("step_distance", "condition_number")

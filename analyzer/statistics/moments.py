@@ -18,7 +18,7 @@ from analyzer.statistics.stationary import Trend
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 OUT_OF_LINE = 6.0  # robust standard deviations: of a thousand series of 50 normal numbers six have such a place
 TO_DEVIATION = 1.4826  # from the median size of normal numbers

@@ -14,7 +14,7 @@ from analyzer.statistics.significance import FEWEST_EFFECTIVE, autocorrelations,
 from analyzer.statistics.stationary import Trend
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 METHODS = ("pearson", "spearman")
 

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 FEWEST_EFFECTIVE = 10.0
 PAIRS_AT_ONCE = 4096

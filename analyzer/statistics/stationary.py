@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 # Positive scales, on which equal ratios are equal changes. Angles, shares, cosines and counts are not.
 POSITIVE_SCALES = frozenset(

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.run import Status
+from analyzer.model.run import Status
 from analyzer.statistics.coefficients import coefficients, ranks, z_scores
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 FEWEST_RUNS = 6  # 720 arrangements; of five, or fewer, only the rank is told
 MOST_ARRANGEMENTS = 10_000

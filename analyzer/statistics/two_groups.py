@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.run import Status
+from analyzer.model.run import Status
 from analyzer.statistics.coefficients import CONSTANT
 from analyzer.statistics.swap import FEWEST_RUNS, MOST_ARRANGEMENTS, SEED
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 LEVEL = 0.95
 _ROUNDING = 1e-9  # arrangements whose statistics differ by less count as equal

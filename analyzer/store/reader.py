@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analyzer.errors import StoreError
-from analyzer.run import CheckpointRow, Curve, Finding, Measurement, MetricRow, Status, TensorRow
+from analyzer.model.run import CheckpointRow, Curve, Finding, Measurement, MetricRow, Status, TensorRow
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 

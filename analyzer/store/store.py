@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import astuple
 
 from analyzer.errors import StoreError
-from analyzer.run import Checkpoint, Finding, MetricRow, Run, TensorRow
+from analyzer.model.run import Checkpoint, Finding, MetricRow, Run, TensorRow
 from analyzer.store.reader import BEGUN, SETTINGS, Asked, Reader, RowKey
 from analyzer.store.schema import connect
 from analyzer.store.writer import Writer

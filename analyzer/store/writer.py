@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.run import Measurement
+from analyzer.model.run import Measurement
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 SqlValue = int | float | str | None
 

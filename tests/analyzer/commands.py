@@ -14,7 +14,7 @@ from unittest import mock
 import analyzer
 from analyzer import cli
 from analyzer.measurements import Measurements
-from analyzer.run import Measurement
+from analyzer.model.run import Measurement
 from analyzer.store import open_store
 
 

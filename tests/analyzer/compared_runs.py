@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analyzer.comparison import StoredRun
-from analyzer.run import CheckpointRow, Curve, Status, Tables, TensorRow
+from analyzer.model.comparison import StoredRun
+from analyzer.model.run import CheckpointRow, Curve, Status, Tables, TensorRow
 
 LAYERS = ("fc1.weight", "fc2.weight", "out.weight")
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from analyzer.errors import CheckpointError
 from analyzer.loading import load
-from analyzer.run import TensorInfo
+from analyzer.model.run import TensorInfo
 from analyzer.sources import LocalSource
 from analyzer.tensors import numpy_dtype
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.loading import load
-from analyzer.run import Checkpoint, Finding, Run, TensorInfo
+from analyzer.model.run import Checkpoint, Finding, Run, TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors import numpy_dtype
 

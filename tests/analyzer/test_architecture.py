@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     assert {one.name for one in found if one.in_function} == {"torch", "scipy"}
     assert {one.name for one in found if one.for_types_only} == {"numpy"}
     assert imports_of("from . import run", "analyzer.metrics", is_package=True)[1].name == "analyzer.metrics.run"
-    assert not Import("analyzer.runs", 1, False, False).within("analyzer.run")
+    assert not Import("analyzer.runs", 1, False, False).within("analyzer.model.run")
 
 
 @pytest.mark.parametrize("module", ["run", "errors", "scores"])
@@ -116,8 +116,8 @@ def test_run_errors_and_scores_import_nothing_local(module: str) -> None:
 def test_what_a_comparison_holds_knows_only_what_a_run_holds() -> None:
     imported = {one.name for _, imports in modules_below("analyzer/comparison") for one in imports}
     assert {name for name in imported if name.startswith(LOCAL)} <= {
-        "analyzer.run",
-        *(f"analyzer.run.{name}" for name in ("Finding", "Status", "Tables", "FloatArray")),
+        "analyzer.model.run",
+        *(f"analyzer.model.run.{name}" for name in ("Finding", "Status", "Tables", "FloatArray")),
     }
 
 

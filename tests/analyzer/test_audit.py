@@ -19,7 +19,7 @@ import analyzer
 from analyzer.auditing import audit
 from analyzer.auditing.output import ROWS_SHOWN, Audited, as_json_object, as_text
 from analyzer.layouts import with_scores
-from analyzer.run import Checkpoint, Finding, Part, Run, TensorInfo
+from analyzer.model.run import Checkpoint, Finding, Part, Run, TensorInfo
 
 MakeRun = Callable[..., Path]
 CHECKOUT = Path(__file__).parents[2]

@@ -23,7 +23,7 @@ MakeRun = Callable[..., Path]
 LAYERS = {f"layers.{n}.weight": (6, 8) for n in range(12)}
 
 
-def said(folder: Path, rule: str) -> list[analyzer.run.Finding]:
+def said(folder: Path, rule: str) -> list[analyzer.model.run.Finding]:
     return [finding for finding in analyzer.audit(analyzer.open_run(folder)) if finding.rule == rule]
 
 

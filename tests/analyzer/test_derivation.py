@@ -10,7 +10,7 @@ from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured, rows_of
 
 from analyzer.derivation import DERIVED, WORST_FIRST
-from analyzer.run import STATUSES_WITH_VALUE
+from analyzer.model.run import STATUSES_WITH_VALUE
 
 
 def run_of(tmp_path, states, steps=None):

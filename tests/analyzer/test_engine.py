@@ -451,8 +451,8 @@ def test_float64_zeros_and_weights_whose_squares_vanish_are_told_apart_whatever_
 def test_a_plain_matrix_does_not_inherit_the_spectrum_of_a_product_with_the_same_bytes():
     from analyzer.frame import Frame
     from analyzer.metrics.needs import NEEDS, Interval
+    from analyzer.model.run import TensorInfo
     from analyzer.products import Factors
-    from analyzer.run import TensorInfo
     from analyzer.states import State
 
     generator = np.random.default_rng(0)

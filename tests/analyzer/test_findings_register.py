@@ -14,8 +14,8 @@ from planted import checked
 from analyzer import findings
 from analyzer.findings import wording
 from analyzer.findings.registry import registered, rule
+from analyzer.model.run import CheckpointRow, Curve, Finding, Status, Tables, TensorRow
 from analyzer.page import FigureOnPage, render_page
-from analyzer.run import CheckpointRow, Curve, Finding, Status, Tables, TensorRow
 from analyzer.statistics import Correlations
 
 STATUSES: tuple[Status | None, ...] = (

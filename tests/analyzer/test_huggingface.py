@@ -19,7 +19,7 @@ from builders import random_walk, save_weights
 import analyzer
 from analyzer.auditing import audit
 from analyzer.errors import NoCheckpointsError
-from analyzer.run import Finding, Run
+from analyzer.model.run import Finding, Run
 
 SHAPES = {"wte.weight": (8, 4), "lm_head.weight": (8, 4)}
 Write = Callable[..., Path]

@@ -23,7 +23,7 @@ from analyzer.layouts import LAYOUTS, find_runs, with_scores
 from analyzer.layouts.ordering import parse_count, parse_score, place_in_name
 from analyzer.layouts.run_names import run_name
 from analyzer.layouts.sidecars import read_scores
-from analyzer.run import Finding, Run
+from analyzer.model.run import Finding, Run
 
 MakeRun = Callable[..., Path]
 NOT_NUMBERS = ["NaN", "nan", "1e999", "-1e999", "inf", "Infinity", "", " ", "high", "0x10", "1,5", "1_0", "None", "[]"]

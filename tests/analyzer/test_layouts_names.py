@@ -16,7 +16,7 @@ from stored import alarms, assert_same_weights, found
 
 import analyzer
 from analyzer.layouts.renaming import without_wrappers
-from analyzer.run import Checkpoint, Finding, TensorInfo
+from analyzer.model.run import Checkpoint, Finding, TensorInfo
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 PARTS = ("fc1", "layers", "0", "module_list", "my_orig_mod", "weight")

@@ -19,8 +19,8 @@ import analyzer
 from analyzer.errors import CheckpointError
 from analyzer.findings import find
 from analyzer.layouts.weights import weights_of
+from analyzer.model.run import TensorInfo
 from analyzer.reading import read_tables
-from analyzer.run import TensorInfo
 from analyzer.store import open_store
 
 with warnings.catch_warnings():

@@ -16,7 +16,7 @@ from stored import assert_same_weights
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.weights import held_by, weights_of
-from analyzer.run import Checkpoint
+from analyzer.model.run import Checkpoint
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 INDEX = "model.safetensors.index.json"

@@ -26,8 +26,8 @@ from analyzer.formats import FileIndex, npz, safetensors
 from analyzer.formats.torch_zip import read_torch
 from analyzer.loading import is_plain
 from analyzer.metrics.registry import select_metrics
+from analyzer.model.run import Checkpoint, FileStamp, Part, Run, TensorInfo
 from analyzer.planning import plan
-from analyzer.run import Checkpoint, FileStamp, Part, Run, TensorInfo
 from analyzer.sources import LocalSource
 from analyzer.streams import Stream
 from analyzer.tensors import size_of

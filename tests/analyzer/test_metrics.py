@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from analyzer import elementwise
 from analyzer.decomposition import spectrum
 from analyzer.metrics import METRICS, motion, select_metrics
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 SHAPES = {
     "conv.weight": (6, 3, 5, 2),

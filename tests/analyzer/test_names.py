@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.names import is_text, listed, natural_key, printable, slug
+from analyzer.model.names import is_text, listed, natural_key, printable, slug
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from analyzer import elementwise
 from analyzer.differences import difference_spectrum
 from analyzer.metrics import METRICS, pruning, select_metrics, subspace
-from analyzer.run import Value
+from analyzer.model.run import Value
 from analyzer.subspaces import leading_subspaces
 
 FAMILIES = ("subspace", "update", "pruning")

@@ -17,7 +17,7 @@ from analyzer.decomposition import spectrum
 from analyzer.metrics import METRICS
 from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.random_matrix import marchenko_pastur_median
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 FAMILY = ("mp_scale", "mp_edge", "mp_outlier_count", "mp_soft_rank")
 

@@ -27,7 +27,7 @@ from safetensors.numpy import save
 
 from analyzer.errors import CheckpointError
 from analyzer.formats.safetensors import DTYPES, HEADER_LIMIT, read_index
-from analyzer.run import TensorInfo
+from analyzer.model.run import TensorInfo
 from analyzer.sources import LocalSource
 from analyzer.tensors import kind, numpy_dtype
 

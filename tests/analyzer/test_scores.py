@@ -11,9 +11,9 @@ from builders import random_walk, save_weights
 from commands import weightlapse
 from compared_runs import stored_run, two_groups
 
-from analyzer import scores
 from analyzer.comparing import compare_runs
 from analyzer.comparing.page import render_page
+from analyzer.model import score_names as scores
 
 NAMES = {"Lightning": ("train_acc", "val_acc", "train_loss", "val_loss"), "timm": ("eval_top1", "eval_loss")}
 

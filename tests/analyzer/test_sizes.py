@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analyzer.sizes import parse_size, size_text
+from analyzer.model.sizes import parse_size, size_text
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.errors import CheckpointError
 from analyzer.formats.safetensors import read_index
-from analyzer.run import FileStamp, Run
+from analyzer.model.run import FileStamp, Run
 from analyzer.sources import LocalSource, folder_name, list_folder, local, read_text
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")

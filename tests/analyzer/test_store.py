@@ -19,8 +19,8 @@ from commands import rows_of
 import analyzer
 from analyzer import engine, measuring
 from analyzer.errors import StoreError
+from analyzer.model.run import Measurement
 from analyzer.reading import read_tables
-from analyzer.run import Measurement
 from analyzer.store import Observation, Store, open_store
 
 FAMILIES = ("motion", "size", "spectrum")  # enough to tell what is measured again

@@ -17,7 +17,7 @@ from analyzer.decomposition import spectrum
 from analyzer.metrics import METRICS, tail
 from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.tail import fit_power_law
-from analyzer.run import Value
+from analyzer.model.run import Value
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the package's own

@@ -40,7 +40,7 @@ from analyzer.errors import CheckpointError
 from analyzer.formats.pickle_trees import Unknown
 from analyzer.formats.torch_tensors import DTYPES, EXPANDED_LIMIT, UNREADABLE
 from analyzer.formats.torch_zip import read_torch
-from analyzer.run import TensorInfo
+from analyzer.model.run import TensorInfo
 from analyzer.tensors import kind
 
 torch = pytest.importorskip("torch")

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer.errors import CheckpointError
+from analyzer.model.run import FileStamp
 from analyzer.report import claim_folder
-from analyzer.run import FileStamp
 from analyzer.sources import (
     LocalSource,
     canonical,
@@ -315,7 +315,7 @@ def test_an_etag_tells_that_a_file_was_replaced(tmp_path: Path) -> None:
     analyzer.measure(run, tmp_path / "store.sqlite", metrics=["size"])
     from analyzer.store import open_store
 
-    def marked(etag: str) -> analyzer.run.Run:
+    def marked(etag: str) -> analyzer.model.run.Run:
         first, second = run.checkpoints
         stamps = tuple(FileStamp(one.path, one.size, one.modified_ns, etag) for one in second.files)
         return replace(run, checkpoints=(first, replace(second, files=stamps)))

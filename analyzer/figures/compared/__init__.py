@@ -1,4 +1,4 @@
-"""Figures of several runs together: pure functions of :class:`analyzer.comparison.Comparison`, in reading order."""
+"""Figures of several runs together, in reading order: pure functions of a comparison."""
 
 from __future__ import annotations
 

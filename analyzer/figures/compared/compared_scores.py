@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analyzer.comparison import Comparison
 from analyzer.figures.compared.registry import compared_figure
 from analyzer.figures.compared.strands import strands_figure
-from analyzer.scores import accuracies, is_training, losses
+from analyzer.model.comparison import Comparison
+from analyzer.model.score_names import accuracies, is_training, losses
 
 _MOST = 3
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analyzer.comparison import Comparison
 from analyzer.figures.compared.registry import compared_figure
 from analyzer.figures.compared.strands import strands_figure
+from analyzer.model.comparison import Comparison
 
 
 @compared_figure(

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyzer.comparison import Comparison, Quantity
 from analyzer.figures.compared.registry import compared_figure
 from analyzer.figures.compared.strands import Line, lines_of
 from analyzer.figures.labels import short_labels
@@ -17,10 +16,11 @@ from analyzer.figures.line_panel import spans_decades
 from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
 from analyzer.figures.style import INK, LABEL_SIZE, SMALL_SIZE, plain_axes
 from analyzer.figures.ticks import linear_limits, linear_ticks, log_limits, log_ticks
-from analyzer.scores import accuracies
+from analyzer.model.comparison import Comparison, Quantity
+from analyzer.model.score_names import accuracies
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 _NAMES_WIDTH, _GAP, _ROW, _FOOT = 1.75, 0.35, 0.36, 0.3  # inches
 _TICK_PITCH = 0.5

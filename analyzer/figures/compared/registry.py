@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from analyzer.comparison import Comparison
 from analyzer.figures.sheet import draw_head
 from analyzer.figures.style import house_style
+from analyzer.model.comparison import Comparison
 
 Draw = Callable[[Comparison], Figure | None]
 

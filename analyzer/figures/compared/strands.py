@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyzer.comparison import Comparison, Quantity
 from analyzer.figures.horizontal import Horizontal, draw_horizontal
 from analyzer.figures.labels import short_labels
 from analyzer.figures.line_panel import (
@@ -28,9 +27,10 @@ from analyzer.figures.line_panel import (
 from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
 from analyzer.figures.style import LOOKS, MEAN_LOOK, Look
 from analyzer.figures.ticks import linear_limits, log_limits
+from analyzer.model.comparison import Comparison, Quantity
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 BAND_OPACITY = 0.16
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from analyzer.run import ChangePair, CheckpointRow, Correlation, Curve, MetricRow, Status, Tables, TensorRow
+from analyzer.model.run import ChangePair, CheckpointRow, Correlation, Curve, MetricRow, Status, Tables, TensorRow
 
 BLOCK = (
     "self_attn.q_proj",

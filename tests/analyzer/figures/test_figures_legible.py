@@ -14,7 +14,7 @@ from figure_tables import BLOCK, make_tables, with_marks
 from legibility import drawn_texts, problems
 
 from analyzer.figures import FIGURES, render
-from analyzer.run import Tables
+from analyzer.model.run import Tables
 
 HOSTILE = [
     "$\\frac{1}{",

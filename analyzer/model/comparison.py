@@ -1,4 +1,4 @@
-"""What a comparison of several runs holds: frozen dataclasses without logic, as :mod:`analyzer.run` has for one run."""
+"""Plain data of a comparison of several runs: frozen dataclasses without logic."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from analyzer.run import Finding, Status, Tables
+from analyzer.model.run import Finding, Status, Tables
 
 if TYPE_CHECKING:
-    from analyzer.run import FloatArray
+    from analyzer.model.run import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
