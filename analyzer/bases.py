@@ -8,7 +8,7 @@ from hashlib import sha256
 from analyzer.holding import ROLES
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint, Run, TensorInfo
-from analyzer.tensors import kind, matrices, stored_parts
+from analyzer.tensors.kinds import kind, matrices, stored_parts
 
 
 def expected_bases(run: Run, name: str, metrics: Sequence[Metric]) -> Iterator[tuple[int, str, str]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from analyzer.gram import Array, Matrix, blocks_of, gram, lent, power_of_two, triangular_factor, widened_into_lent
 from analyzer.metrics.needs import Spectrum
-from analyzer.tensors import unit_roundoff
+from analyzer.tensors.kinds import unit_roundoff
 
 Solve = Callable[[Matrix], Matrix]
 Blocks = Callable[[], Iterator[Matrix]]  # W from its first row to its last, some rows at a time, each time anew

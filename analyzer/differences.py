@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.decomposition import SMALL_WORK, TRUSTED
 from analyzer.gram import Array, Matrix, blocks_of, slabs_of, triangular_factor
 from analyzer.metrics.needs import Spectrum
-from analyzer.tensors import unit_roundoff
+from analyzer.tensors.kinds import unit_roundoff
 
 
 def difference_spectrum(current: Array, previous: Array) -> Spectrum:

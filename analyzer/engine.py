@@ -22,14 +22,14 @@ from analyzer.cutting import slab_of
 from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose
 from analyzer.holding import HELD_BYTES, ROLES, Hold, way_of
-from analyzer.loading import is_readable
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint
 from analyzer.planning import Task
 from analyzer.states import read_states
 from analyzer.store import Observation
 from analyzer.streams import Stream
-from analyzer.tensors import size_of
+from analyzer.tensors.kinds import size_of
+from analyzer.tensors.loading import is_readable
 from analyzer.through_time import walk_through_time
 
 ALIGNMENT = 64

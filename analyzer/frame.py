@@ -29,11 +29,11 @@ from analyzer.metrics.pruning import magnitude_shares
 from analyzer.metrics.registry import Metric
 from analyzer.metrics.tail import fit_power_law
 from analyzer.model.run import Status, TensorInfo
-from analyzer.products import product_spectrum
 from analyzer.states import State
 from analyzer.subspaces import leading_subspaces
 from analyzer.tallies import LEAST_SQUARE, Sums
-from analyzer.tensors import MatrixView, matrices, unsupported_reason
+from analyzer.tensors.kinds import MatrixView, matrices, unsupported_reason
+from analyzer.tensors.low_rank import product_spectrum
 
 Array = npt.NDArray[Any]
 Decompose = Callable[[Sequence[Array]], Sequence[Spectrum]]

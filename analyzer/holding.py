@@ -8,7 +8,7 @@ from typing import Literal
 
 from analyzer.cutting import MOST_SLAB, slab_of
 from analyzer.model.run import TensorInfo
-from analyzer.tensors import matrices, numpy_dtype, size_of
+from analyzer.tensors.kinds import matrices, numpy_dtype, size_of
 
 Hold = Literal["nothing", "slab", "whole"]
 

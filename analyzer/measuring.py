@@ -15,7 +15,7 @@ from analyzer.metrics.registry import METRICS, Metric
 from analyzer.model.run import Run
 from analyzer.planning import Task, affordable_streams, plan, tensor_names
 from analyzer.store import Asked, Observation, RowKey, Store, Writer
-from analyzer.tensors import tensor_rows
+from analyzer.tensors.kinds import tensor_rows
 
 COMMIT_SECONDS = 1.0
 WITH_SCIPY = frozenset({"leading_subspaces", "previous_subspaces", "initial_subspaces"})  # needs that scipy serves

@@ -14,7 +14,7 @@ from analyzer.holding import DECOMPOSED, ROLES, way_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.model.sizes import size_text
-from analyzer.tensors import matrices, size_of
+from analyzer.tensors.kinds import matrices, size_of
 
 BUNDLE_BYTES = 8 << 20
 PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from analyzer.errors import CheckpointError
-from analyzer.loading import SourceOf, load_all
 from analyzer.model.run import Checkpoint, Product, TensorInfo
-from analyzer.products import Factors, load_factors, multiply
 from analyzer.sources import Source, open_source
 from analyzer.tallies import Sums
-from analyzer.tensors import numpy_dtype, stored_parts
+from analyzer.tensors.kinds import numpy_dtype, stored_parts
+from analyzer.tensors.loading import SourceOf, load_all
+from analyzer.tensors.low_rank import Factors, load_factors, multiply
 
 Memory = npt.NDArray[np.uint8]
 
@@ -56,7 +56,7 @@ def read_states(
 
     Args:
         checkpoint: the checkpoint.
-        infos: tensors of it that :func:`analyzer.loading.is_readable`.
+        infos: tensors of it that :func:`analyzer.tensors.loading.is_readable`.
         memories: for each its row-major bytes.
 
     Yields:

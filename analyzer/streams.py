@@ -13,7 +13,6 @@ import numpy.typing as npt
 from analyzer.bases import Bases, applicable, places
 from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose, Frame, Seen
-from analyzer.loading import is_plain
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
@@ -21,7 +20,8 @@ from analyzer.planning import Task
 from analyzer.sources import is_remote
 from analyzer.states import State
 from analyzer.store import Observation
-from analyzer.tensors import MatrixView, kind, size_of
+from analyzer.tensors.kinds import MatrixView, kind, size_of
+from analyzer.tensors.loading import is_plain
 
 UNREAD = "unread"  # the basis of rows whose bytes could not be read: they are measured again at the next occasion
 

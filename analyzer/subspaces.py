@@ -9,7 +9,7 @@ import numpy as np
 from analyzer.decomposition import EPSILON, TRUSTED_SMALLEST
 from analyzer.gram import Array, Matrix, blocks_of, gram, power_of_two, triangular_factor
 from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces
-from analyzer.tensors import unit_roundoff
+from analyzer.tensors.kinds import unit_roundoff
 
 
 def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:

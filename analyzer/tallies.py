@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from analyzer.cutting import PIECE, Piece
 from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, ChangedBits, InnerProducts, SignFlips
-from analyzer.tensors import unit_roundoff
+from analyzer.tensors.kinds import unit_roundoff
 
 Array = npt.NDArray[Any]
 Row = npt.NDArray[np.float64]

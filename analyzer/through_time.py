@@ -17,19 +17,19 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from analyzer.checksums import is_of_all, require
 from analyzer.cutting import PIECE, Piece, pieces_between, slab_of
 from analyzer.decomposition import spectrum_of_blocks
 from analyzer.elementwise import live_lines
 from analyzer.gram import Gram
 from analyzer.holding import DECOMPOSED, Hold
-from analyzer.loading import as_tensor
 from analyzer.metrics.needs import DeadLines
 from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.sources import Source, open_source
 from analyzer.states import State, Taken, gone
 from analyzer.tallies import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs
-from analyzer.tensors import numpy_dtype, unit_roundoff
+from analyzer.tensors.checksums import is_of_all, require
+from analyzer.tensors.kinds import numpy_dtype, unit_roundoff
+from analyzer.tensors.loading import as_tensor
 
 Memory = npt.NDArray[np.uint8]
 

@@ -1,17 +1,17 @@
 """Whether entries of archives that hold more than one tensor's bytes, or bytes in another order, are as written.
 
-All others are checked whenever a tensor is read (:mod:`analyzer.loading`).
+All others are checked whenever a tensor is read (:mod:`analyzer.tensors.loading`).
 """
 
 from __future__ import annotations
 
 import zlib
 
-from analyzer.checksums import is_of_all, require
 from analyzer.errors import CheckpointError
 from analyzer.model.run import Checkpoint, Checksum, Part, TensorInfo
 from analyzer.sources import open_source
-from analyzer.tensors import stored_parts
+from analyzer.tensors.checksums import is_of_all, require
+from analyzer.tensors.kinds import stored_parts
 
 BLOCK = 16 << 20
 

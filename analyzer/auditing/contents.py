@@ -12,11 +12,11 @@ import numpy.typing as npt
 from analyzer.auditing.checksums import Checks
 from analyzer.errors import CheckpointError
 from analyzer.executors import available_cores, run_tasks
-from analyzer.loading import is_readable
 from analyzer.model.run import Checkpoint, Run, TensorInfo
-from analyzer.products import Factors
 from analyzer.states import read_states
-from analyzer.tensors import size_of, unsupported_reason
+from analyzer.tensors.kinds import size_of, unsupported_reason
+from analyzer.tensors.loading import is_readable
+from analyzer.tensors.low_rank import Factors
 
 BATCH_BYTES = 32 << 20
 ALIGNMENT = 64

@@ -11,12 +11,12 @@ from typing import Any
 from blake3 import blake3
 
 from analyzer.auditing.contents import Contents
-from analyzer.loading import is_readable
 from analyzer.model.names import printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.model.score_names import leading
 from analyzer.model.sizes import size_text
-from analyzer.tensors import size_of, stored_parts
+from analyzer.tensors.kinds import size_of, stored_parts
+from analyzer.tensors.loading import is_readable
 
 SCHEMA_VERSION = 2
 ROWS_SHOWN = 12

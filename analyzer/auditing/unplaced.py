@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.auditing.contents import Contents
-from analyzer.loading import is_readable
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Finding, Run
+from analyzer.tensors.loading import is_readable
 
 
 def look_at(run: Run, contents: Contents | None) -> Iterator[Finding]:

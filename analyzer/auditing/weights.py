@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 
 from analyzer.auditing.contents import Contents
-from analyzer.loading import is_readable
 from analyzer.model.names import listed, printable
 from analyzer.model.run import Finding, Run
-from analyzer.tensors import kind
+from analyzer.tensors.kinds import kind
+from analyzer.tensors.loading import is_readable
 
 Digests = Mapping[str, Mapping[str, str]]  # checkpoint -> tensor -> hash of its elements
 MATRICES = frozenset({"matrix", "stack"})

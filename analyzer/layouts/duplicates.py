@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from analyzer.errors import CheckpointError
 from analyzer.model.run import Checkpoint, Finding, Part, TensorInfo
 from analyzer.sources import open_source
-from analyzer.tensors import stored_parts
+from analyzer.tensors.kinds import stored_parts
 
 BLOCK = 1 << 20
 

@@ -15,7 +15,7 @@ from analyzer.layouts.run_names import run_name
 from analyzer.model.names import is_text, listed, natural_key, printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.sources import Entry, folder_name
-from analyzer.tensors import matrices
+from analyzer.tensors.kinds import matrices
 
 # A keyword wins over a bare number: checkpoint-230500-loss-1.2531 is step 230500. The surest keyword comes first.
 # "ep" and "iter" count only where no letter stands before them: "step3" is no epoch 3.

@@ -16,7 +16,7 @@ from analyzer.formats.torch_zip import TorchFile, read_torch
 from analyzer.model.names import printable
 from analyzer.model.run import TensorInfo
 from analyzer.sources import open_source
-from analyzer.tensors import numpy_dtype, unsupported_reason
+from analyzer.tensors.kinds import numpy_dtype, unsupported_reason
 
 # Where people put a model's state, the first that is there counts; else the file is that state itself.
 WEIGHTS = ("state_dict", "model_state_dict", "model", "net")

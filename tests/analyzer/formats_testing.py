@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import CheckpointError
-from analyzer.loading import load
 from analyzer.model.run import TensorInfo
 from analyzer.sources import LocalSource
-from analyzer.tensors import numpy_dtype
+from analyzer.tensors.kinds import numpy_dtype
+from analyzer.tensors.loading import load
 
 CHECKOUT = Path(__file__).parents[2]
 

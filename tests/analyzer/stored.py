@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.loading import load
 from analyzer.model.run import Checkpoint, Finding, Run, TensorInfo
 from analyzer.sources import open_source
-from analyzer.tensors import numpy_dtype
+from analyzer.tensors.kinds import numpy_dtype
+from analyzer.tensors.loading import load
 
 
 def values_of(info: TensorInfo) -> np.ndarray[Any, Any]:

@@ -36,8 +36,8 @@ from formats_testing import (
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.dcp import _Box, _misfit, read_index
-from analyzer.loading import is_plain
-from analyzer.tensors import kind
+from analyzer.tensors.kinds import kind
+from analyzer.tensors.loading import is_plain
 
 torch = pytest.importorskip("torch")
 dcp = pytest.importorskip("torch.distributed.checkpoint")

@@ -452,8 +452,8 @@ def test_a_plain_matrix_does_not_inherit_the_spectrum_of_a_product_with_the_same
     from analyzer.frame import Frame
     from analyzer.metrics.needs import NEEDS, Interval
     from analyzer.model.run import TensorInfo
-    from analyzer.products import Factors
     from analyzer.states import State
+    from analyzer.tensors.low_rank import Factors
 
     generator = np.random.default_rng(0)
     left, right = generator.standard_normal((12, 3)), generator.standard_normal((3, 10))

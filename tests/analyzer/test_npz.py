@@ -38,7 +38,7 @@ from hypothesis import strategies as st
 from analyzer.errors import CheckpointError
 from analyzer.formats import npz
 from analyzer.formats.npz import DTYPES, HEADER_LIMIT, read_index
-from analyzer.tensors import kind
+from analyzer.tensors.kinds import kind
 
 SAVERS = {"stored": np.savez, "deflated": np.savez_compressed}
 ARRAYS = {

@@ -29,7 +29,7 @@ from analyzer.errors import CheckpointError
 from analyzer.formats.safetensors import DTYPES, HEADER_LIMIT, read_index
 from analyzer.model.run import TensorInfo
 from analyzer.sources import LocalSource
-from analyzer.tensors import kind, numpy_dtype
+from analyzer.tensors.kinds import kind, numpy_dtype
 
 CHECKOUT = Path(__file__).parents[2]
 TENSORS = {
@@ -423,7 +423,8 @@ def test_fault_11_codes_as_torch_decodes_them(path: Path, dtype: str) -> None:
 def test_fault_11_bf16_in_a_process_that_has_not_met_ml_dtypes(path: Path) -> None:
     write(path, save({"w": np.array([1.0, -2.5], ml_dtypes.bfloat16), "v": np.array([0.5], ml_dtypes.float8_e4m3fn)}))
     script = (
-        "import sys; from analyzer.formats.safetensors import read_index; from analyzer.tensors import numpy_dtype\n"
+        "import sys; from analyzer.formats.safetensors import read_index\n"
+        "from analyzer.tensors.kinds import numpy_dtype\n"
         "import numpy as np; assert 'ml_dtypes' not in sys.modules\n"
         "for name, info in read_index(sys.argv[1]).tensors.items():\n"
         "    part, = info.parts\n"

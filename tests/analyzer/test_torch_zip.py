@@ -41,7 +41,7 @@ from analyzer.formats.pickle_trees import Unknown
 from analyzer.formats.torch_tensors import DTYPES, EXPANDED_LIMIT, UNREADABLE
 from analyzer.formats.torch_zip import read_torch
 from analyzer.model.run import TensorInfo
-from analyzer.tensors import kind
+from analyzer.tensors.kinds import kind
 
 torch = pytest.importorskip("torch")
 

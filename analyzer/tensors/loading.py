@@ -15,11 +15,11 @@ from types import EllipsisType
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.checksums import check, require
 from analyzer.errors import CheckpointError
 from analyzer.model.run import Part, TensorInfo
 from analyzer.sources import Source
-from analyzer.tensors import numpy_dtype
+from analyzer.tensors.checksums import check, require
+from analyzer.tensors.kinds import numpy_dtype
 
 BLOCK = 16 << 20
 _DEFLATED_BLOCK = 1 << 20

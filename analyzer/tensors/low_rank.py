@@ -12,10 +12,10 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.loading import SourceOf, load
 from analyzer.metrics.needs import Spectrum
 from analyzer.model.run import Product, TensorInfo
-from analyzer.tensors import numpy_dtype, unit_roundoff
+from analyzer.tensors.kinds import numpy_dtype, unit_roundoff
+from analyzer.tensors.loading import SourceOf, load
 
 Matrix = npt.NDArray[np.float64]
 
