@@ -345,7 +345,7 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> _Prepared:
     from analyzer.metrics.registry import load_installed_metrics, load_metrics_file
 
     if options["device"] != "cpu":
-        from analyzer.gpu import check_device
+        from analyzer.numerics.torch_backend import check_device
 
         check_device(options["device"])
     load_installed_metrics()

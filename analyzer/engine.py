@@ -18,12 +18,12 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.cutting import slab_of
 from analyzer.errors import CheckpointError
 from analyzer.frame import Decompose
 from analyzer.holding import HELD_BYTES, ROLES, Hold, way_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint
+from analyzer.numerics.blocks import slab_of
 from analyzer.planning import Task
 from analyzer.states import read_states
 from analyzer.store import Observation

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer import elementwise
-from analyzer.decomposition import spectrum
-from analyzer.differences import difference_spectrum
 from analyzer.metrics.needs import (
     LEADING,
     NEEDS,
@@ -29,9 +26,12 @@ from analyzer.metrics.pruning import magnitude_shares
 from analyzer.metrics.registry import Metric
 from analyzer.metrics.tail import fit_power_law
 from analyzer.model.run import Status, TensorInfo
+from analyzer.numerics import elementwise
+from analyzer.numerics.singular_values import spectrum
+from analyzer.numerics.subspaces import leading_subspaces
+from analyzer.numerics.sums import LEAST_SQUARE, Sums
+from analyzer.numerics.update_spectrum import difference_spectrum
 from analyzer.states import State
-from analyzer.subspaces import leading_subspaces
-from analyzer.tallies import LEAST_SQUARE, Sums
 from analyzer.tensors.kinds import MatrixView, matrices, unsupported_reason
 from analyzer.tensors.low_rank import product_spectrum
 

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from math import prod
 from typing import Literal
 
-from analyzer.cutting import MOST_SLAB, slab_of
 from analyzer.model.run import TensorInfo
+from analyzer.numerics.blocks import MOST_SLAB, slab_of
 from analyzer.tensors.kinds import matrices, numpy_dtype, size_of
 
 Hold = Literal["nothing", "slab", "whole"]

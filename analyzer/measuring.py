@@ -144,7 +144,7 @@ def _walking(metrics: Sequence[Metric], device: str) -> Callable[[Task], Iterato
         import scipy.linalg  # noqa: F401
     if device == "cpu":
         return work
-    from analyzer.gpu import check_device, spectra
+    from analyzer.numerics.torch_backend import check_device, spectra
 
     check_device(device)
     return partial(work, decompose=partial(spectra, device=device))

@@ -8,12 +8,12 @@ from heapq import heapreplace
 from math import ceil, inf, prod
 
 from analyzer.bases import applicable, expected_bases, places
-from analyzer.cutting import slab_rows
 from analyzer.errors import WeightlapseError
 from analyzer.holding import DECOMPOSED, ROLES, way_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.model.sizes import size_text
+from analyzer.numerics.blocks import slab_rows
 from analyzer.tensors.kinds import matrices, size_of
 
 BUNDLE_BYTES = 8 << 20

@@ -13,8 +13,8 @@ from blake3 import blake3
 
 from analyzer.errors import CheckpointError
 from analyzer.model.run import Checkpoint, Product, TensorInfo
+from analyzer.numerics.sums import Sums
 from analyzer.sources import Source, open_source
-from analyzer.tallies import Sums
 from analyzer.tensors.kinds import numpy_dtype, stored_parts
 from analyzer.tensors.loading import SourceOf, load_all
 from analyzer.tensors.low_rank import Factors, load_factors, multiply

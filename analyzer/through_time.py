@@ -17,16 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from analyzer.cutting import PIECE, Piece, pieces_between, slab_of
-from analyzer.decomposition import spectrum_of_blocks
-from analyzer.elementwise import live_lines
-from analyzer.gram import Gram
 from analyzer.holding import DECOMPOSED, Hold
 from analyzer.metrics.needs import DeadLines
 from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
+from analyzer.numerics.blocks import PIECE, Piece, pieces_between, slab_of
+from analyzer.numerics.elementwise import live_lines
+from analyzer.numerics.gram import Gram
+from analyzer.numerics.singular_values import spectrum_of_blocks
+from analyzer.numerics.sums import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs
 from analyzer.sources import Source, open_source
 from analyzer.states import State, Taken, gone
-from analyzer.tallies import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs
 from analyzer.tensors.checksums import is_of_all, require
 from analyzer.tensors.kinds import numpy_dtype, unit_roundoff
 from analyzer.tensors.loading import as_tensor
@@ -56,7 +56,7 @@ def walk_through_time(
         memory: for each checkpoint of which something is needed, bytes for what is held of it.
 
     Returns:
-        the same bits as whole tensors give in :func:`analyzer.elementwise.walk_sums`; None where the elements have to
+        the same bits as :func:`.elementwise.walk_sums` gives for whole tensors; None where the elements have to
         be looked at once more: one is NaN or infinite, squares may have vanished, or too many elements may be near zero
         to be kept until the threshold is known and no state is held as a whole.
 

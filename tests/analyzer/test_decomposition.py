@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from builders import full_count
 
-from analyzer import decomposition
-from analyzer.decomposition import spectrum
-from analyzer.gram import gram
+from analyzer.numerics import singular_values as decomposition
+from analyzer.numerics.gram import gram
+from analyzer.numerics.singular_values import spectrum
 
 DTYPES = {"float64": np.float64, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 SHAPES = full_count(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer import elementwise
-from analyzer.cutting import PIECE
+from analyzer.numerics import elementwise
+from analyzer.numerics.blocks import PIECE
 from analyzer.tensors.kinds import unit_roundoff
 
 SIZES = [1, 2, 7, 1000, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 3 * (1 << 16) + 5]

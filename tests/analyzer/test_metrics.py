@@ -14,10 +14,10 @@ from commands import measured, read_csv, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer import elementwise
-from analyzer.decomposition import spectrum
 from analyzer.metrics import METRICS, motion, select_metrics
 from analyzer.model.run import Value
+from analyzer.numerics import elementwise
+from analyzer.numerics.singular_values import spectrum
 
 SHAPES = {
     "conv.weight": (6, 3, 5, 2),

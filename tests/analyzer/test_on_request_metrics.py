@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from analyzer import elementwise
-from analyzer.differences import difference_spectrum
 from analyzer.metrics import METRICS, pruning, select_metrics, subspace
 from analyzer.model.run import Value
-from analyzer.subspaces import leading_subspaces
+from analyzer.numerics import elementwise
+from analyzer.numerics.subspaces import leading_subspaces
+from analyzer.numerics.update_spectrum import difference_spectrum
 
 FAMILIES = ("subspace", "update", "pruning")
 OVERLAPS = ("overlap_previous", "overlap_initial")

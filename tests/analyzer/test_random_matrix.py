@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from threadpoolctl import threadpool_limits
 
-from analyzer.decomposition import spectrum
 from analyzer.metrics import METRICS
 from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.random_matrix import marchenko_pastur_median
 from analyzer.model.run import Value
+from analyzer.numerics.singular_values import spectrum
 
 FAMILY = ("mp_scale", "mp_edge", "mp_outlier_count", "mp_soft_rank")
 

@@ -13,11 +13,11 @@ from commands import measured, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.decomposition import spectrum
 from analyzer.metrics import METRICS, tail
 from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.tail import fit_power_law
 from analyzer.model.run import Value
+from analyzer.numerics.singular_values import spectrum
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the package's own

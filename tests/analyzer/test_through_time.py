@@ -8,8 +8,10 @@ import pytest
 from builders import save_weights
 from commands import everything
 
-from analyzer import cutting, decomposition, engine, holding, open_run, planning, through_time
+from analyzer import engine, holding, open_run, planning, through_time
 from analyzer import measure as measure_run
+from analyzer.numerics import blocks as cutting
+from analyzer.numerics import singular_values as decomposition
 
 SHAPE = (900, 24)  # 900 · 24² is above what the SVD takes
 SLAB_ROWS = 170
@@ -283,7 +285,7 @@ def test_what_is_kept_near_zero_does_not_grow_with_the_run(tmp_path, taken):
 
 def test_spectra_from_elsewhere_of_states_that_are_held_as_a_whole(tmp_path, monkeypatch, taken):
     pytest.importorskip("torch")
-    from analyzer import gpu
+    from analyzer.numerics import torch_backend as gpu
 
     run = series(tmp_path / "run", walk(4, SHAPE[::-1]))
     expected = measure_run(run, store=tmp_path / "cpu.sqlite", jobs=1)

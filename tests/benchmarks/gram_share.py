@@ -17,9 +17,9 @@ import numpy as np
 from series import gpt2_shapes, in_turn
 from threadpoolctl import threadpool_limits
 
-from analyzer.decomposition import spectrum
 from analyzer.executors import available_cores
-from analyzer.gram import gram
+from analyzer.numerics.gram import gram
+from analyzer.numerics.singular_values import spectrum
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ from math import sqrt
 
 import numpy as np
 
-from analyzer.decomposition import EPSILON, TRUSTED_SMALLEST
-from analyzer.gram import Array, Matrix, blocks_of, gram, power_of_two, triangular_factor
 from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces
+from analyzer.numerics.gram import Array, Matrix, blocks_of, gram, power_of_two, triangular_factor
+from analyzer.numerics.singular_values import EPSILON, TRUSTED_SMALLEST
 from analyzer.tensors.kinds import unit_roundoff
 
 
@@ -16,7 +16,7 @@ def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
     """The spaces of the ``count`` leading left and right singular vectors of (rows, columns); None up to count σ.
 
     The short side's vectors come from the Gram matrix, of which only these are asked for. Its rounding turns the space
-    by up to :data:`analyzer.decomposition.GRAM_ERROR` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6 where
+    by up to :data:`GRAM_ERROR` of :mod:`.singular_values` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6 where
     σ_k is above :data:`TRUSTED_SMALLEST` · σ₁ and separates by 1e-3. Below that they come from the triangular factor
     of W.
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.cutting import PIECE, Piece
 from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, ChangedBits, InnerProducts, SignFlips
+from analyzer.numerics.blocks import PIECE, Piece
 from analyzer.tensors.kinds import unit_roundoff
 
 Array = npt.NDArray[Any]

@@ -14,8 +14,17 @@ from typing import Protocol
 
 import numpy as np
 
-from analyzer.gram import Array, Matrix, blocks_of, gram, lent, power_of_two, triangular_factor, widened_into_lent
 from analyzer.metrics.needs import Spectrum
+from analyzer.numerics.gram import (
+    Array,
+    Matrix,
+    blocks_of,
+    gram,
+    lent,
+    power_of_two,
+    triangular_factor,
+    widened_into_lent,
+)
 from analyzer.tensors.kinds import unit_roundoff
 
 Solve = Callable[[Matrix], Matrix]

@@ -7,9 +7,9 @@ from math import frexp
 
 import numpy as np
 
-from analyzer.decomposition import SMALL_WORK, TRUSTED
-from analyzer.gram import Array, Matrix, blocks_of, slabs_of, triangular_factor
 from analyzer.metrics.needs import Spectrum
+from analyzer.numerics.gram import Array, Matrix, blocks_of, slabs_of, triangular_factor
+from analyzer.numerics.singular_values import SMALL_WORK, TRUSTED
 from analyzer.tensors.kinds import unit_roundoff
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.cutting import PIECE, pieces, slab_of
 from analyzer.metrics.needs import ChangedBits, DeadLines, ElementSummary, FinitenessCount
-from analyzer.tallies import Flags, Room, States, Sums, Tally, near_zero_threshold
+from analyzer.numerics.blocks import PIECE, pieces, slab_of
+from analyzer.numerics.sums import Flags, Room, States, Sums, Tally, near_zero_threshold
 
 Array = npt.NDArray[Any]
 

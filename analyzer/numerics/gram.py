@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.cutting import slab_rows
+from analyzer.numerics.blocks import slab_rows
 
 Array = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]

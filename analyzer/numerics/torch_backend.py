@@ -1,4 +1,4 @@
-"""Singular values on a graphics card, through torch: the way of :mod:`analyzer.decomposition` with its products there.
+"""Compute singular values on a graphics card through torch, by the method of :mod:`.singular_values`.
 
 A matrix is sent as it is stored and widened to float64 block by block on the device. What the Gram matrix cannot give
 (and what is tiny) is left to LAPACK here, as without a graphics card. torch on the CPU
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.decomposition import SMALL_WORK, Solve, by_numpy, from_gram, spectrum
 from analyzer.errors import DeviceError
-from analyzer.gram import Matrix, power_of_two, slabs_of
 from analyzer.metrics.needs import Spectrum
+from analyzer.numerics.gram import Matrix, power_of_two, slabs_of
+from analyzer.numerics.singular_values import SMALL_WORK, Solve, by_numpy, from_gram, spectrum
 
 Array = npt.NDArray[Any]
 
@@ -60,7 +60,7 @@ def check_device(device: str) -> None:
 
 
 def spectra(matrices: Sequence[Array], device: str) -> list[Spectrum]:
-    """What :func:`analyzer.decomposition.spectrum` says of each matrix, computed on a device.
+    """What :func:`analyzer.numerics.singular_values.spectrum` says of each matrix, computed on a device.
 
     Small ones of as many columns are decomposed together, so the last bits may depend on which matrices these are.
     Where the device runs out of memory, the CPU takes over, with a warning.
@@ -107,7 +107,7 @@ def _eigenvalues_together(matrices: Sequence[Array], device: str) -> Mapping[int
 def _by_torch(
     matrix: Array, exponent: int, device: str, eigenvalues: Matrix | None = None
 ) -> tuple[Matrix | None, float | None]:
-    """The same as :func:`analyzer.decomposition.by_numpy`; ``eigenvalues`` of G where they are known."""
+    """The same as :func:`analyzer.numerics.singular_values.by_numpy`; ``eigenvalues`` of G where they are known."""
     torch = _torch()
 
     for resident in (True, False):
@@ -139,7 +139,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 class _TorchProducts:
-    """:class:`analyzer.decomposition.Products` by torch on a device.
+    """:class:`analyzer.numerics.singular_values.Products` by torch on a device.
 
     Args:
         matrix: W, (rows, columns), in memory here.

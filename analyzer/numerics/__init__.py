@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: sums over elements, Gram matrices, singular values. Touches no files and no store."""
