@@ -121,8 +121,8 @@ def measure(
         MetricError: an unknown family.
         StoreError: the store is damaged, of another version, or cannot be written.
     """
+    from analyzer.engine.update import Request, bring_up_to_date
     from analyzer.measurements import Measurements
-    from analyzer.measuring import Request, bring_up_to_date
     from analyzer.metrics import select_metrics
     from analyzer.store import open_store
 

@@ -23,7 +23,7 @@ from analyzer.files import STORE_NAME
 from analyzer.terminal import Found, progress, say, tell_findings
 
 if TYPE_CHECKING:
-    from analyzer.measuring import Request
+    from analyzer.engine.update import Request
     from analyzer.metrics.registry import Metric
     from analyzer.model.run import Finding, Run
 
@@ -403,7 +403,7 @@ def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> tuple[
 
 
 def _request(metrics: list[Metric], options: dict[str, Any]) -> Request:
-    from analyzer.measuring import Request
+    from analyzer.engine.update import Request
 
     return Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"], options["device"])
 
@@ -412,7 +412,7 @@ def _told_plan(prepared: _Prepared, store: str, options: dict[str, Any]) -> int:
     """Print what was found of each run, and what measuring it into this store would take."""
     from analyzer.auditing import audit
     from analyzer.auditing.output import Audited, as_text
-    from analyzer.measuring import outlook
+    from analyzer.engine.update import outlook
     from analyzer.model.sizes import size_text
     from analyzer.store import open_store
 

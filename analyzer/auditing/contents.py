@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.auditing.checksums import Checks
+from analyzer.engine.executors import available_cores, run_tasks
+from analyzer.engine.states import read_states
 from analyzer.errors import CheckpointError
-from analyzer.executors import available_cores, run_tasks
 from analyzer.model.run import Checkpoint, Run, TensorInfo
-from analyzer.states import read_states
 from analyzer.tensors.kinds import size_of, unsupported_reason
 from analyzer.tensors.loading import is_readable
 from analyzer.tensors.low_rank import Factors

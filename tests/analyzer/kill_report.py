@@ -20,7 +20,8 @@ from contextlib import closing
 from pathlib import Path
 
 import analyzer.figures
-from analyzer import cli, measuring, reporting
+from analyzer import cli, reporting
+from analyzer.engine.walk import update as measuring
 from analyzer.report import write_report
 
 assert reporting and write_report  # loaded once, for all forks

@@ -18,8 +18,9 @@ from builders import random_walk, save_weights, weightlapse_metadata
 from commands import read_csv, weightlapse
 
 from analyzer import __main__ as started
-from analyzer import cli, measuring, open_measurements, reporting, terminal
+from analyzer import cli, open_measurements, reporting, terminal
 from analyzer.auditing import contents
+from analyzer.engine.walk import update as measuring
 from analyzer.layouts import LAYOUTS
 from analyzer.store import open_store
 

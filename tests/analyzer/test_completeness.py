@@ -9,7 +9,8 @@ import pytest
 from builders import random_walk
 from commands import weightlapse
 
-from analyzer import measuring, reporting
+from analyzer import reporting
+from analyzer.engine.walk import update as measuring
 from analyzer.store import Asked
 
 

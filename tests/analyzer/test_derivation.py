@@ -9,7 +9,7 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured, rows_of
 
-from analyzer.derivation import DERIVED, WORST_FIRST
+from analyzer.engine.derived import DERIVED, WORST_FIRST
 from analyzer.model.run import STATUSES_WITH_VALUE
 
 

@@ -12,7 +12,7 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import everything, measured, read_csv, rows_of, weightlapse
 
-from analyzer import planning
+from analyzer.engine.walk import planning
 from analyzer.layouts import open_runs
 from analyzer.store import open_store
 
@@ -407,7 +407,7 @@ def test_row42_float64_weights_whose_squares_float64_cannot_hold_have_a_status(m
 
 
 def test_a_frozen_matrix_is_decomposed_once_and_has_the_same_rows_as_ever(make_run, tmp_path, monkeypatch):
-    from analyzer import frame
+    from analyzer.engine.walk import observing as frame
 
     states = random_walk(6, {"frozen.weight": (30, 20), "learns.weight": (30, 20), "thaws.weight": (30, 20)})
     for state in states:
@@ -449,10 +449,10 @@ def test_float64_zeros_and_weights_whose_squares_vanish_are_told_apart_whatever_
 
 
 def test_a_plain_matrix_does_not_inherit_the_spectrum_of_a_product_with_the_same_bytes():
-    from analyzer.frame import Frame
+    from analyzer.engine.observing import Frame
+    from analyzer.engine.states import State
     from analyzer.metrics.needs import NEEDS, Interval
     from analyzer.model.run import TensorInfo
-    from analyzer.states import State
     from analyzer.tensors.low_rank import Factors
 
     generator = np.random.default_rng(0)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from builders import random_walk
 
+from analyzer.engine.executors import DELIVERY_SECONDS, available_cores, run_in_processes, run_in_threads, run_tasks
 from analyzer.errors import StoreError, WorkerError
-from analyzer.executors import DELIVERY_SECONDS, available_cores, run_in_processes, run_in_threads, run_tasks
 
 forked = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -129,7 +129,7 @@ def test_closing_ends_the_processes_at_once():
 
 ORPHANS = """
 import os, sys, time
-from analyzer.executors import run_in_processes
+from analyzer.engine.executors import run_in_processes
 
 def slow(task):
     for _ in range(600):
@@ -165,7 +165,7 @@ def is_alive(pid: int) -> bool:
 SAME_BITS = """
 import sys, threading
 import analyzer
-from analyzer import executors
+from analyzer.engine.walk import executors
 
 run = analyzer.open_run(sys.argv[1])
 rows = [analyzer.measure(run, sys.argv[2] + "/1.sqlite", jobs=1).rows()]

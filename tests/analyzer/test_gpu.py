@@ -14,14 +14,14 @@ from threadpoolctl import threadpool_limits
 
 import analyzer
 from analyzer.cli import main
-from analyzer.engine import walk
+from analyzer.engine.planning import plan
+from analyzer.engine.walk import walk
 from analyzer.errors import DeviceError, WeightlapseError
 from analyzer.metrics import select_metrics
 from analyzer.numerics import gram
 from analyzer.numerics import singular_values as decomposition
 from analyzer.numerics import torch_backend as gpu
 from analyzer.numerics.singular_values import spectrum
-from analyzer.planning import plan
 
 torch = pytest.importorskip("torch")
 

@@ -19,15 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analyzer
-from analyzer.bases import Bases
+from analyzer.engine.fingerprints import Bases
+from analyzer.engine.planning import plan
+from analyzer.engine.tensor_walk import Stream
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex, npz, safetensors
 from analyzer.formats.torch_zip import read_torch
 from analyzer.metrics.registry import select_metrics
 from analyzer.model.run import Checkpoint, FileStamp, Part, Run, TensorInfo
-from analyzer.planning import plan
 from analyzer.sources import LocalSource
-from analyzer.streams import Stream
 from analyzer.tensors.kinds import loading, size_of
 from analyzer.tensors.loading import is_plain
 

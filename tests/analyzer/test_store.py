@@ -17,7 +17,8 @@ from builders import full_count, random_walk, save_weights, weightlapse_metadata
 from commands import rows_of
 
 import analyzer
-from analyzer import engine, measuring
+from analyzer.engine.walk import update as measuring
+from analyzer.engine.walk import walk as engine
 from analyzer.errors import StoreError
 from analyzer.model.run import Measurement
 from analyzer.reading import read_tables

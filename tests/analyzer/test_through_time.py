@@ -8,8 +8,11 @@ import pytest
 from builders import save_weights
 from commands import everything
 
-from analyzer import engine, holding, open_run, planning, through_time
 from analyzer import measure as measure_run
+from analyzer import open_run
+from analyzer.engine.walk import holding, planning
+from analyzer.engine.walk import piecewise as through_time
+from analyzer.engine.walk import walk as engine
 from analyzer.numerics import blocks as cutting
 from analyzer.numerics import singular_values as decomposition
 
@@ -299,7 +302,7 @@ def test_spectra_from_elsewhere_of_states_that_are_held_as_a_whole(tmp_path, mon
 
 
 def test_a_frozen_matrix_is_decomposed_once(tmp_path, monkeypatch, taken, hold):
-    from analyzer import frame
+    from analyzer.engine.walk import observing as frame
 
     states = list(walk(5))
     run = series(tmp_path / "run", [*states[:1] * 3, *states[1:3]])

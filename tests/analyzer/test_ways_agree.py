@@ -13,8 +13,10 @@ import pytest
 from builders import full_count, save_weights
 from commands import everything
 
-from analyzer import engine, holding, open_run, planning
 from analyzer import measure as measure_run
+from analyzer import open_run
+from analyzer.engine.walk import holding, planning
+from analyzer.engine.walk import walk as engine
 from analyzer.numerics import blocks as cutting
 from analyzer.numerics import singular_values as decomposition
 

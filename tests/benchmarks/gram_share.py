@@ -17,7 +17,7 @@ import numpy as np
 from series import gpt2_shapes, in_turn
 from threadpoolctl import threadpool_limits
 
-from analyzer.executors import available_cores
+from analyzer.engine.executors import available_cores
 from analyzer.numerics.gram import gram
 from analyzer.numerics.singular_values import spectrum
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from series import gpt2_shapes, measure_command, write_series
 
-from analyzer.executors import available_cores
+from analyzer.engine.executors import available_cores
 
 LARGEST, GRAM = 50257 * 768 * 4, 768 * 768 * 8
 

@@ -10,15 +10,15 @@ from math import isfinite
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.bases import Bases, applicable, places
+from analyzer.engine.fingerprints import Bases, applicable, places
+from analyzer.engine.observing import Decompose, Frame, Seen
+from analyzer.engine.planning import Task
+from analyzer.engine.states import State
 from analyzer.errors import CheckpointError
-from analyzer.frame import Decompose, Frame, Seen
 from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
-from analyzer.planning import Task
 from analyzer.sources import is_remote
-from analyzer.states import State
 from analyzer.store import Observation
 from analyzer.tensors.kinds import MatrixView, kind, size_of
 from analyzer.tensors.loading import is_plain

@@ -5,7 +5,7 @@ state of one checkpoint's arithmetic enters the next, so any number of jobs and 
 
 There are two ways to go, which give the same bits too. The general one holds four states of a tensor as a whole. Where
 all states are plain ranges of files here and sums, and spectra of tall or small matrices, are all that is wanted, a
-tensor is taken piece by piece through time (:mod:`analyzer.through_time`). That is faster and needs far less memory for
+tensor is taken piece by piece through time (:mod:`.piecewise`). That is faster and needs far less memory for
 large tensors: nothing or a few slabs are held of them, and whole states only of small ones.
 """
 
@@ -18,19 +18,19 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.engine.holding import HELD_BYTES, ROLES, Hold, way_of
+from analyzer.engine.observing import Decompose
+from analyzer.engine.piecewise import walk_through_time
+from analyzer.engine.planning import Task
+from analyzer.engine.states import read_states
+from analyzer.engine.tensor_walk import Stream
 from analyzer.errors import CheckpointError
-from analyzer.frame import Decompose
-from analyzer.holding import HELD_BYTES, ROLES, Hold, way_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint
 from analyzer.numerics.blocks import slab_of
-from analyzer.planning import Task
-from analyzer.states import read_states
 from analyzer.store import Observation
-from analyzer.streams import Stream
 from analyzer.tensors.kinds import size_of
 from analyzer.tensors.loading import is_readable
-from analyzer.through_time import walk_through_time
 
 ALIGNMENT = 64
 Memory = npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None 
     """Walk the task's tensors through time; a tensor that cannot be read yields rows with a status.
 
     Args:
-        task: what :func:`analyzer.planning.plan` made.
+        task: what :func:`analyzer.engine.planning.plan` made.
         metrics: the metrics by name.
         decompose: gives the spectra of several matrices elsewhere than on the CPU.
     """

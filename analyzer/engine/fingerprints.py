@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 
-from analyzer.holding import ROLES
+from analyzer.engine.holding import ROLES
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.tensors.kinds import kind, matrices, stored_parts

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from analyzer.bases import expected_bases
-from analyzer.derivation import DERIVED, derive
-from analyzer.engine import walk
-from analyzer.executors import available_cores, run_tasks
+from analyzer.engine.derived import DERIVED, derive
+from analyzer.engine.executors import available_cores, run_tasks
+from analyzer.engine.fingerprints import expected_bases
+from analyzer.engine.planning import Task, affordable_streams, plan, tensor_names
+from analyzer.engine.walk import walk
 from analyzer.metrics.registry import METRICS, Metric
 from analyzer.model.run import Run
-from analyzer.planning import Task, affordable_streams, plan, tensor_names
 from analyzer.store import Asked, Observation, RowKey, Store, Writer
 from analyzer.tensors.kinds import tensor_rows
 

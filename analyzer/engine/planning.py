@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from heapq import heapreplace
 from math import ceil, inf, prod
 
-from analyzer.bases import applicable, expected_bases, places
+from analyzer.engine.fingerprints import applicable, expected_bases, places
+from analyzer.engine.holding import DECOMPOSED, ROLES, way_of
 from analyzer.errors import WeightlapseError
-from analyzer.holding import DECOMPOSED, ROLES, way_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.model.sizes import size_text

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from analyzer.holding import DECOMPOSED, Hold
+from analyzer.engine.holding import DECOMPOSED, Hold
+from analyzer.engine.states import State, Taken, gone
 from analyzer.metrics.needs import DeadLines
 from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.numerics.blocks import PIECE, Piece, pieces_between, slab_of
@@ -26,7 +27,6 @@ from analyzer.numerics.gram import Gram
 from analyzer.numerics.singular_values import spectrum_of_blocks
 from analyzer.numerics.sums import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs
 from analyzer.sources import Source, open_source
-from analyzer.states import State, Taken, gone
 from analyzer.tensors.checksums import is_of_all, require
 from analyzer.tensors.kinds import numpy_dtype, unit_roundoff
 from analyzer.tensors.loading import as_tensor
@@ -47,10 +47,10 @@ def walk_through_time(
     Args:
         infos: the tensor at each checkpoint, all of one shape and one floating-point dtype.
         checkpoints: these checkpoints.
-        needs: what is needed of each, out of :data:`analyzer.holding.PIECEWISE_NEEDS`; nothing of those that others
+        needs: what is needed of each, out of :data:`.holding.PIECEWISE_NEEDS`; nothing of those that others
             only look at.
         roles: in which roles each looks at others: the first one as W_0, the one before it and the one before that.
-        hold: ``nothing`` serves :data:`analyzer.holding.SUMMED_NEEDS`. ``slab`` serves also the others, of a tall
+        hold: ``nothing`` serves :data:`.holding.SUMMED_NEEDS`. ``slab`` serves also the others, of a tall
             matrix, but no spectra of float64, whose range would need scaling before it is known. ``whole`` leaves the
             states in ``memory``.
         memory: for each checkpoint of which something is needed, bytes for what is held of it.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.engine.states import State
 from analyzer.metrics.needs import (
     LEADING,
     NEEDS,
@@ -31,7 +32,6 @@ from analyzer.numerics.singular_values import spectrum
 from analyzer.numerics.subspaces import leading_subspaces
 from analyzer.numerics.sums import LEAST_SQUARE, Sums
 from analyzer.numerics.update_spectrum import difference_spectrum
-from analyzer.states import State
 from analyzer.tensors.kinds import MatrixView, matrices, unsupported_reason
 from analyzer.tensors.low_rank import product_spectrum
 
