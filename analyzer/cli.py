@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from analyzer.errors import MetricError, NoCheckpointsError, WeightlapseError
-from analyzer.files import STORE_NAME
+from analyzer.store.files import STORE_NAME
 from analyzer.terminal import Found, progress, say, tell_findings
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def export_command(path: str, kind: str, out: str | None) -> int:
         raise StoreError(f"{path}: is neither a store nor a report folder; weightlapse report makes one")
     data, incomplete = export(str(stored), kind)
     if out:
-        from analyzer.files import write_whole
+        from analyzer.store.files import write_whole
 
         write_whole(Path(out), data)
         click.echo(out)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from analyzer.files import report_errors, write_whole
 from analyzer.page import FigureOnPage
+from analyzer.store.files import report_errors, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,13 +16,13 @@ from typing import Any
 from analyzer import tabular
 from analyzer.drawing import draw_figures
 from analyzer.errors import ReportError
-from analyzer.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 from analyzer.model.names import listed, printable, slug
 from analyzer.model.run import Tables
 from analyzer.model.score_names import best_place
 from analyzer.page import FigureOnPage, render_page, stylesheet
 from analyzer.statistics import is_tested
 from analyzer.store import Store
+from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 
 SCHEMA_VERSION = 1
 UNREADABLE = ".unreadable"  # is added to the name of a store that is set aside

@@ -18,12 +18,12 @@ from analyzer.auditing.weights import Digests, always_the_same, constant_infinit
 from analyzer.completeness import unfinished
 from analyzer.engine.update import Progress, Request, bring_up_to_date
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
-from analyzer.files import STORE_NAME, report_errors
 from analyzer.findings import by_severity, find
 from analyzer.model.run import Finding, Run, Tables
 from analyzer.reading import read_tables, with_statistics
 from analyzer.report import UNREADABLE, Provenance, claim_folder, write_report
 from analyzer.store import Store, open_store
+from analyzer.store.files import STORE_NAME, report_errors
 
 
 @dataclass(frozen=True, slots=True)

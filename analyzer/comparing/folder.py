@@ -22,13 +22,13 @@ from analyzer.comparing.tables import HEADERS, rows
 from analyzer.completeness import unfinished
 from analyzer.drawing import draw_figures
 from analyzer.errors import ReportError, StoreError
-from analyzer.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.model.run import Tables
 from analyzer.page import FigureOnPage, stylesheet
 from analyzer.reading import read_tables
 from analyzer.report import MANIFEST, OUR_NAMES, claim_folder, content_hash, environment
 from analyzer.store import Reader, open_store
+from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 
 KIND = "comparison"  # in the manifest: what the folder holds
 

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from analyzer.errors import StoreError, UnreadableStoreError
-from analyzer.files import STORE_NAME
+from analyzer.store.files import STORE_NAME
 
 SCHEMA_VERSION = 1
 _SQLITE = b"SQLite format 3\0"
