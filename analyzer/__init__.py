@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
 
-    from analyzer.measurements import Measurements
     from analyzer.metrics.registry import metric
     from analyzer.model.comparison import Comparison
     from analyzer.model.run import Finding, Run, Value
+    from analyzer.report.measurements import Measurements
 
 __all__ = [
     "Value",
@@ -122,8 +122,8 @@ def measure(
         StoreError: the store is damaged, of another version, or cannot be written.
     """
     from analyzer.engine.update import Request, bring_up_to_date
-    from analyzer.measurements import Measurements
     from analyzer.metrics import select_metrics
+    from analyzer.report.measurements import Measurements
     from analyzer.store import open_store
 
     chosen = select_metrics(metrics)
@@ -142,7 +142,7 @@ def open_measurements(store: str | PathLike[str], run: str | None = None) -> Mea
         StoreError: the store cannot be read, or holds several runs and none was named.
     """
     from analyzer.errors import StoreError
-    from analyzer.measurements import Measurements
+    from analyzer.report.measurements import Measurements
     from analyzer.store import open_store
 
     with open_store(str(store)) as opened:

@@ -253,7 +253,7 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
     those that differ in nothing but the seed are a group.
     """
     from analyzer.comparing.folder import compare_stores
-    from analyzer.completeness import UNFINISHED
+    from analyzer.report.completeness import UNFINISHED
 
     started = perf_counter()
     arguments = {"reports": list(reports), "out": out, "force": force, "store": store, **options}
@@ -299,7 +299,7 @@ def _name_of_comparison(reports: tuple[str, ...]) -> str:
 def export_command(path: str, kind: str, out: str | None) -> int:
     """Write every measurement of a report or a store as one table."""
     from analyzer.errors import StoreError
-    from analyzer.exporting import export
+    from analyzer.report.exporting import export
 
     stored = _stored((path,))
     if stored is None:
@@ -379,7 +379,7 @@ def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
 
 def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
     """The report folder, made ready: its own store is set aside where it cannot be read."""
-    from analyzer.report import claim_folder
+    from analyzer.report.writer import claim_folder
     from analyzer.reporting import set_aside_if_unreadable
 
     claim_folder(folder, {run.name: run.path for run in runs}, force)

@@ -15,13 +15,13 @@ import numpy as np
 from analyzer.auditing import audit
 from analyzer.auditing.contents import read_tensor
 from analyzer.auditing.weights import Digests, always_the_same, constant_infinities, same_weights
-from analyzer.completeness import unfinished
 from analyzer.engine.update import Progress, Request, bring_up_to_date
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.findings import by_severity, find
 from analyzer.model.run import Finding, Run, Tables
-from analyzer.reading import read_tables, with_statistics
-from analyzer.report import UNREADABLE, Provenance, claim_folder, write_report
+from analyzer.report.completeness import unfinished
+from analyzer.report.reading import read_tables, with_statistics
+from analyzer.report.writer import UNREADABLE, Provenance, claim_folder, write_report
 from analyzer.store import Store, open_store
 from analyzer.store.files import STORE_NAME, report_errors
 

@@ -14,19 +14,19 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from analyzer import tabular
 from analyzer.comparing import compare_runs
 from analyzer.comparing.page import render_page
 from analyzer.comparing.summary import summarise
 from analyzer.comparing.tables import HEADERS, rows
-from analyzer.completeness import unfinished
-from analyzer.drawing import draw_figures
 from analyzer.errors import ReportError, StoreError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.model.run import Tables
-from analyzer.page import FigureOnPage, stylesheet
-from analyzer.reading import read_tables
-from analyzer.report import MANIFEST, OUR_NAMES, claim_folder, content_hash, environment
+from analyzer.report import csv_tables as tabular
+from analyzer.report.completeness import unfinished
+from analyzer.report.figure_files import draw_figures
+from analyzer.report.page import FigureOnPage, stylesheet
+from analyzer.report.reading import read_tables
+from analyzer.report.writer import MANIFEST, OUR_NAMES, claim_folder, content_hash, environment
 from analyzer.store import Reader, open_store
 from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 

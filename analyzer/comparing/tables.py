@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from analyzer.model.comparison import Comparison
-from analyzer.tabular import Row
+from analyzer.report.csv_tables import Row
 
 HEADERS: Mapping[str, str] = {
     "runs": "run,group,seed,independent,checkpoints,path,store",

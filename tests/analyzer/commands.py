@@ -13,8 +13,8 @@ from unittest import mock
 
 import analyzer
 from analyzer import cli
-from analyzer.measurements import Measurements
 from analyzer.model.run import Measurement
+from analyzer.report.measurements import Measurements
 from analyzer.store import open_store
 
 

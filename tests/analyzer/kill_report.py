@@ -21,8 +21,8 @@ from pathlib import Path
 
 import analyzer.figures
 from analyzer import cli, reporting
-from analyzer.engine.walk import update as measuring
-from analyzer.report import write_report
+from analyzer.engine import update as measuring
+from analyzer.report.writer import write_report
 
 assert reporting and write_report  # loaded once, for all forks
 analyzer.figures.FIGURES = analyzer.figures.FIGURES[:2]  # drawing takes longest, and is only computing
@@ -87,7 +87,7 @@ def check(report: Path) -> bool:
         elif path.suffix == ".html":
             assert data.rstrip().endswith(b"</html>"), name
         elif path.suffix == ".css":
-            assert data == (Path(cli.__file__).parent / "assets/report.css").read_bytes()
+            assert data == (Path(cli.__file__).parent / "report/assets/report.css").read_bytes()
         else:
             assert path.suffix == ".sqlite", name
             with closing(sqlite3.connect(path)) as connection:

@@ -14,7 +14,7 @@ from commands import measured
 from analyzer.figures import FIGURES
 from analyzer.findings import SEVERITIES, find
 from analyzer.model.run import Finding
-from analyzer.reading import read_tables
+from analyzer.report.reading import read_tables
 from analyzer.store import open_store
 
 ALL_FAMILIES = ("motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")

@@ -20,7 +20,7 @@ from commands import read_csv, weightlapse
 from analyzer import __main__ as started
 from analyzer import cli, open_measurements, reporting, terminal
 from analyzer.auditing import contents
-from analyzer.engine.walk import update as measuring
+from analyzer.engine import update as measuring
 from analyzer.layouts import LAYOUTS
 from analyzer.store import open_store
 
@@ -28,7 +28,7 @@ from analyzer.store import open_store
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Figures are drawn in test_report.py; here a report is its tables."""
-    monkeypatch.setattr("analyzer.report._draw_figures", lambda *_: [])
+    monkeypatch.setattr("analyzer.report.writer._draw_figures", lambda *_: [])
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from builders import random_walk
 from commands import weightlapse
 
 from analyzer import reporting
-from analyzer.engine.walk import update as measuring
+from analyzer.engine import update as measuring
 from analyzer.store import Asked
 
 

@@ -12,7 +12,7 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import everything, measured, read_csv, rows_of, weightlapse
 
-from analyzer.engine.walk import planning
+from analyzer.engine import planning
 from analyzer.layouts import open_runs
 from analyzer.store import open_store
 
@@ -407,7 +407,7 @@ def test_row42_float64_weights_whose_squares_float64_cannot_hold_have_a_status(m
 
 
 def test_a_frozen_matrix_is_decomposed_once_and_has_the_same_rows_as_ever(make_run, tmp_path, monkeypatch):
-    from analyzer.engine.walk import observing as frame
+    from analyzer.engine import observing as frame
 
     states = random_walk(6, {"frozen.weight": (30, 20), "learns.weight": (30, 20), "thaws.weight": (30, 20)})
     for state in states:

@@ -165,7 +165,7 @@ def is_alive(pid: int) -> bool:
 SAME_BITS = """
 import sys, threading
 import analyzer
-from analyzer.engine.walk import executors
+from analyzer.engine import executors
 
 run = analyzer.open_run(sys.argv[1])
 rows = [analyzer.measure(run, sys.argv[2] + "/1.sqlite", jobs=1).rows()]

@@ -38,7 +38,7 @@ def test_row27_row33_killed_at_any_moment_no_file_is_half_written_and_the_next_r
 
 
 def test_row33_the_journal_of_a_killed_process_is_ours_and_is_rolled_back(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.report._draw_figures", lambda *_: [])
+    monkeypatch.setattr("analyzer.report.writer._draw_figures", lambda *_: [])
     folder, out = make_run(random_walk(4)), tmp_path / "report"
     assert weightlapse("report", folder, "--out", out).code == 0
     expected = contents(out)["data/measurements.csv"]
@@ -106,8 +106,8 @@ def failing(monkeypatch):
     wrap(tempfile, "mkstemp")
     wrap(os, "mkdir")
     monkeypatch.setattr(os, "fdopen", opened)
-    monkeypatch.setattr("analyzer.report._draw_figures", draw_one)
-    monkeypatch.setattr("analyzer.report._blas", list)  # slow, and of no concern here
+    monkeypatch.setattr("analyzer.report.writer._draw_figures", draw_one)
+    monkeypatch.setattr("analyzer.report.writer._blas", list)  # slow, and of no concern here
     return disk
 
 

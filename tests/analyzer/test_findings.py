@@ -16,7 +16,7 @@ from analyzer.findings.wording import number
 from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.random_matrix import mp_outlier_count, mp_soft_rank
 from analyzer.model.run import CheckpointRow, Curve, Finding, Tables, TensorRow
-from analyzer.reading import read_tables
+from analyzer.report.reading import read_tables
 from analyzer.store import open_store
 
 SHAPES = {"fc1.weight": (40, 30), "fc1.bias": (40,), "fc2.weight": (24, 40), "out.weight": (10, 24)}

@@ -14,7 +14,7 @@ from planted import alarming, checked, found_in, only
 from analyzer.findings import find
 from analyzer.findings.collapse import collapse_of
 from analyzer.findings.scores import Score
-from analyzer.reading import read_tables
+from analyzer.report.reading import read_tables
 from analyzer.store import open_store
 
 pytest.importorskip("torch")

@@ -15,7 +15,7 @@ from analyzer import findings
 from analyzer.findings import wording
 from analyzer.findings.registry import registered, rule
 from analyzer.model.run import CheckpointRow, Curve, Finding, Status, Tables, TensorRow
-from analyzer.page import FigureOnPage, render_page
+from analyzer.report.page import FigureOnPage, render_page
 from analyzer.statistics import Correlations
 
 STATUSES: tuple[Status | None, ...] = (

@@ -20,7 +20,7 @@ from analyzer.errors import CheckpointError
 from analyzer.findings import find
 from analyzer.layouts.weights import weights_of
 from analyzer.model.run import TensorInfo
-from analyzer.reading import read_tables
+from analyzer.report.reading import read_tables
 from analyzer.store import open_store
 
 with warnings.catch_warnings():

@@ -22,11 +22,11 @@ import analyzer
 from analyzer.errors import ReportError
 from analyzer.figures import FIGURES
 from analyzer.metrics import METRICS
-from analyzer.page import place_number, stylesheet
-from analyzer.report import content_hash
+from analyzer.report.csv_tables import number, to_csv
+from analyzer.report.page import place_number, stylesheet
+from analyzer.report.writer import content_hash
 from analyzer.statistics import curves as curves_module
 from analyzer.store import open_store
-from analyzer.tabular import number, to_csv
 
 HEADERS = {
     "measurements": "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference",
@@ -501,7 +501,7 @@ def test_a_leading_sign_is_no_formula_in_a_number():
 
 @pytest.fixture
 def without_figures(monkeypatch):
-    monkeypatch.setattr("analyzer.report._draw_figures", lambda *_: [])
+    monkeypatch.setattr("analyzer.report.writer._draw_figures", lambda *_: [])
 
 
 @pytest.fixture
@@ -596,8 +596,8 @@ def test_a_file_or_folder_in_the_way_is_a_named_error(report, tmp_path, blocker)
 
 def test_a_stale_figure_of_our_own_goes(make_run, tmp_path):
     """Once the scores are gone there is no accuracy to draw, so no old picture of it may stay."""
-    from analyzer import report as module
     from analyzer.figures.registry import FigureSpec
+    from analyzer.report import writer as module
 
     store = tmp_path / "s.sqlite"
     measurements = measured(make_run(), store)

@@ -12,7 +12,7 @@ from commands import measured
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.reading import read_tables, with_statistics
+from analyzer.report.reading import read_tables, with_statistics
 from analyzer.statistics import is_tested, pearson, ranks, score_changes, spearman, z_scores
 from analyzer.store import open_store
 

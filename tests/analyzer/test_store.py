@@ -17,11 +17,11 @@ from builders import full_count, random_walk, save_weights, weightlapse_metadata
 from commands import rows_of
 
 import analyzer
-from analyzer.engine.walk import update as measuring
-from analyzer.engine.walk import walk as engine
+from analyzer.engine import update as measuring
+from analyzer.engine import walk as engine
 from analyzer.errors import StoreError
 from analyzer.model.run import Measurement
-from analyzer.reading import read_tables
+from analyzer.report.reading import read_tables
 from analyzer.store import Observation, Store, open_store
 
 FAMILIES = ("motion", "size", "spectrum")  # enough to tell what is measured again

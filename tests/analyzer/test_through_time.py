@@ -10,9 +10,9 @@ from commands import everything
 
 from analyzer import measure as measure_run
 from analyzer import open_run
-from analyzer.engine.walk import holding, planning
-from analyzer.engine.walk import piecewise as through_time
-from analyzer.engine.walk import walk as engine
+from analyzer.engine import holding, planning
+from analyzer.engine import piecewise as through_time
+from analyzer.engine import walk as engine
 from analyzer.numerics import blocks as cutting
 from analyzer.numerics import singular_values as decomposition
 
@@ -302,7 +302,7 @@ def test_spectra_from_elsewhere_of_states_that_are_held_as_a_whole(tmp_path, mon
 
 
 def test_a_frozen_matrix_is_decomposed_once(tmp_path, monkeypatch, taken, hold):
-    from analyzer.engine.walk import observing as frame
+    from analyzer.engine import observing as frame
 
     states = list(walk(5))
     run = series(tmp_path / "run", [*states[:1] * 3, *states[1:3]])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.errors import CheckpointError
 from analyzer.model.run import FileStamp
-from analyzer.report import claim_folder
+from analyzer.report.writer import claim_folder
 from analyzer.sources import (
     LocalSource,
     canonical,

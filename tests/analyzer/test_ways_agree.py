@@ -15,8 +15,8 @@ from commands import everything
 
 from analyzer import measure as measure_run
 from analyzer import open_run
-from analyzer.engine.walk import holding, planning
-from analyzer.engine.walk import walk as engine
+from analyzer.engine import holding, planning
+from analyzer.engine import walk as engine
 from analyzer.numerics import blocks as cutting
 from analyzer.numerics import singular_values as decomposition
 

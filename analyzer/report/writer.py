@@ -13,13 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from analyzer import tabular
-from analyzer.drawing import draw_figures
 from analyzer.errors import ReportError
 from analyzer.model.names import listed, printable, slug
 from analyzer.model.run import Tables
 from analyzer.model.score_names import best_place
-from analyzer.page import FigureOnPage, render_page, stylesheet
+from analyzer.report import csv_tables as tabular
+from analyzer.report.figure_files import draw_figures
+from analyzer.report.page import FigureOnPage, render_page, stylesheet
 from analyzer.statistics import is_tested
 from analyzer.store import Store
 from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole

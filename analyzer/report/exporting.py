@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from analyzer import tabular
-from analyzer.completeness import unfinished
 from analyzer.model.run import Finding
-from analyzer.reading import read_tables
+from analyzer.report import csv_tables as tabular
+from analyzer.report.completeness import unfinished
+from analyzer.report.reading import read_tables
 from analyzer.store import open_store
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from analyzer.page import FigureOnPage
+from analyzer.report.page import FigureOnPage
 from analyzer.store.files import report_errors, write_whole
 
 if TYPE_CHECKING:

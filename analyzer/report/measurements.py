@@ -59,8 +59,8 @@ class Measurements:
         except ModuleNotFoundError:
             raise WeightlapseError("to_pandas() needs pandas: pip install 'weightlapse[pandas]'") from None
 
-        from analyzer import tabular
-        from analyzer.reading import read_tables
+        from analyzer.report import csv_tables as tabular
+        from analyzer.report.reading import read_tables
 
         with open_store(self.path) as store:
             content = list(tabular.rows("measurements", store, [read_tables(store, self.run)]))
