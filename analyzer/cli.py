@@ -370,7 +370,7 @@ def _prepare(paths: tuple[str, ...], options: dict[str, Any]) -> _Prepared:
 
 
 def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
-    from analyzer.layouts.run_names import run_name
+    from analyzer.layouts.naming import run_name
     from analyzer.model.names import slug
 
     name = runs[0].name if len(runs) == 1 else run_name(paths[0])

@@ -3,7 +3,7 @@
 A layout module has three names: ``NAME``, ``LOOKS_LIKE`` and ``SPECIFICITY`` (the higher one wins where two layouts
 match); ``recognise(folder) -> reason or None``; and ``read(folder) -> list[Series]`` lists the checkpoints that it
 finds, line by line. Where the weights of one checkpoint lie is the same for all layouts,
-:mod:`analyzer.layouts.weights`, and so is putting them in order and refusing contradictions,
+:mod:`analyzer.layouts.weights.checkpoint`, and so is putting them in order and refusing contradictions,
 :mod:`analyzer.layouts.ordering`.
 """
 
@@ -11,36 +11,24 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError, WeightlapseError
-from analyzer.layouts import (
-    accelerate,
-    checkpoint_folders,
-    huggingface,
-    lightning,
-    nanogpt,
-    numpy_folder,
-    safetensors_folder,
-    timm,
-    timm_ema,
-    torch_folder,
-    weightlapse,
-)
+from analyzer.layouts import kinds
 from analyzer.layouts.foreign import foreign_reason, is_foreign_name
+from analyzer.layouts.naming import named_apart
 from analyzer.layouts.ordering import assemble, merge_scores, tells_of
-from analyzer.layouts.run_names import named_apart
-from analyzer.layouts.score_tables import PLACE_COLUMNS
-from analyzer.layouts.sidecars import read_scores
+from analyzer.layouts.scores.sidecars import read_scores
+from analyzer.layouts.scores.tables import PLACE_COLUMNS
 from analyzer.model.run import Finding, Run
 from analyzer.sources import canonical, containing_folder, is_file, is_folder, list_folder, listings_kept
 
-_MODULES = (
-    *(weightlapse, lightning, huggingface, timm, timm_ema, nanogpt, accelerate, checkpoint_folders),
-    *(safetensors_folder, torch_folder, numpy_folder),
-)
+# Every module of the package ``kinds``: adding a layout is adding a file.
+_MODULES = [import_module(f"{kinds.__name__}.{found.name}") for found in iter_modules(kinds.__path__)]
 LAYOUTS: dict[str, ModuleType] = {
-    module.NAME: module for module in sorted(_MODULES, key=lambda module: module.SPECIFICITY, reverse=True)
+    module.NAME: module for module in sorted(_MODULES, key=lambda module: (-module.SPECIFICITY, module.NAME))
 }
 DEEPEST_SEARCH = 4
 

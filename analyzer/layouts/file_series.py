@@ -8,9 +8,9 @@ from functools import partial
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.ordering import STEP_KEYS, Series, collect, merge_scores, parse_score, place_of, tells_of
-from analyzer.layouts.score_tables import ScoreTable
-from analyzer.layouts.sidecars import SCORE_FILES, beside
-from analyzer.layouts.weights import weights_of
+from analyzer.layouts.scores.sidecars import SCORE_FILES, beside
+from analyzer.layouts.scores.tables import ScoreTable
+from analyzer.layouts.weights.checkpoint import weights_of
 from analyzer.model.names import printable
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, list_folder

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from analyzer.layouts.file_series import unfinished
 from analyzer.layouts.ordering import collect
-from analyzer.layouts.weights import held_by, weights_of
+from analyzer.layouts.weights.checkpoint import held_by, weights_of
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, list_folder

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from analyzer.errors import CheckpointError, NoCheckpointsError
 from analyzer.layouts.duplicates import without_duplicates
+from analyzer.layouts.naming import run_name
 from analyzer.layouts.renaming import tied_weights, without_wrappers
-from analyzer.layouts.run_names import run_name
 from analyzer.model.names import is_text, listed, natural_key, printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.sources import Entry, folder_name

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from analyzer.errors import CheckpointError
 from analyzer.formats.torch_zip import TorchFile, read_torch
 from analyzer.layouts.foreign import is_foreign_name
-from analyzer.layouts.weights import TORCH_FILES
+from analyzer.layouts.weights.checkpoint import TORCH_FILES
 from analyzer.sources import Entry, list_folder
 
 # What trainers put beside the weights.

@@ -20,9 +20,9 @@ import analyzer
 from analyzer.auditing import audit
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
 from analyzer.layouts import LAYOUTS, find_runs, with_scores
+from analyzer.layouts.naming import run_name
 from analyzer.layouts.ordering import parse_count, parse_score, place_in_name
-from analyzer.layouts.run_names import run_name
-from analyzer.layouts.sidecars import read_scores
+from analyzer.layouts.scores.sidecars import read_scores
 from analyzer.model.run import Finding, Run
 
 MakeRun = Callable[..., Path]

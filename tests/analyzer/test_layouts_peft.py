@@ -18,7 +18,7 @@ from stored import values_of
 import analyzer
 from analyzer.errors import CheckpointError
 from analyzer.findings import find
-from analyzer.layouts.weights import weights_of
+from analyzer.layouts.weights.checkpoint import weights_of
 from analyzer.model.run import TensorInfo
 from analyzer.report.reading import read_tables
 from analyzer.store import open_store

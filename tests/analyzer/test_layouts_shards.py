@@ -15,7 +15,7 @@ from builders import random_walk, save_weights
 from stored import assert_same_weights
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.weights import held_by, weights_of
+from analyzer.layouts.weights.checkpoint import held_by, weights_of
 from analyzer.model.run import Checkpoint
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")

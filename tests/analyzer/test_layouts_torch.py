@@ -16,8 +16,9 @@ from stored import alarms, assert_same_weights, found, names, places
 
 import analyzer
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
-from analyzer.layouts import find_runs, torch_state
-from analyzer.layouts.weights import weights_of
+from analyzer.layouts import find_runs
+from analyzer.layouts.weights import torch_state
+from analyzer.layouts.weights.checkpoint import weights_of
 
 torch = pytest.importorskip("torch")
 CHECKOUT = Path(__file__).parents[2]

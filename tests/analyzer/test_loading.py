@@ -28,7 +28,8 @@ from analyzer.formats.torch_zip import read_torch
 from analyzer.metrics.registry import select_metrics
 from analyzer.model.run import Checkpoint, FileStamp, Part, Run, TensorInfo
 from analyzer.sources import LocalSource
-from analyzer.tensors.kinds import loading, size_of
+from analyzer.tensors import loading
+from analyzer.tensors.kinds import size_of
 from analyzer.tensors.loading import is_plain
 
 DTYPES = [

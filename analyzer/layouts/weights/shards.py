@@ -8,7 +8,7 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
-from analyzer.layouts.sidecars import read_json
+from analyzer.layouts.scores.sidecars import read_json
 from analyzer.model.names import is_text, natural_key, printable
 from analyzer.model.run import FileStamp, TensorInfo
 from analyzer.sources import containing_folder, is_file, is_inside, join, open_source

@@ -8,8 +8,8 @@ from math import isfinite
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.nonfinite_scores import nonfinite_scores
 from analyzer.layouts.ordering import parse_number, parse_score
+from analyzer.layouts.scores.nonfinite import nonfinite_scores
 from analyzer.model.names import is_text, listed, printable
 from analyzer.model.run import Finding
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analyzer.layouts import timm
+from analyzer.layouts.kinds import timm
 from analyzer.layouts.ordering import Series
 
 NAME = "timm-ema"

@@ -8,9 +8,9 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.layouts.folder_series import folders_named, read_folders
 from analyzer.layouts.ordering import Series, parse_count, parse_score
-from analyzer.layouts.score_tables import ScoreTable, score_table
-from analyzer.layouts.sidecars import latest_scores, read_json
-from analyzer.layouts.weights import held_by, weights_of
+from analyzer.layouts.scores.sidecars import latest_scores, read_json
+from analyzer.layouts.scores.tables import ScoreTable, score_table
+from analyzer.layouts.weights.checkpoint import held_by, weights_of
 from analyzer.model.names import natural_key
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, folder_name, is_file, join

@@ -12,7 +12,7 @@ from analyzer.formats.torch_zip import read_torch
 from analyzer.layouts.file_series import read_files
 from analyzer.layouts.ordering import Series
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
-from analyzer.layouts.torch_state import index_of
+from analyzer.layouts.weights.torch_state import index_of
 from analyzer.model.run import Finding
 from analyzer.sources import Entry
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex, dcp, npz, safetensors
-from analyzer.layouts import adapters, distributed, shards, torch_state
 from analyzer.layouts.foreign import foreign_reason
+from analyzer.layouts.weights import adapters, distributed, shards, torch_state
 from analyzer.sources import is_folder, join, list_folder
 
 Reader = Callable[[str], FileIndex]

@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.score_tables import ScoreTable, score_table
+from analyzer.layouts.scores.tables import ScoreTable, score_table
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import is_file, join, read_text
 
@@ -27,7 +27,7 @@ def read_scores(path: str, findings: list[Finding] | None = None) -> ScoreTable:
         findings: where it is said that a cell among numbers is none, and which scores are not finite.
 
     Returns:
-        what :func:`analyzer.layouts.score_tables.score_table` makes of the rows; empty where there are none.
+        what :func:`analyzer.layouts.scores.tables.score_table` makes of the rows; empty where there are none.
 
     Raises:
         CheckpointError: the file cannot be read, no row tells its place, or there are too many scores.

@@ -13,9 +13,9 @@ from analyzer.errors import CheckpointError
 from analyzer.formats.torch_zip import read_torch
 from analyzer.layouts.file_series import scores_beside, unfinished
 from analyzer.layouts.ordering import Series, collect, parse_count, place_of
-from analyzer.layouts.sidecars import SCORE_FILES, latest_scores
+from analyzer.layouts.scores.sidecars import SCORE_FILES, latest_scores
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
-from analyzer.layouts.torch_state import index_of
+from analyzer.layouts.weights.torch_state import index_of
 from analyzer.model.run import Checkpoint
 from analyzer.sources import Entry, containing_folder, folder_name, is_folder, join
 

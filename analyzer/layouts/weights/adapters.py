@@ -15,7 +15,7 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.ordering import parse_score
-from analyzer.layouts.sidecars import read_json
+from analyzer.layouts.scores.sidecars import read_json
 from analyzer.model.names import natural_key
 from analyzer.model.run import FileStamp, Product, TensorInfo
 from analyzer.sources import containing_folder, join, open_source

@@ -15,7 +15,7 @@ from itertools import groupby
 from analyzer.layouts.file_series import scores_beside
 from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
 from analyzer.layouts.ordering import Series, merge_scores, place_in_name, place_of
-from analyzer.layouts.sidecars import SCORE_FILES
+from analyzer.layouts.scores.sidecars import SCORE_FILES
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_files
 from analyzer.layouts.ordering import Series
-from analyzer.layouts.shards import missing_index
+from analyzer.layouts.weights.shards import missing_index
 from analyzer.sources import Entry, list_folder
 
 NAME = "safetensors"

@@ -1,0 +1,1 @@
+"""One file per layout; each is found by being here."""

@@ -1,0 +1,1 @@
+"""Scores beside checkpoints: tables by step or epoch, logs and trainer states."""
