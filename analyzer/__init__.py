@@ -178,7 +178,7 @@ def compare(
         StoreError: a store cannot be read, or there are fewer than two runs.
     """
     from analyzer.comparing import compare_runs
-    from analyzer.comparing.folder import compare_stores, read_runs
+    from analyzer.report.comparison import compare_stores, read_runs
 
     paths = [str(store) for store in stores]
     return compare_runs(read_runs(paths)) if out is None else compare_stores(paths, str(out), force=force)

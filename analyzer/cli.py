@@ -252,7 +252,7 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, stor
     REPORT is a report folder, a store, or a folder of checkpoints, which is measured first. A store may hold many runs;
     those that differ in nothing but the seed are a group.
     """
-    from analyzer.comparing.folder import compare_stores
+    from analyzer.report.comparison import compare_stores
     from analyzer.report.completeness import UNFINISHED
 
     started = perf_counter()

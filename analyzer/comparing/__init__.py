@@ -1,6 +1,6 @@
 """Several runs set beside each other: grouped, aligned, compared, and told about in sentences.
 
-Pure functions of what the stores hold; :mod:`analyzer.comparing.folder` reads stores and writes the pages.
+Pure functions of what the stores hold; :mod:`analyzer.report.comparison` reads stores and writes the pages.
 """
 
 from __future__ import annotations

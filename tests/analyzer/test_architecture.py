@@ -123,7 +123,7 @@ def test_what_a_comparison_holds_knows_only_what_a_run_holds() -> None:
 
 def test_only_the_folder_of_a_comparison_touches_stores_and_files() -> None:
     for module, imports in modules_below("analyzer/comparing"):
-        if module != "analyzer.comparing.folder":
+        if module != "analyzer.report.comparison":
             assert [
                 one.name for one in imports if one.within("analyzer.store", "analyzer.store.files", "pathlib")
             ] == [], module

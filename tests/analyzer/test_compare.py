@@ -12,7 +12,7 @@ from compared_runs import LAYERS, stored_run, two_groups, with_settings
 
 from analyzer.comparing import compare_runs
 from analyzer.comparing.answers import number
-from analyzer.comparing.summary import summarise
+from analyzer.report.comparison_summary import summarise
 
 
 def answer(comparison, rule):

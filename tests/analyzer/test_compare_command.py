@@ -14,8 +14,8 @@ from commands import read_csv, weightlapse
 
 import analyzer
 from analyzer.comparing.answers import QUESTIONS
-from analyzer.comparing.tables import HEADERS
 from analyzer.figures.compared import COMPARED
+from analyzer.report.comparison_tables import HEADERS
 from analyzer.store import open_store
 
 HOSTILE = "<script>alert(1)</script>\u202e=run\x1b[31m\n'\"&"

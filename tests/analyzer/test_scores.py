@@ -12,8 +12,8 @@ from commands import weightlapse
 from compared_runs import stored_run, two_groups
 
 from analyzer.comparing import compare_runs
-from analyzer.comparing.page import render_page
 from analyzer.model import score_names as scores
+from analyzer.report.comparison_page import render_page
 
 NAMES = {"Lightning": ("train_acc", "val_acc", "train_loss", "val_loss"), "timm": ("eval_top1", "eval_loss")}
 

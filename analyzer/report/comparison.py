@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import quote
 
 from analyzer.comparing import compare_runs
-from analyzer.comparing.page import render_page
-from analyzer.comparing.summary import summarise
-from analyzer.comparing.tables import HEADERS, rows
 from analyzer.errors import ReportError, StoreError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.model.run import Tables
 from analyzer.report import csv_tables as tabular
+from analyzer.report.comparison_page import render_page
+from analyzer.report.comparison_summary import summarise
+from analyzer.report.comparison_tables import HEADERS, rows
 from analyzer.report.completeness import unfinished
 from analyzer.report.figure_files import draw_figures
 from analyzer.report.page import FigureOnPage, stylesheet
