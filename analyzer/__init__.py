@@ -158,7 +158,7 @@ def write_report(measurements: Measurements, out: str | PathLike[str], force: bo
     Raises:
         ReportError: the folder holds something else, or cannot be written.
     """
-    from analyzer.reporting import report_store
+    from analyzer.workflow import report_store
 
     report_store(measurements.path, str(out), force=force, only=[measurements.run])
 

@@ -209,7 +209,7 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
 
     PATH is a run's folder, a folder of runs, or a store or report folder to be drawn again without checkpoints.
     """
-    from analyzer.reporting import report_store
+    from analyzer.workflow import report_store
 
     arguments = {"paths": list(paths), "out": out, "force": force, "store": store, **options}
     if (stored := _stored(paths)) is not None:
@@ -380,7 +380,7 @@ def _default_out(paths: tuple[str, ...], runs: list[Run]) -> Path:
 def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
     """The report folder, made ready: its own store is set aside where it cannot be read."""
     from analyzer.report.writer import claim_folder
-    from analyzer.reporting import set_aside_if_unreadable
+    from analyzer.workflow import set_aside_if_unreadable
 
     claim_folder(folder, {run.name: run.path for run in runs}, force)
     if warning := set_aside_if_unreadable(str(folder / STORE_NAME)):
@@ -390,7 +390,7 @@ def _claimed(folder: Path, runs: list[Run], force: bool) -> Path:
 
 def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> tuple[Found, int]:
     """What was found, and at how many checkpoints there was something to measure."""
-    from analyzer.reporting import measure_runs
+    from analyzer.workflow import measure_runs
 
     try:
         with progress("Measuring") as show:

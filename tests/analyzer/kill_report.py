@@ -20,7 +20,8 @@ from contextlib import closing
 from pathlib import Path
 
 import analyzer.figures
-from analyzer import cli, reporting
+from analyzer import cli
+from analyzer import workflow as reporting
 from analyzer.engine import update as measuring
 from analyzer.report.writer import write_report
 

@@ -9,7 +9,7 @@ import pytest
 from builders import random_walk
 from commands import weightlapse
 
-from analyzer import reporting
+from analyzer import workflow as reporting
 from analyzer.engine import update as measuring
 from analyzer.store import Asked
 

@@ -18,8 +18,8 @@ from builders import full_count, random_walk, save_weights, weightlapse_metadata
 from commands import measured, weightlapse
 
 from analyzer.errors import ReportError
-from analyzer.reporting import report_store
 from analyzer.store.files import write_whole
+from analyzer.workflow import report_store
 
 
 def script(mode: str, folder: Path, count: int) -> dict[str, int]:
