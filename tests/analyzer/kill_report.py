@@ -88,7 +88,7 @@ def check(report: Path) -> bool:
         elif path.suffix == ".html":
             assert data.rstrip().endswith(b"</html>"), name
         elif path.suffix == ".css":
-            assert data == (Path(cli.__file__).parent / "report/assets/report.css").read_bytes()
+            assert data == (Path(cli.__file__).parents[1] / "report/assets/report.css").read_bytes()
         else:
             assert path.suffix == ".sqlite", name
             with closing(sqlite3.connect(path)) as connection:

@@ -18,9 +18,10 @@ from builders import random_walk, save_weights, weightlapse_metadata
 from commands import read_csv, weightlapse
 
 from analyzer import __main__ as started
-from analyzer import cli, open_measurements, terminal
+from analyzer import cli, open_measurements
 from analyzer import workflow as reporting
 from analyzer.auditing import contents
+from analyzer.cli import terminal
 from analyzer.engine import update as measuring
 from analyzer.layouts import LAYOUTS
 from analyzer.store import open_store

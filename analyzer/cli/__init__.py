@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from analyzer.cli.terminal import Found, progress, say, tell_findings
 from analyzer.errors import MetricError, NoCheckpointsError, WeightlapseError
 from analyzer.store.files import STORE_NAME
-from analyzer.terminal import Found, progress, say, tell_findings
 
 if TYPE_CHECKING:
     from analyzer.engine.update import Request
