@@ -2,7 +2,7 @@
 
 Accuracy and weight motion share drivers (schedule, saturation), so the curves themselves correlate by construction.
 Differences remove most of that, but not all: of curves that saturate with little noise, the differences still decay
-together. tests/analyzer/test_statistics_calibration.py shows the rates of false positives with and without each step.
+together. tests/analyzer/statistics/test_calibration.py shows the rates of false positives with and without each step.
 """
 
 from __future__ import annotations

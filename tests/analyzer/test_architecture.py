@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from builders import random_walk, save_weights, weightlapse_metadata
+from builders import CHECKOUT, random_walk, save_weights, weightlapse_metadata
 
-CHECKOUT = Path(__file__).parents[2]
 LOCAL = ("analyzer", "trainer")
 
 

@@ -5,12 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from builders import CHECKOUT
 from tiny_run import load_tiny
 
 from trainer import datasets
 from trainer.datasets import Dataset
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")

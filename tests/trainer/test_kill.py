@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from builders import SUPPORT
 
 STRESS = os.environ.get("WEIGHTLAPSE_STRESS") == "1"
 
@@ -12,7 +13,7 @@ STRESS = os.environ.get("WEIGHTLAPSE_STRESS") == "1"
 def test_fault_26_kill_while_saving(python: tuple[list[str], dict[str, str]], tmp_path: Path) -> None:
     command, environment = python
     kills = 200 if STRESS else 8
-    script = Path(__file__).with_name("kill_trainer.py")
+    script = SUPPORT / "kill_trainer.py"
     done = subprocess.run(
         [*command, str(script), str(tmp_path), str(kills)],
         env={**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from builders import CHECKOUT, SUPPORT
 
 from analyzer.errors import CheckpointError
 from analyzer.model.run import TensorInfo
 from analyzer.sources import LocalSource
 from analyzer.tensors.kinds import numpy_dtype
 from analyzer.tensors.loading import load
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 def loaded(info: TensorInfo) -> np.ndarray:
@@ -276,7 +275,7 @@ print(json.dumps(outcomes))
 
 def audited(reader: str, sound: Path, paths: list[Path]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Read files in a process without torch: (outcome, audit events other than the opening of the file itself)."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(Path(__file__).parent)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(SUPPORT)])}
     run = subprocess.run(
         [sys.executable, "-c", _AUDITED, reader, str(sound), *map(str, paths)],
         cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120, check=False,

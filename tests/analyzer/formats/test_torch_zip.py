@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import STRESS, full_count
+from builders import STRESS, SUPPORT, full_count
 from formats_testing import (
     CHECKOUT,
     MARKER,
@@ -331,7 +331,7 @@ def test_it_is_read_where_torch_is_not_installed(path: Path) -> None:
         "try: import torch\n"
         "except ImportError: print('no torch')"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(Path(__file__).parent)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(SUPPORT)])}
     printed = subprocess.run(
         [sys.executable, "-c", script, str(path)],
         env=environment,

@@ -13,7 +13,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from builders import random_walk, save_weights
+from builders import CHECKOUT, random_walk, save_weights
 
 import analyzer
 from analyzer.auditing import audit
@@ -22,7 +22,6 @@ from analyzer.layouts import with_scores
 from analyzer.model.run import Checkpoint, Finding, Part, Run, TensorInfo
 
 MakeRun = Callable[..., Path]
-CHECKOUT = Path(__file__).parents[2]
 HOSTILE = "<script>\"'\n\x1b[2J\u202e"
 
 

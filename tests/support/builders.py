@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+CHECKOUT = Path(__file__).parents[2]
+SUPPORT = Path(__file__).parent
 Weights = Mapping[str, np.ndarray]
 STRESS = os.environ.get("WEIGHTLAPSE_STRESS") == "1"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import STRESS, full_count
+from builders import STRESS, SUPPORT, full_count
 from formats_testing import (
     CHECKOUT,
     MARKER,
@@ -263,7 +263,7 @@ def test_it_is_read_where_torch_is_not_installed(one_process: Path) -> None:
         "from formats_testing import loaded\n"
         "for name, info in read_index(sys.argv[1]).tensors.items(): print(name, loaded(info).tobytes().hex())"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(Path(__file__).parent)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(SUPPORT)])}
     command = [sys.executable, "-c", script, str(one_process)]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
     assert dict(line.split(" ") for line in printed.splitlines()) == {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from builders import random_walk, save_weights, weightlapse_metadata
+from builders import CHECKOUT, random_walk, save_weights, weightlapse_metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,8 +34,6 @@ from analyzer.sources import (
     read_text,
 )
 from analyzer.sources.ranges import requests, share
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -11,23 +11,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from figure_tables import BLOCK, make_tables, with_marks
-from legibility import drawn_texts, problems
+from legibility import HOSTILE, drawn_texts, problems
 
 from analyzer.figures import FIGURES, render
 from analyzer.model.run import Tables
-
-HOSTILE = [
-    "$\\frac{1}{",
-    "<script>alert(1)</script>&amp;",
-    "line\nbreak\r\n\ttab\x00\x1b[31mred",
-    "abc\u202egpj.exe\u200f\u2066",
-    "W" * 300,
-    "",
-    "_orig_mod.fc1.weight",
-    "层.权重.\U0001f600.e\u0301\u0301\u0301",
-    "\ud800lone",
-    "--><svg onload=x>]]>",
-]
 
 
 @pytest.fixture(params=[spec.name for spec in FIGURES])

@@ -11,6 +11,19 @@ from matplotlib.transforms import Bbox
 
 from analyzer.figures.style import SMALL_SIZE, house_style
 
+# Names that a stranger may have written into a file.
+HOSTILE = [
+    "$\\frac{1}{",
+    "<script>alert(1)</script>&amp;",
+    "line\nbreak\r\n\ttab\x00\x1b[31mred",
+    "abc\u202egpj.exe\u200f\u2066",
+    "W" * 300,
+    "",
+    "_orig_mod.fc1.weight",
+    "层.权重.\U0001f600.e\u0301\u0301\u0301",
+    "\ud800lone",
+    "--><svg onload=x>]]>",
+]
 TOLERANCE = 1.0  # pixels at 150 dpi
 
 

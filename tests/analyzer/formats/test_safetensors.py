@@ -19,7 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from builders import STRESS, full_count
+from builders import CHECKOUT, STRESS, full_count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
@@ -31,7 +31,6 @@ from analyzer.model.run import TensorInfo
 from analyzer.sources import LocalSource
 from analyzer.tensors.kinds import kind, numpy_dtype
 
-CHECKOUT = Path(__file__).parents[2]
 TENSORS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
     "b": np.arange(4, dtype=np.int8),

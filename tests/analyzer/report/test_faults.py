@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from builders import full_count, random_walk, save_weights, weightlapse_metadata
+from builders import SUPPORT, full_count, random_walk, save_weights, weightlapse_metadata
 from commands import measured, weightlapse
 
 from analyzer.errors import ReportError
@@ -23,7 +23,7 @@ from analyzer.workflow import report_store
 
 
 def script(mode: str, folder: Path, count: int) -> dict[str, int]:
-    command = [sys.executable, str(Path(__file__).with_name("kill_report.py")), mode, str(folder), str(count)]
+    command = [sys.executable, str(SUPPORT / "kill_report.py"), mode, str(folder), str(count)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)

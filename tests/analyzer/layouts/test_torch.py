@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import random_walk, save_weights
+from builders import CHECKOUT, random_walk, save_weights
 from stored import alarms, assert_same_weights, found, names, places
 
 import analyzer
@@ -21,7 +21,6 @@ from analyzer.layouts.weights import torch_state
 from analyzer.layouts.weights.checkpoint import weights_of
 
 torch = pytest.importorskip("torch")
-CHECKOUT = Path(__file__).parents[2]
 State = dict[str, Any]
 
 

@@ -8,8 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from compared_runs import stored_run, two_groups
-from legibility import drawn_texts, problems
-from test_figures_legible import HOSTILE
+from legibility import HOSTILE, drawn_texts, problems
 
 from analyzer.comparing import compare_runs
 from analyzer.figures import render

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import STRESS, full_count
+from builders import STRESS, SUPPORT, full_count
 from formats_testing import CHECKOUT, PICKLE_TOKENS, hostile_bodies, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,7 +207,7 @@ def test_fault_21_the_bodies_are_hostile_indeed(tmp_path: Path) -> None:
         "        made = pickle.loads(bytes.fromhex(body))\n"
         "        if isinstance(made, subprocess.Popen): made.wait()\n"
     )
-    path = os.pathsep.join([str(CHECKOUT), str(Path(__file__).parent)])
+    path = os.pathsep.join([str(CHECKOUT), str(SUPPORT)])
     command = [sys.executable, "-c", script]
     text = json.dumps([body.hex() for body in bodies])
     subprocess.run(command, input=text, text=True, check=True, timeout=60, env={**os.environ, "PYTHONPATH": path})

@@ -24,7 +24,6 @@ from analyzer.model.run import FileStamp, Run
 from analyzer.sources import LocalSource, folder_name, list_folder, local, read_text
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
-CHECKOUT = Path(__file__).parents[2]
 
 
 def stamp(path: Path) -> FileStamp:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import random_walk, save_weights, weightlapse_metadata
+from builders import CHECKOUT, random_walk, save_weights, weightlapse_metadata
 from servers import Server, folder_server
 
 import analyzer
@@ -211,7 +211,7 @@ def test_fault_47_an_interrupted_read_ends_at_once(server: Server, tmp_path: Pat
     started = time.monotonic()
     ended = subprocess.run(
         [sys.executable, "-c", script, f"{server.url}/data"],
-        cwd=Path(__file__).parents[2],
+        cwd=CHECKOUT,
         capture_output=True,
         text=True,
         timeout=60,

@@ -9,7 +9,7 @@ from functools import partial
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import random_walk
+from builders import random_walk
 from threadpoolctl import threadpool_limits
 
 import analyzer

@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from builders import STRESS, full_count
+from builders import STRESS, SUPPORT, full_count
 from formats_testing import (
     CHECKOUT,
     ZIP_TOKENS,
@@ -208,7 +208,7 @@ def test_it_is_read_where_torch_is_not_installed(path: Path) -> None:
         "from formats_testing import loaded\n"
         "print(loaded(read_index(sys.argv[1]).tensors['b']).tolist())"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(Path(__file__).parent)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(SUPPORT)])}
     command = [sys.executable, "-c", script, str(path)]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
     assert printed == f"{ARRAYS['b'].tolist()}\n"
