@@ -124,7 +124,7 @@ def measure(
     from analyzer.engine.update import Request, bring_up_to_date
     from analyzer.metrics import select_metrics
     from analyzer.report.measurements import Measurements
-    from analyzer.store import open_store
+    from analyzer.store.store import open_store
 
     chosen = select_metrics(metrics)
     with open_store(str(store), create=True) as opened:
@@ -143,7 +143,7 @@ def open_measurements(store: str | PathLike[str], run: str | None = None) -> Mea
     """
     from analyzer.errors import StoreError
     from analyzer.report.measurements import Measurements
-    from analyzer.store import open_store
+    from analyzer.store.store import open_store
 
     with open_store(str(store)) as opened:
         names = opened.runs()

@@ -22,8 +22,8 @@ from analyzer.model.run import Finding, Run, Tables
 from analyzer.report.completeness import unfinished
 from analyzer.report.reading import read_tables, with_statistics
 from analyzer.report.writer import UNREADABLE, Provenance, claim_folder, write_report
-from analyzer.store import Store, open_store
 from analyzer.store.files import STORE_NAME, report_errors
+from analyzer.store.store import Store, open_store
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def measure_command(paths: tuple[str, ...], store: str | None, **options: Any) -
 
 def _measured(paths: tuple[str, ...], store: str | None, options: dict[str, Any]) -> tuple[str, tuple[Found, int]]:
     """The store that the runs were measured into, by default that of their report, and what :func:`_measure` tells."""
-    from analyzer.store import open_store
+    from analyzer.store.store import open_store
 
     prepared = _prepare(paths, options)
     runs = prepared.runs
@@ -217,7 +217,7 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, store: 
         incomplete = report_store(str(stored), str(folder), force=force, arguments=arguments)
         click.echo(Path(folder) / "index.html")
         return _told([*incomplete.items()])
-    from analyzer.store import open_store
+    from analyzer.store.store import open_store
 
     started = perf_counter()
     prepared = _prepare(paths, options)
@@ -318,7 +318,7 @@ def export_command(path: str, kind: str, out: str | None) -> int:
 def _stored(paths: tuple[str, ...]) -> Path | None:
     """The store that a path names, itself or through its report folder; None where it is to be searched for runs."""
     from analyzer.sources import is_remote
-    from analyzer.store import looks_like_store
+    from analyzer.store.schema import looks_like_store
 
     if len(paths) != 1 or is_remote(paths[0]):
         return None
@@ -414,7 +414,7 @@ def _told_plan(prepared: _Prepared, store: str, options: dict[str, Any]) -> int:
     from analyzer.auditing.output import Audited, as_text
     from analyzer.engine.update import outlook
     from analyzer.model.sizes import size_text
-    from analyzer.store import open_store
+    from analyzer.store.store import open_store
 
     families = ", ".join(dict.fromkeys(metric.row.family for metric in prepared.metrics))
     with open_store(store) if Path(store).is_file() else nullcontext() as opened:

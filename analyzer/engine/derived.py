@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from analyzer.metrics.needs import (
+from analyzer.metrics.registry import METRICS, Metric
+from analyzer.model.observed import (
     ChangedBits,
     DeadLines,
     ElementSummary,
@@ -15,7 +16,6 @@ from analyzer.metrics.needs import (
     Interval,
     SignFlips,
 )
-from analyzer.metrics.registry import METRICS, Metric
 from analyzer.model.run import (
     STATUSES_WITH_VALUE,
     CheckpointRow,
@@ -26,7 +26,7 @@ from analyzer.model.run import (
     TensorRow,
     Value,
 )
-from analyzer.store import Store
+from analyzer.store.store import Store
 
 ADDITIVE: Mapping[str, type[Any]] = {
     "weights": InnerProducts,

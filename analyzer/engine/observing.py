@@ -11,21 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.engine.states import State
-from analyzer.metrics.needs import (
-    LEADING,
-    NEEDS,
+from analyzer.metrics.needs import LEADING, NEEDS, Need
+from analyzer.metrics.pruning import magnitude_shares
+from analyzer.metrics.registry import Metric
+from analyzer.metrics.tail import fit_power_law
+from analyzer.model.observed import (
     ChangedBits,
     DeadLines,
     InnerProducts,
     Interval,
     LeadingSubspaces,
-    Need,
     Spectrum,
     StepSpectrum,
 )
-from analyzer.metrics.pruning import magnitude_shares
-from analyzer.metrics.registry import Metric
-from analyzer.metrics.tail import fit_power_law
 from analyzer.model.run import Status, TensorInfo
 from analyzer.numerics import elementwise
 from analyzer.numerics.singular_values import spectrum

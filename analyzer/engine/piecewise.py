@@ -19,16 +19,17 @@ from blake3 import blake3
 
 from analyzer.engine.holding import DECOMPOSED, Hold
 from analyzer.engine.states import State, Taken, gone
-from analyzer.metrics.needs import DeadLines
+from analyzer.model.observed import DeadLines
 from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.numerics.blocks import PIECE, Piece, pieces_between, slab_of
 from analyzer.numerics.elementwise import live_lines
 from analyzer.numerics.gram import Gram
+from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.singular_values import spectrum_of_blocks
 from analyzer.numerics.sums import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs
 from analyzer.sources import Source, open_source
 from analyzer.tensors.checksums import is_of_all, require
-from analyzer.tensors.kinds import numpy_dtype, unit_roundoff
+from analyzer.tensors.kinds import numpy_dtype
 from analyzer.tensors.loading import as_tensor
 
 Memory = npt.NDArray[np.uint8]

@@ -15,11 +15,11 @@ from analyzer.engine.observing import Decompose, Frame, Seen
 from analyzer.engine.planning import Task
 from analyzer.engine.states import State
 from analyzer.errors import CheckpointError
-from analyzer.metrics.needs import Interval
 from analyzer.metrics.registry import Metric
+from analyzer.model.observed import Interval
 from analyzer.model.run import STATUSES_WITH_VALUE, Checkpoint, Measurement, Status, TensorInfo, Value
 from analyzer.sources import is_remote
-from analyzer.store import Observation
+from analyzer.store.writer import Observation
 from analyzer.tensors.kinds import MatrixView, kind, size_of
 from analyzer.tensors.loading import is_plain
 

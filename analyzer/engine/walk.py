@@ -28,7 +28,7 @@ from analyzer.errors import CheckpointError
 from analyzer.metrics.registry import Metric
 from analyzer.model.run import Checkpoint
 from analyzer.numerics.blocks import slab_of
-from analyzer.store import Observation
+from analyzer.store.writer import Observation
 from analyzer.tensors.kinds import size_of
 from analyzer.tensors.loading import is_readable
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from math import atan2, sqrt
 
-from analyzer.metrics.needs import ChangedBits, InnerProducts, Interval, SignFlips
 from analyzer.metrics.registry import metric
+from analyzer.model.observed import ChangedBits, InnerProducts, Interval, SignFlips
 from analyzer.model.run import Value
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"

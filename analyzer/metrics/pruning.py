@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.metrics.motion import PRECISION_MARGIN
-from analyzer.metrics.needs import InnerProducts, MagnitudeShares
 from analyzer.metrics.registry import metric
+from analyzer.model.observed import InnerProducts, MagnitudeShares
 from analyzer.model.run import Value
 
 Array = npt.NDArray[Any]

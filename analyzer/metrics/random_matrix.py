@@ -12,8 +12,8 @@ from math import cos, pi, sqrt
 
 import numpy as np
 
-from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.registry import metric
+from analyzer.model.observed import Spectrum
 from analyzer.model.run import Value
 
 GAVISH = "Gavish & Donoho, The optimal hard threshold for singular values is 4/√3 (IEEE Trans. Inf. Theory 2014), III.E"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import sqrt
 
-from analyzer.metrics.needs import DeadLines, ElementSummary, FinitenessCount, InnerProducts
 from analyzer.metrics.registry import metric
+from analyzer.model.observed import DeadLines, ElementSummary, FinitenessCount, InnerProducts
 from analyzer.model.run import Value
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"

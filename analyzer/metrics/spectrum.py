@@ -9,9 +9,10 @@ from math import sqrt
 
 import numpy as np
 
-from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, Spectrum
 from analyzer.metrics.registry import metric
+from analyzer.model.observed import Spectrum
 from analyzer.model.run import Value
+from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.4 and 2.6.2"
 UNDEFINED = Value(None, "undefined")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.metrics.needs import LEADING, LeadingSubspaces
+from analyzer.metrics.needs import LEADING
 from analyzer.metrics.registry import metric
+from analyzer.model.observed import LeadingSubspaces
 from analyzer.model.run import Value
 
 SOURCE = "Björck & Golub, Numerical methods for computing angles between linear subspaces (1973)"

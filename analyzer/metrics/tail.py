@@ -12,8 +12,8 @@ from math import inf, log10
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.metrics.needs import PowerLaw, Spectrum
 from analyzer.metrics.registry import metric
+from analyzer.model.observed import PowerLaw, Spectrum
 from analyzer.model.run import Value
 
 CLAUSET = "Clauset, Shalizi & Newman, Power-law distributions in empirical data (SIAM Review 2009), eq. 3.1 and 3.9"

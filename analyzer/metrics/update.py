@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from analyzer.metrics.motion import PRECISION_MARGIN
-from analyzer.metrics.needs import InnerProducts, StepSpectrum
 from analyzer.metrics.registry import metric
 from analyzer.metrics.spectrum import effective_rank, stable_rank
+from analyzer.model.observed import InnerProducts, StepSpectrum
 from analyzer.model.run import Value
 
 

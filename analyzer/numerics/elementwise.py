@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.metrics.needs import ChangedBits, DeadLines, ElementSummary, FinitenessCount
+from analyzer.model.observed import ChangedBits, DeadLines, ElementSummary, FinitenessCount
 from analyzer.numerics.blocks import PIECE, pieces, slab_of
 from analyzer.numerics.sums import Flags, Room, States, Sums, Tally, near_zero_threshold
 

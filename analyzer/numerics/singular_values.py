@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from analyzer.metrics.needs import Spectrum
+from analyzer.model.observed import Spectrum
 from analyzer.numerics.gram import (
     Array,
     Matrix,
@@ -25,7 +25,7 @@ from analyzer.numerics.gram import (
     triangular_factor,
     widened_into_lent,
 )
-from analyzer.tensors.kinds import unit_roundoff
+from analyzer.numerics.rounding import unit_roundoff
 
 Solve = Callable[[Matrix], Matrix]
 Blocks = Callable[[], Iterator[Matrix]]  # W from its first row to its last, some rows at a time, each time anew

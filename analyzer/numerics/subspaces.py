@@ -6,10 +6,10 @@ from math import sqrt
 
 import numpy as np
 
-from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, LeadingSubspaces
+from analyzer.model.observed import LeadingSubspaces
 from analyzer.numerics.gram import Array, Matrix, blocks_of, gram, power_of_two, triangular_factor
+from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT, unit_roundoff
 from analyzer.numerics.singular_values import EPSILON, TRUSTED_SMALLEST
-from analyzer.tensors.kinds import unit_roundoff
 
 
 def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:

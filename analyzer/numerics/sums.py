@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.metrics.needs import ROUNDING_DISPLACEMENT, ChangedBits, InnerProducts, SignFlips
+from analyzer.model.observed import ChangedBits, InnerProducts, SignFlips
 from analyzer.numerics.blocks import PIECE, Piece
-from analyzer.tensors.kinds import unit_roundoff
+from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT, unit_roundoff
 
 Array = npt.NDArray[Any]
 Row = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.errors import DeviceError
-from analyzer.metrics.needs import Spectrum
+from analyzer.model.observed import Spectrum
 from analyzer.numerics.gram import Matrix, power_of_two, slabs_of
 from analyzer.numerics.singular_values import SMALL_WORK, Solve, by_numpy, from_gram, spectrum
 

@@ -7,10 +7,10 @@ from math import frexp
 
 import numpy as np
 
-from analyzer.metrics.needs import Spectrum
+from analyzer.model.observed import Spectrum
 from analyzer.numerics.gram import Array, Matrix, blocks_of, slabs_of, triangular_factor
+from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.singular_values import SMALL_WORK, TRUSTED
-from analyzer.tensors.kinds import unit_roundoff
 
 
 def difference_spectrum(current: Array, previous: Array) -> Spectrum:

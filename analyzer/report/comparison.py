@@ -27,8 +27,9 @@ from analyzer.report.figure_files import draw_figures
 from analyzer.report.page import FigureOnPage, stylesheet
 from analyzer.report.reading import read_tables
 from analyzer.report.writer import MANIFEST, OUR_NAMES, claim_folder, content_hash, environment
-from analyzer.store import Reader, open_store
 from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
+from analyzer.store.reader import Reader
+from analyzer.store.store import open_store
 
 KIND = "comparison"  # in the manifest: what the folder holds
 

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from analyzer.model.run import MetricRow, Tables
-from analyzer.store import Reader
+from analyzer.store.reader import Reader
 
 HEADERS: Mapping[str, str] = {
     "measurements": "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference",

@@ -8,7 +8,7 @@ from analyzer.model.run import Finding
 from analyzer.report import csv_tables as tabular
 from analyzer.report.completeness import unfinished
 from analyzer.report.reading import read_tables
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 
 def export(path: str, kind: str) -> tuple[bytes, dict[str, list[Finding]]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import StoreError, WeightlapseError
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 if TYPE_CHECKING:
     import pandas

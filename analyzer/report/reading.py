@@ -10,7 +10,7 @@ import numpy as np
 from analyzer import statistics
 from analyzer.model import score_names as scores
 from analyzer.model.run import CheckpointRow, Tables
-from analyzer.store import Reader
+from analyzer.store.reader import Reader
 
 
 def read_tables(store: Reader, run: str) -> Tables:

@@ -21,8 +21,8 @@ from analyzer.report import csv_tables as tabular
 from analyzer.report.figure_files import draw_figures
 from analyzer.report.page import FigureOnPage, render_page, stylesheet
 from analyzer.statistics import is_tested
-from analyzer.store import Store
 from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
+from analyzer.store.store import Store
 
 SCHEMA_VERSION = 1
 UNREADABLE = ".unreadable"  # is added to the name of a store that is set aside
@@ -95,7 +95,7 @@ def _kind_of(manifest: Path) -> str | None:
 
 def _runs_of(store: Path) -> dict[str, str] | None:
     from analyzer.errors import StoreError
-    from analyzer.store import open_store
+    from analyzer.store.store import open_store
 
     with suppress(StoreError), open_store(str(store)) as opened:
         return {name: opened.about(name)["path"] for name in opened.runs()}

@@ -47,7 +47,7 @@ CREATE VIEW readable AS SELECT runs.name AS run, checkpoints.name AS checkpoint,
 
 
 def connect(path: str, create: bool) -> sqlite3.Connection:
-    """A connection to a store's file, as :func:`analyzer.store.open_store` describes it."""
+    """A connection to a store's file, as :func:`.store.open_store` describes it."""
     if Path(path).is_dir():
         raise StoreError(f"{path}: is a folder; name a file in it, such as {Path(path, STORE_NAME)}")
     exists = Path(path).exists()

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -135,12 +134,3 @@ def _matrix_shape(info: TensorInfo) -> tuple[int, int] | None:
         return None
     rows, columns = info.shape[0], prod(info.shape[1:])
     return (rows, columns) if rows > 1 and columns > 1 else None
-
-
-def unit_roundoff(dtype: np.dtype[Any]) -> float:
-    """u: half the distance from 1 to the next number of a stored floating-point type."""
-    if dtype in (np.float16, np.float32, np.float64):
-        return float(np.finfo(dtype).eps) / 2
-    import ml_dtypes
-
-    return float(ml_dtypes.finfo(dtype).eps) / 2  # type: ignore[no-untyped-call]

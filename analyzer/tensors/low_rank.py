@@ -12,9 +12,10 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.metrics.needs import Spectrum
+from analyzer.model.observed import Spectrum
 from analyzer.model.run import Product, TensorInfo
-from analyzer.tensors.kinds import numpy_dtype, unit_roundoff
+from analyzer.numerics.rounding import unit_roundoff
+from analyzer.tensors.kinds import numpy_dtype
 from analyzer.tensors.loading import SourceOf, load
 
 Matrix = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ import analyzer
 from analyzer import cli
 from analyzer.model.run import Measurement
 from analyzer.report.measurements import Measurements
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 
 @dataclass(frozen=True)

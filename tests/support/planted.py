@@ -15,7 +15,7 @@ from analyzer.figures import FIGURES
 from analyzer.findings import SEVERITIES, find
 from analyzer.model.run import Finding
 from analyzer.report.reading import read_tables
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 ALL_FAMILIES = ("motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")
 FIGURE_NAMES = {None, *(spec.name for spec in FIGURES)}

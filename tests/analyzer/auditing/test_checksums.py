@@ -15,7 +15,7 @@ from commands import weightlapse
 import analyzer
 from analyzer.auditing import checksums
 from analyzer.model.run import Finding, TensorInfo
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 Save = Callable[[Path, dict[str, np.ndarray]], None]
 

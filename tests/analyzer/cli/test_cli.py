@@ -24,7 +24,7 @@ from analyzer.auditing import contents
 from analyzer.cli import terminal
 from analyzer.engine import update as measuring
 from analyzer.layouts import LAYOUTS
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 
 @pytest.fixture(autouse=True)

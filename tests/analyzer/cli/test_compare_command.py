@@ -16,7 +16,7 @@ import analyzer
 from analyzer.comparing.answers import QUESTIONS
 from analyzer.figures.compared import COMPARED
 from analyzer.report.comparison_tables import HEADERS
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 HOSTILE = "<script>alert(1)</script>\u202e=run\x1b[31m\n'\"&"
 

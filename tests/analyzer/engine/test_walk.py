@@ -14,7 +14,7 @@ from commands import everything, measured, read_csv, rows_of, weightlapse
 
 from analyzer.engine import planning
 from analyzer.layouts import open_runs
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 
 def written(folder: Path, states, epochs=None) -> Path:
@@ -451,7 +451,8 @@ def test_float64_zeros_and_weights_whose_squares_vanish_are_told_apart_whatever_
 def test_a_plain_matrix_does_not_inherit_the_spectrum_of_a_product_with_the_same_bytes():
     from analyzer.engine.observing import Frame
     from analyzer.engine.states import State
-    from analyzer.metrics.needs import NEEDS, Interval
+    from analyzer.metrics.needs import NEEDS
+    from analyzer.model.observed import Interval
     from analyzer.model.run import TensorInfo
     from analyzer.tensors.low_rank import Factors
 

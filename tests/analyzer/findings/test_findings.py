@@ -13,11 +13,11 @@ import analyzer
 from analyzer.findings import SEVERITIES, by_severity, find
 from analyzer.findings.shape import outliers_leave_bulk, random_condition_bound
 from analyzer.findings.wording import number
-from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.random_matrix import mp_outlier_count, mp_soft_rank
+from analyzer.model.observed import Spectrum
 from analyzer.model.run import CheckpointRow, Curve, Finding, Tables, TensorRow
 from analyzer.report.reading import read_tables
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 SHAPES = {"fc1.weight": (40, 30), "fc1.bias": (40,), "fc2.weight": (24, 40), "out.weight": (10, 24)}
 

@@ -15,7 +15,7 @@ from analyzer.findings import find
 from analyzer.findings.collapse import collapse_of
 from analyzer.findings.scores import Score
 from analyzer.report.reading import read_tables
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 pytest.importorskip("torch")
 

@@ -21,7 +21,7 @@ from analyzer.findings import find
 from analyzer.layouts.weights.checkpoint import weights_of
 from analyzer.model.run import TensorInfo
 from analyzer.report.reading import read_tables
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the library's own

@@ -14,8 +14,8 @@ from scipy.integrate import quad
 from threadpoolctl import threadpool_limits
 
 from analyzer.metrics import METRICS
-from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.random_matrix import marchenko_pastur_median
+from analyzer.model.observed import Spectrum
 from analyzer.model.run import Value
 from analyzer.numerics.singular_values import spectrum
 

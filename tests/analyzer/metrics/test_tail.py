@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.metrics import METRICS, tail
-from analyzer.metrics.needs import Spectrum
 from analyzer.metrics.tail import fit_power_law
+from analyzer.model.observed import Spectrum
 from analyzer.model.run import Value
 from analyzer.numerics.singular_values import spectrum
 

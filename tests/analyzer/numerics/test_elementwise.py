@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from analyzer.numerics import elementwise
 from analyzer.numerics.blocks import PIECE
-from analyzer.tensors.kinds import unit_roundoff
+from analyzer.numerics.rounding import unit_roundoff
 
 SIZES = [1, 2, 7, 1000, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 3 * (1 << 16) + 5]
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]

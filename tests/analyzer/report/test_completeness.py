@@ -11,7 +11,7 @@ from commands import weightlapse
 
 from analyzer import workflow as reporting
 from analyzer.engine import update as measuring
-from analyzer.store import Asked
+from analyzer.store.reader import Asked
 
 
 @pytest.fixture

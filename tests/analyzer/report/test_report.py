@@ -26,7 +26,7 @@ from analyzer.report.csv_tables import number, to_csv
 from analyzer.report.page import place_number, stylesheet
 from analyzer.report.writer import content_hash
 from analyzer.statistics import curves as curves_module
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 HEADERS = {
     "measurements": "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference",

@@ -311,7 +311,7 @@ def test_an_etag_tells_that_a_file_was_replaced(tmp_path: Path) -> None:
         save_weights(tmp_path / "run" / f"epoch_{epoch}.safetensors", weights, weightlapse_metadata(epoch))
     run = analyzer.open_run(tmp_path / "run")
     analyzer.measure(run, tmp_path / "store.sqlite", metrics=["size"])
-    from analyzer.store import open_store
+    from analyzer.store.store import open_store
 
     def marked(etag: str) -> analyzer.model.run.Run:
         first, second = run.checkpoints

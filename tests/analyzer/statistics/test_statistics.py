@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from analyzer.report.reading import read_tables, with_statistics
 from analyzer.statistics import is_tested, pearson, ranks, score_changes, spearman, z_scores
-from analyzer.store import open_store
+from analyzer.store.store import open_store
 
 FINITE = st.floats(-1e6, 1e6, allow_subnormal=False)
 

@@ -22,7 +22,8 @@ from analyzer.engine import walk as engine
 from analyzer.errors import StoreError
 from analyzer.model.run import Measurement
 from analyzer.report.reading import read_tables
-from analyzer.store import Observation, Store, open_store
+from analyzer.store.store import Store, open_store
+from analyzer.store.writer import Observation
 
 FAMILIES = ("motion", "size", "spectrum")  # enough to tell what is measured again
 
