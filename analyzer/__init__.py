@@ -1,22 +1,23 @@
-"""weightlapse: what happened to the weights, from the checkpoints that a training run left behind.
+"""weightlapse: find out what happened to the weights, from the checkpoints that a training run left behind.
 
-    folder ──layouts──▶ Run ──audit──▶ Run + findings
-                          │
-                      formats: where each tensor's bytes lie ──sources──▶ arrays
-                          │
-                        engine: one stream per tensor (W_0, W_{t-1}, W_t) ──metrics──▶ measurements ──▶ store (SQLite)
-                                                                                            │
-                                             report ◀── figures ◀── findings ◀── statistics ◀┘
+    folder ──layouts──▶ Run ──audit──▶ findings about files
+                         │
+                     formats: where each tensor's bytes are ──sources──▶ arrays
+                         │
+                       engine: one walk per tensor (W_0, W_{t-1}, W_t) ──metrics──▶ store (SQLite)
+                                                                                      │
+                         report ◀── figures, tables ◀── findings ◀── statistics ◀─────┘
 
 >>> import analyzer
 >>> run = analyzer.open_run("checkpoints/demo")
 >>> measurements = analyzer.measure(run, store="demo.sqlite")
 >>> measurements.series("fc1.weight", "condition_number")
->>> analyzer.write_report(measurements, "reports/demo")
+>>> analyzer.write_report(measurements, "reports/demo")  # returns the findings, the most serious first
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import WeightlapseError
@@ -57,45 +58,60 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'analyzer' has no attribute {name!r}")
 
 
-def open_runs(path: str | PathLike[str], layout: str | None = None) -> list[Run]:
-    """The run in a folder, or the runs in the folders below it.
+def open_runs(
+    path: str | PathLike[str],
+    layout: str | None = None,
+    tensors: Iterable[str] = (),
+    scalars: str | PathLike[str] | None = None,
+) -> list[Run]:
+    """Open the run in a folder, or the runs in the folders below it; a folder that cannot be used is a warning.
 
     Args:
-        path: a run's folder, or a folder of runs.
+        path: a run's folder, a folder of runs, or a URL of one.
         layout: the name of a layout, where the folder could be several things.
+        tensors: patterns of tensor names, such as ``"layers.*.weight"``; only matching tensors are looked at.
+        scalars: a CSV or JSON-lines file with scores by epoch or step.
 
     Raises:
-        NoCheckpointsError: nothing was recognised.
-        LayoutError: two layouts match equally well.
+        NoCheckpointsError: nothing was recognized.
+        LayoutError: two layouts match equally well, or a pattern matches no tensor.
+        CheckpointError: the file of scores cannot be used.
     """
-    from analyzer.layouts import open_runs
+    from analyzer import workflow
 
-    return open_runs(str(path), layout)
+    found = workflow.open_runs([str(path)], layout, tuple(tensors), None if scalars is None else str(scalars))
+    for finding in found.refused:
+        warnings.warn(finding.sentence, stacklevel=2)
+    return found.runs
 
 
-def open_run(path: str | PathLike[str], layout: str | None = None) -> Run:
-    """The one run in a folder; see :func:`open_runs`.
+def open_run(
+    path: str | PathLike[str],
+    layout: str | None = None,
+    tensors: Iterable[str] = (),
+    scalars: str | PathLike[str] | None = None,
+) -> Run:
+    """Open the one run in a folder; see :func:`open_runs`.
 
     Raises:
-        LayoutError: the folder holds several runs, which are named.
+        LayoutError: the folder contains several runs, which are named.
     """
     from analyzer.errors import LayoutError
 
-    runs = open_runs(path, layout)
+    runs = open_runs(path, layout, tensors, scalars)
     if len(runs) > 1:
-        raise LayoutError(f"{path}: holds several runs ({', '.join(run.path for run in runs)}); open one of them")
+        raise LayoutError(f"{path}: contains several runs ({', '.join(run.path for run in runs)}); open one of them")
     return runs[0]
 
 
 def audit(run: Run, jobs: int | None = None) -> list[Finding]:
-    """What is worth knowing about a run's files before anything is measured, the most serious first.
+    """Return what is worth knowing about a run's files before anything is measured, the most serious first.
 
-    Everything is read once, ``jobs`` checkpoints at a time (by default as many as there are cores).
+    Every byte is read once, ``jobs`` checkpoints at a time (by default as many as there are cores).
     """
-    from analyzer.auditing import audit
-    from analyzer.auditing.contents import read_contents
+    from analyzer import workflow
 
-    return audit(run, read_contents(run, jobs))
+    return list(workflow.audit(run, jobs).findings)
 
 
 def measure(
@@ -105,41 +121,40 @@ def measure(
     jobs: int | None = None,
     spectra_every: int = 1,
     device: str = "cpu",
+    max_memory: int | None = None,
 ) -> Measurements:
     """Measure a run, as far as the store does not know it already.
 
     Args:
         run: from :func:`open_run`.
-        store: the SQLite file to keep the measurements in; made where it does not exist.
+        store: the SQLite file to keep the measurements in; created where it does not exist.
         metrics: families or single metrics by name; by default all but those on request.
-        jobs: threads; by default as many as the process may use.
+        jobs: tasks at a time; by default as many as there are cores.
         spectra_every: leave out the spectra of all but every N-th checkpoint, the first and the last.
-        device: ``cpu``, or ``cuda`` for spectra from a graphics card.
+        device: ``cpu``, or ``cuda`` for spectra from a GPU.
+        max_memory: bytes; fewer tasks run at a time to stay below.
 
     Raises:
-        DeviceError: the device is not to be had.
+        DeviceError: the device is not available.
         MetricError: an unknown family.
-        StoreError: the store is damaged, of another version, or cannot be written.
+        StoreError: the store is damaged, of an unknown version, or cannot be written.
+        WeightlapseError: not even one task fits into ``max_memory``.
     """
-    from analyzer.engine.update import Request, bring_up_to_date
+    from analyzer import workflow
+    from analyzer.engine.update import Request
     from analyzer.metrics import select_metrics
     from analyzer.report.measurements import Measurements
-    from analyzer.store.store import open_store
 
-    chosen = select_metrics(metrics)
-    with open_store(str(store), create=True) as opened:
-        request = Request(chosen, spectra_every, jobs, device=device)
-        bring_up_to_date(opened, run, request)
-        with opened.transaction():
-            opened.finish(run.name, request.asked)
+    request = Request(select_metrics(metrics), spectra_every, jobs, max_memory, device)
+    workflow.measure([run], str(store), request)
     return Measurements(str(store), run.name)
 
 
 def open_measurements(store: str | PathLike[str], run: str | None = None) -> Measurements:
-    """What was measured earlier, from a store; ``run`` names one of several.
+    """Open what was measured earlier; ``run`` names one of several runs in the store.
 
     Raises:
-        StoreError: the store cannot be read, or holds several runs and none was named.
+        StoreError: the store cannot be read, or contains several runs and none was named.
     """
     from analyzer.errors import StoreError
     from analyzer.report.measurements import Measurements
@@ -148,37 +163,51 @@ def open_measurements(store: str | PathLike[str], run: str | None = None) -> Mea
     with open_store(str(store)) as opened:
         names = opened.runs()
     if run is None and len(names) != 1:
-        raise StoreError(f"{store}: holds {len(names)} runs ({', '.join(names)}); name one of them")
+        raise StoreError(f"{store}: contains {len(names)} runs ({', '.join(names)}); name one of them")
     return Measurements(str(store), run or names[0])
 
 
-def write_report(measurements: Measurements, out: str | PathLike[str], force: bool = False) -> None:
-    """Write the report folder of one run; ``force`` replaces the report of another run.
+def write_report(
+    measurements: Measurements | Iterable[Measurements], out: str | PathLike[str], force: bool = False
+) -> list[Finding]:
+    """Write the report folder of one run, or of several runs in one store, and return the findings.
+
+    Args:
+        measurements: from :func:`measure` or :func:`open_measurements`.
+        out: the report folder.
+        force: write over the report of other runs, or beside foreign files.
 
     Raises:
-        ReportError: the folder holds something else, or cannot be written.
+        ReportError: the folder contains something else, or cannot be written.
+        StoreError: the runs are in different stores, or one of them cannot be read.
     """
-    from analyzer.workflow import report_store
+    from analyzer import workflow
+    from analyzer.errors import StoreError
+    from analyzer.report.measurements import Measurements
 
-    report_store(measurements.path, str(out), force=force, only=[measurements.run])
+    chosen = [measurements] if isinstance(measurements, Measurements) else list(measurements)
+    paths = sorted({one.path for one in chosen})
+    if len(paths) != 1:
+        named = ", ".join(paths) or "no store"
+        raise StoreError(f"{named}: the runs of a report must be in one store; measure them into one")
+    found = workflow.report(paths[0], str(out), force=force, only={one.run for one in chosen})
+    return [finding for findings in found.values() for finding in findings]
 
 
 def compare(
     stores: Iterable[str | PathLike[str]], out: str | PathLike[str] | None = None, force: bool = False
 ) -> Comparison:
-    """Set the runs of some stores beside each other, and write the folder of the comparison.
+    """Compare the runs of some stores, and write the folder of the comparison.
 
     Args:
         stores: the SQLite files that :func:`measure` filled, or report folders, with two or more runs in all.
         out: where to write the comparison; without it nothing is written.
-        force: write over another comparison, or beside other files.
+        force: write over another comparison, or beside foreign files.
 
     Raises:
-        ReportError: the folder holds something else, or cannot be written.
+        ReportError: the folder contains something else, or cannot be written.
         StoreError: a store cannot be read, or there are fewer than two runs.
     """
-    from analyzer.comparing import compare_runs
-    from analyzer.report.comparison import compare_stores, read_runs
+    from analyzer import workflow
 
-    paths = [str(store) for store in stores]
-    return compare_runs(read_runs(paths)) if out is None else compare_stores(paths, str(out), force=force)
+    return workflow.compare([str(store) for store in stores], None if out is None else str(out), force=force)

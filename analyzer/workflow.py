@@ -1,138 +1,244 @@
-"""The commands' work without the command line: runs into a store, a store into a report."""
+"""Audit, measure, report, compare and export: the one path that the command line and the Python API share.
+
+Measuring fills a store; whatever is drawn or exported is read from a store, with findings and statistics computed at
+that moment.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from analyzer.auditing import Audit, audit_contents, audit_headers
+from analyzer.comparing import compare_runs
+from analyzer.engine.update import Outlook, Progress, Request, Summary, bring_up_to_date, outlook
+from analyzer.errors import ReportError, StoreError, WeightlapseError
+from analyzer.layouts import FoundRuns, find_runs, with_scores
+from analyzer.layouts.naming import run_name
+from analyzer.layouts.selection import with_tensors
+from analyzer.model.comparison import Comparison
+from analyzer.model.names import slug
+from analyzer.model.run import Finding, Run
+from analyzer.report.claiming import claim_folder, set_aside_if_unreadable
+from analyzer.report.comparison import comparison_folder, read_runs
+from analyzer.report.exporting import export_table
+from analyzer.report.reading import read_run, with_statistics
+from analyzer.report.run_report import report_folder
+from analyzer.report.writer import Provenance, write_folder
+from analyzer.sources import is_remote
+from analyzer.store.files import STORE_NAME
+from analyzer.store.schema import looks_like_store
+from analyzer.store.store import open_store
 
-from analyzer.auditing import audit
-from analyzer.auditing.contents import read_tensor
-from analyzer.auditing.weights import Digests, always_the_same, constant_infinities, same_weights
-from analyzer.engine.update import Progress, Request, bring_up_to_date
-from analyzer.errors import ReportError, StoreError, UnreadableStoreError
-from analyzer.findings import by_severity, find
-from analyzer.model.run import Finding, Run, Tables
-from analyzer.report.completeness import unfinished
-from analyzer.report.reading import read_tables, with_statistics
-from analyzer.report.writer import UNREADABLE, Provenance, claim_folder, write_report
-from analyzer.store.files import STORE_NAME, report_errors
-from analyzer.store.store import Store, open_store
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredRun:
-    """How many checkpoints of a run had to be measured, and what was found in all of it."""
-
-    checkpoints: int
-    findings: list[Finding]
-
-
-def measure_runs(
-    store: Store,
-    runs: Iterable[Run],
-    request: Request,
-    progress: Progress | None = None,
-) -> dict[str, MeasuredRun]:
-    """Measure runs into an open store and keep their findings there; returns what was done by the run's name."""
-    measured = {}
-    for run in runs:
-        summary = bring_up_to_date(store, run, request, progress)
-        tables, contents = read_tables(store, run.name), store.contents(run.name)
-        masks = _masks(run, tables, contents)
-        said = find(_without_counts(tables, masks), store.problems(run.name))
-        of_masks = [constant_infinities(run, masks)] if masks else []
-        found = by_severity([*audit(run), *same_weights(run, contents), *of_masks, *said])
-        with store.transaction():
-            store.replace_findings(run.name, found)
-            store.finish(run.name, request.asked)
-        measured[run.name] = MeasuredRun(summary.checkpoints, found)
-    return measured
+FindingsByRun = dict[str, list[Finding]]
 
 
-def _masks(run: Run, tables: Tables, contents: Digests) -> list[str]:
-    """Tensors with elements that are infinite, none of them NaN, and the same bit by bit at every checkpoint."""
-    bad = [key[1] for key, curve in tables.curves.items() if _counts_nonfinite(key) and np.any(curve.values > 0)]
-    constant = always_the_same(run, contents, bad)
-    return [name for name in constant if (held := read_tensor(run.checkpoints[0], name)) and not held.nan]
+def open_runs(
+    paths: Sequence[str], layout: str | None = None, tensors: Sequence[str] = (), scalars: str | None = None
+) -> FoundRuns:
+    """Open the runs in some folders, and the folders below them.
+
+    Args:
+        paths: folders or URLs of runs, or of folders of runs.
+        layout: the name of a layout, where a folder could be several things.
+        tensors: patterns of tensor names; only matching tensors are looked at.
+        scalars: a file with scores by epoch or step, added to what the runs have themselves.
+
+    Raises:
+        NoCheckpointsError: nothing was recognized.
+        LayoutError: two layouts match equally well, or a pattern matches no tensor.
+        CheckpointError: the file of scores cannot be used.
+        WeightlapseError: two runs have the same name.
+    """
+    found = [find_runs(path, layout) for path in paths]
+    runs = [run for one in found for run in one.runs]
+    if tensors:
+        runs = [with_tensors(run, tensors) for run in runs]
+    if scalars:
+        runs = [with_scores(run, scalars) for run in runs]
+    if len({run.name for run in runs}) < len(runs):
+        names = ", ".join(f"{run.name} ({run.path})" for run in runs)
+        raise WeightlapseError(f"two of the runs have the same name: {names}; rename a folder, or report them apart")
+    return FoundRuns(runs, [finding for one in found for finding in one.refused])
 
 
-def _without_counts(tables: Tables, names: Collection[str]) -> Tables:
-    """Tables for rules that are not to hear of elements that are not finite in these tensors."""
-    kept = {key: curve for key, curve in tables.curves.items() if not (_counts_nonfinite(key) and key[1] in names)}
-    return replace(tables, curves=kept)
+def report_name(path: str, runs: Sequence[Run]) -> str:
+    """Return the name of the report folder of some runs: the run's, or that of the folder that contains them."""
+    return slug(runs[0].name if len(runs) == 1 else run_name(path)) or "run"
 
 
-def _counts_nonfinite(key: tuple[str, str, str]) -> bool:
-    return key[0] == "tensor" and key[2] == "nonfinite_count"
+def stored_in(path: str) -> Path | None:
+    """Return the store that a path names, itself or through its report folder; None for a folder of checkpoints."""
+    if is_remote(path):
+        return None
+    local = Path(path)
+    if local.is_file():
+        return local if looks_like_store(local) else None
+    inside = local / STORE_NAME
+    return inside if inside.is_file() else None
 
 
-def report_store(
-    path: str,
+def audit(run: Run, jobs: int | None = None, progress: Progress | None = None) -> Audit:
+    """Audit a run: read every byte once, ``jobs`` checkpoints at a time (by default as many as there are cores)."""
+    return audit_contents(run, jobs, progress)
+
+
+def plan(runs: Sequence[Run], store: str, request: Request) -> list[tuple[Audit, Outlook]]:
+    """Return, for each run, what its headers say and what :func:`measure` would do with a store as it is now."""
+    with open_store(store) if Path(store).is_file() else nullcontext() as opened:
+        return [(audit_headers(run), outlook(run, request, opened)) for run in runs]
+
+
+def measure(
+    runs: Sequence[Run], store: str, request: Request, progress: Progress | None = None, only: bool = False
+) -> dict[str, Summary]:
+    """Measure runs, as far as the store does not know them already, and return what was done by the run's name.
+
+    Args:
+        runs: the runs.
+        store: the SQLite file; created where it does not exist.
+        request: what to measure.
+        progress: called with (bytes done, bytes in all).
+        only: drop all other runs from the store.
+
+    Raises:
+        StoreError: the store is damaged, of an unknown version, or cannot be written; what was measured is kept.
+        DeviceError: the device is not available.
+        WeightlapseError: not even one task fits into the memory that was granted.
+    """
+    with open_store(store, create=True) as opened:
+        if only:
+            opened.drop_runs_but({run.name for run in runs})
+        done = {}
+        for run in runs:
+            done[run.name] = bring_up_to_date(opened, run, request, progress)
+            with opened.transaction():
+                opened.finish(run.name, request.asked)
+        return done
+
+
+def find(store: str, only: Collection[str] | None = None) -> FindingsByRun:
+    """Return the findings of the runs in a store (or of some of them), by the run's name, the most serious first."""
+    with open_store(store) as opened:
+        names = [name for name in opened.runs() if only is None or name in only]
+        return {name: list(read_run(opened, name).findings) for name in names}
+
+
+def report(
+    store: str,
     out: str,
     *,
     force: bool = False,
     only: Collection[str] | None = None,
     arguments: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
-) -> dict[str, list[Finding]]:
-    """Draw the report of what a store holds (or of some runs in it); no checkpoint is needed.
+) -> FindingsByRun:
+    """Draw the report of what a store contains (or of some runs in it); no checkpoint is needed.
+
+    Args:
+        store: the SQLite file; it is copied into the report folder.
+        out: the report folder.
+        force: write over the report of other runs, or beside foreign files.
+        only: the names of the runs to be reported, by default all.
+        arguments: the command's arguments, for the manifest.
+        seconds: what took how long before, for the manifest.
 
     Returns:
-        What is to be said of runs whose measuring was not finished, by their names.
+        the findings by the run's name.
 
     Raises:
-        StoreError: the store cannot be read.
+        StoreError: the store cannot be read, or contains no such run.
         ReportError: the report cannot be written there.
     """
     target = Path(out) / STORE_NAME
-    with open_store(path) as store:
-        names = [name for name in store.runs() if only is None or name in only]
+    with open_store(store) as opened:
+        names = [name for name in opened.runs() if only is None or name in only]
         if not names:
-            raise StoreError(f"{path}: holds no run to report; measure one first")
-        claim_folder(Path(out), {name: store.about(name)["path"] for name in names}, force)
-    if Path(path).resolve() != target.resolve():
-        _copy_store(path, target, names)
+            raise StoreError(f"{store}: contains no run to report; measure one first")
+        claim_folder(Path(out), {name: opened.run(name).path for name in names}, "report", force)
+    if Path(store).resolve() != target.resolve():
+        _copy_store(store, target, names)
     started = time.perf_counter()
     # While the transaction lasts no other process writes to this folder; it ends with this one, however that ends.
-    with open_store(str(target)) as store, store.transaction():
-        tables, incomplete = [], {}
-        for read in (read_tables(store, name) for name in names):
-            said = unfinished(store, read, path)
-            tables.append(with_statistics(replace(read, findings=(*said, *read.findings))))
-            if said:
-                incomplete[read.run] = said
+    with open_store(str(target), create=True) as opened, opened.transaction():
+        runs = [with_statistics(read_run(opened, name, store)) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
-        write_report(store, tables, Path(out), Provenance(arguments or {}, parts))
-    return incomplete
+        write_folder(report_folder(opened, runs), Path(out), Provenance(arguments or {}, parts))
+    return {tables.run: list(tables.findings) for tables in runs}
 
 
-def set_aside_if_unreadable(path: str) -> str | None:
-    """Move a damaged store, or one of another version, out of the way; returns what is to be said about it."""
-    try:
-        if Path(path).exists():
-            open_store(path, create=True).close()
-    except UnreadableStoreError as error:
-        aside = Path(path + UNREADABLE)
-        with report_errors(aside):
-            Path(path).replace(aside)
-        return f"{error}. It is kept as {aside}; everything is measured again."
-    return None
+def claim(out: str, runs: Sequence[Run], force: bool) -> str | None:
+    """Claim a report folder before measuring into it; return a warning where its store was unreadable and set aside.
+
+    Raises:
+        ReportError: the folder contains something else, or cannot be written.
+    """
+    claim_folder(Path(out), {run.name: run.path for run in runs}, "report", force)
+    return set_aside_if_unreadable(str(Path(out) / STORE_NAME))
+
+
+def compare(
+    stores: Sequence[str],
+    out: str | None = None,
+    *,
+    force: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    asked: Sequence[str] = (),
+    only: Mapping[str, Collection[str]] | None = None,
+) -> Comparison:
+    """Compare all runs of some stores, and write the folder ``out`` if it is given.
+
+    Args:
+        stores: stores or report folders.
+        out: the folder of the comparison.
+        force: write over another comparison, or beside foreign files.
+        arguments: the command's arguments, for the manifest.
+        asked: the paths that a user gave, where they are not those of the stores: errors name them.
+        only: the names of the runs to be compared, by store; all of a store that is not named.
+
+    Raises:
+        StoreError: a store cannot be read, or there are fewer than two runs.
+        ReportError: the comparison cannot be written there.
+    """
+    started = time.perf_counter()
+    runs = read_runs(stores, asked, only or {})
+    if out is not None:
+        claim_folder(Path(out), {run.name: run.path for run in runs}, "comparison", force)
+    read = time.perf_counter()
+    comparison = compare_runs(runs)
+    if out is not None:
+        seconds = {"read": round(read - started, 3), "compare": round(time.perf_counter() - read, 3)}
+        folder = comparison_folder(comparison, Path(out))
+        write_folder(folder, Path(out), Provenance(arguments or {}, seconds))
+    return comparison
+
+
+def export(store: str, kind: str) -> tuple[bytes, FindingsByRun]:
+    """Return every measurement of a store as one table, and the findings by the run's name.
+
+    Args:
+        store: the SQLite file.
+        kind: ``csv``, as in the report folder, or ``json``: a list of objects with the same keys.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    with open_store(store) as opened:
+        runs = [read_run(opened, name) for name in opened.runs()]
+        return export_table(opened, runs, kind), {tables.run: list(tables.findings) for tables in runs}
 
 
 def _copy_store(source: str, target: Path, names: Collection[str]) -> None:
-    """A consistent copy of some runs, whole or absent: SQLite undoes it if this process is killed."""
+    """Copy some runs consistently; SQLite undoes it if this process is killed."""
     try:
         set_aside_if_unreadable(str(target))
         with closing(sqlite3.connect(source)) as origin, closing(sqlite3.connect(target)) as copy:
             origin.backup(copy)
-        with open_store(str(target)) as store:
+        with open_store(str(target), create=True) as store:
             store.drop_runs_but(set(names))
     except (OSError, sqlite3.Error) as error:
         raise ReportError(f"{target}: the store cannot be copied: {error}") from error

@@ -1,24 +1,38 @@
-"""Is this folder what it seems? What is said of a run before any metric."""
+"""Find out whether a folder of checkpoints is what it seems, from its headers and from reading every byte once."""
 
 from __future__ import annotations
 
-from analyzer.auditing import headers, scores, unplaced, weights
-from analyzer.auditing.contents import Contents
-from analyzer.findings import by_severity
-from analyzer.model.run import Finding, Run
+from dataclasses import dataclass, replace
+
+from analyzer.auditing.contents import Contents, Progress, read_contents
+from analyzer.findings import find_in_files
+from analyzer.model.describing import describe
+from analyzer.model.run import Checkpoint, Finding, Run
+from analyzer.tensors.content_hash import content_hash
+from analyzer.tensors.kinds import tensor_rows
 
 
-def audit(run: Run, contents: Contents | None = None) -> list[Finding]:
-    """Everything that is worth knowing before the run is measured, the most serious first.
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A run with its findings, the most serious first, and what was read of it; None where only headers were."""
 
-    The findings that the layout made (refused files, duplicates, unfinished runs) come along.
+    run: Run
+    findings: tuple[Finding, ...]
+    contents: Contents | None = None
 
-    Args:
-        run: the run.
-        contents: what :func:`analyzer.auditing.contents.read_contents` read of it; without, only headers and names are
-            looked at.
-    """
-    said = weights.look_at(run, contents) if contents else ()
-    return by_severity(
-        [*run.findings, *headers.look_at(run), *scores.look_at(run), *unplaced.look_at(run, contents), *said]
-    )
+    def digest(self, checkpoint: Checkpoint) -> str | None:
+        """Return the hash of a checkpoint's content; None where not all of it was read."""
+        return content_hash(checkpoint, self.contents.elements[checkpoint.name]) if self.contents else None
+
+
+def audit_headers(run: Run) -> Audit:
+    """Audit a run by its headers, names and scores alone."""
+    return Audit(run, tuple(find_in_files(describe(run, tensor_rows(run), {}))))
+
+
+def audit_contents(run: Run, jobs: int | None = None, progress: Progress | None = None) -> Audit:
+    """Audit a run and read every tensor once; the arguments are those of :func:`.contents.read_contents`."""
+    contents = read_contents(run, jobs, progress)
+    tables = describe(run, tensor_rows(run), contents.elements)
+    findings = find_in_files(replace(tables, twins=contents.twins, problems=contents.problems))
+    return Audit(run, tuple(findings), contents)

@@ -1,19 +1,19 @@
-"""What the tensors of a run hold, read once from the first byte to the last: a hash, and how many are not finite."""
+"""Read every tensor of a run once: the hash of its bytes, and how many of its elements are not finite."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.auditing.checksums import Checks
+from analyzer.auditing.archive_entries import Checks
 from analyzer.engine.executors import available_cores, run_tasks
 from analyzer.engine.states import read_states
 from analyzer.errors import CheckpointError
-from analyzer.model.run import Checkpoint, Run, TensorInfo
+from analyzer.model.run import Checkpoint, Problem, Run, StoredElements, TensorInfo
 from analyzer.tensors.kinds import size_of, unsupported_reason
 from analyzer.tensors.loading import is_readable
 from analyzer.tensors.low_rank import Factors
@@ -26,30 +26,16 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """One tensor's elements at one checkpoint: the hash of their bytes, how many are NaN or infinite, how many NaN.
-
-    Of one that is stored as a product, ``bad_factors`` are the names of the factors that are not finite themselves.
-    """
-
-    digest: str
-    nonfinite: int
-    nan: int = 0
-    bad_factors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Contents:
     """What was read of a run.
 
-    ``tensors`` holds for each checkpoint (by name) its tensors by name; ``unreadable`` what could not be read, as
-    (checkpoint, tensors, reason). ``unplaced`` holds the tensors of checkpoints that were left out for want of a
-    place, as far as they may be copies.
+    ``elements`` maps checkpoint -> tensor -> what was read; ``problems`` name what could not be read. ``twins`` maps
+    each checkpoint without a place to the one that has the same weights, or to None.
     """
 
-    tensors: Mapping[str, Mapping[str, Content]]
-    unreadable: tuple[tuple[str, tuple[str, ...], str], ...]
-    unplaced: Mapping[str, Mapping[str, Content]] = field(default_factory=dict)
+    elements: Mapping[str, Mapping[str, StoredElements]]
+    problems: tuple[Problem, ...]
+    twins: Mapping[str, str | None]
 
 
 def read_contents(run: Run, jobs: int | None = None, progress: Progress | None = None) -> Contents:
@@ -62,39 +48,44 @@ def read_contents(run: Run, jobs: int | None = None, progress: Progress | None =
     """
     total = sum(size_of(info) for one in run.checkpoints for info in one.tensors.values())
     done = 0
-    found: dict[str, dict[str, Content]] = {one.name: {} for one in run.checkpoints}
-    unreadable: list[tuple[str, tuple[str, ...], str]] = []
+    found: dict[str, dict[str, StoredElements]] = {one.name: {} for one in run.checkpoints}
+    unreadable: list[tuple[int, str, str]] = []  # position, tensor, reason
     work = partial(_read, run.checkpoints)
     for position, size, contents, problems in run_tasks(range(len(run.checkpoints)), work, jobs or available_cores()):
         name = run.checkpoints[position].name
         found[name] |= contents
-        reasons: dict[str, list[str]] = {}
-        for tensor, reason in problems:
-            reasons.setdefault(reason, []).append(tensor)
-        unreadable.extend((name, tuple(tensors), reason) for reason, tensors in reasons.items())
+        unreadable.extend((position, tensor, reason) for tensor, reason in problems)
         done += size
         if progress:
             progress(done, total)
-    places = {one.name: position for position, one in enumerate(run.checkpoints)}
-    kinds = [_described(one) for one in run.checkpoints]
-    unplaced = {one.name: _read_whole(one) for one in run.unplaced if _described(one) in kinds}
-    return Contents(found, tuple(sorted(unreadable, key=lambda item: (places[item[0]], item[1:]))), unplaced)
+    failed = tuple((run.checkpoints[at].name, tensor, "", reason) for at, tensor, reason in sorted(unreadable))
+    return Contents(found, failed, {one.name: _twin(run, one, found) for one in run.unplaced})
+
+
+def _twin(run: Run, unplaced: Checkpoint, found: Mapping[str, Mapping[str, StoredElements]]) -> str | None:
+    """Return the checkpoint that has the same weights; only one whose headers are alike is worth reading for it."""
+    described = _described(unplaced)
+    alike = [one.name for one in run.checkpoints if _described(one) == described]
+    held = _read_whole(unplaced) if alike else {}
+    if not held or len(held) < sum(map(is_readable, unplaced.tensors.values())):
+        return None
+    return next((name for name in alike if found[name] == held), None)
 
 
 def _described(checkpoint: Checkpoint) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (info.dtype, info.shape) for name, info in checkpoint.tensors.items()}
 
 
-def _read_whole(checkpoint: Checkpoint) -> dict[str, Content]:
-    """What can be read of a checkpoint's tensors."""
-    return {name: one for _, _, contents, _ in _read((checkpoint,), 0) for name, one in contents.items()}
+def _read_whole(checkpoint: Checkpoint) -> dict[str, StoredElements]:
+    """Return what can be read of a checkpoint's tensors."""
+    return {name: one for _, _, elements, _ in _read((checkpoint,), 0) for name, one in elements.items()}
 
 
-_Batch = tuple[int, int, dict[str, Content], list[tuple[str, str]]]
+_Batch = tuple[int, int, dict[str, StoredElements], list[tuple[str, str]]]
 
 
 def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch]:
-    """The tensors of one checkpoint, a batch at a time: (position, bytes, contents, problems)."""
+    """Yield the tensors of one checkpoint, a batch at a time: (position, bytes, contents, problems)."""
     checkpoint = checkpoints[position]
     infos = [info for info in checkpoint.tensors.values() if is_readable(info)]
     checks = Checks(checkpoint)
@@ -102,7 +93,7 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
     for batch in _batches(infos):
         starts = np.cumsum([0, *(-(-size_of(info) // ALIGNMENT) * ALIGNMENT for info in batch)])
         memories = [memory[start : start + size_of(info)] for start, info in zip(starts, batch, strict=False)]
-        contents: dict[str, Content] = {}
+        contents: dict[str, StoredElements] = {}
         problems: dict[str, str] = {}
         for number, state in read_states(checkpoint, batch, memories):
             name = batch[number].name
@@ -112,13 +103,13 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
                 problems[name] = damage
             else:
                 counts = _nonfinite(batch[number], state.array)
-                contents[name] = Content(state.content, *counts, _bad_factors(batch[number], state.factors))
+                contents[name] = StoredElements(state.content, *counts, _bad_factors(batch[number], state.factors))
         whole = {name: content for name, content in contents.items() if name not in problems}
         yield position, sum(size_of(info) for info in batch), whole, list(problems.items())
 
 
 def _batches(infos: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
-    """Neighbouring small tensors together, a large one alone."""
+    """Yield neighboring small tensors together, a large one alone."""
     batch: list[TensorInfo] = []
     held = 0
     for info in infos:
@@ -132,15 +123,6 @@ def _batches(infos: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
         yield batch
 
 
-def read_tensor(checkpoint: Checkpoint, name: str) -> Content | None:
-    """One tensor of a checkpoint; None where there is none, or it cannot be read."""
-    info = checkpoint.tensors.get(name)
-    if info is None or not is_readable(info):
-        return None
-    only = replace(checkpoint, tensors={name: info})
-    return _read_whole(only).get(name)
-
-
 def _bad_factors(info: TensorInfo, factors: Factors | None) -> tuple[str, ...]:
     if not info.product or not factors:
         return ()
@@ -149,7 +131,7 @@ def _bad_factors(info: TensorInfo, factors: Factors | None) -> tuple[str, ...]:
 
 
 def _nonfinite(info: TensorInfo, array: npt.NDArray[np.generic]) -> tuple[int, int]:
-    """How many elements are NaN or infinite, and how many of them NaN; none where the dtype has no such."""
+    """Count the elements that are NaN or infinite, and those that are NaN; none where the dtype has no such."""
     if unsupported_reason(info):
         return 0, 0
     flat = array.reshape(-1)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from blake3 import blake3
-
-from analyzer.auditing.contents import Contents
+from analyzer.auditing import Audit
 from analyzer.model.names import printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.model.score_names import leading
@@ -40,28 +37,11 @@ REMEDIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """A run, what is to be said of it, and what was read of it."""
-
-    run: Run
-    findings: Sequence[Finding]
-    contents: Contents | None = None
-
-    def digest(self, checkpoint: Checkpoint) -> str | None:
-        """A hash of all tensors' names and elements, whatever file they lie in; None where not all were read."""
-        held = self.contents.tensors[checkpoint.name] if self.contents else {}
-        if not held or len(held) < sum(map(is_readable, checkpoint.tensors.values())):
-            return None
-        lines = sorted(f"{one.digest} {name}" for name, one in held.items())
-        return blake3("\n".join(lines).encode()).hexdigest(length=16)
-
-
-def as_json_object(audited: Sequence[Audited], refused: Sequence[Finding] = ()) -> dict[str, Any]:
+def as_json_object(audit: Sequence[Audit], refused: Sequence[Finding] = ()) -> dict[str, Any]:
     """The audit as JSON.
 
     Args:
-        audited: the runs.
+        audit: the runs.
         refused: a finding for each folder that could not be used.
 
     Returns:
@@ -75,19 +55,19 @@ def as_json_object(audited: Sequence[Audited], refused: Sequence[Finding] = ()) 
     """
     return {
         "schema_version": SCHEMA_VERSION,
-        "runs": [_run_object(one) for one in audited],
+        "runs": [_run_object(one) for one in audit],
         "refused": [_finding_object(finding) for finding in refused],
     }
 
 
-def _run_object(audited: Audited) -> dict[str, Any]:
-    run = audited.run
+def _run_object(audit: Audit) -> dict[str, Any]:
+    run = audit.run
     return {
         "run": run.name,
         "path": run.path,
         "layout": run.layout,
         "ordered_by": run.ordered_by,
-        "verdict": {**_counts(audited.findings), "sentence": _verdict(audited)},
+        "verdict": {**_counts(audit.findings), "sentence": _verdict(audit)},
         "checkpoints": [
             {
                 "checkpoint": checkpoint.name,
@@ -98,11 +78,11 @@ def _run_object(audited: Audited) -> dict[str, Any]:
                 "tensors": len(checkpoint.tensors),
                 "bytes": sum(stamp.size for stamp in checkpoint.files),
                 "dtypes": _dtypes(checkpoint),
-                "hash": audited.digest(checkpoint),
+                "hash": audit.digest(checkpoint),
             }
             for checkpoint in run.checkpoints
         ],
-        "findings": [_finding_object(finding) for finding in audited.findings],
+        "findings": [_finding_object(finding) for finding in audit.findings],
     }
 
 
@@ -126,12 +106,12 @@ def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
     return dict(sizes.most_common())
 
 
-def as_text(audited: Sequence[Audited], refused: Sequence[Finding] = ()) -> str:
+def as_text(audit: Sequence[Audit], refused: Sequence[Finding] = ()) -> str:
     """One screen for each run: what it is, its checkpoints (the middle of a long series left out), and a verdict.
 
     What could not be used (``refused``) has a block of its own at the end.
     """
-    return "\n\n".join([*map(_run_text, audited), *([_refused_text(refused)] if refused else [])])
+    return "\n\n".join([*map(_run_text, audit), *([_refused_text(refused)] if refused else [])])
 
 
 def _refused_text(refused: Sequence[Finding]) -> str:
@@ -145,25 +125,25 @@ def _sentences(findings: Sequence[Finding]) -> list[str]:
     return [*shown, *([f"… and {more} more, no more serious than these (--json lists all)"] if more else [])]
 
 
-def _run_text(audited: Audited) -> str:
-    run = audited.run
+def _run_text(audit: Audit) -> str:
+    run = audit.run
     count = f"{len(run.checkpoints)} checkpoint{'s' if len(run.checkpoints) != 1 else ''}"
     lines = [
         f"{printable(run.name)}: {count}, read as {run.layout}, ordered by {run.ordered_by}",
         "",
-        *_table(audited),
+        *_table(audit),
         "",
-        *_sentences(audited.findings),
-        _verdict(audited),
+        *_sentences(audit.findings),
+        _verdict(audit),
     ]
     return "\n".join(lines)
 
 
-def _table(audited: Audited) -> list[str]:
-    checkpoints = audited.run.checkpoints
+def _table(audit: Audit) -> list[str]:
+    checkpoints = audit.run.checkpoints
     scores = leading(dict.fromkeys(name for one in checkpoints for name in one.scores))[:MOST_SCORES]
     places = [unit for unit in PLACES if any(getattr(one, unit) is not None for one in checkpoints)]
-    header = ["checkpoint", *places, *scores, "tensors", "dtype", "MB", *(["hash"] if audited.contents else [])]
+    header = ["checkpoint", *places, *scores, "tensors", "dtype", "MB", *(["hash"] if audit.contents else [])]
     dots: list[list[str]] = []
     if len(checkpoints) > ROWS_SHOWN:
         left_out = len(checkpoints) - ROWS_SHOWN
@@ -171,17 +151,17 @@ def _table(audited: Audited) -> list[str]:
         first, last = checkpoints[: ROWS_SHOWN // 2], checkpoints[-ROWS_SHOWN // 2 :]
     else:
         first, last = checkpoints, ()
-    row = partial(_row, audited, places=places, scores=scores)
+    row = partial(_row, audit, places=places, scores=scores)
     rows = [*map(row, first), *dots, *map(row, last)]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     return [_aligned(row, widths) for row in [header, *rows]]
 
 
-def _row(audited: Audited, checkpoint: Checkpoint, places: Sequence[str], scores: Sequence[str]) -> list[str]:
+def _row(audit: Audit, checkpoint: Checkpoint, places: Sequence[str], scores: Sequence[str]) -> list[str]:
     dtypes = list(_dtypes(checkpoint))
     further = f", {len(dtypes) - DTYPES_SHOWN} more" if len(dtypes) > DTYPES_SHOWN else ""
     located = (getattr(checkpoint, unit) for unit in places)
-    digest = audited.digest(checkpoint)
+    digest = audit.digest(checkpoint)
     return [
         printable(checkpoint.name, 40),
         *("" if place is None else str(place) if isinstance(place, int) else f"{place:g}" for place in located),
@@ -189,7 +169,7 @@ def _row(audited: Audited, checkpoint: Checkpoint, places: Sequence[str], scores
         str(len(checkpoint.tensors)),
         ", ".join(dtypes[:DTYPES_SHOWN]) + further,
         f"{sum(stamp.size for stamp in checkpoint.files) / 1e6:.3g}",
-        *([digest[:HASH_SHOWN] if digest else ""] if audited.contents else []),
+        *([digest[:HASH_SHOWN] if digest else ""] if audit.contents else []),
     ]
 
 
@@ -217,18 +197,18 @@ def _verdict_on_defects(findings: Sequence[Finding]) -> str:
     return f"Verdict: not sound, {len(serious)} serious defect{'s' if len(serious) > 1 else ''}.{todo}"
 
 
-def _verdict(audited: Audited) -> str:
+def _verdict(audit: Audit) -> str:
     """One sentence that a person can act on."""
-    serious, warnings = _counts(audited.findings).values()
+    serious, warnings = _counts(audit.findings).values()
     if serious:
-        return _verdict_on_defects(audited.findings)
+        return _verdict_on_defects(audit.findings)
     if warnings:
         return f"Verdict: usable, with {warnings} warning{'s' if warnings > 1 else ''} to keep in mind."
-    if audited.contents is None:
+    if audit.contents is None:
         return "Verdict: the headers are sound and the series is complete."
-    masks = any(finding.rule == "constant_infinities" for finding in audited.findings)
+    masks = any(finding.rule == "constant_infinities" for finding in audit.findings)
     finite = "every number but for those of constant masks is finite" if masks else "every number is finite"
-    what, rest = _read(audited.run)
+    what, rest = _read(audit.run)
     return f"Verdict: sound. {what} were read: {finite} and the series is complete.{rest}"
 
 

@@ -1,9 +1,9 @@
-"""What the commands say to people: lines on stderr, the progress of long work, findings that need attention."""
+"""Print for people: lines on stderr, the progress of long work, findings that need attention."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ import click
 if TYPE_CHECKING:
     from analyzer.model.run import Finding
 
+EXIT_SERIOUS = 3  # finished, but parts could not be measured, or a serious defect was found
 REFRESH_SECONDS = 0.1  # of the progress bar
 LINE_SECONDS = 30.0  # between lines about progress where there is no terminal
-Found = list[tuple[str | None, list["Finding"]]]  # run (None: none of those that are measured) and what was found
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr, with untrusted characters made harmless and no login in the addresses."""
+    """Print a line on stderr, with untrusted characters escaped and logins removed from addresses."""
     from analyzer.model.names import printable
     from analyzer.sources.faults import without_logins
 
@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """What shows (bytes done, bytes in all): a bar on a terminal, else a line now and then."""
+    """Return a function that shows (bytes done, bytes in all): a bar on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
         yield _lines(doing)
         return
@@ -53,20 +53,20 @@ def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
 def _lines(doing: str) -> Callable[[int, int], None]:
     from analyzer.model.sizes import size_text
 
-    started = said = perf_counter()
+    started = shown = perf_counter()
 
     def show(done: int, total: int) -> None:
-        nonlocal said
+        nonlocal shown
         now = perf_counter()
-        if now - said > LINE_SECONDS:
-            said = now
+        if now - shown > LINE_SECONDS:
+            shown = now
             say(f"{doing}: {size_text(done)} of {size_text(total)}, {now - started:.0f} s so far.")
 
     return show
 
 
-def tell_findings(found: Found, *, of_several: bool = False) -> None:
-    """Say what needs attention.
+def show_findings(found: Sequence[tuple[str | None, Sequence[Finding]]], *, of_several: bool = False) -> None:
+    """Print the findings that need attention, by run (None for what belongs to no run).
 
     Where there are several runs, or ``of_several`` says so, each finding names its run.
     """

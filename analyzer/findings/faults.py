@@ -7,25 +7,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from analyzer.findings.registry import rule
-from analyzer.findings.series import EVERYTHING, PARAMETERS, Series, series_of
+from analyzer.findings.series import PARAMETERS, series_of
 from analyzer.findings.wording import finding, layers, place, plural, span
 from analyzer.model.names import listed, printable
-from analyzer.model.run import Finding, Tables
+from analyzer.model.run import Finding, Problem, Tables
 
 NEWLY_DEAD = 0.05  # share of a layer's rows or columns that makes a warning of a notice
-STAYED = (
-    "Go back to the checkpoint before; a lower learning rate, clipped gradients, a lower loss scale or a look at the "
-    "data of the steps between usually mend it."
-)
-
-Problem = tuple[str, str, str, str]
 
 
 def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
-    """One sentence for each reason why something could not be measured.
+    """Report each reason why something could not be measured once.
 
     Args:
-        problems: (checkpoint, tensor, metric, reason) of whatever could not be measured.
+        problems: (checkpoint, tensor, metric, reason); without a metric, the tensor itself could not be read.
     """
     by_reason: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for checkpoint, tensor, metric, reason in problems:
@@ -33,72 +27,15 @@ def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
     for (metric, reason), places in by_reason.items():
         tensors = list(dict.fromkeys(tensor for _, tensor in places))
         checkpoints = tuple(dict.fromkeys(checkpoint for checkpoint, _ in places))
-        what = f"{metric} of {listed(tensors)}" if metric else listed(tensors)
+        what = f"{metric} of {listed(tensors)} could not be measured" if metric else f"{listed(tensors)} cannot be read"
         yield Finding(
-            "not_measured",
+            "not_measured" if metric else "unreadable_tensor",
             "serious",
-            f"{what} could not be measured in {listed(checkpoints)}: {printable(reason)}",
+            f"{what} in {listed(checkpoints)}: {printable(reason)}",
             tensor=tensors[0] if len(tensors) == 1 else None,
             checkpoints=checkpoints,
             evidence={"metric": metric or "all", "tensors": tensors, "reason": reason},
         )
-
-
-@rule
-def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
-    """NaN or Inf: where it began, and in which tensors it came later.
-
-    Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
-    """
-    begun: dict[int, list[Series]] = {}
-    every = 0
-    for series in series_of(tables, "nonfinite_count", EVERYTHING):
-        every += 1
-        where = np.flatnonzero(series.stored > 0)
-        if len(where):
-            begun.setdefault(int(series.places[where[0]]), []).append(series)
-    if not begun:
-        return
-    first, last = min(begun), len(tables.checkpoints) - 1
-    group = begun[first]
-    places = sorted({int(spot) for one in group for spot in one.places[one.stored > 0]})
-    if len(places) == 1:
-        when = f"at {place(tables, first)}" + (" only" if first < last else "")
-    elif len(places) == last - first + 1:
-        when = f"from {place(tables, first)} on, to the end"
-    else:
-        when = f"at {place(tables, first)} and in {plural(len(places) - 1, 'later checkpoint')}"
-    later = [one for start in sorted(begun) if start > first for one in begun[start]]
-    spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
-    counts = {one.tensor.name: int(one.stored[one.stored > 0][0]) for one in (*group, *later)}
-    spoilt = {int(spot) for series in (*group, *later) for spot in series.places[series.stored > 0]}
-    advice = STAYED if last in spoilt else _recovered(len(spoilt))
-    elements = plural(sum(counts[one.tensor.name] for one in group), "element")
-    yield finding(
-        tables,
-        "nonfinite_weights",
-        "serious",
-        f"NaN or infinite elements {when}, in {layers([one.tensor.name for one in group], every)} ({elements} at "
-        f"first){spread}: nothing computed with such weights means anything. {advice}",
-        figure="step_distance",
-        tensors=list(counts),
-        places=places,
-        evidence={
-            "count": counts,
-            "since": {
-                one.tensor.name: tables.checkpoints[start].name for start in sorted(begun) for one in begun[start]
-            },
-        },
-    )
-
-
-def _recovered(count: int) -> str:
-    """What to do about so many spoilt checkpoints where the last one is not among them."""
-    which = "file was" if count == 1 else "files were"
-    return (
-        f"The last checkpoint has none, so the run recovered, or the {which} damaged or saved at a bad moment: leave "
-        f"{'that checkpoint' if count == 1 else 'those checkpoints'} out."
-    )
 
 
 @rule

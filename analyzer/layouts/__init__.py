@@ -34,7 +34,7 @@ DEEPEST_SEARCH = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRuns:
     """The runs in a folder, and a finding for each folder below it that looks like a run and cannot be used."""
 
     runs: list[Run]
@@ -49,7 +49,7 @@ def open_runs(path: str, layout: str | None = None) -> list[Run]:
     return found.runs
 
 
-def find_runs(path: str, layout: str | None = None) -> Found:
+def find_runs(path: str, layout: str | None = None) -> FoundRuns:
     """The run in the folder ``path``, or the runs in the folders below it, sorted by name.
 
     Args:
@@ -85,7 +85,7 @@ def find_runs(path: str, layout: str | None = None) -> Found:
             f"{path}: no checkpoints found, here or in the folders below; name the folder that holds them.\n"
             f"What weightlapse reads, by the name that --layout knows it by:{known}"
         )
-    return Found(named_apart(path, runs), [Finding("refused_run", "serious", str(error)) for error in unusable])
+    return FoundRuns(named_apart(path, runs), [Finding("refused_run", "serious", str(error)) for error in unusable])
 
 
 def with_scores(run: Run, path: str) -> Run:

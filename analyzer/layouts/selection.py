@@ -33,4 +33,4 @@ def with_tensors(run: Run, patterns: Sequence[str]) -> Run:
         "totals and means are over these."
     )
     said = Finding("selected_tensors", "info", sentence, evidence={"patterns": list(patterns), "tensors": len(chosen)})
-    return replace(run, checkpoints=checkpoints, findings=(*run.findings, said))
+    return replace(run, checkpoints=checkpoints, findings=(*run.findings, said), is_partial=True)

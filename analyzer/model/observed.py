@@ -78,10 +78,11 @@ class ElementSummary(_Sums):
 
 @dataclass(frozen=True, slots=True)
 class FinitenessCount(_Sums):
-    """How many elements of W_t there are, and how many of them are NaN or infinite."""
+    """How many elements of W_t there are, how many of them are NaN or infinite, and how many NaN."""
 
     count: int
     nonfinite: int
+    nan: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ Status = Literal[
     "not_converged",
     "error",
 ]
+EXPERT = "expert "  # begins the rule of one matrix of a stack
 PRODUCT = "scale · B · A"  # the rule of a matrix that is stored as two factors
 STATUSES_WITH_VALUE: frozenset[Status] = frozenset({"ok", "below_precision", "precision_limited"})
 
@@ -147,8 +148,9 @@ class Finding:
 class Run:
     """An ordered series of checkpoints, and what was noticed while it was put in order.
 
-    ``score_files`` are the names of the files beside the checkpoints that were looked into for scores, where there are
-    any. ``unplaced`` are checkpoints that were left out, because nothing tells their place.
+    ``score_files`` are the names of the files that are searched for scores; ``unread_tables`` are tables in the same
+    folder that are not. ``unplaced`` are checkpoints that were left out because nothing tells their place.
+    ``is_partial`` marks a run of which only some tensors were selected.
     """
 
     name: str
@@ -159,6 +161,8 @@ class Run:
     findings: tuple[Finding, ...] = ()
     score_files: tuple[str, ...] = ()
     unplaced: tuple[Checkpoint, ...] = ()
+    unread_tables: tuple[str, ...] = ()
+    is_partial: bool = False
 
 
 class Value(NamedTuple):
@@ -214,6 +218,11 @@ class TensorRow:
     matrix_shape: tuple[int, int] | None
     rule: str
     dtype: str
+
+
+def is_expert(row: TensorRow) -> bool:
+    """Check whether a row is one matrix of a stack of experts rather than a stored tensor."""
+    return row.rule.startswith(EXPERT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +299,24 @@ class ChangePair:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredElements:
+    """What is known of a tensor's stored elements at one checkpoint, None where it is not known.
+
+    ``digest`` is the hash of their bytes, ``nonfinite`` how many are NaN or infinite, and ``nan`` how many of these are
+    NaN. Of a tensor that is stored as a product, ``bad_factors`` are the factors that are not finite themselves.
+    """
+
+    digest: str | None = None
+    nonfinite: int | None = None
+    nan: int | None = None
+    bad_factors: tuple[str, ...] = ()
+
+
+Problem = tuple[str, str, str, str]  # (checkpoint, tensor, metric, reason); no metric: the tensor cannot be read
+NO_RUN = Run("", "", "", "", ())
+
+
+@dataclass(frozen=True, slots=True)
 class Tables:
     """All that a figure may draw of one run: plain arrays, read from the store.
 
@@ -298,6 +325,10 @@ class Tables:
     keyed by (scope, tensor, metric); for the scopes ``total`` and ``mean`` the tensor is the empty string.
     ``correlations`` maps a metric to its rows; of the metrics ``uncorrelated`` the tensors were too many to be related.
     ``explained`` are tensors of which nothing more is to be said, and which are counted nevertheless.
+
+    ``source`` is the run as it was opened; from a store it lacks where the tensors' bytes are. ``elements`` maps
+    checkpoint -> tensor -> what is known of the stored elements. ``twins`` maps a checkpoint without a place to the one
+    that has the same weights, or to None; it is None itself where they were not compared.
     """
 
     run: str
@@ -313,3 +344,7 @@ class Tables:
     findings: tuple[Finding, ...]
     uncorrelated: tuple[str, ...] = ()
     explained: tuple[TensorRow, ...] = ()
+    source: Run = NO_RUN
+    elements: Mapping[str, Mapping[str, StoredElements]] = field(default_factory=dict)
+    twins: Mapping[str, str | None] | None = None
+    problems: tuple[Problem, ...] = ()

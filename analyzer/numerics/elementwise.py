@@ -67,16 +67,15 @@ def element_summary(current: Array, sums: Sums) -> ElementSummary:
 
 
 def finiteness(current: Array, squares: float) -> FinitenessCount:
-    """How many elements are NaN or infinite; looked for only where ``squares``, their sum of squares, is not finite."""
+    """Count the elements that are NaN or infinite; only where ``squares``, their sum of squares, is not finite."""
     flat = current.reshape(-1)
-    if isfinite(squares):
-        return FinitenessCount(flat.size, 0)
+    nonfinite = nan = 0
     with np.errstate(invalid="ignore"):  # widening a signalling NaN
-        nonfinite = sum(
-            int(np.count_nonzero(~np.isfinite(flat[start : start + PIECE].astype(np.float64))))
-            for start in range(0, flat.size, PIECE)
-        )
-    return FinitenessCount(flat.size, nonfinite)
+        for start in range(0, 0 if isfinite(squares) else flat.size, PIECE):
+            wide = flat[start : start + PIECE].astype(np.float64)
+            nonfinite += int(np.count_nonzero(~np.isfinite(wide)))
+            nan += int(np.count_nonzero(np.isnan(wide)))
+    return FinitenessCount(flat.size, nonfinite, nan)
 
 
 def changed_bits(current: Array, previous: Array) -> ChangedBits:

@@ -30,7 +30,7 @@ def unfinished(store: Reader, tables: Tables, path: str) -> list[Finding]:
     rows = f"rows of {listed(absent, most=3)} are absent" if absent else "rows of some checkpoints may be absent"
     sentence = (
         f"Measuring was not finished: {what}{rows}. To finish it, with the options of the first time: "
-        f"weightlapse measure {quote(store.about(tables.run)['path'])} --store {quote(path)}{_selection(names)}"
+        f"weightlapse measure {quote(tables.source.path)} --store {quote(path)}{_selection(names)}"
     )
     evidence = {"measured": of - len(absent), "of": of, "tensors": absent}
     return [Finding(UNFINISHED, "serious", sentence, evidence=evidence)]

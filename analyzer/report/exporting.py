@@ -1,35 +1,26 @@
-"""Every measurement of a store as one table for other tools."""
+"""Export every measurement of a store as one table for other tools."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from analyzer.model.run import Finding
-from analyzer.report import csv_tables as tabular
-from analyzer.report.completeness import unfinished
-from analyzer.report.reading import read_tables
-from analyzer.store.store import open_store
+from analyzer.model.run import Tables
+from analyzer.report import csv_tables
+from analyzer.store.reader import Reader
 
 
-def export(path: str, kind: str) -> tuple[bytes, dict[str, list[Finding]]]:
-    """The table ``measurements`` of all runs in a store.
+def export_table(store: Reader, runs: Sequence[Tables], kind: str) -> bytes:
+    """Return the table ``measurements`` of some runs.
 
     Args:
-        path: the store.
+        store: the store that they were read from.
+        runs: their tables.
         kind: ``csv``, as in the report folder, or ``json``: a list of objects with the same keys.
-
-    Returns:
-        The table, and what is to be said of runs whose measuring was not finished, by their names.
-
-    Raises:
-        StoreError: the store cannot be read.
     """
-    with open_store(path) as store:
-        tables = [read_tables(store, run) for run in store.runs()]
-        incomplete = {one.run: said for one in tables if (said := unfinished(store, one, path))}
-        content = tabular.rows("measurements", store, tables)
-        if kind == "csv":
-            return tabular.to_csv("measurements", content), incomplete
-        columns = tabular.HEADERS["measurements"].split(",")
-        records = [dict(zip(columns, row, strict=True)) for row in content]
-    return (json.dumps(records, indent=0, allow_nan=False) + "\n").encode(), incomplete
+    rows = csv_tables.rows("measurements", store, runs)
+    if kind == "csv":
+        return csv_tables.to_csv("measurements", rows)
+    columns = csv_tables.HEADERS["measurements"].split(",")
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    return (json.dumps(records, indent=0, allow_nan=False) + "\n").encode()

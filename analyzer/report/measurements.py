@@ -1,4 +1,4 @@
-"""What was measured of one run, for use from Python."""
+"""Give access from Python to what was measured of one run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from analyzer.store.store import open_store
 if TYPE_CHECKING:
     import pandas
 
-    from analyzer.model.run import Curve, FloatArray
+    from analyzer.model.run import Curve, Finding, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """The rows of one run in a store; each call reads the file anew."""
+    """What was measured of one run in a store; each call reads the file."""
 
     path: str
     run: str
 
     def series(self, tensor: str, metric: str) -> Curve:
-        """One metric of one tensor over all checkpoints: float64 values (checkpoints,) with statuses.
+        """Return one metric of one tensor over all checkpoints: float64 values (checkpoints,) with statuses.
 
         ``"mean"`` and ``"total"`` in place of a tensor give the mean over weight matrices and all parameters together.
 
@@ -33,10 +33,10 @@ class Measurements:
         with open_store(self.path) as store:
             for curve in store.curves(self.run, scope, metric, name):
                 return curve
-        raise StoreError(f"{self.path}: holds no {metric!r} of {tensor!r} in run {self.run!r}")
+        raise StoreError(f"{self.path}: contains no {metric!r} of {tensor!r} in run {self.run!r}")
 
     def spectra(self, tensor: str) -> dict[str, FloatArray]:
-        """Checkpoint name -> float64 singular values in falling order, shape (min(rows, columns),).
+        """Return the float64 singular values, falling, shape (min(rows, columns),), by checkpoint name.
 
         Raises:
             StoreError: no spectrum of this tensor was measured.
@@ -44,16 +44,23 @@ class Measurements:
         with open_store(self.path) as store:
             spectra = store.spectra(self.run, tensor)
         if not spectra:
-            raise StoreError(f"{self.path}: holds no spectra of {tensor!r} in run {self.run!r}")
+            raise StoreError(f"{self.path}: contains no spectra of {tensor!r} in run {self.run!r}")
         return spectra
 
+    def findings(self) -> list[Finding]:
+        """Return what the files and the measurements say, the most serious first."""
+        from analyzer.report.reading import read_run
+
+        with open_store(self.path) as store:
+            return list(read_run(store, self.run).findings)
+
     def rows(self) -> list[dict[str, Any]]:
-        """Every measurement as a dictionary with the columns of ``measurements.csv``, epoch and step left out."""
+        """Return every measurement as a dictionary with the columns of ``measurements.csv`` but epoch and step."""
         with open_store(self.path) as store:
             return [row._asdict() for row in store.measurements(self.run)]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Every measurement as a data frame, with the columns of ``measurements.csv`` (needs pandas)."""
+        """Return every measurement as a data frame, with the columns of ``measurements.csv`` (needs pandas)."""
         try:
             import pandas
         except ModuleNotFoundError:

@@ -1,64 +1,128 @@
-"""Everything that can be asked of a store."""
+"""Read what a store contains."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from analyzer.errors import StoreError
-from analyzer.model.run import CheckpointRow, Curve, Finding, Measurement, MetricRow, Status, TensorRow
+from analyzer.model.run import (
+    Checkpoint,
+    CheckpointRow,
+    Curve,
+    FileStamp,
+    Finding,
+    Measurement,
+    MetricRow,
+    Run,
+    Severity,
+    Status,
+    TensorInfo,
+    TensorRow,
+    is_expert,
+)
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
 RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 
-SETTINGS, BEGUN = "settings of run ", "begun with run "  # and the run's name: keys of the table meta
-
 
 class Asked(NamedTuple):
-    """What is to be measured of a run: metrics by name, those that take a spectrum at every N-th checkpoint."""
+    """What was asked to be measured of a run: metric names, and that spectra are taken of every N-th checkpoint."""
 
     metrics: tuple[str, ...]
     spectra_every: int
 
     def includes(self, other: Asked) -> bool:
-        """Whether whoever has all that is asked for here has all that the other asks for."""
+        """Check whether a run that has all of this has all of the other, too."""
         return set(other.metrics) <= set(self.metrics) and other.spectra_every % self.spectra_every == 0
 
 
 class Reader:
-    """A store as those see it that only read."""
+    """An open store that is only read."""
 
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
         self.path = path
 
     def runs(self) -> list[str]:
-        """The names of the runs, sorted."""
+        """Return the names of the runs, sorted."""
         return [name for (name,) in self._connection.execute("SELECT name FROM runs ORDER BY name")]
 
-    def about(self, run: str) -> dict[str, str]:
-        """``path``, ``layout`` and ``ordered_by`` of a run."""
-        row = self._connection.execute("SELECT path, layout, ordered_by FROM runs WHERE name = ?", (run,)).fetchone()
-        return dict(zip(("path", "layout", "ordered_by"), row, strict=True))
+    def run(self, name: str) -> Run:
+        """Return a run as it was when it was last measured: everything but where its tensors' bytes are.
+
+        Raises:
+            StoreError: the store contains no such run.
+        """
+        path, layout, ordered_by, opening = self._column(name, "path, layout, ordered_by, opening")
+        noticed = json.loads(opening)
+        checkpoints = tuple(self._recorded_checkpoints(name))
+        return Run(
+            name,
+            path,
+            layout,
+            ordered_by,
+            checkpoints,
+            tuple(_finding(*row) for row in noticed.get("findings", ())),
+            score_files=tuple(noticed.get("score_files", ())),
+            unplaced=tuple(Checkpoint(one, "", None, None, {}, {}, ()) for one in noticed.get("unplaced", ())),
+            unread_tables=tuple(noticed.get("unread_tables", ())),
+            is_partial=bool(noticed.get("is_partial")),
+        )
+
+    def _recorded_checkpoints(self, run: str) -> Iterator[Checkpoint]:
+        run_id = self._run_id(run)
+        stored = [row for row in self.tensors(run) if not is_expert(row)]
+        every = {row.name: TensorInfo(row.name, row.dtype, row.shape, ()) for row in stored}
+        listings = {
+            identity: {row[0]: _tensor_info(*row) for row in json.loads(text)}
+            for identity, text in self._connection.execute("SELECT id, tensors FROM listings WHERE run = ?", (run_id,))
+        }
+        scores: dict[str, dict[str, float]] = {}
+        for name, checkpoint, value in self._connection.execute(
+            "SELECT scalars.name, checkpoints.name, value FROM scalars JOIN checkpoints ON checkpoints.id = checkpoint "
+            "WHERE run = ? ORDER BY scalars.name",
+            (run_id,),
+        ):
+            scores.setdefault(checkpoint, {})[name] = value
+        settings = self.settings(run)
+        for name, path, epoch, step, files, listing in self._connection.execute(
+            "SELECT name, path, epoch, step, files, listing FROM checkpoints WHERE run = ? ORDER BY position", (run_id,)
+        ):
+            stamps = tuple(FileStamp(*stamp) for stamp in json.loads(files))
+            tensors = listings.get(listing, every)  # schema 1 did not keep which checkpoint has which tensors
+            yield Checkpoint(name, path, epoch, step, scores.get(name, {}), tensors, stamps, settings)
 
     def settings(self, run: str) -> dict[str, str]:
-        """The training's settings by name, as JSON; empty where the checkpoints do not tell them."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (SETTINGS + run,)).fetchone()
-        return dict(json.loads(row[0])) if row else {}
+        """Return the training's settings by name, as JSON; empty where the checkpoints do not contain them."""
+        (text,) = self._column(run, "settings")
+        return dict(json.loads(text))
 
     def begun(self, run: str) -> list[Asked]:
-        """What someone began to measure of a run and has not finished; empty where all was finished."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (BEGUN + run,)).fetchone()
-        return [Asked(tuple(metrics), every) for metrics, every in json.loads(row[0])] if row else []
+        """Return what was begun to be measured of a run and was not finished; empty where all was finished."""
+        (text,) = self._column(run, "begun")
+        return [Asked(tuple(metrics), every) for metrics, every in json.loads(text)]
+
+    def vanished(self, run: str) -> list[str]:
+        """Return the checkpoints that were measured once and are no longer in the run's folder, in their order."""
+        (text,) = self._column(run, "vanished")
+        return list(json.loads(text))
+
+    def _column(self, run: str, columns: str) -> tuple[str, ...]:
+        row: tuple[str, ...] = self._connection.execute(
+            f"SELECT {columns} FROM runs WHERE id = ?",  # noqa: S608 - the names of our own columns
+            (self._run_id(run),),
+        ).fetchone()
+        return row
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
-        """The checkpoints of a run, in order."""
+        """Return the checkpoints of a run, in order."""
         rows = self._connection.execute(
             "SELECT name, epoch, step, path, bytes FROM checkpoints WHERE run = ? ORDER BY position",
             (self._run_id(run),),
@@ -66,14 +130,14 @@ class Reader:
         return [CheckpointRow(*row) for row in rows]
 
     def files(self, run: str) -> list[tuple[str, str, int]]:
-        """(checkpoint, path, size) of every file that a run was measured from."""
+        """Return (checkpoint, path, size) of every file that a run was measured from."""
         rows = self._connection.execute(
             "SELECT name, files FROM checkpoints WHERE run = ? ORDER BY position", (self._run_id(run),)
         )
         return [(name, path, size) for name, files in rows for path, size, *_ in json.loads(files)]
 
     def tensors(self, run: str) -> list[TensorRow]:
-        """The tensors of a run, in the order of the files."""
+        """Return the tensors of a run, in the order of the files."""
         rows = self._connection.execute(
             "SELECT name, module, kind, shape, matrix_shape, rule, dtype FROM tensors WHERE run = ? ORDER BY position",
             (self._run_id(run),),
@@ -84,14 +148,14 @@ class Reader:
         ]
 
     def metrics(self) -> dict[str, MetricRow]:
-        """The metrics that the store has rows of, by name."""
+        """Return the metrics that the store has rows of, by name."""
         rows = self._connection.execute(
             "SELECT name, family, unit, definition, source, version FROM metrics ORDER BY id"
         )
         return {row[0]: MetricRow(*row) for row in rows}
 
     def scalars(self, run: str) -> dict[str, FloatArray]:
-        """Each score of a run, shape (checkpoints,), NaN where there is none."""
+        """Return each score of a run by name, shape (checkpoints,), NaN where there is none."""
         checkpoints = [row.name for row in self.checkpoints(run)]
         positions = {name: position for position, name in enumerate(checkpoints)}
         result: dict[str, FloatArray] = {}
@@ -107,7 +171,7 @@ class Reader:
     def curves(
         self, run: str, scope: str | None = None, metric: str | None = None, tensor: str | None = None
     ) -> Iterator[Curve]:
-        """The curves of a run, optionally of one scope, metric or tensor, sorted by scope, tensor and metric."""
+        """Yield the curves of a run, optionally of one scope, metric or tensor, sorted by scope, tensor and metric."""
         run_id = self._run_id(run)
         ids = [
             row[0]
@@ -135,7 +199,7 @@ class Reader:
             yield Curve(its_scope, its_tensor, its_metric, values, tuple(statuses), tuple(references))
 
     def measurements(self, run: str) -> Iterator[Measurement]:
-        """Every row of a run, by checkpoint, then scope, tensor and metric in the order of measuring."""
+        """Return every row of a run by checkpoint, then scope, tensor and metric in the order of measuring."""
         rows = self._connection.execute(
             "SELECT checkpoints.name, scope, series.tensor, metric, value, bound, status, reference "
             "FROM checkpoints JOIN measurements ON checkpoint = checkpoints.id JOIN series ON series.id = series "
@@ -147,7 +211,7 @@ class Reader:
         return (Measurement(*row) for row in rows)
 
     def sums(self, run: str, checkpoint: str) -> dict[str, dict[str, tuple[float, ...]]]:
-        """Additive needs at one checkpoint: need -> tensor -> numbers."""
+        """Return the additive needs at one checkpoint: need -> tensor -> numbers."""
         run_id = self._run_id(run)
         rows = self._connection.execute(
             "SELECT need, sums.tensor, numbers FROM sums JOIN checkpoints ON checkpoints.id = checkpoint "
@@ -163,7 +227,7 @@ class Reader:
         return result
 
     def spectra(self, run: str, tensor: str) -> dict[str, FloatArray]:
-        """Checkpoint -> float64 singular values, falling, of one matrix."""
+        """Return the float64 singular values of one matrix, in falling order, by checkpoint."""
         rows = self._connection.execute(
             "SELECT name, singular_values FROM spectra JOIN checkpoints ON checkpoints.id = checkpoint "
             "WHERE run = ? AND tensor = ? ORDER BY position",
@@ -172,7 +236,7 @@ class Reader:
         return {name: np.frombuffer(blob, dtype="<f8") for name, blob in rows}
 
     def contents(self, run: str) -> dict[str, dict[str, str]]:
-        """Checkpoint -> tensor -> BLAKE3 of the stored bytes."""
+        """Return the BLAKE3 hash of each tensor's bytes: checkpoint -> tensor -> hash."""
         rows = self._connection.execute(
             "SELECT name, tensor, blake3 FROM contents JOIN checkpoints ON checkpoints.id = checkpoint "
             "WHERE run = ? ORDER BY position, tensor",
@@ -183,28 +247,29 @@ class Reader:
             result.setdefault(name, {})[tensor] = digest
         return result
 
+    def nan_counts(self, run: str) -> dict[str, dict[str, int]]:
+        """Return how many of the non-finite elements are NaN, where there are any: checkpoint -> tensor -> count."""
+        rows = self._connection.execute(
+            "SELECT name, tensor, json_extract(numbers, '$[2]') FROM sums JOIN checkpoints "
+            "ON checkpoints.id = checkpoint WHERE run = ? AND need = 'finiteness' "
+            "AND json_extract(numbers, '$[1]') > 0",
+            (self._run_id(run),),
+        )
+        result: dict[str, dict[str, int]] = {}
+        for name, tensor, count in rows:
+            result.setdefault(name, {})[tensor] = count
+        return result
+
     def problems(self, run: str) -> list[tuple[str, str, str, str]]:
-        """(checkpoint, tensor, metric, reason) of whatever failed."""
+        """Return (checkpoint, tensor, metric, reason) of whatever could not be measured."""
         return self._connection.execute(
             "SELECT name, tensor, metric, reason FROM problems JOIN checkpoints ON checkpoints.id = checkpoint "
             "WHERE run = ? ORDER BY position, tensor, metric",
             (self._run_id(run),),
         ).fetchall()
 
-    def findings(self, run: str) -> list[Finding]:
-        """The findings of a run, in the order of reading."""
-        rows = self._connection.execute(
-            "SELECT rule, severity, sentence, tensor, checkpoints, evidence, figure FROM findings WHERE run = ? "
-            "ORDER BY position",
-            (self._run_id(run),),
-        )
-        return [
-            Finding(rule, severity, sentence, tensor, tuple(json.loads(names)), json.loads(evidence), figure)
-            for rule, severity, sentence, tensor, names, evidence, figure in rows
-        ]
-
     def bases(self, run: str, tensor: str) -> dict[RowKey, str]:
-        """What the stored rows of a tensor (and the matrices in it) rest on: (matrix, metric, checkpoint) -> basis."""
+        """Return what a tensor's stored rows were computed from: (matrix, metric, checkpoint) -> fingerprint."""
         rows = self._connection.execute(
             "SELECT tensor, metric, checkpoints.name, basis FROM series JOIN measurements ON series = series.id "
             "JOIN checkpoints ON checkpoints.id = checkpoint WHERE series.run = ? AND scope = 'tensor' "
@@ -218,6 +283,22 @@ class Reader:
         if row is None:
             raise StoreError(f"{self.path}: holds no run named {run!r}; it has {', '.join(self.runs()) or 'none'}")
         return int(row[0])
+
+
+def _finding(
+    rule: str,
+    severity: Severity,
+    sentence: str,
+    tensor: str | None,
+    checkpoints: Sequence[str],
+    evidence: Mapping[str, object],
+    figure: str | None,
+) -> Finding:
+    return Finding(rule, severity, sentence, tensor, tuple(checkpoints), evidence, figure)
+
+
+def _tensor_info(name: str, dtype: str, shape: Sequence[int], unsupported: str | None) -> TensorInfo:
+    return TensorInfo(name, dtype, tuple(shape), (), unsupported)
 
 
 def _pair(text: str | None) -> tuple[int, int] | None:

@@ -1,22 +1,27 @@
-"""The tables of a store, and its file: opened, made where there is none, and checked to be one."""
+"""The tables of a store, and its file: opened, created, migrated from an earlier schema, and checked."""
 
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from analyzer.errors import StoreError, UnreadableStoreError
 from analyzer.store.files import STORE_NAME
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_VERSION = 1  # that can be migrated
 _SQLITE = b"SQLite format 3\0"
+
 _TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, layout TEXT NOT NULL,
-    ordered_by TEXT NOT NULL);
+    ordered_by TEXT NOT NULL, settings TEXT NOT NULL DEFAULT '{}', begun TEXT NOT NULL DEFAULT '[]',
+    opening TEXT NOT NULL DEFAULT '{}', vanished TEXT NOT NULL DEFAULT '[]');
+CREATE TABLE listings (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    digest TEXT NOT NULL, tensors TEXT NOT NULL, UNIQUE (run, digest));
 CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     position INTEGER NOT NULL, name TEXT NOT NULL, epoch REAL, step INTEGER, path TEXT NOT NULL, bytes INTEGER NOT NULL,
-    files TEXT NOT NULL, UNIQUE (run, name));
+    files TEXT NOT NULL, listing INTEGER REFERENCES listings, UNIQUE (run, name));
 CREATE TABLE scalars (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, name TEXT NOT NULL,
     value REAL NOT NULL, PRIMARY KEY (checkpoint, name)) WITHOUT ROWID;
 CREATE TABLE tensors (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -37,17 +42,38 @@ CREATE TABLE contents (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DEL
     blake3 TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
 CREATE TABLE problems (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
     metric TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor, metric)) WITHOUT ROWID;
-CREATE TABLE findings (run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, position INTEGER NOT NULL,
-    rule TEXT NOT NULL, severity TEXT NOT NULL, sentence TEXT NOT NULL, tensor TEXT, checkpoints TEXT NOT NULL,
-    evidence TEXT NOT NULL, figure TEXT, PRIMARY KEY (run, position)) WITHOUT ROWID;
 CREATE VIEW readable AS SELECT runs.name AS run, checkpoints.name AS checkpoint, epoch, step, scope, tensor, metric,
     value, bound, status, reference FROM measurements JOIN series ON series.id = measurements.series
-    JOIN checkpoints ON checkpoints.id = measurements.checkpoint JOIN runs ON runs.id = series.run;
+    JOIN checkpoints ON checkpoints.id = measurements.checkpoint JOIN runs ON runs.id = series.run
+"""
+
+# Schema 1 kept settings and unfinished work in a table of keys, all findings as they were when measured, and did not
+# tell NaN from infinite elements. Of the findings those are kept that only opening the folder can make: all others
+# follow from the measurements and are computed when a report is drawn. Non-finite elements are taken for NaN.
+_FROM_1_TO_2 = """
+ALTER TABLE runs ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE runs ADD COLUMN begun TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE runs ADD COLUMN opening TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE runs ADD COLUMN vanished TEXT NOT NULL DEFAULT '[]';
+UPDATE runs SET settings = value FROM meta WHERE key = 'settings of run ' || name;
+UPDATE runs SET begun = value FROM meta WHERE key = 'begun with run ' || name;
+UPDATE runs SET opening = json_object('findings', (SELECT json_group_array(json_array(rule, severity, sentence, tensor,
+    json(checkpoints), json(evidence), figure)) FROM (SELECT * FROM findings WHERE run = runs.id AND rule IN
+    ('ambiguous_name', 'averaged_weights', 'contradicting_files', 'duplicate_files', 'further_models', 'names_kept',
+    'names_unwrapped', 'order_by_age', 'refused_file', 'score_from_earlier_step', 'scores_not_finite',
+    'scores_unmatched', 'scores_unreadable', 'scores_without_place', 'selected_tensors', 'several_lines',
+    'several_weights', 'steps_within_epochs', 'tied_weights', 'unfinished_run') ORDER BY position)));
+CREATE TABLE listings (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    digest TEXT NOT NULL, tensors TEXT NOT NULL, UNIQUE (run, digest));
+ALTER TABLE checkpoints ADD COLUMN listing INTEGER REFERENCES listings;
+UPDATE sums SET numbers = json_insert(numbers, '$[#]', json_extract(numbers, '$[1]')) WHERE need = 'finiteness';
+DROP TABLE findings;
+DROP TABLE meta
 """
 
 
 def connect(path: str, create: bool) -> sqlite3.Connection:
-    """A connection to a store's file, as :func:`.store.open_store` describes it."""
+    """Connect to a store's file; see :func:`analyzer.store.store.open_store`."""
     if Path(path).is_dir():
         raise StoreError(f"{path}: is a folder; name a file in it, such as {Path(path, STORE_NAME)}")
     exists = Path(path).exists()
@@ -59,12 +85,15 @@ def connect(path: str, create: bool) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{path}: cannot be opened: {error}") from error
     try:
-        connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
         if create:
             _create_tables(connection)
         _check(connection, path)
-    except sqlite3.OperationalError as error:  # locked, not readable, no space: nothing is wrong with the content
+        if _version(connection) < SCHEMA_VERSION:
+            connection = connection if create else _copy_in_temporary_file(connection)
+            _migrate(connection)
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.OperationalError as error:  # locked, unreadable, no space: nothing is wrong with the content
         connection.close()
         raise StoreError(f"{path}: cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
@@ -77,7 +106,7 @@ def connect(path: str, create: bool) -> sqlite3.Connection:
 
 
 def looks_like_store(path: Path) -> bool:
-    """Whether a file is meant to be a store, by its name or by how SQLite's files begin; it may be damaged."""
+    """Check by its name, or by SQLite's first bytes, whether a file is meant to be a store; it may be damaged."""
     if path.suffix == Path(STORE_NAME).suffix:
         return True
     try:
@@ -88,15 +117,35 @@ def looks_like_store(path: Path) -> bool:
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables of a new store; of several processes that try at a time, one does."""
+    """Create the tables of a new store; of several processes that try at the same time, one does."""
     if not _is_new(connection):
         return
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if _is_new(connection):
-            for statement in _TABLES.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            _execute_all(connection, _TABLES)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring an earlier schema up to date in one transaction; another process may have been faster."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) == 1:
+            _execute_all(connection, _FROM_1_TO_2)
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _copy_in_temporary_file(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Copy a store that is only read, so that it can be migrated without changing the file."""
+    copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # SQLite removes it when it is closed
+    with closing(connection):
+        connection.backup(copy)
+    return copy
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
@@ -112,10 +161,10 @@ def _check(connection: sqlite3.Connection, path: str) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"runs", "checkpoints", "series", "measurements"} <= tables:
         raise UnreadableStoreError(f"{path}: is not a store that weightlapse made")
-    if _version(connection) != SCHEMA_VERSION:
+    if not OLDEST_VERSION <= _version(connection) <= SCHEMA_VERSION:
         raise UnreadableStoreError(
-            f"{path}: has store format {_version(connection)}, this weightlapse reads format {SCHEMA_VERSION}; "
-            "measure the run again into a new store"
+            f"{path}: has store format {_version(connection)}, this weightlapse reads formats {OLDEST_VERSION} to "
+            f"{SCHEMA_VERSION}; install the version that wrote it, or measure the run again into a new store"
         )
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":

@@ -1,4 +1,4 @@
-"""A store that is written: runs are put into it, and their rows through a :class:`Writer`."""
+"""Write runs into a store; their rows are written through a :class:`Writer`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple
+from hashlib import sha256
 
 from analyzer.errors import StoreError
-from analyzer.model.run import Checkpoint, Finding, MetricRow, Run, TensorRow
-from analyzer.store.reader import BEGUN, SETTINGS, Asked, Reader, RowKey
+from analyzer.model.run import Checkpoint, MetricRow, Run, TensorRow
+from analyzer.store.reader import Asked, Reader, RowKey
 from analyzer.store.schema import connect
 from analyzer.store.writer import Writer
 
@@ -18,11 +19,11 @@ Stamps = list[tuple[int | str, ...]]  # (size, modified_ns, etag) of each file o
 
 
 class Store(Reader):
-    """An open store. Writing happens in transactions; a killed process leaves whole ones behind."""
+    """An open store. It is written in transactions; a killed process leaves only whole ones."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; StoreError names the file and the cause, such as a full disk."""
+        """Write all or nothing; a StoreError names the file and the cause, such as a full disk."""
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -31,30 +32,58 @@ class Store(Reader):
             raise StoreError(f"{self.path}: the measurements cannot be written: {error}") from error
 
     def put_run(self, run: Run, tensors: Iterable[TensorRow], metrics: Iterable[MetricRow]) -> list[str]:
-        """Bring the store's picture of a run up to date; returns the checkpoints that are gone from the folder."""
+        """Record a run as it is now, and return the checkpoints that are no longer in its folder.
+
+        What was measured of a checkpoint that vanished or was replaced is dropped.
+        """
         execute = self._connection.execute
+        opening = {
+            "findings": [astuple(finding) for finding in run.findings],
+            "score_files": run.score_files,
+            "unplaced": [one.name for one in run.unplaced],
+            "unread_tables": run.unread_tables,
+            "is_partial": run.is_partial,
+        }
         execute(
-            "INSERT INTO runs (name, path, layout, ordered_by) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-            "path = excluded.path, layout = excluded.layout, ordered_by = excluded.ordered_by",
-            (run.name, run.path, run.layout, run.ordered_by),
+            "INSERT INTO runs (name, path, layout, ordered_by, opening) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) "
+            "DO UPDATE SET path = excluded.path, layout = excluded.layout, ordered_by = excluded.ordered_by, "
+            "opening = excluded.opening",
+            (run.name, run.path, run.layout, run.ordered_by, json.dumps(opening)),
         )
         run_id = self._run_id(run.name)
-        names = {checkpoint.name for checkpoint in run.checkpoints}
-        known = [name for (name,) in execute("SELECT name FROM checkpoints WHERE run = ? ORDER BY position", (run_id,))]
-        gone = [name for name in known if name not in names]
-        for name in gone:
-            execute("DELETE FROM checkpoints WHERE run = ? AND name = ?", (run_id, name))
-        for name in self._replaced(run_id, run):
-            # Other bytes under the same name are another checkpoint: nothing that was measured of the old ones holds.
-            execute("DELETE FROM checkpoints WHERE run = ? AND name = ?", (run_id, name))
+        vanished = self._drop_old_checkpoints(run_id, run)
+        self._put_checkpoints(run_id, run)
+        execute(
+            "UPDATE runs SET settings = ?, vanished = ? WHERE id = ?",
+            (json.dumps(_common_settings(run), sort_keys=True), json.dumps(vanished), run_id),
+        )
+        self._put_tensors(run_id, list(tensors))
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO metrics (name, family, unit, definition, source, version) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [(row.name, row.family, row.unit, row.definition, row.source, row.version) for row in metrics],
+        )
+        return vanished
+
+    def _drop_old_checkpoints(self, run_id: int, run: Run) -> list[str]:
+        """Delete checkpoints that vanished or were replaced; return all that vanished so far and did not come back."""
+        now = {one.name: _stamps_of(one) for one in run.checkpoints}
+        known = dict(self._stamps(run_id))
+        # Other bytes under the same name are another checkpoint: nothing that was measured of the old one holds.
+        outdated = [name for name, stamps in known.items() if now.get(name) != stamps]
+        self._connection.executemany(
+            "DELETE FROM checkpoints WHERE run = ? AND name = ?", [(run_id, name) for name in outdated]
+        )
+        return [name for name in dict.fromkeys([*self.vanished(run.name), *outdated]) if name not in now]
+
+    def _put_checkpoints(self, run_id: int, run: Run) -> None:
+        listings: dict[str, int] = {}
         for position, checkpoint in enumerate(run.checkpoints):
-            files = json.dumps([astuple(stamp) for stamp in checkpoint.files])
-            total = sum(stamp.size for stamp in checkpoint.files)
-            execute(
-                "INSERT INTO checkpoints (run, position, name, epoch, step, path, bytes, files) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, name) DO UPDATE SET position = excluded.position, "
-                "epoch = excluded.epoch, step = excluded.step, path = excluded.path, bytes = excluded.bytes, "
-                "files = excluded.files",
+            self._connection.execute(
+                "INSERT INTO checkpoints (run, position, name, epoch, step, path, bytes, files, listing) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, name) DO UPDATE SET "
+                "position = excluded.position, epoch = excluded.epoch, step = excluded.step, path = excluded.path, "
+                "bytes = excluded.bytes, files = excluded.files, listing = excluded.listing",
                 (
                     run_id,
                     position,
@@ -62,60 +91,55 @@ class Store(Reader):
                     checkpoint.epoch,
                     checkpoint.step,
                     checkpoint.path,
-                    total,
-                    files,
+                    sum(stamp.size for stamp in checkpoint.files),
+                    json.dumps([astuple(stamp) for stamp in checkpoint.files]),
+                    self._listing(run_id, checkpoint, listings),
                 ),
             )
         ids = self._checkpoint_ids(run_id)
-        for checkpoint in run.checkpoints:
-            execute("DELETE FROM scalars WHERE checkpoint = ?", (ids[checkpoint.name],))
-            rows = [(ids[checkpoint.name], name, value) for name, value in checkpoint.scores.items()]
-            self._connection.executemany("INSERT INTO scalars VALUES (?, ?, ?)", rows)
-        self._put_settings(run)
-        self._put_tensors(run_id, list(tensors))
+        self._connection.executemany("DELETE FROM scalars WHERE checkpoint = ?", [(one,) for one in ids.values()])
         self._connection.executemany(
-            "INSERT OR REPLACE INTO metrics (name, family, unit, definition, source, version) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            [(row.name, row.family, row.unit, row.definition, row.source, row.version) for row in metrics],
+            "INSERT INTO scalars VALUES (?, ?, ?)",
+            [(ids[one.name], name, value) for one in run.checkpoints for name, value in one.scores.items()],
         )
-        return gone
 
-    def _put_settings(self, run: Run) -> None:
-        """The settings on which all checkpoints of a run agree."""
-        first, *others = [set(one.settings.items()) for one in run.checkpoints] or [set()]
-        self._connection.execute(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-            (SETTINGS + run.name, json.dumps(dict(first.intersection(*others)), sort_keys=True)),
-        )
+    def _listing(self, run_id: int, checkpoint: Checkpoint, known: dict[str, int]) -> int:
+        """Return the id of the list of tensors that a checkpoint has; most checkpoints of a run share one."""
+        text = json.dumps([(one.name, one.dtype, one.shape, one.unsupported) for one in checkpoint.tensors.values()])
+        digest = sha256(text.encode()).hexdigest()
+        if digest not in known:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO listings (run, digest, tensors) VALUES (?, ?, ?)", (run_id, digest, text)
+            )
+            (known[digest],) = self._connection.execute(
+                "SELECT id FROM listings WHERE run = ? AND digest = ?", (run_id, digest)
+            ).fetchone()
+        return known[digest]
 
     def begin(self, run: str, asked: Asked) -> None:
         """Note what is going to be measured: it counts as unfinished until :meth:`finish`."""
         self._put_begun(run, [*(one for one in self.begun(run) if one != asked), asked])
 
     def finish(self, run: str, asked: Asked) -> None:
-        """Strike out what was measured, and whatever it includes that was begun earlier."""
+        """Note that this was measured, and with it whatever it includes that was begun earlier."""
         self._put_begun(run, [one for one in self.begun(run) if not asked.includes(one)])
 
     def _put_begun(self, run: str, begun: list[Asked]) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (BEGUN + run, json.dumps(begun)))
+        self._connection.execute("UPDATE runs SET begun = ? WHERE name = ?", (json.dumps(begun), run))
 
     def has_only_grown(self, run: Run) -> bool:
-        """Whether the checkpoints that the store knows of a run are still its first ones, unchanged and in order."""
+        """Check whether the known checkpoints of a run are still its first ones, unchanged and in order."""
         if run.name not in self.runs():
             return True
-        known = self._stamps(self._run_id(run.name))
-        now = [(checkpoint.name, _stamps_of(checkpoint)) for checkpoint in run.checkpoints]
-        return now[: len(known)] == known
+        known = list(zip(self._stamps(self._run_id(run.name)), self.checkpoints(run.name), strict=True))
+        now = [((one.name, _stamps_of(one)), one.step) for one in run.checkpoints]
+        return now[: len(known)] == [(stamps, row.step) for stamps, row in known]
 
     def _stamps(self, run_id: int) -> list[tuple[str, Stamps]]:
         rows = self._connection.execute(
             "SELECT name, files FROM checkpoints WHERE run = ? ORDER BY position", (run_id,)
         )
         return [(name, [tuple(stamp) for _, *stamp in json.loads(files)]) for name, files in rows]
-
-    def _replaced(self, run_id: int, run: Run) -> list[str]:
-        known = dict(self._stamps(run_id))
-        return [one.name for one in run.checkpoints if known.get(one.name, _stamps_of(one)) != _stamps_of(one)]
 
     def _put_tensors(self, run_id: int, tensors: list[TensorRow]) -> None:
         names = {row.name for row in tensors}
@@ -144,12 +168,12 @@ class Store(Reader):
         )
 
     def writer(self, run: str, needs: Mapping[str, Collection[str]] | None = None) -> Writer:
-        """Where the observations of one run go; ``needs`` are what each metric is computed from."""
+        """Return the writer of one run's observations; ``needs`` are those that each metric is computed from."""
         run_id = self._run_id(run)
         return Writer(self._connection, run_id, self._checkpoint_ids(run_id), needs or {})
 
     def forget_rows(self, run: str, keys: Iterable[RowKey]) -> None:
-        """Drop measured rows, by (matrix, metric, checkpoint)."""
+        """Delete measured rows, by (matrix, metric, checkpoint)."""
         run_id = self._run_id(run)
         self._connection.executemany(
             "DELETE FROM measurements WHERE series = (SELECT id FROM series WHERE run = ? AND scope = 'tensor' AND "
@@ -157,37 +181,14 @@ class Store(Reader):
             [(run_id, tensor, metric, run_id, checkpoint) for tensor, metric, checkpoint in keys],
         )
 
-    def replace_findings(self, run: str, findings: Iterable[Finding]) -> None:
-        """The findings of a run, in the order of reading."""
-        run_id = self._run_id(run)
-        self._connection.execute("DELETE FROM findings WHERE run = ?", (run_id,))
-        self._connection.executemany(
-            "INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    run_id,
-                    position,
-                    finding.rule,
-                    finding.severity,
-                    finding.sentence,
-                    finding.tensor,
-                    json.dumps(finding.checkpoints),
-                    json.dumps(dict(finding.evidence)),
-                    finding.figure,
-                )
-                for position, finding in enumerate(findings)
-            ],
-        )
-
     def drop_runs_but(self, names: set[str]) -> None:
-        """Forget all runs but the named ones."""
+        """Drop all runs but the named ones."""
         with self.transaction():
             for name in set(self.runs()) - names:
                 self._connection.execute("DELETE FROM runs WHERE name = ?", (name,))
-                self._connection.execute("DELETE FROM meta WHERE key IN (?, ?)", (SETTINGS + name, BEGUN + name))
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         self._connection.close()
 
     def __enter__(self) -> Store:
@@ -205,13 +206,20 @@ def open_store(path: str, create: bool = False) -> Store:
 
     Args:
         path: the SQLite file.
-        create: make it where it does not exist.
+        create: create it where it does not exist; a store of an earlier schema is migrated. Without it, such a store
+            is migrated in a temporary copy, and the file stays as it is.
 
     Raises:
-        UnreadableStoreError: it is damaged, no store, or of another version of the format (both are named).
+        UnreadableStoreError: it is damaged, no store, or of a schema that this version cannot read (both are named).
         StoreError: it does not exist, or another process has locked it.
     """
     return Store(connect(path, create), path)
+
+
+def _common_settings(run: Run) -> dict[str, str]:
+    """Return the settings on which all checkpoints of a run agree."""
+    first, *others = [set(one.settings.items()) for one in run.checkpoints] or [set()]
+    return dict(first.intersection(*others))
 
 
 def _stamps_of(checkpoint: Checkpoint) -> Stamps:

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from analyzer.model.run import PRODUCT, Part, Run, TensorInfo, TensorRow
+from analyzer.model.run import EXPERT, PRODUCT, Part, Run, TensorInfo, TensorRow
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _EXPERTS = re.compile(r"(?:^|[._])experts(?:$|[._])")
@@ -101,7 +101,7 @@ def tensor_rows(run: Run) -> list[TensorRow]:
                 "matrix",
                 view.shape,
                 view.shape,
-                f"expert {view.index}",
+                f"{EXPERT}{view.index}",
                 info.dtype,
             )
             for view in matrices(info)

@@ -1,0 +1,38 @@
+"""``weightlapse audit``: find out whether a folder of checkpoints is what it seems."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from analyzer.cli.options import layout_option
+from analyzer.cli.terminal import EXIT_SERIOUS, progress
+
+
+@click.command("audit")
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@layout_option
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Checkpoints at a time; by default as many as there are cores."
+)
+def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None) -> int:
+    """Find out whether a folder of checkpoints is what it seems.
+
+    Reads everything once and ends with a verdict; the exit code is 3 where there is a serious defect.
+    """
+    from analyzer import workflow
+    from analyzer.auditing.output import as_json_object, as_text
+
+    found = workflow.open_runs([path], layout)
+    audits = []
+    for run in found.runs:
+        with progress("Reading") as show:
+            audits.append(workflow.audit(run, jobs, show))
+    if as_json:
+        click.echo(json.dumps(as_json_object(audits, found.refused), indent=1, allow_nan=False))
+    else:
+        click.echo(as_text(audits, found.refused))
+    serious = any(finding.severity == "serious" for one in audits for finding in one.findings)
+    return EXIT_SERIOUS if serious or found.refused else 0

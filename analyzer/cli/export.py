@@ -1,0 +1,33 @@
+"""``weightlapse export``: write every measurement as one table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from analyzer.cli.measure import exit_code
+
+
+@click.command("export")
+@click.argument("path")
+@click.option("--format", "kind", type=click.Choice(["csv", "json"]), required=True, help="What to write.")
+@click.option("--out", metavar="PATH", help="The file to write; standard output by default.")
+def export_command(path: str, kind: str, out: str | None) -> int:
+    """Write every measurement of a report or a store as one table."""
+    from analyzer import workflow
+    from analyzer.errors import StoreError
+
+    stored = workflow.stored_in(path)
+    if stored is None:
+        raise StoreError(f"{path}: is neither a store nor a report folder; weightlapse report makes one")
+    data, found = workflow.export(str(stored), kind)
+    if out:
+        from analyzer.store.files import write_whole
+
+        write_whole(Path(out), data)
+        click.echo(out)
+    else:
+        sys.stdout.buffer.write(data)
+    return exit_code([*found.items()])

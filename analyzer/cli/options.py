@@ -1,0 +1,151 @@
+"""The options that several commands share, as click options and as one typed object."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from analyzer.errors import MetricError
+
+if TYPE_CHECKING:
+    from analyzer.engine.update import Request
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureOptions:
+    """What the options of ``measure`` say; ``report`` and ``compare`` have them, too."""
+
+    store: str | None
+    metrics: str | None
+    metrics_from: str | None
+    scalars: str | None
+    layout: str | None
+    tensors: tuple[str, ...]
+    spectra_every: int
+    jobs: int | None
+    max_memory: int | None
+    device: str
+    dry_run: bool
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the options by name, for a manifest."""
+        return asdict(self)
+
+    def request(self) -> Request:
+        """Return what is to be measured and how, with metrics from files and plug-ins loaded.
+
+        Raises:
+            click.UsageError: an unknown family or metric.
+            MetricError: a metric file or plug-in fails.
+            DeviceError: the device is not available.
+        """
+        from analyzer.engine.update import Request
+        from analyzer.metrics import select_metrics
+        from analyzer.metrics.registry import load_installed_metrics, load_metrics_file
+
+        if self.device != "cpu":
+            from analyzer.numerics.torch_backend import check_device
+
+            check_device(self.device)
+        load_installed_metrics()
+        added = load_metrics_file(self.metrics_from) if self.metrics_from else []
+        try:
+            chosen = select_metrics([*self.metrics.split(","), *added] if self.metrics is not None else None)
+        except MetricError as error:
+            raise click.UsageError(str(error), click.get_current_context()) from None
+        return Request(chosen, self.spectra_every, self.jobs, self.max_memory, self.device)
+
+
+def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of ``measure`` to a command, which gets them as ``options``."""
+
+    @functools.wraps(function)
+    def with_options(**arguments: Any) -> Any:
+        chosen = {field.name: arguments.pop(field.name) for field in fields(MeasureOptions)}
+        return function(**arguments, options=MeasureOptions(**chosen))
+
+    decorated: Callable[..., Any] = with_options
+    for option in reversed(_MEASURE_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def _parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """Parse a size such as ``500MB``, ``4GB`` or ``2GiB`` into bytes."""
+    from analyzer.model.sizes import parse_size
+
+    try:
+        return None if text is None else parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+
+
+def _check_layout(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """Check a layout's name; the layouts are imported only where one is named."""
+    if name is not None:
+        from analyzer.layouts import LAYOUTS
+
+        click.Choice(list(LAYOUTS)).convert(name, parameter, context)
+    return name
+
+
+layout_option = click.option(
+    "--layout", metavar="NAME", callback=_check_layout, help="What the folder is, where that is ambiguous."
+)
+out_option = click.option("--out", metavar="DIR", help="The folder to write; reports/NAME by default.")
+force_option = click.option("--force", is_flag=True, help="Write over another report, or beside foreign files.")
+_MEASURE_OPTIONS: tuple[Decorator, ...] = (
+    click.option("--store", metavar="FILE.sqlite", help="Keep the measurements in this file."),
+    click.option(
+        "--metrics",
+        metavar="FAMILY,...",
+        help="Families or single metrics: motion, size, spectrum, tail, random_matrix (the default), subspace, "
+        "update, pruning.",
+    ),
+    click.option(
+        "--metrics-from",
+        metavar="FILE.py",
+        type=click.Path(exists=True, dir_okay=False),
+        help="A Python file of your own with decorated metrics; it runs as your code.",
+    ),
+    click.option(
+        "--scalars",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False),
+        help="CSV or JSON lines with scores by epoch or step, where the run has none.",
+    ),
+    layout_option,
+    click.option(
+        "--tensors",
+        metavar="GLOB",
+        multiple=True,
+        help="Only tensors with matching names, such as 'layers.*.weight'; may be repeated.",
+    ),
+    click.option(
+        "--spectra-every",
+        metavar="N",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Measure spectra of every N-th checkpoint only, and of the last one.",
+    ),
+    click.option("--jobs", type=click.IntRange(min=1), help="Tasks at a time; by default as many as there are cores."),
+    click.option(
+        "--max-memory",
+        metavar="SIZE",
+        callback=_parse_size,
+        help="Run fewer tasks at a time to stay below, say, 4GB; a bare number means bytes.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda"]),
+        default="cpu",
+        help="Where spectra are computed; cuda needs PyTorch and a GPU.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Print what was found and would be measured, and stop."),
+)

@@ -1,0 +1,48 @@
+"""``weightlapse report``: measure what is missing, then draw the report folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+import click
+
+from analyzer.cli.measure import exit_code, measure_prepared, prepare, show_plan
+from analyzer.cli.options import MeasureOptions, force_option, measure_options, out_option
+from analyzer.cli.terminal import say
+from analyzer.store.files import STORE_NAME
+
+
+@click.command("report")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@out_option
+@force_option
+@measure_options
+def report_command(paths: tuple[str, ...], out: str | None, force: bool, options: MeasureOptions) -> int:
+    """Measure what is missing, then draw the report folder.
+
+    PATH is a run's folder, a folder of runs, or a store or report folder to be drawn again without checkpoints.
+    """
+    from analyzer import workflow
+
+    arguments = {"paths": list(paths), "out": out, "force": force, **options.arguments()}
+    stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
+    if stored is not None:
+        folder = Path(out) if out else stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem
+        found = workflow.report(str(stored), str(folder), force=force, arguments=arguments)
+        click.echo(folder / "index.html")
+        return exit_code([*found.items()])
+    started = perf_counter()
+    prepared = prepare(paths, options)
+    prepared_at = perf_counter()
+    folder = Path(out) if out else prepared.folder
+    if options.dry_run:
+        return show_plan(prepared, options.store or str(folder / STORE_NAME))
+    if options.store is not None:  # before the work: the report could not be written later
+        workflow.claim(str(folder), prepared.found.runs, force)
+    done = measure_prepared(prepared, options.store, folder, force)
+    seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
+    found = workflow.report(done.store, str(folder), force=force, only=done.runs, arguments=arguments, seconds=seconds)
+    click.echo(folder / "index.html")
+    say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
+    return exit_code([(None, prepared.found.refused), *found.items()])

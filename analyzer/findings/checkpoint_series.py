@@ -1,0 +1,218 @@
+"""Rules about the series of checkpoints, from headers, names and scores alone: gaps, order, changed tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from analyzer.findings.registry import file_rule
+from analyzer.model.names import listed
+from analyzer.model.run import Checkpoint, Finding, Tables
+
+MOST_CHANGES = 5  # of shape or dtype, in one sentence
+WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs round epochs
+
+
+@file_rule
+def missing_checkpoint(tables: Tables) -> Iterator[Finding]:
+    """Places where the usual distance between neighbors is exceeded: in whole epochs, else in steps or fractions.
+
+    Source: the most common spacing, if more than half of all are as long: a spacing that is uneven throughout (powers
+    of two, say) is a schedule and not a gap.
+    """
+    checkpoints = tables.source.checkpoints
+    whole = all(one.epoch is not None and float(one.epoch).is_integer() for one in checkpoints)
+    for unit in ("epoch", "step") if whole else ("step", "epoch"):
+        places = [getattr(checkpoint, unit) for checkpoint in checkpoints]
+        if len(places) < 3 or any(place is None for place in places):
+            continue
+        # Rounded, for fractional epochs: 0.3 - 0.2 and 0.2 - 0.1 differ in the last bit.
+        spacings = [round(b - a, 6) for a, b in pairwise(places)]
+        usual = min(Counter(spacings).most_common(), key=lambda item: (-item[1], item[0]))[0]
+        if usual <= 0 or Counter(spacings)[usual] * 2 <= len(spacings):
+            continue
+        for (a, b), spacing in zip(pairwise(checkpoints), spacings, strict=True):
+            missing = round(spacing / usual) - 1
+            if missing > 0 and abs(spacing / usual - missing - 1) < WHOLE:
+                yield Finding(
+                    "missing_checkpoint",
+                    "warning",
+                    f"{missing} checkpoint{'s are' if missing > 1 else ' is'} missing between {unit} "
+                    f"{getattr(a, unit):g} and {unit} {getattr(b, unit):g}; what is measured there covers "
+                    f"{unit}s {getattr(a, unit):g} → {getattr(b, unit):g}.",
+                    checkpoints=(a.name, b.name),
+                    evidence={"unit": unit, "usual_spacing": usual, "spacing": spacing},
+                    figure="step_distance",
+                )
+        return
+
+
+@file_rule
+def wrong_order(tables: Tables) -> Iterator[Finding]:
+    """Epochs that decrease while steps increase.
+
+    Source: no training counts epochs backwards.
+    """
+    for a, b in pairwise(tables.source.checkpoints):
+        if a.epoch is not None and b.epoch is not None and b.epoch < a.epoch:
+            yield Finding(
+                "wrong_order",
+                "serious",
+                f"By {tables.source.ordered_by}, {listed([b.name])} comes after {listed([a.name])}, but its epoch "
+                f"{b.epoch:g} is before {a.epoch:g}. Two runs may be mixed in this folder.",
+                checkpoints=(a.name, b.name),
+            )
+
+
+@file_rule
+def tensors_changed(tables: Tables) -> Iterator[Finding]:
+    """Tensors that appear, disappear, or change shape or dtype from one checkpoint to the next.
+
+    Source: comparison of the headers; no threshold.
+    """
+    for a, b in pairwise(tables.source.checkpoints):
+        if a.tensors is b.tensors:
+            continue
+        gone = [name for name in a.tensors if name not in b.tensors]
+        new = [name for name in b.tensors if name not in a.tensors]
+        for names, verb in ((gone, "lacks"), (new, "newly has")):
+            if names:
+                yield _change(a, b, f"{listed([b.name])} {verb} {listed(names)}", names)
+        for field in ("shape", "dtype"):
+            changed: dict[tuple[object, object], list[str]] = {}
+            for name, info in b.tensors.items():
+                if name in a.tensors and (was := getattr(a.tensors[name], field)) != (now := getattr(info, field)):
+                    changed.setdefault((was, now), []).append(name)
+            if changed:
+                names = [name for alike in changed.values() for name in alike]
+                yield _change(a, b, _changes(field, a, b, changed), names)
+
+
+def _changes(field: str, a: Checkpoint, b: Checkpoint, changed: Mapping[tuple[object, object], Sequence[str]]) -> str:
+    """Describe how a field of some tensors changed, those with the same change together."""
+    (first, alike), *others = list(changed.items())[:MOST_CHANGES]
+    parts = [f"{listed(alike)}: {field} {first[0]} in {listed([a.name])} becomes {first[1]} in {listed([b.name])}"]
+    parts.extend(f"{listed(names)}: {was} becomes {now}" for (was, now), names in others)
+    more = sum(map(len, list(changed.values())[MOST_CHANGES:]))
+    return "; ".join([*parts, *([f"and the {field} of {more} more tensor{'s' if more > 1 else ''}"] if more else [])])
+
+
+def _change(a: Checkpoint, b: Checkpoint, sentence: str, names: list[str]) -> Finding:
+    return Finding(
+        "tensors_changed",
+        "warning",
+        sentence + ".",
+        tensor=names[0] if len(names) == 1 else None,
+        checkpoints=(a.name, b.name),
+        evidence={"tensors": names},
+    )
+
+
+@file_rule
+def unsupported_tensors(tables: Tables) -> Iterator[Finding]:
+    """Tensors that are listed and not measured, with the reason that the format gave.
+
+    Source: docs/formats.md.
+    """
+    reasons: dict[str, dict[str, None]] = {}  # names as a set in order
+    for checkpoint in tables.source.checkpoints:
+        for name, info in checkpoint.tensors.items():
+            if info.unsupported:
+                reasons.setdefault(info.unsupported, {})[name] = None
+    for reason, names in ((reason, list(known)) for reason, known in reasons.items()):
+        yield Finding(
+            "unsupported_tensors",
+            "warning",
+            f"{listed(names)}: not measured, {reason}.",
+            evidence={"tensors": names},
+        )
+
+
+@file_rule
+def unscaled_float8(tables: Tables) -> Iterator[Finding]:
+    """Weights in float8, which are stored with scales of their own that are not applied.
+
+    Source: docs/formats.md, on float8.
+    """
+    found = {info.dtype for one in tables.source.checkpoints for info in one.tensors.values()}
+    if dtypes := sorted(dtype for dtype in found if "float8" in dtype):
+        yield Finding(
+            "unscaled_float8",
+            "warning",
+            f"Some tensors are stored as {', '.join(dtypes)}: such weights usually come with scale tensors, which are "
+            "not applied. Ratios such as the condition number are valid only within one scale.",
+        )
+
+
+@file_rule
+def single_checkpoint(tables: Tables) -> Iterator[Finding]:
+    """A run of one checkpoint, in which nothing can have moved.
+
+    Source: a distance needs two checkpoints.
+    """
+    if len(tables.source.checkpoints) == 1:
+        (only,) = tables.source.checkpoints
+        yield Finding(
+            "single_checkpoint",
+            "notice",
+            f"{listed([only.name])} is the only checkpoint, so there is no motion to measure.",
+            checkpoints=(only.name,),
+        )
+
+
+@file_rule
+def no_scores(tables: Tables) -> Iterator[Finding]:
+    """No checkpoint has a score, and no other finding says so; with the tables in the folder that were not read.
+
+    Source: every relation to accuracy or loss needs scores.
+    """
+    run = tables.source
+    if any(one.scores for one in run.checkpoints) or any(one.rule.startswith("scores_") for one in run.findings):
+        return
+    searched = f" or in {' or '.join(run.score_files)} in their folder" if run.score_files else ""
+    has_places = any(one.epoch is not None or one.step is not None for one in run.checkpoints)
+    remedy = f" {_which(run.unread_tables)} with --scalars when you measure or report." if has_places else ""
+    yield Finding(
+        "no_scores",
+        "notice",
+        f"No scores were found in the checkpoints{searched}, so nothing is related to accuracy or loss.{remedy}",
+        evidence={"tables": list(run.unread_tables)},
+    )
+
+
+def _which(unread: Sequence[str]) -> str:
+    if len(unread) == 1:
+        return f"{listed(unread)} in the folder was not read: if it contains scores, name it"
+    if unread:
+        return f"{listed(unread)} in the folder were not read: if one of them contains scores, name it"
+    return "Name a file of scores"
+
+
+@file_rule
+def unplaced_file(tables: Tables) -> Iterator[Finding]:
+    """Checkpoints without a place in the run; copies of one that has a place, as ``best`` often is, are told apart.
+
+    Source: a checkpoint is never placed by guessing.
+    """
+    for name in (one.name for one in tables.source.unplaced):
+        twin = tables.twins.get(name) if tables.twins is not None else None
+        if twin is not None:
+            yield Finding(
+                "unplaced_copy",
+                "notice",
+                f"{listed([name])} has no place in the run and is left out. It contains exactly the weights of "
+                f"{listed([twin])}, so nothing is lost.",
+                checkpoints=(name, twin),
+            )
+            continue
+        unknown = (
+            f"{listed([name])} has neither an epoch nor a step nor a number in its name, as the others have, so its "
+            "place in the run is unknown and it is left out."
+        )
+        if tables.twins is None:
+            remedy = "weightlapse audit finds out whether it is a copy of one of them."
+            yield Finding("unplaced_file", "notice", f"{unknown} {remedy}", checkpoints=(name,))
+        else:
+            remedy = "Put its epoch or step into its name to include it."
+            yield Finding("unplaced_file", "warning", f"{unknown} {remedy}", checkpoints=(name,))

@@ -1,0 +1,293 @@
+"""Rules about the stored elements themselves: NaN and Inf, copies of a checkpoint, tensors that never change.
+
+They rest on each tensor's hash and its count of non-finite elements, which the audit reads from the files and a report
+takes from the store, so that both say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from analyzer.findings.registry import file_rule
+from analyzer.findings.series import EVERYTHING, MATRICES, PARAMETERS, stretches
+from analyzer.findings.wording import finding, layers, place, plural, span
+from analyzer.model.names import listed
+from analyzer.model.run import Finding, StoredElements, Tables, TensorRow, is_expert
+
+SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a tensor that moved before
+LONGER_THAN_CHANCE = 2  # intervals without a change, from which on a matrix is called frozen rather than unlucky
+NARROW = ("bfloat16", "float16", "float8")  # whose rounding may hide a tensor's steps altogether
+NO_ELEMENTS = StoredElements()
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """What is known of one tensor's elements, checkpoint by checkpoint; ``places`` are positions in the run."""
+
+    tensor: TensorRow
+    places: tuple[int, ...]
+    elements: tuple[StoredElements, ...]
+
+    def bad_places(self) -> list[int]:
+        """Return the positions at which elements are NaN or infinite."""
+        return [place for place, one in zip(self.places, self.elements, strict=True) if one.nonfinite]
+
+
+def _histories(tables: Tables, kinds: Collection[str]) -> Iterator[_History]:
+    """Yield the history of every stored tensor of these kinds, in network order."""
+    by_position = [tables.elements.get(row.name, {}) for row in tables.checkpoints]
+    for row in tables.tensors:
+        if row.kind in kinds and not is_expert(row):
+            known = [(place, held[row.name]) for place, held in enumerate(by_position) if row.name in held]
+            if known:
+                yield _History(row, *(tuple(column) for column in zip(*known, strict=True)))
+
+
+def _constant_masks(tables: Tables) -> list[str]:
+    """Return the tensors with infinite elements, none of them NaN, that are the same bit by bit at every checkpoint."""
+    masks = []
+    for history in _histories(tables, EVERYTHING):
+        digests = {one.digest for one in history.elements}
+        is_constant = len(history.places) == len(tables.checkpoints) > 1 and len(digests) == 1 and None not in digests
+        if is_constant and history.elements[0].nonfinite and history.elements[0].nan == 0:
+            masks.append(history.tensor.name)
+    return masks
+
+
+@file_rule
+def constant_infinities(tables: Tables) -> Iterator[Finding]:
+    """Infinite elements that no training produced: they were there at the start, and never changed.
+
+    Source: attention masks are stored with -inf as buffers by many implementations.
+    """
+    if names := _constant_masks(tables):
+        yield finding(
+            tables,
+            "constant_infinities",
+            "notice",
+            f"{listed(names)}: infinite elements, identical in every checkpoint, as in an attention mask. This is no "
+            "defect; metrics that would need these elements are left out.",
+            figure=None,
+            tensors=names,
+            places=[0, len(tables.checkpoints) - 1],
+        )
+
+
+@file_rule
+def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
+    """NaN or Inf: where it began, and which tensors it reached later.
+
+    Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
+    """
+    masks = set(_constant_masks(tables))
+    known = [one for one in _histories(tables, EVERYTHING) if any(it.nonfinite is not None for it in one.elements)]
+    bad = [one for one in known if one.tensor.name not in masks and one.bad_places()]
+    if not bad:
+        return
+    begun: dict[int, list[_History]] = {}
+    for history in bad:
+        begun.setdefault(history.bad_places()[0], []).append(history)
+    first, last = min(begun), len(tables.checkpoints) - 1
+    group = begun[first]
+    later = [one for start in sorted(begun) if start > first for one in begun[start]]
+    places = sorted({spot for one in group for spot in one.bad_places()})
+    spoilt = {spot for one in bad for spot in one.bad_places()}
+    counts = {
+        one.tensor.name: next(int(it.nonfinite) for it in one.elements if it.nonfinite) for one in (*group, *later)
+    }
+    elements = plural(sum(counts[one.tensor.name] for one in group), "element")
+    spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
+    factors = list(dict.fromkeys(factor for one in bad for it in one.elements for factor in it.bad_factors))
+    origin = f", because {listed(factors)} is not finite either" if factors else ""
+    yield finding(
+        tables,
+        "nonfinite_weights",
+        "serious",
+        f"NaN or infinite weights {_when(tables, places, last)} in "
+        f"{layers([one.tensor.name for one in group], len(known))} ({elements} at first{origin}){spread}. "
+        "Everything computed from them is meaningless. "
+        f"{_advice(last in spoilt, len(spoilt))}",
+        figure="step_distance",
+        tensors=list(counts),
+        places=places,
+        evidence={
+            "count": counts,
+            "since": {
+                one.tensor.name: tables.checkpoints[start].name for start in sorted(begun) for one in begun[start]
+            },
+        },
+    )
+
+
+def _when(tables: Tables, places: Sequence[int], last: int) -> str:
+    first = places[0]
+    if len(places) == 1:
+        return f"at {place(tables, first)}" + (" only" if first < last else "")
+    if len(places) == last - first + 1:
+        return f"from {place(tables, first)} to the end"
+    return f"at {place(tables, first)} and in {plural(len(places) - 1, 'later checkpoint')}"
+
+
+def _advice(lasts: bool, count: int) -> str:
+    """Return what to do about NaN or Inf in so many checkpoints, with the last one among them or not."""
+    if lasts:
+        return (
+            "Go back to the checkpoint before. A lower learning rate, gradient clipping, a lower loss scale or a look "
+            "at the data of the steps between usually solves this."
+        )
+    which, those = ("file was", "that checkpoint") if count == 1 else ("files were", "those checkpoints")
+    return f"The last checkpoint is finite: the run recovered, or the {which} damaged. Leave {those} out."
+
+
+@file_rule
+def same_weights(tables: Tables) -> Iterator[Finding]:
+    """Checkpoints that contain exactly the same weights: neighbors, or the same one under other names.
+
+    Source: exact comparison of the hashes of all tensors; no threshold. Of a run of which only some tensors were
+    selected nothing is said, for the others may differ.
+    """
+    if tables.source.is_partial:
+        return
+    alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for position, held in enumerate(_complete_digests(tables)):
+        if held:
+            alike.setdefault(tuple(sorted(held.items())), []).append(position)
+    for positions in (positions for positions in alike.values() if len(positions) > 1):
+        first, *others = (tables.checkpoints[position].name for position in positions)
+        neighbors = positions == list(range(positions[0], positions[-1] + 1))
+        if len(others) == 1:
+            verb, which, reason = "contains", "it", "it was saved twice, or one was copied over the other"
+        else:
+            verb, which, reason = "contain", "them", "it was saved several times, or one was copied over the others"
+        before = f", the checkpoint before {which}" if neighbors else ""
+        yield finding(
+            tables,
+            "same_weights",
+            "serious",
+            f"{listed(others)} {verb} exactly the weights of {listed([first])}{before}: {reason}.",
+            figure="step_distance",
+            places=positions,
+            evidence={"neighbors": neighbors},
+        )
+
+
+def _complete_digests(tables: Tables) -> list[Mapping[str, str]]:
+    """Return the hashes of each checkpoint's tensors, empty where one that could be read is not known."""
+    found: list[Mapping[str, str]] = []
+    for checkpoint in tables.source.checkpoints:
+        held = tables.elements.get(checkpoint.name, {})
+        readable = [name for name, info in checkpoint.tensors.items() if not info.unsupported and 0 not in info.shape]
+        digests = {name: digest for name in readable if (digest := held.get(name, NO_ELEMENTS).digest)}
+        found.append(digests if len(digests) == len(readable) else {})
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Spell:
+    """Tensors that did not change from ``first`` to ``last``, positions among the checkpoints."""
+
+    first: int
+    last: int
+    tensors: list[TensorRow]
+
+    @property
+    def has_matrix(self) -> bool:
+        return any(tensor.kind in MATRICES for tensor in self.tensors)
+
+    def matters(self, kind: str) -> bool:
+        """Check whether it is more than what vectors do by themselves, or a matrix by chance."""
+        return self.has_matrix and (kind == "whole" or self.last - self.first >= LONGER_THAN_CHANCE)
+
+    def weight(self, kind: str) -> tuple[bool, int, int]:
+        """Return a sort key: the spell that is most worth reporting has the largest."""
+        return self.matters(kind), len(self.tensors), self.last - self.first
+
+
+@file_rule
+def frozen_tensors(tables: Tables) -> Iterator[Finding]:
+    """Parameters whose stored bits did not change: over the whole run, from some point on, or for a while.
+
+    Source: exact comparison of the hashes of the stored bytes: no threshold. A warning where a matrix does not change
+    over the whole run or for `LONGER_THAN_CHANCE` intervals; vectors alone may do so by themselves. From some point on
+    to the end for `SUDDENLY_FROZEN` intervals: this happened in four of four layers here once all units had died
+    (learning rate 1.5). In a dtype with coarse rounding a pause means nothing. Intervals in which nothing at all
+    changed are copies (`same_weights`), and NaN that stays NaN is reported by `nonfinite_weights`.
+    """
+    copies = _copied_intervals(tables)
+    spells: dict[str, dict[tuple[int, int], _Spell]] = {"whole": {}, "sudden": {}, "pause": {}}
+    every = 0
+    for history in _histories(tables, PARAMETERS):
+        intervals = list(pairwise(zip(history.places, history.elements, strict=True)))
+        every += bool(intervals)
+        finite = np.array([not (a.nonfinite or b.nonfinite) for (_, a), (_, b) in intervals], dtype=bool)
+        same = np.array([a.digest == b.digest is not None for (_, a), (_, b) in intervals], dtype=bool)
+        for first, last in stretches(finite & same):
+            spans = [(intervals[at][0][0], intervals[at][1][0]) for at in range(first, last + 1)]
+            kind = _kind_of(same, finite, first, last)
+            if copies.issuperset(spans) or (kind == "pause" and history.tensor.dtype.startswith(NARROW)):
+                continue
+            where = (spans[0][0], spans[-1][1])
+            spells[kind].setdefault(where, _Spell(*where, [])).tensors.append(history.tensor)
+    for kind, found in spells.items():
+        if found:
+            yield _frozen(tables, kind, list(found.values()), every)
+
+
+def _copied_intervals(tables: Tables) -> set[tuple[int, int]]:
+    """Return the pairs of neighboring checkpoints between which no tensor changed."""
+    if tables.source.is_partial:
+        return set()
+    digests = _complete_digests(tables)
+    return {(at, at + 1) for at, (a, b) in enumerate(pairwise(digests)) if a and a == b}
+
+
+def _kind_of(same: np.ndarray, finite: np.ndarray, first: int, last: int) -> str:
+    """Return which kind of spell the intervals ``first`` to ``last`` of a tensor are."""
+    if last - first + 1 == int(np.count_nonzero(finite)):
+        return "whole"
+    lasts = last == len(same) - 1 and last - first + 1 >= SUDDENLY_FROZEN
+    return "sudden" if lasts and not same[:first].all() else "pause"
+
+
+def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Finding:
+    """Report all spells of a kind; the sentence describes the one that matters most."""
+    spells = sorted(spells, key=lambda spell: spell.weight(kind), reverse=True)
+    most = spells[0]
+    names = [tensor.name for tensor in most.tensors]
+    others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
+    why = {
+        "whole": "frozen on purpose, or left out of the optimizer",
+        "sudden": "frozen on purpose, or its gradient became exactly zero, as when all units behind it died",
+        "pause": "frozen for that time, or part of a checkpoint was saved twice",
+    }[kind]
+    if not most.has_matrix:
+        why = "vectors may do so by themselves, as the bias before a normalization layer does"
+    if any(tensor.dtype.startswith(NARROW) for tensor in most.tensors):
+        why += f"; in {most.tensors[0].dtype} steps may also be too small to show"
+    more = f" So did {layers(list(dict.fromkeys(others)))} at other times." if others else ""
+    when = f"from {span(tables, most.first, most.last)}" + (", the whole run" if kind == "whole" else "")
+    return finding(
+        tables,
+        "frozen_tensors",
+        "warning" if most.matters(kind) else "notice",
+        f"{layers(names, every)} did not change by a single bit {when}: {why}.{more}",
+        figure="step_distance",
+        tensors=list(dict.fromkeys([*names, *others])),
+        places=range(most.first, most.last + 1),
+        evidence={
+            "kind": kind,
+            "parameters": every,
+            "spells": [
+                {
+                    "from": tables.checkpoints[spell.first].name,
+                    "to": tables.checkpoints[spell.last].name,
+                    "tensors": [tensor.name for tensor in spell.tensors],
+                }
+                for spell in spells
+            ],
+        },
+    )

@@ -1,0 +1,70 @@
+"""Describe a run as tables: what is known of it before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.model import score_names
+from analyzer.model.run import CheckpointRow, Run, StoredElements, Tables, TensorRow
+
+if TYPE_CHECKING:
+    from analyzer.model.run import FloatArray
+
+
+def describe(run: Run, tensors: Sequence[TensorRow], elements: Mapping[str, Mapping[str, StoredElements]]) -> Tables:
+    """Return the tables of a run without any measurement.
+
+    Args:
+        run: the run.
+        tensors: its rows of ``tensors.csv``.
+        elements: what is known of the stored elements, by checkpoint and tensor.
+    """
+    checkpoints = tuple(
+        CheckpointRow(one.name, one.epoch, one.step, one.path, sum(stamp.size for stamp in one.files))
+        for one in run.checkpoints
+    )
+    axis, label = _axis(checkpoints)
+    return Tables(
+        run=run.name,
+        axis=axis,
+        axis_label=label,
+        checkpoints=checkpoints,
+        tensors=tuple(tensors),
+        metrics={},
+        scalars=_scalars(run),
+        curves={},
+        correlations={},
+        change_pairs=(),
+        findings=(),
+        source=run,
+        elements=elements,
+    )
+
+
+def _scalars(run: Run) -> dict[str, FloatArray]:
+    """Return each score by name, shape (checkpoints,), NaN where there is none, and the generalization gap."""
+    scalars: dict[str, FloatArray] = {
+        name: np.array([one.scores.get(name, np.nan) for one in run.checkpoints], dtype=np.float64)
+        for name in sorted({name for one in run.checkpoints for name in one.scores})
+    }
+    known = score_names.accuracies(scalars)
+    held_out = [name for name in known if score_names.is_held_out(name)]
+    trained = [name for name in known if score_names.is_training(name)]
+    if held_out and trained:
+        scalars.setdefault(score_names.GAP, scalars[trained[0]] - scalars[held_out[0]])
+    return scalars
+
+
+def _axis(checkpoints: Sequence[CheckpointRow]) -> tuple[FloatArray, str]:
+    """Return the checkpoints' places: by epoch where each has its own, else by step, else one after the other."""
+    for label, values in (
+        ("epoch", [row.epoch for row in checkpoints]),
+        ("step", [row.step for row in checkpoints]),
+    ):
+        known = [float(value) for value in values if value is not None]
+        if len(known) == len(checkpoints) and all(np.diff(known) > 0):
+            return np.array(known), label
+    return np.arange(len(checkpoints), dtype=np.float64), "checkpoint (in order)"
