@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,8 @@ def read_contents(run: Run, jobs: int | None = None, progress: Progress | None =
         done += size
         if progress:
             progress(done, total)
-    failed = tuple((run.checkpoints[at].name, tensor, "", reason) for at, tensor, reason in sorted(unreadable))
+    unreadable.sort(key=itemgetter(0))
+    failed = tuple((run.checkpoints[position].name, tensor, "", reason) for position, tensor, reason in unreadable)
     return Contents(found, failed, {one.name: _twin(run, one, found) for one in run.unplaced})
 
 

@@ -1,4 +1,4 @@
-"""An audit as text for people and as JSON for programs."""
+"""Format an audit as text for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from analyzer.auditing import Audit
+from analyzer.model.describing import finding_record
 from analyzer.model.names import printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.model.score_names import leading
@@ -21,27 +22,27 @@ FINDINGS_SHOWN = 12
 MOST_SCORES = 3
 DTYPES_SHOWN = 2
 PLACES = ("epoch", "step")
-HEADER_BYTES = 1000  # that a file, and a tensor in it, may take for names, shapes and alignment
+HEADER_BYTES = 1000  # of names, shapes and alignment in a file, and for each tensor in it
 HASH_SHOWN = 10  # hexadecimal digits
 
 # What to do about a serious defect; the verdict names each once.
 REMEDIES = {
-    "refused_file": "copy or convert the refused files again, or move them away",
+    "refused_file": "copy or convert the rejected files again, or move them away",
     "refused_run": "look at the folders that could not be used",
     "contradicting_files": "move the files that do not belong to this run out of the folder",
     "ambiguous_name": "rename the tensors of equal name",
-    "wrong_order": "take the runs that are mixed here apart",
+    "wrong_order": "separate the runs that are mixed here",
     "unreadable_tensor": "copy the unreadable files again",
-    "nonfinite_weights": "use only the checkpoints before the first NaN or Inf",
-    "same_weights": "get the checkpoint that was overwritten or saved twice from where it came",
+    "nonfinite_weights": "use only checkpoints without NaN and Inf",
+    "same_weights": "copy the checkpoint that was overwritten again from its origin, or remove the duplicate",
 }
 
 
-def as_json_object(audit: Sequence[Audit], refused: Sequence[Finding] = ()) -> dict[str, Any]:
-    """The audit as JSON.
+def as_json_object(audits: Sequence[Audit], refused: Sequence[Finding] = ()) -> dict[str, Any]:
+    """Return audits as a JSON object.
 
     Args:
-        audit: the runs.
+        audits: one for each run.
         refused: a finding for each folder that could not be used.
 
     Returns:
@@ -55,8 +56,8 @@ def as_json_object(audit: Sequence[Audit], refused: Sequence[Finding] = ()) -> d
     """
     return {
         "schema_version": SCHEMA_VERSION,
-        "runs": [_run_object(one) for one in audit],
-        "refused": [_finding_object(finding) for finding in refused],
+        "runs": [_run_object(one) for one in audits],
+        "refused": [finding_record(finding) for finding in refused],
     }
 
 
@@ -82,23 +83,12 @@ def _run_object(audit: Audit) -> dict[str, Any]:
             }
             for checkpoint in run.checkpoints
         ],
-        "findings": [_finding_object(finding) for finding in audit.findings],
-    }
-
-
-def _finding_object(finding: Finding) -> dict[str, Any]:
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity,
-        "sentence": finding.sentence,
-        "tensor": finding.tensor,
-        "checkpoints": list(finding.checkpoints),
-        "evidence": dict(finding.evidence),
+        "findings": [finding_record(finding) for finding in audit.findings],
     }
 
 
 def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
-    """Bytes by stored dtype, the most first."""
+    """Return the bytes by stored dtype, the most first."""
     sizes: Counter[str] = Counter()
     for info in checkpoint.tensors.values():
         for stored in (info.product.left, info.product.right) if info.product else (info,):
@@ -106,16 +96,16 @@ def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
     return dict(sizes.most_common())
 
 
-def as_text(audit: Sequence[Audit], refused: Sequence[Finding] = ()) -> str:
-    """One screen for each run: what it is, its checkpoints (the middle of a long series left out), and a verdict.
+def as_text(audits: Sequence[Audit], refused: Sequence[Finding] = ()) -> str:
+    """Return one screen of text for each run: its checkpoints (without the middle of a long series) and a verdict.
 
-    What could not be used (``refused``) has a block of its own at the end.
+    Folders that could not be used (``refused``) have a block of their own at the end.
     """
-    return "\n\n".join([*map(_run_text, audit), *([_refused_text(refused)] if refused else [])])
+    return "\n\n".join([*map(_run_text, audits), *([_refused_text(refused)] if refused else [])])
 
 
 def _refused_text(refused: Sequence[Finding]) -> str:
-    heading = f"Refused: {len(refused)} run{'s' if len(refused) != 1 else ''} that cannot be used"
+    heading = f"Rejected: {len(refused)} run{'s' if len(refused) != 1 else ''} that cannot be used"
     return "\n".join([heading, "", *_sentences(refused), _verdict_on_defects(refused)])
 
 
@@ -174,7 +164,7 @@ def _row(audit: Audit, checkpoint: Checkpoint, places: Sequence[str], scores: Se
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    """The first cell to the left, the others to the right."""
+    """Align the first cell to the left, the others to the right."""
     first, *others = (
         cell.rjust(width) if column else cell.ljust(width)
         for column, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -198,7 +188,7 @@ def _verdict_on_defects(findings: Sequence[Finding]) -> str:
 
 
 def _verdict(audit: Audit) -> str:
-    """One sentence that a person can act on."""
+    """Return one sentence that a person can act on."""
     serious, warnings = _counts(audit.findings).values()
     if serious:
         return _verdict_on_defects(audit.findings)
@@ -213,7 +203,7 @@ def _verdict(audit: Audit) -> str:
 
 
 def _read(run: Run) -> tuple[str, str]:
-    """The weights with their stored size, and that there is more in their files where there is."""
+    """Describe the weights with their stored size, and that their files contain more where they do."""
     parts = {
         (part.path, part.offset, part.length)  # tied tensors share one
         for checkpoint in run.checkpoints
@@ -225,5 +215,5 @@ def _read(run: Run) -> tuple[str, str]:
     weights, held = sum(length for *_, length in parts), sum(files.values())
     if held - weights <= HEADER_BYTES * (len(parts) + len(files)):
         return f"All weights ({size_text(weights)})", ""
-    rest = " What else the files hold, such as the state of an optimizer, was not looked at."
+    rest = " Whatever else the files contain, such as the state of an optimizer, was not checked."
     return f"All weights ({size_text(weights)} of {size_text(held)})", rest

@@ -1,14 +1,14 @@
-"""Describe a run as tables: what is known of it before anything is measured."""
+"""Describe a run as tables, before anything is measured, and a finding as a JSON object."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyzer.model import score_names
-from analyzer.model.run import CheckpointRow, Run, StoredElements, Tables, TensorRow
+from analyzer.model.run import CheckpointRow, Finding, Run, StoredElements, Tables, TensorRow
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
@@ -42,6 +42,18 @@ def describe(run: Run, tensors: Sequence[TensorRow], elements: Mapping[str, Mapp
         source=run,
         elements=elements,
     )
+
+
+def finding_record(finding: Finding) -> dict[str, Any]:
+    """Return a finding as a JSON object, without its figure."""
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "sentence": finding.sentence,
+        "tensor": finding.tensor,
+        "checkpoints": list(finding.checkpoints),
+        "evidence": dict(finding.evidence),
+    }
 
 
 def _scalars(run: Run) -> dict[str, FloatArray]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from analyzer.model.run import Finding, Tables, is_expert
+from analyzer.model.describing import finding_record
+from analyzer.model.run import Tables, is_expert
 from analyzer.model.score_names import best_place
 from analyzer.statistics import is_tested
 
@@ -38,18 +39,6 @@ def summarize(runs: Sequence[Tables]) -> dict[str, Any]:
             for tables in runs
             for finding in tables.findings
         ],
-    }
-
-
-def finding_record(finding: Finding) -> dict[str, Any]:
-    """Return a finding as a JSON object, without its figure."""
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity,
-        "sentence": finding.sentence,
-        "tensor": finding.tensor,
-        "checkpoints": list(finding.checkpoints),
-        "evidence": dict(finding.evidence),
     }
 
 

@@ -20,12 +20,10 @@ from contextlib import closing
 from pathlib import Path
 
 import analyzer.figures
-from analyzer import cli
-from analyzer import workflow as reporting
+from analyzer import cli, workflow
 from analyzer.engine import update as measuring
-from analyzer.report.writer import write_report
 
-assert reporting and write_report  # loaded once, for all forks
+assert workflow  # loaded once, for all forks
 analyzer.figures.FIGURES = analyzer.figures.FIGURES[:2]  # drawing takes longest, and is only computing
 measuring.COMMIT_SECONDS = 0.0
 

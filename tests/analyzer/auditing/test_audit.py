@@ -16,8 +16,8 @@ import pytest
 from builders import CHECKOUT, random_walk, save_weights
 
 import analyzer
-from analyzer.auditing import audit
-from analyzer.auditing.output import ROWS_SHOWN, Audited, as_json_object, as_text
+from analyzer.auditing import Audit, audit_headers
+from analyzer.auditing.output import ROWS_SHOWN, as_json_object, as_text
 from analyzer.layouts import with_scores
 from analyzer.model.run import Checkpoint, Finding, Part, Run, TensorInfo
 
@@ -38,6 +38,10 @@ def checkpoint(
 
 def places(*epochs_and_steps: tuple[float | None, int | None]) -> Run:
     return run_of(*(checkpoint(f"c{number}", *place) for number, place in enumerate(epochs_and_steps)))
+
+
+def audit(run: Run) -> list[Finding]:
+    return list(audit_headers(run).findings)
 
 
 def found(run: Run, rule: str) -> list[Finding]:
@@ -136,7 +140,7 @@ W, V = ((3, 4), "float32"), ((5,), "float32")
     "before, after, said, tensors",
     [
         ({"w": W}, {"w": W, "v": V}, "c1 newly has v", ["v"]),
-        ({"w": W, "v": V}, {"w": W}, "c1 has no v", ["v"]),
+        ({"w": W, "v": V}, {"w": W}, "c1 lacks v", ["v"]),
         ({"w": W}, {"w": ((4, 3), "float32")}, "w: shape (3, 4) in c0 becomes (4, 3) in c1", ["w"]),
         ({"w": ((3, 1), "float32")}, {"w": ((3,), "float32")}, "w: shape (3, 1) in c0 becomes (3,) in c1", ["w"]),
         ({"w": W}, {"w": ((3, 4), "bfloat16")}, "w: dtype float32 in c0 becomes bfloat16 in c1", ["w"]),
@@ -237,11 +241,11 @@ def test_row14_a_run_without_scores_is_told_where_they_were_looked_for(make_plai
     folder = make_plain_run()
     (finding,) = audit(analyzer.open_run(folder))
     assert (finding.rule, finding.severity) == ("no_scores", "notice")
-    assert "in metrics.csv or metrics.jsonl beside them" in finding.sentence
-    assert "Name a file of them with --scalars" in finding.sentence
+    assert "in metrics.csv or metrics.jsonl in their folder" in finding.sentence
+    assert "Name a file of scores with --scalars" in finding.sentence
     (folder / "log.csv").write_text("epoch,loss\n0,0.5\n")
     (finding,) = audit(analyzer.open_run(folder))
-    assert "log.csv there was not taken: if it holds them, name it with --scalars" in finding.sentence
+    assert "log.csv in the folder was not read: if it contains scores, name it with --scalars" in finding.sentence
     assert audit(with_scores(analyzer.open_run(folder), str(folder / "log.csv"))) == []
 
 
@@ -265,7 +269,7 @@ def test_fault_15_the_text_shows_hostile_names_harmlessly(tmp_path: Path) -> Non
     other = checkpoint(f"c1{HOSTILE}", 1, **{f"v{HOSTILE}": W})
     run = dataclasses.replace(run_of(hostile, other), name=f"run{HOSTILE}")
     refused = Finding("refused_file", "serious", f"/runs/{HOSTILE}: broken")
-    text = as_text([Audited(run, [*audit(run), refused])])
+    text = as_text([Audit(run, [*audit(run), refused])])
     assert not set(text) & set("\x1b\u202e\r")
     assert len(text.splitlines()) == text.count("\n") + 1
     lines = text.splitlines()
@@ -274,7 +278,7 @@ def test_fault_15_the_text_shows_hostile_names_harmlessly(tmp_path: Path) -> Non
 
 
 def test_the_text_leaves_out_the_middle_of_a_long_series() -> None:
-    lines = as_text([Audited(places(*((epoch, None) for epoch in range(100))), [])]).splitlines()
+    lines = as_text([Audit(places(*((epoch, None) for epoch in range(100))), [])]).splitlines()
     shown = [line.split()[0] for line in lines if line.startswith("c") and line != lines[2]]
     assert shown == [f"c{number}" for number in (0, 1, 2, 3, 4, 5, 94, 95, 96, 97, 98, 99)]
     assert f"{100 - ROWS_SHOWN} more" in lines[9]
@@ -283,7 +287,7 @@ def test_the_text_leaves_out_the_middle_of_a_long_series() -> None:
 
 def test_fault_14_a_gap_is_an_empty_cell() -> None:
     states = [dataclasses.replace(checkpoint(f"c{n}", n), scores={"test_accuracy": 0.5} if n else {}) for n in range(2)]
-    lines = as_text([Audited(run_of(*states), [])]).splitlines()
+    lines = as_text([Audit(run_of(*states), [])]).splitlines()
     assert lines[2].split() == [
         "checkpoint",
         "epoch",
@@ -298,7 +302,7 @@ def test_fault_14_a_gap_is_an_empty_cell() -> None:
 
 def test_the_table_names_the_dtypes_and_leaves_out_a_place_that_no_checkpoint_has() -> None:
     types = {"w": W, "m": ((8,), "float16"), "n": ((1,), "int8"), "o": ((1,), "int8"), "b": ((1,), "bool")}
-    lines = as_text([Audited(run_of(checkpoint("c0", step=1_000_000, **types)), [])]).splitlines()
+    lines = as_text([Audit(run_of(checkpoint("c0", step=1_000_000, **types)), [])]).splitlines()
     assert lines[2].split() == ["checkpoint", "step", "loss", "tensors", "dtype", "MB"]
     assert lines[3].split() == ["c0", "1000000", "1.0000", "5", "float32,", "float16,", "2", "more", "0"]
 
@@ -307,7 +311,7 @@ def test_the_table_names_the_dtypes_and_leaves_out_a_place_that_no_checkpoint_ha
     "severity, verdict", [("serious", "1 serious defect"), ("warning", "usable, with 1 warning"), ("notice", "sound")]
 )
 def test_the_verdict(severity: str, verdict: str) -> None:
-    text = as_text([Audited(places((0, 0)), [Finding("rule", severity, "Something.")])])  # type: ignore[arg-type]
+    text = as_text([Audit(places((0, 0)), [Finding("rule", severity, "Something.")])])  # type: ignore[arg-type]
     assert verdict in text.splitlines()[-1]
 
 
@@ -317,7 +321,7 @@ def test_the_json_is_strict_and_complete(make_run: MakeRun, tmp_path: Path) -> N
     (folder / "epoch_0001.safetensors").write_bytes(b"")
     run = analyzer.open_run(folder)
     findings = audit(run)
-    content = json.loads(json.dumps(as_json_object([Audited(run, findings)]), allow_nan=False))
+    content = json.loads(json.dumps(as_json_object([Audit(run, findings)]), allow_nan=False))
     assert content["schema_version"] == 2
     (one,) = content["runs"]
     assert (one["run"], one["path"], one["layout"]) == ("run", str(folder), "weightlapse")

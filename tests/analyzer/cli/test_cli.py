@@ -18,9 +18,8 @@ from builders import random_walk, save_weights, weightlapse_metadata
 from commands import read_csv, weightlapse
 
 from analyzer import __main__ as started
-from analyzer import cli, open_measurements
-from analyzer import workflow as reporting
-from analyzer.auditing import contents
+from analyzer import auditing, open_measurements, workflow
+from analyzer.cli import command_line as codes
 from analyzer.cli import terminal
 from analyzer.engine import update as measuring
 from analyzer.layouts import LAYOUTS
@@ -30,7 +29,7 @@ from analyzer.store.store import open_store
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """Figures are drawn in test_report.py; here a report is its tables."""
-    monkeypatch.setattr("analyzer.report.writer._draw_figures", lambda *_: [])
+    monkeypatch.setattr("analyzer.report.writer.draw_figures", lambda *_: [])
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +142,7 @@ def test_a_refused_run_is_charged_to_no_other(make_run, tmp_path):
     for epoch in range(9):
         (tmp_path / f"runs/bad/epoch_{epoch}.safetensors").write_bytes(b"abc")
     outcome = weightlapse("audit", tmp_path / "runs")
-    sound, refused = outcome.out.split("\n\nRefused: ")
+    sound, refused = outcome.out.split("\n\nRejected: ")
     assert outcome.code == 3
     assert sound.splitlines()[-1].startswith("Verdict: sound.")
     assert refused.startswith("1 run that cannot be used") and "9 of them, such as epoch_0.safetensors: " in refused
@@ -151,7 +150,7 @@ def test_a_refused_run_is_charged_to_no_other(make_run, tmp_path):
     content = json.loads(weightlapse("audit", tmp_path / "runs", "--json").out)
     assert [finding["rule"] for finding in content["refused"]] == ["refused_run"]
     assert [run["findings"] for run in content["runs"]] == [[]]
-    assert "Refused: 1 run" in weightlapse("report", tmp_path / "runs", "--dry-run").out
+    assert "Rejected: 1 run" in weightlapse("report", tmp_path / "runs", "--dry-run").out
     reported = weightlapse("report", tmp_path / "runs", "--metrics", "motion", "--out", "report")
     assert reported.code == 3
     assert f"Serious: {tmp_path / 'runs/bad'}: none of its checkpoints can be used: 9 of them" in reported.err
@@ -162,7 +161,7 @@ def test_exit_1_where_memory_is_short(make_run, monkeypatch):
     def too_large(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(reporting, "bring_up_to_date", too_large)
+    monkeypatch.setattr(workflow, "bring_up_to_date", too_large)
     outcome = weightlapse("measure", make_run())
     assert outcome.code == 1 and "not enough memory" in outcome.err and "--jobs 1" in outcome.err
 
@@ -331,7 +330,7 @@ def test_row43_an_unreadable_store_is_measured_again_with_a_warning(make_run, tm
     assert outcome.code == 0
     assert "Warning: " in outcome.err and "measurements.sqlite" in outcome.err
     if damage == "version":
-        assert "format 7" in outcome.err and "format 1" in outcome.err
+        assert "format 7" in outcome.err and "formats 1 to 2" in outcome.err
     assert store.with_name("measurements.sqlite.unreadable").read_bytes() == damaged
     assert weightlapse("report", folder).code == 0  # what was set aside is no foreign file
     assert (tmp_path / "reports/run/data/measurements.csv").read_bytes() == expected
@@ -411,7 +410,7 @@ def test_row47_an_audit_that_is_interrupted_does_not_say_that_anything_is_kept(m
     def pressed(run, jobs, progress):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(contents, "read_contents", pressed)
+    monkeypatch.setattr(auditing, "read_contents", pressed)
     outcome = weightlapse("audit", folder)
     assert (outcome.code, outcome.err.strip(), outcome.out) == (130, "Interrupted.", "")
 
@@ -518,7 +517,8 @@ def test_row44_an_ascii_only_environment_works(tmp_path):
 
 
 def test_the_codes_are_those_of_the_contract():
-    assert (cli.EXIT_FAILED, cli.EXIT_PARTS_FAILED, cli.EXIT_NOTHING_FOUND, cli.EXIT_INTERRUPTED) == (1, 3, 4, 130)
+    assert (codes.EXIT_FAILED, codes.EXIT_NOTHING_FOUND, codes.EXIT_INTERRUPTED) == (1, 4, 130)
+    assert terminal.EXIT_SERIOUS == 3
 
 
 def test_only_the_named_tensors_are_measured_and_this_is_said(make_run):
@@ -537,7 +537,7 @@ def test_too_little_memory_is_told_in_the_units_that_fit(make_run):
     outcome = weightlapse("measure", make_run(random_walk(3)), "--max-memory", "4")
     assert outcome.code == 1
     assert "--max-memory 4 bytes: the largest stream needs " in outcome.err and " MB (what" in outcome.err
-    assert "a bare number is one of" in " ".join(weightlapse("measure", "--help").out.split())
+    assert "a bare number means" in " ".join(weightlapse("measure", "--help").out.split())
 
 
 def test_a_pattern_that_matches_nothing_is_an_error(make_run):
@@ -571,5 +571,5 @@ def test_a_report_of_a_run_with_a_serious_defect_ends_as_the_audit_does(tmp_path
     for epoch, weights in enumerate(states):
         save_weights(tmp_path / f"run/epoch_{epoch}.safetensors", weights, weightlapse_metadata(epoch))
     ended = weightlapse("report", tmp_path / "run", "--out", tmp_path / "report", "--metrics", "motion")
-    assert "Serious: epoch_3.safetensors holds exactly the weights of epoch_2.safetensors" in ended.err
+    assert "Serious: epoch_3.safetensors contains exactly the weights of epoch_2.safetensors" in ended.err
     assert ended.code == weightlapse("audit", tmp_path / "run").code == 3

@@ -17,7 +17,7 @@ import pytest
 from builders import random_walk, save_weights
 
 import analyzer
-from analyzer.auditing import audit
+from analyzer.auditing import audit_headers
 from analyzer.errors import NoCheckpointsError
 from analyzer.model.run import Finding, Run
 
@@ -115,7 +115,7 @@ def test_a_run_of_transformers_is_recognised_and_ordered(trained: Path) -> None:
     assert [checkpoint.name for checkpoint in run.checkpoints] == [f"checkpoint-{step}" for step in range(2, 13, 2)]
     assert steps(run) == [2, 4, 6, 8, 10, 12]
     assert [checkpoint.epoch for checkpoint in run.checkpoints] == [1, 2, 3, 4, 5, 6]
-    assert not [finding for finding in audit(run) if finding.severity in ("serious", "warning")]
+    assert not [finding for finding in audit_headers(run).findings if finding.severity in ("serious", "warning")]
 
 
 def test_scores_of_transformers(trained: Path) -> None:
@@ -177,7 +177,7 @@ def test_sharded_runs_and_torch_files_give_the_same_numbers(trained: Path, tmp_p
     run, other = analyzer.open_run(trained), analyzer.open_run(folder)
     assert (other.layout, other.name, steps(other)) == ("huggingface", run.name, steps(run))
     assert [one.scores for one in other.checkpoints] == [one.scores for one in run.checkpoints]
-    assert not [finding for finding in audit(other) if finding.severity in ("serious", "warning")]
+    assert not [finding for finding in audit_headers(other).findings if finding.severity in ("serious", "warning")]
     families = ["motion", "size", "spectrum"]
     whole = analyzer.measure(run, tmp_path / "whole.sqlite", families).rows()
     assert len(whole) > 1000

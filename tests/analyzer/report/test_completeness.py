@@ -9,9 +9,9 @@ import pytest
 from builders import random_walk
 from commands import weightlapse
 
-from analyzer import workflow as reporting
 from analyzer.engine import update as measuring
 from analyzer.store.reader import Asked
+from analyzer.store.store import Store
 
 
 @pytest.fixture
@@ -82,13 +82,13 @@ def test_an_interruption_just_before_the_end_is_said_too(make_run, tmp_path, mon
     assert outcome.code == 3 and "4 of 4 tensors" in outcome.err and "rows of some checkpoints may be" in outcome.err
 
 
-def test_an_interruption_before_the_findings_are_kept_is_said_too(make_run, tmp_path, monkeypatch):
+def test_an_interruption_before_the_end_is_noted_is_said_too(make_run, tmp_path, monkeypatch):
     def pressed(*_):
         raise KeyboardInterrupt
 
     folder, store = make_run(random_walk(3)), tmp_path / "s.sqlite"
     with monkeypatch.context() as patched:
-        patched.setattr(reporting, "find", pressed)
+        patched.setattr(Store, "finish", pressed)
         assert weightlapse("measure", folder, "--store", store).code == 130
     assert weightlapse("export", store, "--format", "csv").code == 3
 

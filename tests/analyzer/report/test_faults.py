@@ -19,7 +19,7 @@ from commands import measured, weightlapse
 
 from analyzer.errors import ReportError
 from analyzer.store.files import write_whole
-from analyzer.workflow import report_store
+from analyzer.workflow import report as draw_report
 
 
 def script(mode: str, folder: Path, count: int) -> dict[str, int]:
@@ -38,7 +38,7 @@ def test_row27_row33_killed_at_any_moment_no_file_is_half_written_and_the_next_r
 
 
 def test_row33_the_journal_of_a_killed_process_is_ours_and_is_rolled_back(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("analyzer.report.writer._draw_figures", lambda *_: [])
+    monkeypatch.setattr("analyzer.report.writer.draw_figures", lambda *_: [])
     folder, out = make_run(random_walk(4)), tmp_path / "report"
     assert weightlapse("report", folder, "--out", out).code == 0
     expected = contents(out)["data/measurements.csv"]
@@ -106,12 +106,12 @@ def failing(monkeypatch):
     wrap(tempfile, "mkstemp")
     wrap(os, "mkdir")
     monkeypatch.setattr(os, "fdopen", opened)
-    monkeypatch.setattr("analyzer.report.writer._draw_figures", draw_one)
+    monkeypatch.setattr("analyzer.report.writer.draw_figures", draw_one)
     monkeypatch.setattr("analyzer.report.writer._blas", list)  # slow, and of no concern here
     return disk
 
 
-def draw_one(tables, out, prefix):
+def draw_one(figures, tables, out, prefix):
     write_whole(out / "figures/accuracy.png", b"\x89PNG" + tables.run.encode() + str(len(tables.checkpoints)).encode())
     return []
 
@@ -133,11 +133,11 @@ def test_row29_an_error_at_any_write_is_named_and_leaves_each_file_old_or_new(ma
     save_weights(folder / "epoch_0003.safetensors", states[3], weightlapse_metadata(3))
     measured(folder, store)
     failing(None)
-    report_store(str(store), str(tmp_path / "good"))
+    draw_report(str(store), str(tmp_path / "good"))
     new, total = contents(tmp_path / "good"), failing.calls
     assert total > 40
     if not fresh:
-        report_store(str(first), str(tmp_path / "before"))
+        draw_report(str(first), str(tmp_path / "before"))
     volatile = {"manifest.json"}
     for n in range(1, total + 1):
         out = tmp_path / f"report{n}"
@@ -147,7 +147,7 @@ def test_row29_an_error_at_any_write_is_named_and_leaves_each_file_old_or_new(ma
         old = contents(out)
         failing(n)
         try:
-            report_store(str(store), str(out))
+            draw_report(str(store), str(out))
         except ReportError as error:
             assert str(out) in str(error) and ("No space left" in str(error) or "Input/output" in str(error)), n
         else:
@@ -162,7 +162,7 @@ def test_row29_an_error_at_any_write_is_named_and_leaves_each_file_old_or_new(ma
         if n % 6:
             continue
         failing(None)
-        report_store(str(store), str(out))
+        draw_report(str(store), str(out))
         assert {name: data for name, data in contents(out).items() if name not in volatile} == {
             name: data for name, data in new.items() if name not in volatile
         }
@@ -189,7 +189,7 @@ def test_row30_too_many_open_files_is_a_named_error_and_no_half_report(make_run,
 
     monkeypatch.setattr(tempfile, "mkstemp", exhausted)
     with pytest.raises(ReportError, match="Too many open files"):
-        report_store(str(store), str(tmp_path / "r"))
+        draw_report(str(store), str(tmp_path / "r"))
     assert not (tmp_path / "r/manifest.json").exists()
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.errors import CheckpointError
 from analyzer.model.run import FileStamp
-from analyzer.report.writer import claim_folder
+from analyzer.report.claiming import claim_folder
 from analyzer.sources import (
     LocalSource,
     canonical,
@@ -284,8 +284,8 @@ def test_a_run_in_memory(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> N
     assert "memory://run" in (tmp_path / "report" / "summary.json").read_text()
     other = {"run": "memory://elsewhere/run"}
     with pytest.raises(analyzer.WeightlapseError, match="holds the report of run"):
-        claim_folder(tmp_path / "report", other)
-    claim_folder(tmp_path / "report", {"run": "memory://run"})
+        claim_folder(tmp_path / "report", other, "report")
+    claim_folder(tmp_path / "report", {"run": "memory://run"}, "report")
 
 
 def test_a_distributed_checkpoint_in_memory(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:

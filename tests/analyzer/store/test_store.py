@@ -313,7 +313,9 @@ def test_row43_another_version_is_refused_naming_both(make_run, tmp_path):
     measured(make_run(), path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(StoreError, match=r"s\.sqlite: has store format 7, this weightlapse reads format 1; measure"):
+    with pytest.raises(
+        StoreError, match=r"s\.sqlite: has store format 7, this weightlapse reads formats 1 to 2; install"
+    ):
         open_store(str(path))
 
 
@@ -444,7 +446,7 @@ def test_series_spectra_and_frames_from_python(make_run, tmp_path):
         lambda: measurements.series("fc1.bias", "condition_number"),
         lambda: measurements.spectra("fc1.bias"),
     ):
-        with pytest.raises(StoreError, match="holds no"):
+        with pytest.raises(StoreError, match="contains no"):
             wrong()
 
     frame = measurements.to_pandas()
@@ -459,7 +461,7 @@ def test_series_spectra_and_frames_from_python(make_run, tmp_path):
 def test_open_measurements_asks_which_of_several_runs(make_run, tmp_path):
     for name in ("a", "b"):
         measured(make_run(random_walk(2), name), tmp_path / "s.sqlite")
-    with pytest.raises(StoreError, match=r"holds 2 runs \(a, b\); name one of them"):
+    with pytest.raises(StoreError, match=r"contains 2 runs \(a, b\); name one of them"):
         analyzer.open_measurements(tmp_path / "s.sqlite")
     assert analyzer.open_measurements(tmp_path / "s.sqlite", "b").run == "b"
 

@@ -1,0 +1,82 @@
+"""Stores of earlier schemas: migrated when they are written, migrated in a copy when they are only read."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from builders import CHECKOUT
+from commands import read_csv, weightlapse
+
+import analyzer
+from analyzer.errors import StoreError
+from analyzer.store.schema import SCHEMA_VERSION
+from analyzer.store.store import open_store
+
+DUMP = CHECKOUT / "tests/data/store_schema_1.sql"  # of a run of three epochs with a NaN and a rejected file
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(DUMP.read_text(encoding="utf-8"))
+    assert version(path) == 1
+    return path
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_row43_a_store_of_schema_1_is_read_without_being_changed(earlier: Path) -> None:
+    before = earlier.read_bytes()
+    findings = analyzer.open_measurements(earlier).findings()
+    assert {"refused_file", "nonfinite_weights"} <= {finding.rule for finding in findings}
+    assert analyzer.open_measurements(earlier).series("fc.weight", "condition_number").statuses == ("ok",) * 3
+    with open_store(str(earlier)) as store:
+        assert store.settings("run") == {"lr": "0.1", "seed": "3"}
+        assert store.begun("run") == []
+        assert [one.epoch for one in store.run("run").checkpoints] == [0.0, 1.0, 2.0]
+        assert store.nan_counts("run") == {"epoch_2.safetensors": {"fc.bias": 1}}
+    assert earlier.read_bytes() == before
+
+
+def test_row43_a_report_is_drawn_from_a_store_of_schema_1(
+    earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analyzer.report.writer.draw_figures", lambda *_: [])
+    before = earlier.read_bytes()
+    outcome = weightlapse("report", earlier, "--out", tmp_path / "report")
+    assert outcome.code == 3 and "NaN or infinite weights" in outcome.err
+    assert len(read_csv(tmp_path / "report/data/checkpoints.csv")) == 3
+    assert (earlier.read_bytes(), version(tmp_path / "report/measurements.sqlite")) == (before, SCHEMA_VERSION)
+
+
+def test_row43_a_store_of_schema_1_is_migrated_when_it_is_written(earlier: Path) -> None:
+    with open_store(str(earlier)) as store:
+        rows, spectra = list(store.measurements("run")), store.spectra("run", "fc.weight")
+    with open_store(str(earlier), create=True) as store:
+        assert list(store.measurements("run")) == rows
+        assert {name: one.tolist() for name, one in store.spectra("run", "fc.weight").items()} == {
+            name: one.tolist() for name, one in spectra.items()
+        }
+    assert version(earlier) == SCHEMA_VERSION
+    with closing(sqlite3.connect(earlier)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert not {"meta", "findings"} & tables
+
+
+def test_row43_a_migration_that_fails_leaves_the_store_as_it_was(
+    earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analyzer.store import schema
+
+    before = earlier.read_bytes()
+    monkeypatch.setattr(schema, "_FROM_1_TO_2", schema._FROM_1_TO_2 + ";\nSELECT nonsense")
+    with pytest.raises(StoreError, match=r"old\.sqlite"):
+        open_store(str(earlier), create=True)
+    assert earlier.read_bytes() == before
