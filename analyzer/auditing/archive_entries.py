@@ -1,4 +1,4 @@
-"""Whether entries of archives that hold more than one tensor's bytes, or bytes in another order, are as written.
+"""Check the archive entries that contain the bytes of several tensors, or bytes in another order, for damage.
 
 All others are checked whenever a tensor is read (:mod:`analyzer.tensors.loading`).
 """
@@ -17,14 +17,14 @@ BLOCK = 16 << 20
 
 
 class Checks:
-    """The entries of one checkpoint's archives, each checked once however many tensors lie in it."""
+    """The entries of one checkpoint's archives; each is checked once, however many tensors are in it."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._stamps = {stamp.path: stamp for stamp in checkpoint.files}
         self._known: dict[tuple[str, Checksum], str | None] = {}
 
     def damage(self, info: TensorInfo) -> str | None:
-        """Why a tensor's elements are not those that were written; None where nothing says so."""
+        """Return why a tensor's elements are not those that were written, or None."""
         for part in stored_parts(info):
             if part.checksum is None or part.checksum.deflated or (is_of_all(part) and not part.strides):
                 continue

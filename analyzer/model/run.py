@@ -1,4 +1,4 @@
-"""What flows through the analyzer: plain data without logic, never changed; what comes by the million, as named tuples.
+"""Plain, immutable data that flows through the analyzer; what occurs by the million is a named tuple.
 
 A layout turns a folder into a :class:`Run`; the engine turns a run into :class:`Measurement` rows in a store;
 figures and the report are drawn from :class:`Tables`, which are read back from the store.
@@ -39,10 +39,10 @@ NEED_ATTENTION: frozenset[Severity] = frozenset({"warning", "serious"})
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What an archive's directory says of an entry's bytes, ``length`` in the file from ``offset`` on.
+    """The checksum that an archive keeps of an entry, whose ``length`` bytes begin at ``offset`` in the file.
 
-    ``crc32`` is that of what they inflate to where they are ``deflated``; it is begun with ``seed``, the CRC-32 of
-    those of the entry's bytes that stand before ``offset``.
+    ``crc32`` is that of the inflated bytes where they are ``deflated``. It continues from ``seed``, the CRC-32 of the
+    entry's bytes before ``offset``.
     """
 
     entry: str
@@ -55,12 +55,12 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A range of bytes in a file that holds a tensor, or a box of it.
+    """A range of bytes in a file that contains a tensor, or a box of it.
 
-    ``start`` and ``shape`` place the box in the tensor, None for the whole of it. ``strides`` (in elements, the first
-    at ``offset``) tell how the box lies in the range, None for row-major. Where ``inflated`` is given, the range is a
-    raw deflate stream, and (skip, take) are the bytes of what it inflates to. ``checksum`` is that of the archive's
-    entry that the range lies in, None where there is none.
+    ``start`` and ``shape`` place the box in the tensor, None for all of it. ``strides`` (in elements, the first at
+    ``offset``) describe the order of the box's elements, None for row-major. Where ``inflated`` is given, the range is
+    a raw deflate stream, and (skip, take) select from what it inflates to. ``checksum`` is that of the archive entry
+    that contains the range, None where there is none.
     """
 
     path: str
@@ -75,7 +75,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where a tensor lies and how its bytes are to be read.
+    """Where a tensor's bytes are and how they are to be read.
 
     ``dtype`` is a numpy (or ml-dtypes) name such as ``float32`` or ``bfloat16``; ``big_endian`` says that elements are
     stored the other way round. ``unsupported`` gives the reason why a tensor is listed but not measured. A tensor with

@@ -1,1 +1,1 @@
-"""Draw reports and comparisons from a store, and export what it holds."""
+"""Draw reports and comparisons from a store, and export what it contains."""

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from analyzer.errors import StoreError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.report.comparison_page import render_page
-from analyzer.report.comparison_summary import summarise
+from analyzer.report.comparison_summary import summarize
 from analyzer.report.comparison_tables import HEADERS, rows
 from analyzer.report.reading import read_run
 from analyzer.report.writer import FigureSet, Folder
@@ -84,7 +84,7 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
         kind="comparison",
         tables={name: (header, rows(name, comparison)) for name, header in HEADERS.items()},
         figures=[FigureSet([figure.of(comparison) for figure in COMPARED], comparison)],
-        summary=summarise(comparison),
+        summary=summarize(comparison),
         page=lambda drawn: render_page(comparison, drawn[0], reports),
         runs=[(run.name, run.path) for run in comparison.runs],
         inputs=[

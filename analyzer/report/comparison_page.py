@@ -1,4 +1,4 @@
-"""The comparison's page: plain HTML and CSS, no script, every name escaped."""
+"""Render a comparison's page: plain HTML and CSS, no script, every name escaped."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ON_PAGE = ("initial_distance", "relative_initial_distance", "path_length", "cond
 
 
 def render_page(comparison: Comparison, figures: Sequence[FigureOnPage], reports: Mapping[str, str]) -> bytes:
-    """The page as UTF-8.
+    """Return the page as UTF-8.
 
     Args:
-        comparison: what it tells.
+        comparison: what it shows.
         figures: what was drawn of it.
         reports: run name -> address of that run's own report, of the runs that have one.
     """
@@ -64,12 +64,12 @@ def render_page(comparison: Comparison, figures: Sequence[FigureOnPage], reports
 
 
 def digits(value: float | None) -> str:
-    """Three significant digits for reading; the exact number is in the CSV files."""
+    """Format a number with three significant digits; the exact one is in the CSV files."""
     return "–" if value is None else number(value)
 
 
 def _beside(answers: Sequence[Finding]) -> dict[str, list[Finding]]:
-    """Figure -> the answers that speak of it."""
+    """Return the answers that refer to each figure, by the figure's name."""
     found: dict[str, list[Finding]] = {}
     for answer in answers:
         if answer.figure is not None:
@@ -78,7 +78,7 @@ def _beside(answers: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 
 def _attention(comparison: Comparison) -> list[tuple[str, list[Finding], int]]:
-    """(run, its most serious findings, how many more need attention) of the runs that have any."""
+    """Return (run, its most serious findings, how many more need attention) for the runs that have any."""
     found = [
         (run.name, [one for one in run.tables.findings if one.severity in NEED_ATTENTION]) for run in comparison.runs
     ]
@@ -86,14 +86,14 @@ def _attention(comparison: Comparison) -> list[tuple[str, list[Finding], int]]:
 
 
 def _parted(pair: Divergence) -> list[tuple[str, float | None, float | None]]:
-    """(tensor, apart at least, at most) of the tensors that part first."""
+    """Return (tensor, least distance, greatest distance) of the tensors that diverge first."""
     if pair.place is None:
         return [("no tensor", None, None)]
     return [(one.tensor, one.at_least, one.at_most) for one in pair.tensors if one.place == pair.place]
 
 
 def _group_rows(comparison: Comparison, shown: Sequence[Quantity]) -> list[tuple[Quantity, list[tuple[str, str]]]]:
-    """For each quantity the (mean, range) of each group."""
+    """Return the (mean, range) of each group for each quantity."""
     rows = []
     for quantity in shown:
         cells = []
@@ -111,7 +111,7 @@ def _group_rows(comparison: Comparison, shown: Sequence[Quantity]) -> list[tuple
 def _pairs(
     comparison: Comparison, shown: Sequence[Quantity]
 ) -> list[tuple[str, str, list[tuple[Quantity, GroupDifference]]]]:
-    """The differences of the first pairs of groups, with the quantities that are on the page."""
+    """Return the differences of the first pairs of groups in the quantities that are on the page."""
     named = by_name(shown)
     pairs: dict[tuple[str, str], list[tuple[Quantity, GroupDifference]]] = {}
     for one in comparison.differences:
@@ -121,7 +121,7 @@ def _pairs(
 
 
 def _run_rows(comparison: Comparison, shown: Sequence[Quantity]) -> list[tuple[str, str, str, list[str]]]:
-    """(run, group, place, cells) where each run ended; a status stands where there is no number."""
+    """Return (run, group, place, cells) for the end of each run; a status replaces a missing number."""
     at_end = {(one.run, one.quantity): one for one in comparison.finals if one.scope != "tensor"}
     rows = []
     for group in comparison.groups:

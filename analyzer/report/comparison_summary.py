@@ -1,4 +1,4 @@
-"""The content of a comparison's ``summary.json``."""
+"""Summarize a comparison for ``summary.json``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from analyzer.model.comparison import Comparison
 SCHEMA_VERSION = 1
 
 
-def summarise(comparison: Comparison) -> dict[str, Any]:
-    """Groups, answers, final values of the whole network, differences, divergence and swap tests."""
+def summarize(comparison: Comparison) -> dict[str, Any]:
+    """Return groups, answers, final values of the whole network, differences, divergence and swap tests."""
     return {
         "schema_version": SCHEMA_VERSION,
         "runs": [

@@ -1,4 +1,4 @@
-"""The comparison's CSV tables: headers, and rows of Python objects, None where there is no number."""
+"""List the rows of a comparison's CSV tables as Python objects, None where there is no number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADERS: Mapping[str, str] = {
 
 
 def rows(name: str, comparison: Comparison) -> Iterator[Row]:
-    """The rows of the table ``name``, a key of :data:`HEADERS`."""
+    """Return the rows of the table ``name``, a key of :data:`HEADERS`."""
     return {
         "runs": _runs,
         "curves": _curves,

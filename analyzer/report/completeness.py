@@ -1,4 +1,4 @@
-"""Whether measuring was finished: what is under way is noted in the store, and struck out at its end."""
+"""Find out whether measuring was finished: the store notes what was begun, until it is finished."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ UNFINISHED = "unfinished_measuring"  # the finding's rule
 
 
 def unfinished(store: Reader, tables: Tables, path: str) -> list[Finding]:
-    """What is to be said where measuring was begun and not finished; nothing where it was.
+    """Report measuring that was begun and not finished; return nothing where it was finished.
 
     Args:
         store: what the tables were read from.
         tables: one run.
-        path: the store in which it is to be finished: of a copy, the one that was copied.
+        path: the store in which it is to be finished; for a copy, the one that was copied.
     """
     begun = store.begun(tables.run)
     if not begun:
@@ -37,7 +37,7 @@ def unfinished(store: Reader, tables: Tables, path: str) -> list[Finding]:
 
 
 def _selection(names: Collection[str]) -> str:
-    """The option that selects these metrics, by family where all of one are among them; none for those by default."""
+    """Return the option that selects these metrics, by family where possible; empty for the default ones."""
     if {metric.row.name for metric in select_metrics()} == set(names):
         return ""
     families: dict[str, set[str]] = {}
@@ -49,7 +49,7 @@ def _selection(names: Collection[str]) -> str:
 
 
 def _lacking(tables: Tables, asked: Sequence[Metric]) -> tuple[list[str], int]:
-    """The tensors that lack rows of these metrics, a stack together with its matrices, and of how many."""
+    """Return the tensors that lack rows of these metrics (a stack with its matrices), and how many there are."""
     stacks = {row.name for row in tables.tensors if row.kind == "stack"}
     lacking: dict[str, bool] = {}
     for row in tables.tensors:
@@ -62,13 +62,13 @@ def _lacking(tables: Tables, asked: Sequence[Metric]) -> tuple[list[str], int]:
 
 
 def _has_rows(metric: Metric, row: TensorRow, *, is_expert: bool) -> bool:
-    """Whether such a tensor has rows of a metric wherever it is compared with two earlier states."""
+    """Check whether such a tensor has rows of a metric wherever it is compared with two earlier states."""
     if row.kind == "empty":
         return False
     return row.kind == "matrix" if metric.matrix_only else not is_expert
 
 
 def _lacks(tables: Tables, tensor: str, metrics: Iterable[str]) -> bool:
-    """Whether the last checkpoint has no row of a metric that the tensor has elsewhere, or of any."""
+    """Check whether the last checkpoint lacks a row of a metric that the tensor has elsewhere, or of all."""
     curves = [tables.curves.get(("tensor", tensor, metric)) for metric in metrics]
     return not any(curves) or any(curve is not None and curve.statuses[-1] is None for curve in curves)

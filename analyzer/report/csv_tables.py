@@ -1,4 +1,4 @@
-"""The report's CSV tables as bytes: 17 significant digits, an empty field where there is no number."""
+"""Format a report's CSV tables: 17 significant digits, an empty field where there is no number."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
 def rows(name: str, store: Reader, runs: Iterable[Tables]) -> Iterator[Row]:
-    """The rows of the table ``name`` (a key of :data:`HEADERS`), values as Python objects, None where there is none."""
+    """Return the rows of the table ``name`` (a key of :data:`HEADERS`) as Python objects, None for no value."""
     if name == "metrics":
         return (_metric(row) for row in store.metrics().values())
     table = {
@@ -41,13 +41,13 @@ def rows(name: str, store: Reader, runs: Iterable[Tables]) -> Iterator[Row]:
 
 
 def to_csv(name: str, content: Iterable[Row]) -> bytes:
-    """The table ``name`` (a key of :data:`HEADERS`) as CSV."""
+    """Return the table ``name`` (a key of :data:`HEADERS`) as CSV."""
     return with_header(HEADERS[name], content)
 
 
 def with_header(header: str, content: Iterable[Row]) -> bytes:
-    """A table as CSV. Text that a spreadsheet would take for a formula is led by an apostrophe."""
-    text = lru_cache(maxsize=1 << 16)(_text_field)  # names and statuses come again and again
+    """Return a table as CSV; text that a spreadsheet would take for a formula gets a leading apostrophe."""
+    text = lru_cache(maxsize=1 << 16)(_text_field)  # names and statuses repeat
     table = io.BytesIO()  # a list of millions of lines would take several times the memory
     table.write(header.encode() + b"\n")
     for row in content:
@@ -63,7 +63,7 @@ def _text_field(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """17 significant digits, which give back the very same float64."""
+    """Format a number with 17 significant digits, which restore exactly the same float64."""
     return f"{value:.17g}"
 
 

@@ -1,4 +1,4 @@
-"""Figures become files: a PNG and an SVG each, and what an earlier state left behind goes."""
+"""Write figures as PNG and SVG files, and remove those of an earlier report that are no longer drawn."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ FIGURES_FOLDER = "figures"
 
 
 class Drawable(Protocol):
-    """What figures of one run and of several have in common."""
+    """The common interface of figures of one run and of several."""
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Return the name of its files."""
 
     @property
     def title(self) -> str:
-        """Above it."""
+        """Return the title above it."""
 
     @property
     def how_to_read(self) -> str:
-        """Below it, in a sentence or two."""
+        """Return the caption below it, one or two sentences."""
 
     @property
     def draw(self) -> Callable[[Any], Figure | None]:
-        """Makes it, None where there is nothing to show."""
+        """Return the function that draws it, which returns None where there is nothing to show."""
 
 
 def draw_figures(figures: Iterable[Drawable], content: object, out: Path, prefix: str = "") -> list[FigureOnPage]:
@@ -40,9 +40,9 @@ def draw_figures(figures: Iterable[Drawable], content: object, out: Path, prefix
 
     Args:
         figures: in reading order.
-        content: what they are drawn from.
-        out: the report's folder, with a folder for figures in it.
-        prefix: of their names there; it may name a folder, which is made.
+        content: the tables or comparison that they are drawn from.
+        out: the report folder, which contains a folder for figures.
+        prefix: of their file names; it may name a folder, which is created.
 
     Raises:
         ReportError: a file cannot be written.
@@ -59,7 +59,7 @@ def draw_figures(figures: Iterable[Drawable], content: object, out: Path, prefix
         if figure is None:
             with report_errors(png):
                 for stale in (png, svg):
-                    stale.unlink(missing_ok=True)  # our own, of an earlier state of what is drawn
+                    stale.unlink(missing_ok=True)  # our own, of an earlier report
             continue
         for path, data in zip((png, svg), render(figure), strict=True):
             write_whole(path, data)

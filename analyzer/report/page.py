@@ -1,4 +1,4 @@
-"""The report's page: plain HTML and CSS, no script, every name escaped."""
+"""Render a report's page: plain HTML and CSS, no script, every name escaped."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class FigureOnPage:
 
 
 def stylesheet() -> bytes:
-    """The style sheet that lies beside the page."""
+    """Return the style sheet that the page refers to."""
     return (HERE / "assets" / "report.css").read_bytes()
 
 
 def render_page(
     summary: Mapping[str, Any], runs: Sequence[Tables], figures: Mapping[str, Sequence[FigureOnPage]]
 ) -> bytes:
-    """The page as UTF-8.
+    """Return the page as UTF-8.
 
     Args:
         summary: the content of ``summary.json``.
         runs: the tables of each run, as in the summary.
-        figures: run name -> what was drawn of it.
+        figures: the figures that were drawn, by the run's name.
     """
     sections = [
         {
@@ -68,7 +68,7 @@ def render_page(
 
 
 def rendered(template: str, **content: Any) -> bytes:
-    """A template filled in, as UTF-8: whatever is put in is escaped."""
+    """Render a template as UTF-8; everything that is inserted is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -86,19 +86,19 @@ def rendered(template: str, **content: Any) -> bytes:
 
 
 def short_number(value: float | None) -> str:
-    """Four significant digits for reading; the exact number is in the CSV files."""
+    """Format a number with four significant digits; the exact one is in the CSV files."""
     if value is None or value != value:
         return "–"
     return f"{value:.4g}"
 
 
 def place_number(value: float) -> str:
-    """All digits of a whole epoch or step, four of one in between."""
+    """Format an epoch or step: all digits of a whole one, four significant digits of a fraction."""
     return f"{value:.0f}" if value == round(value) else short_number(value)
 
 
 def _scores(tables: Tables) -> list[tuple[str, str, str]]:
-    """(name, value at the last checkpoint, where it was best) of each score, the leading ones first."""
+    """Return (name, value at the last checkpoint, where it was best) of each score, the leading ones first."""
     scores = []
     for name in dict.fromkeys([*leading(tables.scalars), *filter(is_share, tables.scalars)]):
         values = tables.scalars[name]
@@ -120,12 +120,12 @@ def _place(tables: Tables, position: int) -> str:
 
 
 def _spacing(tables: Tables) -> str:
-    """What lies between a checkpoint and the one before it, to follow a colon; empty where there is only one."""
+    """Describe the training between two neighboring checkpoints, to follow a colon; empty for a single one."""
     apart = tables.axis[1:] - tables.axis[:-1]
     if not apart.size:
         return ""
     if tables.axis_label not in ("epoch", "step"):
-        return "how much training lies between them, the checkpoints do not tell"
+        return "how much training is between them is not known"
     shortest, longest = place_number(apart.min()), place_number(apart.max())
     if (tables.axis_label, shortest, longest) == ("epoch", "1", "1"):
         return (
@@ -137,13 +137,13 @@ def _spacing(tables: Tables) -> str:
 
 
 def _columns(tables: Tables) -> list[tuple[str, str]]:
-    """The columns of the table of layers: those of which anything was measured."""
+    """Return the columns of the table of layers: those that were measured."""
     measured = {metric for scope, _, metric in tables.curves if scope == "tensor"}
     return [column for column in LAYER_COLUMNS if column[0] in measured]
 
 
 def _layers(tables: Tables, columns: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """The state of each weight matrix at the last checkpoint; a status stands where there is no number."""
+    """Return the values of each weight matrix at the last checkpoint; a status replaces a missing number."""
     layers = []
     for row in tables.tensors:
         if row.kind not in ("matrix", "stack"):
@@ -159,13 +159,13 @@ def _layers(tables: Tables, columns: Sequence[tuple[str, str]]) -> list[dict[str
 
 
 def coefficient(value: float | None) -> str:
-    """Two decimals with a true minus sign, which is all that a coefficient of a few dozen pairs can carry."""
+    """Format a coefficient with two decimals, which is all that a few dozen pairs can support."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)
 class RelationTable:
-    """How one metric goes together with one score: ``rows`` are (as the curves are, trend removed by both methods)."""
+    """How a metric correlates with a score: ``rows`` are (raw curves, Pearson and Spearman without the trend)."""
 
     metric: str
     title: str
@@ -175,14 +175,14 @@ class RelationTable:
 
 
 def _relations(tables: Tables) -> list[RelationTable]:
-    """The mean over matrices and the layers with the largest coefficients, against the score that matters most."""
+    """Return the correlations of the mean and of the strongest layers with the score that matters most."""
     score = next(iter([*accuracies(tables.scalars), *losses(tables.scalars)]), None)
     found = []
     for metric, title in RELATED_METRICS:
         of_tensor: dict[tuple[str, str], dict[tuple[bool, str], Correlation]] = {}
         for one in tables.correlations.get(metric, ()):
             if (one.scalar, one.lag) == (score, 0) and one.scope in ("mean", "tensor"):
-                # The rows of a pair come in the order: as it is, as differences, without trend.
+                # The rows of a pair are in this order: raw, differences, without trend.
                 of_tensor.setdefault((one.scope, one.tensor), {}).setdefault((is_tested(one), one.method), one)
         rows = [
             (its[False, "pearson"], its[True, "pearson"], its[True, "spearman"])
@@ -198,6 +198,6 @@ def _relations(tables: Tables) -> list[RelationTable]:
 
 
 def _strength(row: tuple[Correlation, Correlation, Correlation]) -> tuple[float, float]:
-    """Largest coefficient without trend first; where there are too few checkpoints for one, the largest as it is."""
+    """Return a sort key: by the coefficient without trend, and where there is none, by the raw one."""
     as_it_is, tested, _ = row
     return abs(tested.coefficient or 0.0), abs(as_it_is.coefficient or 0.0)

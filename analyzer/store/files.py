@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their name, flushed to the disk, then moved into place."""
+"""Write files atomically: under a temporary name, flushed to the disk, then moved into place."""
 
 from __future__ import annotations
 

@@ -281,7 +281,7 @@ class Reader:
     def _run_id(self, run: str) -> int:
         row = self._connection.execute("SELECT id FROM runs WHERE name = ?", (run,)).fetchone()
         if row is None:
-            raise StoreError(f"{self.path}: holds no run named {run!r}; it has {', '.join(self.runs()) or 'none'}")
+            raise StoreError(f"{self.path}: contains no run named {run!r}; it has {', '.join(self.runs()) or 'none'}")
         return int(row[0])
 
 
