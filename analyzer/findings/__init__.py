@@ -12,13 +12,15 @@ import pkgutil
 from collections.abc import Sequence
 from itertools import chain
 
+from analyzer.findings.broken_layers import Problem, not_measured
 from analyzer.findings.events import EVENTS, beside
-from analyzer.findings.faults import Problem, not_measured
-from analyzer.findings.registry import SEVERITIES, registered
+from analyzer.findings.rules import SEVERITIES, registered
 from analyzer.model.run import Finding, Tables
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+# Rules of equal severity are listed in the order in which they are declared, so it must not depend on file names.
+ORDER = ("broken_layers", "compression", "overfitting", "learning", "stored_elements", "steps", "norms", "spectra")
+for _name in dict.fromkeys((*ORDER, *(_module.name for _module in pkgutil.iter_modules(__path__)))):
+    importlib.import_module(f"{__name__}.{_name}")
 
 
 def find(tables: Tables, problems: Sequence[Problem]) -> list[Finding]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.findings.scores import FEWEST_CHECKPOINTS, Score
-from analyzer.findings.series import deviation, smoothed
+from analyzer.findings.curves import deviation, smoothed
+from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import number
 from analyzer.model.score_names import is_accuracy
 

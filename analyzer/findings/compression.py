@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzer.findings.registry import rule
-from analyzer.findings.series import Series, series_of
+from analyzer.findings.curves import ReliableCurve, curves_of
+from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, number, percent, place, plural
 from analyzer.model.run import PRODUCT, Finding, Tables
 
@@ -30,7 +30,7 @@ def low_rank_updates(tables: Tables) -> Iterator[Finding]:
     """
     low: list[tuple[float, str, float, int]] = []
     count = 0
-    for series in series_of(tables, "update_effective_rank"):
+    for series in curves_of(tables, "update_effective_rank"):
         shape = series.tensor.matrix_shape
         known = series.values[np.isfinite(series.values)]
         if shape is None or min(shape) < SMALLEST_SIDE or len(known) < FEWEST_STEPS or series.tensor.rule == PRODUCT:
@@ -63,9 +63,9 @@ def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
     r(m + n) of an adapter of rank r. What the cut does to accuracy is not known from the weights. `SAVED` is chosen:
     less is hardly worth a change of the network; an adapter of lower rank is none, so there any saving counts.
     """
-    ranks = {series.tensor.name: series for series in series_of(tables, "numerical_rank")}
+    ranks = {series.tensor.name: series for series in curves_of(tables, "numerical_rank")}
     cuts: list[tuple[float, str, int, int]] = []
-    for series in series_of(tables, "energy_rank_95"):
+    for series in curves_of(tables, "energy_rank_95"):
         shape = series.tensor.matrix_shape
         if shape is None or not len(series.values) or not np.isfinite(series.values[-1]):
             continue
@@ -93,7 +93,7 @@ def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
         )
 
 
-def _adapter_rank(series: Series | None) -> int:
+def _adapter_rank(series: ReliableCurve | None) -> int:
     """The largest rank that a product of two factors had in the run, that of its factors; 0 where it isn't known."""
     return 0 if series is None else int(np.nanmax(series.values, initial=0.0))
 
@@ -105,7 +105,7 @@ def pruning_mask_settled(tables: Tables) -> Iterator[Finding]:
     Source: You et al., Drawing early-bird tickets (ICLR 2020), sec. 3.2: mask distances below 0.1 for five epochs on
     end, here in every layer and up to the end. Said only if it was above at first: else it tells the learning rate.
     """
-    rows = [series for series in series_of(tables, "mask_churn") if np.isfinite(series.values).any()]
+    rows = [series for series in curves_of(tables, "mask_churn") if np.isfinite(series.values).any()]
     if not rows:
         return
     churn = np.full((len(rows), len(tables.checkpoints)), np.nan)
@@ -142,10 +142,10 @@ def could_be_pruned(tables: Tables) -> Iterator[Finding]:
     93 % in their larger half, and trained layers here up to 96.8 %; `HALF_HOLDS` is beyond both. Nothing is said of
     layers that are `SPARSE` already.
     """
-    sparse = {one.tensor.name for one in series_of(tables, "zero_fraction") if (one.stored[-1:] >= SPARSE).any()}
+    sparse = {one.tensor.name for one in curves_of(tables, "zero_fraction") if (one.stored[-1:] >= SPARSE).any()}
     light = [
         (float(series.values[-1]), series.tensor.name)
-        for series in series_of(tables, "magnitude_share_50")
+        for series in curves_of(tables, "magnitude_share_50")
         if len(series.values) and series.values[-1] >= HALF_HOLDS and series.tensor.name not in sparse
     ]
     if light:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from analyzer.findings.registry import SEVERITIES, Rule
+from analyzer.findings.rules import SEVERITIES, Rule
 from analyzer.model.run import Finding, Tables
 
 EVENTS = ("norm_explodes", "norm_jumps", "motion_spike")  # an event comes before what it accounts for

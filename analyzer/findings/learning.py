@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzer.findings import scores
+from analyzer.findings import score_choice
 from analyzer.findings.collapse import Collapse, collapse_of
+from analyzer.findings.curves import at_the_end, per_unit, starts, total_curve
 from analyzer.findings.overfitting import gap_between
-from analyzer.findings.registry import rule
-from analyzer.findings.scores import FEWEST_CHECKPOINTS, Score
-from analyzer.findings.series import at_the_end, per_unit, starts, total_series
+from analyzer.findings.rules import rule
+from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import finding, number, percent, place, span, times, unit
 from analyzer.model.run import Finding, Severity, Tables
 from analyzer.model.score_names import is_accuracy
@@ -30,8 +30,8 @@ def nothing_learned(tables: Tables) -> Iterator[Finding]:
     Measured here: with a learning rate of 1.5 the accuracy rose by 1.8 points and the loss fell by 1 %, on 2000 test
     images; 3 points and 3 % are called nothing. Needs `FEWEST_CHECKPOINTS` with a test accuracy and a loss.
     """
-    accuracy = scores.accuracy(tables, trained=False)
-    loss = scores.loss(tables, trained=False) or scores.loss(tables, trained=True)
+    accuracy = score_choice.accuracy(tables, trained=False)
+    loss = score_choice.loss(tables, trained=False) or score_choice.loss(tables, trained=True)
     if accuracy is None or loss is None:
         return
     known = accuracy.values[np.isfinite(accuracy.values)]
@@ -59,8 +59,8 @@ def training_at_rest(tables: Tables) -> Iterator[Finding]:
     training accuracy of 100 % 180 to 560 times. `AT_REST` lies between. Needs 5 intervals, and a fifth of the run,
     in which the test accuracy stays within one point (without one, a loss within 2 %).
     """
-    series = total_series(tables, "relative_step_distance")
-    score = scores.accuracy(tables, trained=False) or scores.loss(tables, trained=False)
+    series = total_curve(tables, "relative_step_distance")
+    score = score_choice.accuracy(tables, trained=False) or score_choice.loss(tables, trained=False)
     if series is None or score is None or any(nothing_learned(tables)):
         return
     rates = per_unit(tables, series)
@@ -79,7 +79,7 @@ def training_at_rest(tables: Tables) -> Iterator[Finding]:
     during = score.values[start : end + 1]
     spread = float(np.nanmax(during) - np.nanmin(during))
     stayed = f"{spread:.1f} points" if is_accuracy(score.name) else number(spread)
-    trained = scores.accuracy(tables, trained=True)
+    trained = score_choice.accuracy(tables, trained=True)
     level = float("nan") if trained is None else at_the_end(trained.values)
     severity: Severity = "info"
     if level >= LEARNED:
@@ -154,11 +154,13 @@ def score_collapses(tables: Tables) -> Iterator[Finding]:
 
 def _collapses(tables: Tables) -> list[Collapse]:
     """The scores that collapsed, those on data held out first; none where it is learning by heart."""
-    accuracies, told = _of_each(scores.accuracy(tables, trained=False), scores.accuracy(tables, trained=True))
+    accuracies, told = _of_each(
+        score_choice.accuracy(tables, trained=False), score_choice.accuracy(tables, trained=True)
+    )
     if told and (len(told) == accuracies or gap_between(tables) is None):
         return told
-    lowered = scores.minimised(tables)
-    losses, told = _of_each(scores.loss(tables, trained=False), lowered)
+    lowered = score_choice.minimised(tables)
+    losses, told = _of_each(score_choice.loss(tables, trained=False), lowered)
     return told if lowered is not None and len(told) == losses else []
 
 

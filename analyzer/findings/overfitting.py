@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.findings import scores
+from analyzer.findings import score_choice
 from analyzer.findings.collapse import collapse_of
-from analyzer.findings.registry import rule
-from analyzer.findings.scores import FEWEST_CHECKPOINTS, Score
-from analyzer.findings.series import at_the_end, deviation, series_of, smoothed
+from analyzer.findings.curves import at_the_end, curves_of, deviation, smoothed
+from analyzer.findings.rules import rule
+from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span
 from analyzer.model.run import Finding, Tables
 
@@ -45,7 +45,7 @@ def gap_between(tables: Tables) -> Gap | None:
 
     None where the training accuracy collapsed: what is forgotten was not learned by heart.
     """
-    test, train = scores.accuracy(tables, trained=False), scores.accuracy(tables, trained=True)
+    test, train = score_choice.accuracy(tables, trained=False), score_choice.accuracy(tables, trained=True)
     if test is None or train is None or collapse_of(train) is not None:
         return None
     places = np.flatnonzero(np.isfinite(test.values) & np.isfinite(train.values))
@@ -120,7 +120,7 @@ class _Rise:
 
 def _loss_rise(tables: Tables) -> _Rise | None:
     """A test loss that is well above its least value at the end while the training loss, if known, fell on."""
-    test, train = scores.loss(tables, trained=False), scores.loss(tables, trained=True)
+    test, train = score_choice.loss(tables, trained=False), score_choice.loss(tables, trained=True)
     if test is None or np.isfinite(test.values).sum() < FEWEST_CHECKPOINTS:
         return None
     lowest = int(np.nanargmin(test.values))
@@ -142,7 +142,11 @@ def test_loss_rises(tables: Tables) -> Iterator[Finding]:
     `FEWEST_CHECKPOINTS`.
     """
     rise = _loss_rise(tables)
-    judged = (scores.accuracy(tables, trained=False), scores.accuracy(tables, trained=True), scores.minimised(tables))
+    judged = (
+        score_choice.accuracy(tables, trained=False),
+        score_choice.accuracy(tables, trained=True),
+        score_choice.minimised(tables),
+    )
     if rise is None or gap_between(tables) is not None or any(map(collapse_of, judged)):
         return
     yield finding(
@@ -171,7 +175,7 @@ def condition_beside_overfitting(tables: Tables) -> Iterator[Finding]:
         return
     rises: list[tuple[float, str, float, float]] = []
     count = 0
-    for series in series_of(tables, "condition_number"):
+    for series in curves_of(tables, "condition_number"):
         known = np.flatnonzero(np.isfinite(series.values) & (series.places >= gap.onset))
         if len(known) < FEWEST_CHECKPOINTS:
             continue

@@ -20,6 +20,7 @@ from analyzer.store.store import open_store
 ALL_FAMILIES = ("motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")
 FIGURE_NAMES = {None, *(spec.name for spec in FIGURES)}
 ONE_OF_MANY = re.compile(r"(?<![\d.])1 (other |more )?(layer|tensor|row|column|checkpoint|step|element|point)s\b")
+SHAPES = {"fc1.weight": (40, 30), "fc1.bias": (40,), "fc2.weight": (24, 40), "out.weight": (10, 24)}
 LONGEST = 700  # characters
 
 
@@ -62,3 +63,26 @@ def only(findings: Iterable[Finding], rule: str) -> Finding:
 def alarming(findings: Iterable[Finding]) -> list[str]:
     """The rules of what is more than information."""
     return [finding.rule for finding in findings if finding.severity != "info"]
+
+
+def name(*epochs):
+    return tuple(f"epoch_{epoch}.safetensors" for epoch in epochs)
+
+
+def drawn_out(states, tensor, step):
+    """The states with a tensor that takes ``step(epoch) -> array`` into each epoch instead."""
+    weights = states[0][tensor].astype(np.float64)
+    for epoch in range(1, len(states)):
+        weights = weights + step(epoch)
+        states[epoch][tensor] = weights.astype(states[0][tensor].dtype)
+    return states
+
+
+def blown_up(states, tensor, epoch, factor):
+    """The states with a matrix of rank one, ``factor`` times as large as the tensor, added from an epoch on."""
+    generator = np.random.default_rng(3)
+    first = states[0][tensor]
+    outer = np.outer(*(generator.standard_normal(side) for side in first.shape))
+    for weights in states[epoch:]:
+        weights[tensor] = weights[tensor] + (factor * outer).astype(np.float32)
+    return states

@@ -13,7 +13,7 @@ from planted import alarming, checked, found_in, only
 
 from analyzer.findings import find
 from analyzer.findings.collapse import collapse_of
-from analyzer.findings.scores import Score
+from analyzer.findings.score_choice import Score
 from analyzer.report.reading import read_tables
 from analyzer.store.store import open_store
 

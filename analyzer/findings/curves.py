@@ -24,7 +24,7 @@ EVERYTHING = frozenset({*PARAMETERS, "buffer"})
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class ReliableCurve:
     """One metric of one tensor at the n checkpoints where it has rows; checkpoints left out on purpose are no gap.
 
     ``places`` (n,) are positions among the run's checkpoints. ``values`` (n,) are NaN wherever the status is not
@@ -45,12 +45,12 @@ class Series:
         return (int(known[0]), int(known[-1])) if len(known) > 1 else None
 
 
-def series_of(tables: Tables, metric: str, kinds: Collection[str] = MATRICES) -> Iterator[Series]:
+def curves_of(tables: Tables, metric: str, kinds: Collection[str] = MATRICES) -> Iterator[ReliableCurve]:
     """The series of a metric for every tensor of these kinds, in the order of the network."""
     for row in tables.tensors:
         curve = tables.curves.get(("tensor", row.name, metric)) if row.kind in kinds else None
         if curve is not None:
-            yield _series(row, curve)
+            yield _reliable(row, curve)
 
 
 def count_of(tables: Tables, metric: str) -> int:
@@ -59,18 +59,18 @@ def count_of(tables: Tables, metric: str) -> int:
     return sum(row.kind in MATRICES and ("tensor", row.name, metric) in tables.curves for row in rows)
 
 
-def total_series(tables: Tables, metric: str) -> Series | None:
+def total_curve(tables: Tables, metric: str) -> ReliableCurve | None:
     """The series of all parameters together."""
     curve = tables.curves.get(("total", "", metric))
     row = TensorRow("", "", "total", (), None, "", "")
-    return None if curve is None else _series(row, curve)
+    return None if curve is None else _reliable(row, curve)
 
 
-def _series(row: TensorRow, curve: Curve) -> Series:
+def _reliable(row: TensorRow, curve: Curve) -> ReliableCurve:
     places = [place for place, status in enumerate(curve.statuses) if status is not None]
     usable = np.array([curve.statuses[place] == "ok" for place in places], dtype=bool)
     stored = np.asarray(curve.values, dtype=np.float64)[places]
-    return Series(
+    return ReliableCurve(
         row,
         np.array(places, dtype=np.intp),
         np.where(usable & sane(stored), stored, np.nan),
@@ -87,14 +87,14 @@ def sane(values: FloatArray) -> npt.NDArray[np.bool_]:
     return known
 
 
-def starts(tables: Tables, series: Series) -> npt.NDArray[np.intp]:
+def starts(tables: Tables, series: ReliableCurve) -> npt.NDArray[np.intp]:
     """Positions (n,) of the checkpoints that the rows compare with; the checkpoint itself where there is none."""
     position = {row.name: place for place, row in enumerate(tables.checkpoints)}
     pairs = zip(series.references, series.places, strict=True)
     return np.array([position.get(reference or "", place) for reference, place in pairs], dtype=np.intp)
 
 
-def per_unit(tables: Tables, series: Series) -> FloatArray:
+def per_unit(tables: Tables, series: ReliableCurve) -> FloatArray:
     """Values (n,) per epoch (or step, or checkpoint), so that uneven spacing does not look like slower motion."""
     lengths = tables.axis[series.places] - tables.axis[starts(tables, series)]
     rates = np.full(len(lengths), np.nan)
@@ -118,7 +118,7 @@ def without_returns(values: FloatArray) -> FloatArray:
     return kept
 
 
-def norm_jumps_at(series: Series) -> npt.NDArray[np.intp]:
+def norm_jumps_at(series: ReliableCurve) -> npt.NDArray[np.intp]:
     """Positions of the checkpoints at which a norm is ten times both of its neighbours, or a tenth of them."""
     return series.places[np.isfinite(series.values) & np.isnan(without_returns(series.values))]
 

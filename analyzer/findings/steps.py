@@ -1,33 +1,30 @@
-"""How the weights move: not at all, too little, below what storage shows, in one jump, or to and fro."""
+"""How the weights move: too little, below what storage shows, in one jump, or to and fro."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.findings.registry import rule
-from analyzer.findings.series import (
-    MATRICES,
+from analyzer.findings.curves import (
     PARAMETERS,
     count_of,
+    curves_of,
     norm_jumps_at,
     per_unit,
-    series_of,
     starts,
     stretches,
 )
+from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
-from analyzer.model.run import Finding, Tables, TensorRow
+from analyzer.model.run import Finding, Tables
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
-SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a layer that moved before
-LONGER_THAN_CHANCE = 2  # intervals, as for the audit's warning
-NARROW = ("bfloat16", "float16", "float8")  # whose rounding may hide a layer's steps altogether
+
 HARDLY = 50  # times less than the median layer
 FEWEST_INTERVALS = 3
 SWINGS = 5  # on end; fewer are over before anyone can act
@@ -40,101 +37,6 @@ OSCILLATION = -0.2
 CHANCE_DEVIATIONS = 4  # of the cosine of independent steps, 1/√elements each
 
 
-@dataclass(frozen=True, slots=True)
-class _Spell:
-    """Tensors that stood still from ``first`` to ``last``, positions among the checkpoints."""
-
-    first: int
-    last: int
-    tensors: list[TensorRow]
-
-    @property
-    def has_matrix(self) -> bool:
-        return any(tensor.kind in MATRICES for tensor in self.tensors)
-
-    def matters(self, kind: str) -> bool:
-        """Whether it is more than what vectors do by themselves, or a matrix by chance."""
-        return self.has_matrix and (kind == "whole" or self.last - self.first >= LONGER_THAN_CHANCE)
-
-    def weight(self, kind: str) -> tuple[bool, int, int]:
-        """How much there is to tell of it."""
-        return self.matters(kind), len(self.tensors), self.last - self.first
-
-
-@rule
-def frozen_tensor(tables: Tables) -> Iterator[Finding]:
-    """Tensors whose stored bits did not change at all: over the whole run, from some point on, or for a while.
-
-    Source: exact comparison of the stored bytes: no threshold. A warning, as in the audit, where a matrix stands still
-    for the whole run or for `LONGER_THAN_CHANCE` intervals; vectors alone may do so by themselves. From some point on
-    to the end for `SUDDENLY_FROZEN` intervals: so looked four of four layers here once all units had died (learning
-    rate 1.5). Where rounding is coarse, a pause says nothing and is left to `motion_below_precision`.
-    """
-    broken = {series.tensor.name: series for series in series_of(tables, "nonfinite_count", PARAMETERS)}
-    spells: dict[str, dict[tuple[int, int], _Spell]] = {"whole": {}, "sudden": {}, "pause": {}}
-    every = 0
-    for series in series_of(tables, "changed_fraction", PARAMETERS):
-        since = starts(tables, series)
-        compared = since < series.places
-        every += bool(compared.any())
-        if series.tensor.name in broken:  # NaN stays NaN, which is said elsewhere
-            counts = broken[series.tensor.name]
-            compared &= ~np.isin(series.places, counts.places[counts.stored > 0])
-        for first, last in stretches(compared & (series.stored == 0)):
-            kind = "pause"
-            if last - first + 1 == int(np.count_nonzero(compared)):
-                kind = "whole"
-            elif last == len(series.places) - 1 and last - first + 1 >= SUDDENLY_FROZEN:
-                kind = "sudden" if (series.stored[:first] > 0).any() else "pause"
-            if kind == "pause" and series.tensor.dtype.startswith(NARROW):
-                continue
-            where = (int(since[first]), int(series.places[last]))
-            spells[kind].setdefault(where, _Spell(*where, [])).tensors.append(series.tensor)
-    for kind, found in spells.items():
-        if found:
-            yield _frozen(tables, kind, list(found.values()), every)
-
-
-def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Finding:
-    """One finding of all spells of a kind; the sentence tells the one that matters most."""
-    spells = sorted(spells, key=lambda spell: spell.weight(kind), reverse=True)
-    most = spells[0]
-    names = [tensor.name for tensor in most.tensors]
-    others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
-    narrow = any(tensor.dtype.startswith(NARROW) for tensor in most.tensors)
-    why = {
-        "whole": "frozen on purpose, or left out of the optimiser",
-        "sudden": "frozen on purpose, or its gradient became exactly zero, as when all units behind it died",
-        "pause": "frozen for that time, or a checkpoint was saved twice",
-    }[kind]
-    if not most.has_matrix:
-        why = "vectors may do so by themselves, as the bias before a normalisation does"
-    if narrow:
-        why += f"; in {most.tensors[0].dtype} steps may also be too small to show"
-    more = f" So did {layers(list(dict.fromkeys(others)))} at other times." if others else ""
-    when = f"from {span(tables, most.first, most.last)}" + (", the whole run" if kind == "whole" else "")
-    return finding(
-        tables,
-        "frozen_tensor",
-        "warning" if most.matters(kind) else "notice",
-        f"{layers(names, every)} did not change in a single bit {when}: {why}.{more}",
-        figure="step_distance",
-        tensors=list(dict.fromkeys([*names, *others])),
-        places=range(most.first, most.last + 1),
-        evidence={
-            "kind": kind,
-            "spells": [
-                {
-                    "from": tables.checkpoints[spell.first].name,
-                    "to": tables.checkpoints[spell.last].name,
-                    "tensors": [tensor.name for tensor in spell.tensors],
-                }
-                for spell in spells
-            ],
-        },
-    )
-
-
 @rule
 def motion_below_precision(tables: Tables) -> Iterator[Finding]:
     """Steps that storage rounding alone could have brought about.
@@ -144,7 +46,7 @@ def motion_below_precision(tables: Tables) -> Iterator[Finding]:
     hidden: dict[str, int] = {}
     steps = 0
     dtypes: list[str] = []
-    for series in series_of(tables, "step_distance", PARAMETERS):
+    for series in curves_of(tables, "step_distance", PARAMETERS):
         below = [one == "below_precision" for one in series.statuses]
         count = int(np.count_nonzero(np.array(below, dtype=bool) & (series.stored > 0)))
         if count:
@@ -173,7 +75,7 @@ def layer_hardly_moves(tables: Tables) -> Iterator[Finding]:
     Measured here: over 20 seeds and 7 initialisations the slowest layer moved a sixth of the median at least; `HARDLY`
     times less, over `FEWEST_INTERVALS` intervals on end, is none of these. Needs `FEWEST_LAYERS` matrices.
     """
-    moving = [(series, per_unit(tables, series)) for series in series_of(tables, "relative_step_distance")]
+    moving = [(series, per_unit(tables, series)) for series in curves_of(tables, "relative_step_distance")]
     rates = np.full((len(moving), len(tables.checkpoints)), np.nan)
     for row, (series, values) in zip(rates, moving, strict=True):
         row[series.places] = values
@@ -228,10 +130,10 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
     Needs seven checkpoints. There and back (cosine of the two steps below −0.5) looks like a checkpoint of another run,
     and is a warning. Where the norm jumps too, `norm_jumps` says it.
     """
-    damaged = {series.tensor.name: norm_jumps_at(series) for series in series_of(tables, "rms")}
-    turns = {series.tensor.name: series for series in series_of(tables, "update_cosine")}
+    damaged = {series.tensor.name: norm_jumps_at(series) for series in curves_of(tables, "rms")}
+    turns = {series.tensor.name: series for series in curves_of(tables, "update_cosine")}
     groups: dict[tuple[int, int], list[_Spike]] = {}
-    for series in series_of(tables, "step_distance"):
+    for series in curves_of(tables, "step_distance"):
         rates = per_unit(tables, series)
         for first, last, ratio in _jumps(rates):
             turn = turns.get(series.tensor.name)
@@ -298,7 +200,7 @@ def oscillating_updates(tables: Tables) -> Iterator[Finding]:
     """
     found: list[tuple[float, str, int, int]] = []
     every = 0
-    for series in series_of(tables, "update_cosine"):
+    for series in curves_of(tables, "update_cosine"):
         every += 1
         chance = CHANCE_DEVIATIONS / np.sqrt(max(1.0, float(np.prod(series.tensor.shape, dtype=np.float64))))
         spells = stretches(series.values < min(OSCILLATION, -chance))

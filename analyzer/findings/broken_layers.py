@@ -1,4 +1,4 @@
-"""What is broken: tensors that could not be measured, NaN and Inf, lost directions, dead rows and columns."""
+"""What is broken: tensors that could not be measured, lost directions, dead rows and columns."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from analyzer.findings.registry import rule
-from analyzer.findings.series import EVERYTHING, PARAMETERS, Series, series_of
+from analyzer.findings.curves import PARAMETERS, curves_of
+from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, place, plural, span
 from analyzer.model.names import listed, printable
 from analyzer.model.run import Finding, Tables
 
 NEWLY_DEAD = 0.05  # share of a layer's rows or columns that makes a warning of a notice
-STAYED = (
-    "Go back to the checkpoint before; a lower learning rate, clipped gradients, a lower loss scale or a look at the "
-    "data of the steps between usually mend it."
-)
-
 Problem = tuple[str, str, str, str]
 
 
@@ -45,70 +40,13 @@ def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
 
 
 @rule
-def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
-    """NaN or Inf: where it began, and in which tensors it came later.
-
-    Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
-    """
-    begun: dict[int, list[Series]] = {}
-    every = 0
-    for series in series_of(tables, "nonfinite_count", EVERYTHING):
-        every += 1
-        where = np.flatnonzero(series.stored > 0)
-        if len(where):
-            begun.setdefault(int(series.places[where[0]]), []).append(series)
-    if not begun:
-        return
-    first, last = min(begun), len(tables.checkpoints) - 1
-    group = begun[first]
-    places = sorted({int(spot) for one in group for spot in one.places[one.stored > 0]})
-    if len(places) == 1:
-        when = f"at {place(tables, first)}" + (" only" if first < last else "")
-    elif len(places) == last - first + 1:
-        when = f"from {place(tables, first)} on, to the end"
-    else:
-        when = f"at {place(tables, first)} and in {plural(len(places) - 1, 'later checkpoint')}"
-    later = [one for start in sorted(begun) if start > first for one in begun[start]]
-    spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
-    counts = {one.tensor.name: int(one.stored[one.stored > 0][0]) for one in (*group, *later)}
-    spoilt = {int(spot) for series in (*group, *later) for spot in series.places[series.stored > 0]}
-    advice = STAYED if last in spoilt else _recovered(len(spoilt))
-    elements = plural(sum(counts[one.tensor.name] for one in group), "element")
-    yield finding(
-        tables,
-        "nonfinite_weights",
-        "serious",
-        f"NaN or infinite elements {when}, in {layers([one.tensor.name for one in group], every)} ({elements} at "
-        f"first){spread}: nothing computed with such weights means anything. {advice}",
-        figure="step_distance",
-        tensors=list(counts),
-        places=places,
-        evidence={
-            "count": counts,
-            "since": {
-                one.tensor.name: tables.checkpoints[start].name for start in sorted(begun) for one in begun[start]
-            },
-        },
-    )
-
-
-def _recovered(count: int) -> str:
-    """What to do about so many spoilt checkpoints where the last one is not among them."""
-    which = "file was" if count == 1 else "files were"
-    return (
-        f"The last checkpoint has none, so the run recovered, or the {which} damaged or saved at a bad moment: leave "
-        f"{'that checkpoint' if count == 1 else 'those checkpoints'} out."
-    )
-
-
-@rule
 def singular_matrix(tables: Tables) -> Iterator[Finding]:
     """Matrices whose smallest singular value is nothing but rounding: no condition number exists.
 
     Source: Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1: σ_n ≤ max(m, n)·eps·σ₁.
     """
     lost: dict[str, list[int]] = {}
-    for series in series_of(tables, "condition_number"):
+    for series in curves_of(tables, "condition_number"):
         where = [int(spot) for spot, one in zip(series.places, series.statuses, strict=True) if one == "singular"]
         if where:
             lost[series.tensor.name] = where
@@ -155,7 +93,7 @@ def _dead(tables: Tables, metric: str, name: str, axis: int, what: str, meaning:
     """Lines that are zero at the last checkpoint: those that died on the way, and those that were so from the start."""
     died: list[tuple[float, str, int, int, int]] = []  # share, layer, how many, of, position of the first death
     always: dict[str, int] = {}
-    for series in series_of(tables, metric, PARAMETERS):
+    for series in curves_of(tables, metric, PARAMETERS):
         ends, shape = series.ends(), series.tensor.matrix_shape
         if ends is None or shape is None:
             continue

@@ -1,0 +1,54 @@
+"""Singular matrices, dead rows and columns, and what could not be measured."""
+
+from __future__ import annotations
+
+from builders import random_walk, save_weights, weightlapse_metadata
+from commands import measured
+from planted import SHAPES, found_in, name, only
+
+from analyzer.findings import find
+from analyzer.report.reading import read_tables
+from analyzer.store.store import open_store
+
+
+def test_row40_a_singular_matrix_is_named_with_its_checkpoints(tmp_path):
+    states = random_walk(6)
+    for weights in states[2:5]:
+        weights["out.weight"][1] = 0
+    one = only(found_in(tmp_path, states), "singular_matrix")
+    assert (one.tensor, one.checkpoints, one.figure) == ("out.weight", name(2, 4), "condition_number")
+    assert "in 3 checkpoints from epoch 2 to 4" in one.sentence
+
+
+def test_rows_that_die_are_told_from_rows_that_were_always_zero(tmp_path):
+    states = random_walk(6, SHAPES)
+    for epoch, weights in enumerate(states):
+        weights["fc2.weight"][:, 5] = 0
+        weights["fc1.weight"][: max(0, 2 * (epoch - 2))] = 0
+    findings = found_in(tmp_path, states)
+    died, always = (only(findings, rule) for rule in ("dead_rows", "dead_columns"))
+    assert (died.severity, died.tensor, died.evidence["newly_dead"]) == ("warning", "fc1.weight", {"fc1.weight": 6})
+    assert "6 of 40 rows became exactly zero, the first at epoch 3" in died.sentence
+    assert (always.severity, always.evidence["dead"]) == ("info", {"fc2.weight": 1})
+
+
+def test_one_other_layer_with_dead_rows_is_no_plural(tmp_path):
+    states = random_walk(6, SHAPES)
+    for epoch, weights in enumerate(states):
+        weights["fc1.weight"][: max(0, 2 * (epoch - 2))] = 0
+        weights["fc2.weight"][: max(0, epoch - 4)] = 0
+    assert "(and rows of 1 other layer)" in only(found_in(tmp_path, states), "dead_rows").sentence
+
+
+def test_what_failed_for_one_reason_is_one_sentence(tmp_path):
+    for t, weights in enumerate(random_walk(2)):
+        save_weights(tmp_path / f"run/epoch_{t}.safetensors", weights, weightlapse_metadata(t))
+    measurements = measured(tmp_path / "run")
+    problems = [
+        (f"epoch_{t}.safetensors", tensor, "odd", "ValueError: \x1b[31mno") for t in (0, 1) for tensor in ("a", "b")
+    ]
+    with open_store(measurements.path) as store:
+        (one,) = find(read_tables(store, "run"), problems)
+    assert (one.rule, one.severity) == ("not_measured", "serious")
+    assert one.evidence["tensors"] == ["a", "b"] and len(one.checkpoints) == 2
+    assert "\x1b" not in one.sentence and "odd of a, b could not be measured" in one.sentence
