@@ -1,8 +1,8 @@
-"""Sentences about what happened to the weights, each with its evidence.
+"""Rules that report what happened to the weights, in sentences with their evidence.
 
-A rule is a pure function of one run's tables, registered by decoration; its docstring tells why its threshold is what
-it is. Every module of this package is imported here, so adding a rule is writing a function. A rule says one thing
-about all layers that it holds for, and rests on numbers with the status ``ok`` alone unless it is about the others.
+A rule is a pure function of one run's tables, registered by a decorator; its docstring justifies its threshold. This
+package imports all of its modules, so adding a rule means writing a function. A rule makes one finding for all layers
+that it applies to, and rests only on numbers with the status ``ok`` unless it is about the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from analyzer.findings.events import EVENTS, beside
 from analyzer.findings.rules import SEVERITIES, registered
 from analyzer.model.run import Finding, Tables
 
-# Rules of equal severity are listed in the order in which they are declared, so it must not depend on file names.
+# Findings of equal severity are listed in the order in which their rules were declared, so it is fixed here and does
+# not depend on file names. Modules that are not named follow.
 ORDER = ("broken_layers", "compression", "overfitting", "learning", "stored_elements", "steps", "norms", "spectra")
 for _name in dict.fromkeys((*ORDER, *(_module.name for _module in pkgutil.iter_modules(__path__)))):
     importlib.import_module(f"{__name__}.{_name}")
@@ -39,7 +40,7 @@ def find(tables: Tables, problems: Sequence[Problem]) -> list[Finding]:
 
 
 def by_severity(findings: Sequence[Finding]) -> list[Finding]:
-    """The most serious first; otherwise in the order given."""
+    """Sort findings by severity, most serious first; equals keep their order."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 

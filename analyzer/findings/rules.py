@@ -1,4 +1,4 @@
-"""The register of rules: checked when a rule is declared, so that a mistake names its author's function."""
+"""The registry of rules; it validates a rule when the rule is declared, so an error names the function at fault."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _RULES: dict[str, Rule] = {}
 
 
 def registered() -> dict[str, Rule]:
-    """All rules by name, in the order of their declaration."""
+    """Return all rules by name, in the order of their declaration."""
     return dict(_RULES)
 
 
 def rule(function: Rule) -> Rule:
     """Register a pure function of one run's tables as a rule; its findings carry its name.
 
-    Its docstring tells what it looks at and why the threshold is what it is, in a paragraph that begins with
-    "Source:" (a paper and its section) or "Measured here:" (what was seen on which runs).
+    The docstring says what the rule looks at and justifies its threshold, in a paragraph that begins with "Source:" (a
+    paper and its section) or "Measured here:" (an observation and the runs it was made on).
 
     Raises:
-        ValueError: a name that is taken, another signature, or a docstring that gives no grounds.
+        ValueError: if the name is taken, the signature differs, or the docstring does not justify the threshold.
     """
     name = function.__name__
     where = f"rule {function.__module__}.{name}"
     if name in _RULES:
-        raise ValueError(f"{where}: a rule of this name exists already; rename the function")
+        raise ValueError(f"{where}: a rule of this name already exists; rename the function")
     if list(inspect.signature(function).parameters) != ["tables"]:
-        raise ValueError(f"{where}: must take exactly one argument, tables")
+        raise ValueError(f"{where}: must take exactly one argument, named tables")
     if not any(word in (function.__doc__ or "") for word in GROUNDS):
-        raise ValueError(f"{where}: its docstring must give its grounds, beginning with {' or '.join(GROUNDS)}")
+        raise ValueError(f"{where}: justify the threshold in its docstring, after {' or '.join(GROUNDS)}")
     _RULES[name] = function
     return function

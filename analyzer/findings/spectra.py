@@ -1,4 +1,4 @@
-"""How the spectra of layers change: condition numbers, ranks, and what leaves the random bulk."""
+"""Report changes of the layers' spectra: condition numbers, ranks, outliers of the random bulk, power-law tails."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, number, place, plural
 from analyzer.model.run import Finding, Severity, Tables
 
-KAPPA_FACTOR, KAPPA_WARNING = 10, 100
-KAPPA_CHANCE = 1e-3
-CHEN_DONGARRA = 6.414
+KAPPA_FACTOR, KAPPA_WARNING = 10, 100  # times the first condition number
+KAPPA_CHANCE = 1e-3  # of a random matrix to exceed the bound on its condition number
+CHEN_DONGARRA = 6.414  # the constant of theorem 1.1
 RANK_LOSS, RANK_WARNING = 0.5, 0.2  # of the first effective rank
-FEW_DIRECTIONS, FEW_SHARE = 2.0, 0.1  # a stable rank that one direction dominates, and that was ten times as large
+FEW_DIRECTIONS, FEW_SHARE = 2.0, 0.1  # limit on the stable rank, absolute and as a share of the first one
 OUTLIERS_OF_SMALL, SMALL = 2, 50  # below n = 50 a single outlier is often chance
-LASTING = 3  # checkpoints at the end
-RUN_CHANCE = 0.05  # that a run of noise has an outlier in any of its layers
-COUNT_SCATTER = 2  # times the root of a count
+LASTING = 3  # checkpoints at the end that must agree
+RUN_CHANCE = 0.05  # of a run of noise to have an outlier in any of its layers
+COUNT_SCATTER = 2  # times the square root of a count
 ALPHA_LOW, ALPHA_HIGH = 2.0, 6.0
 FEWEST_IN_TAIL, LARGEST_KS = 50, 0.1
 
 
 def random_condition_bound(rows: int, columns: int) -> float:
-    """The κ that a random Gaussian matrix of this shape exceeds less than once in a thousand times.
+    """Return the κ that a random Gaussian matrix of this shape exceeds with a probability below `KAPPA_CHANCE`.
 
     P(κ > x·N/d) < (6.414/x)^d/√(2π), d = abs(rows − columns) + 1, N the larger side, for x ≥ d (Chen & Dongarra 2005).
     """
@@ -37,11 +37,11 @@ def random_condition_bound(rows: int, columns: int) -> float:
 
 @rule
 def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
-    """Layers whose condition number rose tenfold, beyond what a random matrix of their shape has.
+    """Report layers whose condition number rose tenfold, and beyond that of a random matrix of their shape.
 
     Source: Chen & Dongarra, Condition numbers of Gaussian random matrices (SIAM J. Matrix Anal. 2005), thm 1.1: κ of a
-    square random matrix is heavy-tailed, so a factor alone says nothing. Measured here: it rose up to 3.9 times
-    in healthy runs; 10 is `KAPPA_FACTOR`, 100 is a warning.
+    square random matrix is heavy-tailed, so a factor alone proves nothing. Measured here: κ rose at most 3.9-fold in
+    healthy runs; the limit is 10 (`KAPPA_FACTOR`), and 100 is a warning.
     """
     risen: list[tuple[float, str, float, float, int, int]] = []
     for series in curves_of(tables, "condition_number"):
@@ -61,14 +61,14 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
             tables,
             "condition_number_explodes",
             "warning" if ratio >= KAPPA_WARNING else "notice",
-            f"The condition number of {layers([worst])} explodes, from {number(before)} to about {number(after)}, "
-            f"tenfold since {place(tables, since)}{others}: some directions of its input are all but lost. Weight "
-            "decay, an orthogonal initialisation or normalisation keep it lower.",
+            f"The condition number of {layers([worst])} explodes, from {number(before)} to about {number(after)}; it "
+            f"first reached ten times its first value at {place(tables, since)}{others}. Some directions of the input "
+            "are almost lost.",
             figure="condition_number",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
             evidence={
-                "rise": {name: one for one, name, *_ in risen},
+                "rise": {name: rise for rise, name, *_ in risen},
                 "since": {name: tables.checkpoints[at].name for _, name, _, _, at, _ in risen},
             },
         )
@@ -76,13 +76,13 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
 
 @rule
 def rank_collapses(tables: Tables) -> Iterator[Finding]:
-    """Layers that come to rest on few directions.
+    """Report layers that end with few directions.
 
-    Measured here: over 20 seeds and 7 initialisations the effective rank fell to 80 % at worst, with a learning
-    rate of 1.5 to 61 %; half of the first one is `RANK_LOSS`. Also a stable rank of 2 or less that was ten times as
-    large: one direction dominates (1.4 after 40, with that learning rate).
+    Measured here: over 20 seeds and 7 initializations the effective rank fell to 80 % at worst, and to 61 % with a
+    learning rate of 1.5; the limit is half of the first one (`RANK_LOSS`). A stable rank of 2 or less that was ten
+    times as large counts too, since one direction dominates (1.4 after 40, with that learning rate).
     """
-    fallen: dict[str, tuple[float, str, int, int]] = {}  # share that is left, in words, since when, until when
+    fallen: dict[str, tuple[float, str, int, int]] = {}  # share left, sentence part, first and last position
     for metric, words in (("effective_rank", "effective rank"), ("stable_rank", "stable rank")):
         for series in curves_of(tables, metric):
             ends = series.ends()
@@ -105,8 +105,7 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
             "rank_collapses",
             severity,
             f"{layers([worst])} collapses onto few directions: {fell}, most of it by {place(tables, since)}"
-            + (f"; {layers(others)} lost rank likewise" if others else "")
-            + ". If that is not wanted, lower the learning rate.",
+            + (f"; {layers(others)} also lost rank." if others else "."),
             figure="rank",
             tensors=[worst, *others],
             places=[since, end],
@@ -118,11 +117,11 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
 
 
 def noise_soft_rank(rows: int, columns: int, chance: float) -> float:
-    """The soft rank λ₊/λ_max that a matrix of noise of this shape falls below with at most so small a chance, about.
+    """Return the soft rank λ₊/λ_max that a noise matrix falls below with approximately the given probability at most.
 
-    The tail of the Tracy–Widom law of β = 1, P(x) ~ exp(−⅔x^{3/2})/(4√π x^{3/4}) (Dumaz & Virág, Ann. Inst. H. Poincaré
-    2013), without its last factor, for x ≥ 1; and a scale s² that its median leaves uncertain: measured here, by 1/n to
-    3/n, of which 1/n is reckoned, as it is added in full.
+    This is the tail of the Tracy–Widom law for β = 1, P(x) ~ exp(−⅔x^{3/2})/(4√π x^{3/4}) (Dumaz & Virág, Ann. Inst. H.
+    Poincaré 2013), without its last factor, for x ≥ 1. The scale s², estimated from the median, is uncertain as well:
+    measured here, by 1/n to 3/n, of which 1/n is used because it is added in full.
     """
     m, n = max(rows, columns), min(rows, columns)
     root = sqrt(m - 1) + sqrt(n)
@@ -134,15 +133,16 @@ def noise_soft_rank(rows: int, columns: int, chance: float) -> float:
 
 @rule
 def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
-    """Singular values that rise out of the random bulk, and stay there.
+    """Report singular values that rise out of the random bulk and stay outside.
 
     Source: Martin & Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021), sec. 3.3 ("bulk plus
-    spikes"). The largest must be beyond what noise reaches in any of the layers once in twenty runs (`RUN_CHANCE`,
-    Bonferroni), at the last three checkpoints in a row, however much these depend on each other. There must be one more
-    than at first, and more than the scatter of a count; below n = 50 two more, for the median is uncertain there.
+    spikes"). The largest must exceed what noise reaches in any layer in one of twenty runs (`RUN_CHANCE`, with a
+    Bonferroni correction) at each of the last three checkpoints, however much these depend on each other. The number of
+    outliers must have grown by one and by more than the scatter of a count; below n = 50 by two, since the median is
+    uncertain there.
     """
-    soft_ranks = {one.tensor.name: one for one in curves_of(tables, "mp_soft_rank")}
-    looked_at = [
+    soft_ranks = {soft.tensor.name: soft for soft in curves_of(tables, "mp_soft_rank")}
+    examined = [
         (series, soft, shape)
         for series in curves_of(tables, "mp_outlier_count")
         if (soft := soft_ranks.get(series.tensor.name)) is not None
@@ -150,25 +150,25 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
         and np.isfinite(series.values).sum() > LASTING
     ]
     risen: list[tuple[int, str, int, int, int]] = []  # since, layer, outliers, of how many, last position
-    for series, soft, shape in looked_at:
+    for series, soft, shape in examined:
         known = np.flatnonzero(np.isfinite(series.values))
         counts, places = series.values[known], series.places[known]
         needed = (OUTLIERS_OF_SMALL if min(shape) < SMALL else 1) + COUNT_SCATTER * sqrt(counts[0])
-        surely = soft.places[soft.values < noise_soft_rank(*shape, RUN_CHANCE / len(looked_at))]
+        surely = soft.places[soft.values < noise_soft_rank(*shape, RUN_CHANCE / len(examined))]
         above = (counts >= counts[0] + needed) & np.isin(places, surely)
         if above[-LASTING:].all():
-            since = len(above) - int(np.argmin(above[::-1]))  # the first is not above itself
+            since = len(above) - int(np.argmin(above[::-1]))  # the first is never above itself
             risen.append((int(places[since]), series.tensor.name, int(counts[-1]), min(shape), int(places[-1])))
     if risen:
-        risen.sort(key=lambda one: one[0])
+        risen.sort(key=lambda layer: layer[0])
         since, first, now, of, end = risen[0]
         yield finding(
             tables,
             "outliers_leave_bulk",
             "info",
             f"Singular values rise out of the random (Marchenko–Pastur) bulk in {plural(len(risen), 'layer')}, further "
-            f"than noise gets in 19 of 20 runs. First in {layers([first])}, from {place(tables, since)} on; {now} of "
-            f"{of} at {place(tables, end)}.",
+            f"than noise does in 19 of 20 runs. The first is {layers([first])}, from {place(tables, since)} on; {now} "
+            f"of {of} are outside at {place(tables, end)}.",
             figure="rank",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
@@ -181,19 +181,20 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
 
 @rule
 def alpha_out_of_range(tables: Tables) -> Iterator[Finding]:
-    """A power-law tail whose exponent is surely below 2 or above 6 at the last checkpoint.
+    """Report power-law tails whose exponent is significantly below 2 or above 6 at the last checkpoint.
 
     Source: Martin, Peng & Mahoney, Predicting trends in the quality of state-of-the-art networks (Nat. Commun. 2021)
-    for 2 to 6; Clauset, Shalizi & Newman (SIAM Review 2009), sec. 3.1 and eq. 3.2 for at least 50 in the tail and the
-    standard error, two of which must lie between; METRICS for a KS distance of at most 0.1.
+    for the range 2 to 6; Clauset, Shalizi & Newman (SIAM Review 2009), sec. 3.1 and eq. 3.2, for at least 50
+    eigenvalues in the tail and for the standard error, of which the exponent must be two away; docs/metrics.md for a KS
+    distance of at most 0.1.
     """
-    tails = {one.tensor.name: one for one in curves_of(tables, "alpha_tail_count")}
-    distances = {one.tensor.name: one for one in curves_of(tables, "alpha_ks_distance")}
+    tails = {tail.tensor.name: tail for tail in curves_of(tables, "alpha_tail_count")}
+    distances = {distance.tensor.name: distance for distance in curves_of(tables, "alpha_ks_distance")}
     out: dict[str, list[tuple[str, float, int, float]]] = {"below 2": [], "above 6": []}
     for series in curves_of(tables, "alpha"):
         name = series.tensor.name
-        alpha, count, distance = (_last(one) for one in (series, tails.get(name), distances.get(name)))
-        if not (count >= FEWEST_IN_TAIL and distance <= LARGEST_KS):  # not where one is missing
+        alpha, count, distance = (_last(curve) for curve in (series, tails.get(name), distances.get(name)))
+        if not (count >= FEWEST_IN_TAIL and distance <= LARGEST_KS):  # also skips a missing value, which is NaN
             continue
         error = 2 * (alpha - 1) / sqrt(count)
         if alpha + error < ALPHA_LOW:
@@ -201,8 +202,8 @@ def alpha_out_of_range(tables: Tables) -> Iterator[Finding]:
         elif alpha - error > ALPHA_HIGH:
             out["above 6"].append((name, alpha, int(count), distance))
     meanings = {
-        "below 2": "a very heavy tail, which goes with overtraining or a few dominating directions",
-        "above 6": "hardly a tail, which goes with a layer that learned little",
+        "below 2": "a very heavy tail, as in overtrained layers or with a few dominating directions",
+        "above 6": "hardly a tail, as in layers that learned little",
     }
     for side, found in out.items():
         if found:
@@ -213,8 +214,8 @@ def alpha_out_of_range(tables: Tables) -> Iterator[Finding]:
                 "alpha_out_of_range",
                 "info",
                 f"The power-law exponent of {layers([name])} ends {side} (alpha {number(alpha)}, on {count} "
-                f"eigenvalues, KS distance {number(distance)}){more}: {meanings[side]}. A rule of thumb from trained "
-                "language and image models, not a verdict.",
+                f"eigenvalues, KS distance {number(distance)}){more}: {meanings[side]}. This is a rule of thumb "
+                "from trained language and image models, not a verdict.",
                 figure=None,
                 tensors=[name for name, *_ in found],
                 places=[len(tables.checkpoints) - 1],
@@ -223,5 +224,5 @@ def alpha_out_of_range(tables: Tables) -> Iterator[Finding]:
 
 
 def _last(series: ReliableCurve | None) -> float:
-    """The value at the last checkpoint that was asked for, NaN where there is none."""
+    """Return the value at the last checkpoint that has a row, NaN if there is none."""
     return float(series.values[-1]) if series is not None and len(series.values) else float("nan")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured
-from planted import SHAPES, alarming, checked, drawn_out, found_in, name, only
+from planted import SHAPES, alarming, checked, drawn_out, finding_of, found_in, name, only, tables_with
 
 from analyzer.findings import find
+from analyzer.findings.steps import (
+    layer_hardly_moves,
+    motion_below_precision,
+    motion_spike,
+    oscillating_updates,
+)
 from analyzer.report.reading import read_tables
 from analyzer.store.store import open_store
 
@@ -118,3 +126,117 @@ def test_oscillating_updates_have_their_interval(tmp_path):
     one = only(found_in(tmp_path, drawn_out(random_walk(12, SHAPES), "fc1.weight", swinging)), "oscillating_updates")
     assert (one.severity, one.tensor, one.checkpoints) == ("notice", "fc1.weight", name(6, 11))
     assert one.evidence["median_cosine"]["fc1.weight"] == pytest.approx(-0.8, abs=0.05)
+
+
+# ------------------------------------------------------------------------------------------------- edges of rules
+
+
+def test_steps_of_exactly_zero_are_not_below_precision():
+    tables = tables_with({"step_distance": [0, 1, 1, 0, 1]})
+    key = ("tensor", "w", "step_distance")
+    statuses = (None, "ok", "below_precision", "below_precision", "below_precision")
+    tables = replace(tables, curves={key: replace(tables.curves[key], statuses=statuses)})
+    one = finding_of(motion_below_precision, tables)
+    assert one.evidence["steps"] == {"w": 2} and one.sentence.startswith("2 of 3 steps of w")
+
+
+def slow_layer(rates, others=2, usual=100.0):
+    """Return tables of a layer with these rates beside others that move as usual."""
+    rows = {("w", "relative_step_distance"): [0, *rates]}
+    rows |= {(f"other{n}", "relative_step_distance"): [0] + [usual] * len(rates) for n in range(others)}
+    return tables_with(rows)
+
+
+@pytest.mark.parametrize(
+    ("rates", "others", "reported"),
+    [
+        ([100, 1, 1, 1, 100], 2, True),
+        ([100, 1, 1, 100, 1], 2, False),  # two intervals on end are too few
+        ([1, 1, 1, 1, 1], 1, False),  # two layers have no median
+        ([2, 2, 2, 2, 2], 2, False),  # exactly 50 times less
+        ([1.99, 1.99, 1.99, 2, 2], 2, True),
+        ([0, 0, 0, 0, 0], 2, False),  # frozen, which is another finding
+    ],
+)
+def test_a_layer_hardly_moves_if_it_is_50_times_slower_for_three_intervals(rates, others, reported):
+    assert (finding_of(layer_hardly_moves, slow_layer(rates, others)) is not None) == reported
+
+
+def test_the_median_layer_needs_three_layers_at_that_checkpoint():
+    tables = slow_layer([1, 1, 1, 1, 1], others=2)
+    key = ("tensor", "other1", "relative_step_distance")
+    values = np.array([np.nan, 100, 100, np.nan, 100, 100])
+    tables = replace(tables, curves={**tables.curves, key: replace(tables.curves[key], values=values)})
+    assert finding_of(layer_hardly_moves, tables) is None
+
+
+def test_two_slow_layers_are_both_named_with_the_slower_one_first():
+    rows = {("a", "relative_step_distance"): [0, 1, 1, 1], ("b", "relative_step_distance"): [0, 0.5, 0.5, 0.5]}
+    rows |= {(f"other{n}", "relative_step_distance"): [0, 100, 100, 100] for n in range(3)}
+    one = finding_of(layer_hardly_moves, tables_with(rows))
+    assert one.evidence["tensors"] == ["b", "a"] and "200 times less than the median layer; so do a." in one.sentence
+
+
+@pytest.mark.parametrize(
+    ("steps", "reported"),
+    [
+        ([1, 1, 1, 5.01, 1, 1, 1], True),
+        ([1, 1, 1, 5, 1, 1, 1], False),  # exactly five times
+        ([1, 1, 5.01, 1, 1, 1], False),  # two steps before are too few
+        ([1, 1, 1, 5.01, 1, 1], False),  # two after
+        ([1.1, 1, 1, 5.01, 1, 1, 1], False),  # the third before counts
+        ([1, 1, 1, 5.01, 1, 1, 1.1], False),  # the third after counts
+        ([1.1, 1, 1, 1, 5.01, 1, 1, 1, 1.1], True),  # the fourth does not
+        ([0, 0, 0, 5, 0, 0, 0], False),  # infinitely far is not a factor
+        ([1, 1, 1, 9, 9, 1, 1, 1], False),  # two long steps that do not return
+    ],
+)
+def test_a_spike_is_five_times_as_long_as_three_steps_on_each_side(steps, reported):
+    assert (finding_of(motion_spike, tables_with({"step_distance": [0, *steps]})) is not None) == reported
+
+
+@pytest.mark.parametrize(("cosine", "returns"), [(-0.5, False), (-0.51, True)])
+def test_two_long_steps_return_if_their_cosine_is_below_a_half(cosine, returns):
+    tables = tables_with({"step_distance": [0, 1, 1, 1, 9, 9, 1, 1, 1], "update_cosine": [0] * 5 + [cosine] + [0] * 3})
+    one = finding_of(motion_spike, tables)
+    assert (one is not None) == returns
+    assert one is None or (one.severity, one.checkpoints) == ("warning", ("c4", "c5"))
+
+
+def test_a_spike_is_measured_per_epoch():
+    assert finding_of(motion_spike, tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1]})) is not None
+    axis = [0, 1, 2, 3, 12, 13, 14, 15]  # nine epochs in one interval
+    assert finding_of(motion_spike, tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1]}, axis=axis)) is None
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_the_three_largest_of_many_spikes_are_reported(count):
+    steps = [0] + [step for n in range(count) for step in (1, 1, 1, 10 + n)] + [1, 1, 1]
+    findings = list(motion_spike(tables_with({"step_distance": steps})))
+    assert [one.checkpoints for one in findings] == [(f"c{4 * n + 4}",) for n in range(count - 3, count)]
+    told = "There are 4 such jumps; only the 3 largest are reported."
+    assert all((told in one.sentence) == (count > 3) for one in findings)
+
+
+@pytest.mark.parametrize(
+    ("cosines", "shape", "reported"),
+    [
+        ([-0.21] * 5, (64, 96), True),
+        ([-0.21] * 4, (64, 96), False),  # four on end
+        ([-0.21] * 4 + [0] + [-0.21] * 4, (64, 96), False),
+        ([-0.2] * 5, (64, 96), False),
+        ([-0.65] * 5, (10, 4), True),  # chance reaches 4/√40 = 0.632
+        ([-0.63] * 5, (10, 4), False),
+        ([-0.5] * 5, (8, 8), False),  # exactly 4/√64
+        ([-0.51] * 5, (8, 8), True),
+    ],
+)
+def test_updates_oscillate_if_five_cosines_on_end_are_below_chance(cosines, shape, reported):
+    tables = tables_with({"update_cosine": [0, 0, *cosines, 0]}, shape=shape)
+    assert (finding_of(oscillating_updates, tables) is not None) == reported
+
+
+def test_several_oscillating_layers_are_counted():
+    rows = {(name, "update_cosine"): [0, 0] + [cosine] * 5 for name, cosine in (("a", -0.3), ("b", -0.4), ("c", 0.1))}
+    one = finding_of(oscillating_updates, tables_with(rows))
+    assert one.sentence.startswith("b oscillates from epoch 2 to 6, and so do 1 of 2 other layers: each step undoes")
