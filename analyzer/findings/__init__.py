@@ -1,8 +1,8 @@
-"""Sentences about what happened to the weights, each with its evidence.
+"""Rules that report what happened to the weights, in sentences with their evidence.
 
-A rule is a pure function of one run's tables, registered by decoration; its docstring tells why its threshold is what
-it is. Every module of this package is imported here, so adding a rule is writing a function. A rule says one thing
-about all layers that it holds for, and rests on numbers with the status ``ok`` alone unless it is about the others.
+A rule is a pure function of one run's tables, registered by a decorator; its docstring justifies its threshold. This
+package imports all of its modules, so adding a rule means writing a function. A rule makes one finding for all layers
+that it applies to, and rests only on numbers with the status ``ok`` unless it is about the others.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ import pkgutil
 from collections.abc import Sequence
 from itertools import chain
 
+from analyzer.findings.broken_layers import not_measured
 from analyzer.findings.events import EVENTS, beside
-from analyzer.findings.faults import not_measured
-from analyzer.findings.registry import SEVERITIES, registered, registered_for_files
+from analyzer.findings.rules import SEVERITIES, registered, registered_for_files
 from analyzer.model.run import Finding, Tables
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+# Findings of equal severity are listed in the order in which their rules were declared, so it is fixed here and does
+# not depend on file names. Modules that are not named follow.
+ORDER = (
+    *("checkpoint_series", "stored_elements", "broken_layers", "compression", "overfitting", "learning"),
+    *("steps", "norms", "spectra"),
+)
+for _name in dict.fromkeys((*ORDER, *(_module.name for _module in pkgutil.iter_modules(__path__)))):
+    importlib.import_module(f"{__name__}.{_name}")
 
 
 def find_in_files(tables: Tables) -> list[Finding]:
@@ -41,7 +47,7 @@ def find(tables: Tables) -> list[Finding]:
 
 
 def by_severity(findings: Sequence[Finding]) -> list[Finding]:
-    """Return findings sorted by severity, the most serious first; otherwise in the order given."""
+    """Sort findings by severity, most serious first; equals keep their order."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from analyzer.findings.registry import file_rule
+from analyzer.findings.rules import file_rule
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Finding, Tables
 

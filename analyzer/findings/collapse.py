@@ -1,4 +1,4 @@
-"""Scores that fell far below their best and did not come back."""
+"""Detect scores that fell far below their best value and did not recover."""
 
 from __future__ import annotations
 
@@ -8,24 +8,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.findings.scores import FEWEST_CHECKPOINTS, Score
-from analyzer.findings.series import deviation, smoothed
+from analyzer.findings.curves import deviation, smoothed
+from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import number
 from analyzer.model.score_names import is_accuracy
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
-LOST_SHARE = 1 / 3  # of the best accuracy: from 97 % to the 50 % of chance among two classes is a half
-LOST_POINTS = 10  # and so many percentage points
-LOSS_FACTOR = 3  # times the least loss
-REGAINED = 0.1  # and so much of what training had taken from the first loss, or what is near zero could only rise
-COLLAPSE_DEVIATIONS = 5  # and so many standard deviations of a score from one checkpoint to the next
+LOST_SHARE = 1 / 3  # of the best accuracy; a fall from 97 % to chance level with two classes (50 %) loses half
+LOST_POINTS = 10  # percentage points that must be lost as well
+LOSS_FACTOR = 3  # times the lowest loss
+REGAINED = 0.1  # share of the total improvement that a loss must give up; a loss near zero triples easily
+COLLAPSE_DEVIATIONS = 5  # standard deviations between neighboring checkpoints that a fall must exceed
 
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """A score that is far worse than at its ``best``, ``since`` a position up to the ``end``; not yet ``before``."""
+    """A score that ends far worse than its best.
+
+    Attributes:
+        score: the score.
+        best: position of its best value before the collapse.
+        before: position of the last value before the collapse.
+        since: position of the first value of the collapse.
+        end: position of the last value.
+    """
 
     score: Score
     best: int
@@ -34,13 +42,13 @@ class Collapse:
     end: int
 
     def level(self, position: int) -> str:
-        """The score there: ``97.1 %``, or the loss."""
+        """Return the score at a position as text: ``97.1 %``, or the loss."""
         value = float(self.score.values[position])
         return f"{value:.1f} %" if is_accuracy(self.score.name) else number(value)
 
 
 def collapse_of(score: Score | None) -> Collapse | None:
-    """The collapse that an accuracy or a loss ends with; None where there is none, or no score to judge by."""
+    """Return the collapse that an accuracy or a loss ends in, or None if it did not collapse or cannot be judged."""
     if score is None:
         return None
     places = np.flatnonzero(np.isfinite(score.values))
@@ -53,26 +61,27 @@ def collapse_of(score: Score | None) -> Collapse | None:
         return None
     since = len(below) - int(np.argmin(below[::-1]))
     best = int(np.argmax(merit[:since]))
-    return Collapse(score, *(int(places[one]) for one in (best, since - 1, since, -1)))
+    return Collapse(score, *(int(places[index]) for index in (best, since - 1, since, -1)))
 
 
 def _limit(merit: FloatArray, score: Score) -> float:
-    """What a score must be above that has not collapsed: of the accuracy, or of −log of the loss."""
+    """Return the merit (accuracy, or −log of the loss) at or below which a score has collapsed."""
     top = float(smoothed(merit).max())
     far = max(LOST_SHARE * top, LOST_POINTS) if is_accuracy(score.name) else log(LOSS_FACTOR)
     return top - max(far, COLLAPSE_DEVIATIONS * _scatter(merit))
 
 
 def _scatter(merit: FloatArray) -> float:
-    """Standard deviation of a score (n,) about its course, from its falls alone: a score that is learned rises.
+    """Return the standard deviation of a score (n,) about its trend, from its falls only, since learning raises it.
 
-    The furthest fall may be the collapse and is left out. The median size of changes would be zero where most of them
-    are, as with few images or rounded losses.
+    The largest fall may be the collapse itself and is left out. The median absolute change alone would be zero if most
+    changes are zero, as with few images or rounded losses.
     """
     falls = np.sort(np.minimum(np.diff(merit), 0.0))[1:]
     return max(deviation(merit), sqrt(float((falls**2).sum()) / (len(falls) + 1)))
 
 
 def _has_regained(losses: FloatArray) -> bool:
+    """Check whether a loss gave up enough of what training had gained."""
     least = float(losses.min())
     return float(losses[-1]) - least >= REGAINED * (float(losses[0]) - least)

@@ -1,4 +1,4 @@
-"""How much less would do: low-rank updates, layers that could be cut in rank or pruned."""
+"""Report what could be made smaller: low-rank updates, and layers that could be cut in rank or pruned."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzer.findings.registry import rule
-from analyzer.findings.series import Series, series_of
+from analyzer.findings.curves import ReliableCurve, curves_of
+from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, number, percent, place, plural
 from analyzer.model.run import PRODUCT, Finding, Tables
 
 LOW_RANK = 0.2  # of the smaller side
-SMALLEST_SIDE = 16  # a share of fewer directions says little
+SMALLEST_SIDE = 16  # with fewer directions, a share says little
 FEWEST_STEPS = 3
-SPARSE = 0.2  # share of exact zeros, which alone lift the larger half of normal entries to `HALF_HOLDS`
+SPARSE = 0.2  # share of exact zeros; this many alone lift the larger half of normal entries to `HALF_HOLDS`
 SAVED = 0.5  # of a layer's parameters
-SETTLED, SETTLED_STEPS = 0.1, 5
+SETTLED, SETTLED_STEPS = 0.1, 5  # largest mask distance, and for how many checkpoints
 HALF_HOLDS = 0.97  # of the squared weights
 
 
 @rule
 def low_rank_updates(tables: Tables) -> Iterator[Finding]:
-    """Steps that use a small share of the directions that a layer has (where update ranks are measured).
+    """Report layers whose steps use a small share of their directions (if update ranks are measured).
 
     Source: Hu et al., LoRA: low-rank adaptation of large language models (ICLR 2022), sec. 4.1 and 7.2. Measured here:
-    plainly trained layers have median effective ranks of 0.30 to 0.77 of the smaller side; `LOW_RANK` is below. Needs 3
-    steps and a smaller side of 16, and weights that are no adapter's already.
+    layers trained without adapters have median effective ranks of 0.30 to 0.77 of the smaller side; `LOW_RANK` is
+    below. Requires 3 steps, a smaller side of 16, and weights that are not already those of an adapter.
     """
     low: list[tuple[float, str, float, int]] = []
     count = 0
-    for series in series_of(tables, "update_effective_rank"):
+    for series in curves_of(tables, "update_effective_rank"):
         shape = series.tensor.matrix_shape
         known = series.values[np.isfinite(series.values)]
         if shape is None or min(shape) < SMALLEST_SIDE or len(known) < FEWEST_STEPS or series.tensor.rule == PRODUCT:
@@ -47,8 +47,8 @@ def low_rank_updates(tables: Tables) -> Iterator[Finding]:
             "low_rank_updates",
             "info",
             f"The steps of {len(low)} of {plural(count, 'layer')} are low-rank: those of {layers([name])} use about "
-            f"{number(rank)} of {side} directions (median effective rank). Adapters of a small rank (LoRA) could carry "
-            "such training.",
+            f"{number(rank)} of {side} directions (median effective rank). Adapters of small rank (LoRA) could carry "
+            "this training.",
             figure="rank",
             tensors=[name for _, name, *_ in low],
             evidence={"median_effective_rank": {name: rank for _, name, rank, _ in low}},
@@ -57,15 +57,16 @@ def low_rank_updates(tables: Tables) -> Iterator[Finding]:
 
 @rule
 def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
-    """Layers that keep 95 % of their squared weights in factors with at most half of the parameters.
+    """Report layers that keep 95 % of their squared weights in factors with at most half of the parameters.
 
-    Source: Eckart & Young (1936): the truncated SVD is the best cut; k(m + n) parameters stand for m·n, or for the
-    r(m + n) of an adapter of rank r. What the cut does to accuracy is not known from the weights. `SAVED` is chosen:
-    less is hardly worth a change of the network; an adapter of lower rank is none, so there any saving counts.
+    Source: Eckart & Young (1936): the truncated SVD is the best cut; k(m + n) parameters replace m·n, or the r(m + n)
+    of an adapter of rank r. The weights do not show what the cut does to accuracy. `SAVED` is chosen, not measured: a
+    smaller saving is hardly worth a change of the network. Lowering an adapter's rank is no such change, so any saving
+    counts there.
     """
-    ranks = {series.tensor.name: series for series in series_of(tables, "numerical_rank")}
+    ranks = {series.tensor.name: series for series in curves_of(tables, "numerical_rank")}
     cuts: list[tuple[float, str, int, int]] = []
-    for series in series_of(tables, "energy_rank_95"):
+    for series in curves_of(tables, "energy_rank_95"):
         shape = series.tensor.matrix_shape
         if shape is None or not len(series.values) or not np.isfinite(series.values[-1]):
             continue
@@ -84,8 +85,8 @@ def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
             tables,
             "could_be_cut_in_rank",
             "info",
-            f"{layers([name])} could be cut to rank {rank} of {side}: that keeps 95 % of its squared weights with "
-            f"{percent(saved)} fewer parameters{others}. Check the accuracy after such a cut.",
+            f"{layers([name])} could be cut to rank {rank} of {side}: this keeps 95 % of its squared weights with "
+            f"{percent(saved)} fewer parameters{others}. Check the accuracy after the cut.",
             figure="rank",
             tensors=[name for _, name, *_ in cuts],
             places=[len(tables.checkpoints) - 1],
@@ -93,40 +94,41 @@ def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
         )
 
 
-def _adapter_rank(series: Series | None) -> int:
-    """The largest rank that a product of two factors had in the run, that of its factors; 0 where it isn't known."""
+def _adapter_rank(series: ReliableCurve | None) -> int:
+    """Return the largest rank of a product of two factors in the run, which is that of the factors; 0 if unknown."""
     return 0 if series is None else int(np.nanmax(series.values, initial=0.0))
 
 
 @rule
 def pruning_mask_settled(tables: Tables) -> Iterator[Finding]:
-    """The half of the weights that pruning would keep hardly changes any more (where the churn is measured).
+    """Report that the half of the weights that pruning would keep no longer changes (if the churn is measured).
 
-    Source: You et al., Drawing early-bird tickets (ICLR 2020), sec. 3.2: mask distances below 0.1 for five epochs on
-    end, here in every layer and up to the end. Said only if it was above at first: else it tells the learning rate.
+    Source: You et al., Drawing early-bird tickets (ICLR 2020), sec. 3.2: mask distances below 0.1 for five consecutive
+    epochs, here in every layer and up to the end. Reported only if the distance was larger at first; otherwise it only
+    reflects a low learning rate.
     """
-    rows = [series for series in series_of(tables, "mask_churn") if np.isfinite(series.values).any()]
+    rows = [series for series in curves_of(tables, "mask_churn") if np.isfinite(series.values).any()]
     if not rows:
         return
     churn = np.full((len(rows), len(tables.checkpoints)), np.nan)
     for row, series in zip(churn, rows, strict=True):
         row[series.places] = series.values
-    asked = np.flatnonzero(np.isfinite(churn).all(axis=0))
-    if not len(asked):
+    complete = np.flatnonzero(np.isfinite(churn).all(axis=0))
+    if not len(complete):
         return
-    most = churn[:, asked].max(axis=0)
+    most = churn[:, complete].max(axis=0)
     unsettled = np.flatnonzero(most >= SETTLED)
     first = int(unsettled[-1]) + 1 if len(unsettled) else 0
     if first == 0 or len(most) - first < SETTLED_STEPS:
         return
-    since = int(asked[first])
+    since = int(complete[first])
     yield finding(
         tables,
         "pruning_mask_settled",
         "info",
-        f"The larger half of the weights has been settled since {place(tables, since)}: no layer exchanges "
-        f"more than {percent(float(most[first:].max()))} of its entries from one checkpoint to the next. Pruning could "
-        "have begun there (an early-bird ticket).",
+        f"The larger half of the weights has been settled since {place(tables, since)}: no layer exchanges more than "
+        f"{percent(float(most[first:].max()))} of its entries from one checkpoint to the next. Pruning could have "
+        "started there (an early-bird ticket).",
         figure=None,
         tensors=[series.tensor.name for series in rows],
         places=[since],
@@ -136,16 +138,17 @@ def pruning_mask_settled(tables: Tables) -> Iterator[Finding]:
 
 @rule
 def could_be_pruned(tables: Tables) -> Iterator[Finding]:
-    """Layers whose larger half of the entries holds nearly all of their squared weights (where shares are measured).
+    """Report layers whose larger half of the entries contains nearly all squared weights (if shares are measured).
 
-    Source: Han et al., Learning both weights and connections (NeurIPS 2015), on magnitude pruning. Normal entries hold
-    93 % in their larger half, and trained layers here up to 96.8 %; `HALF_HOLDS` is beyond both. Nothing is said of
-    layers that are `SPARSE` already.
+    Source: Han et al., Learning both weights and connections (NeurIPS 2015), on magnitude pruning. The larger half of
+    normal entries contains 93 % of their squares. Measured here: up to 96.8 % in trained layers; `HALF_HOLDS` exceeds
+    both. Layers that are already `SPARSE` are skipped.
     """
-    sparse = {one.tensor.name for one in series_of(tables, "zero_fraction") if (one.stored[-1:] >= SPARSE).any()}
+    zeros = curves_of(tables, "zero_fraction")
+    sparse = {series.tensor.name for series in zeros if (series.stored[-1:] >= SPARSE).any()}
     light = [
         (float(series.values[-1]), series.tensor.name)
-        for series in series_of(tables, "magnitude_share_50")
+        for series in curves_of(tables, "magnitude_share_50")
         if len(series.values) and series.values[-1] >= HALF_HOLDS and series.tensor.name not in sparse
     ]
     if light:
@@ -156,8 +159,8 @@ def could_be_pruned(tables: Tables) -> Iterator[Finding]:
             tables,
             "could_be_pruned",
             "info",
-            f"Half of {layers([name])} could be pruned: the larger half of its entries holds {100 * share:.1f} % of "
-            f"its squared weights{others}. Check the accuracy after such a cut.",
+            f"Half of {layers([name])} could be pruned: the larger half of its entries has {100 * share:.1f} % of "
+            f"its squared weights{others}. Check the accuracy after the cut.",
             figure="conditioning_and_sparsity",
             tensors=[name for _, name in light],
             places=[len(tables.checkpoints) - 1],

@@ -1,6 +1,7 @@
-"""One event, one finding: what follows from an explosion, a damaged checkpoint or a jump is not told beside it.
+"""Report one event as one finding, without its consequences.
 
-The advice against the event is the advice that counts; that against its consequences would contradict it.
+An explosion, a damaged checkpoint or a jump brings about other findings. They are left out, because advice against the
+consequences would contradict the advice against the event, which is the one that counts.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from analyzer.findings.registry import SEVERITIES, Rule
+from analyzer.findings.rules import SEVERITIES, Rule
 from analyzer.model.run import Finding, Tables
 
-EVENTS = ("norm_explodes", "norm_jumps", "motion_spike")  # an event comes before what it accounts for
+EVENTS = ("norm_explodes", "norm_jumps", "motion_spike")  # an event comes before those that it explains
 ADVICE = frozenset({"low_rank_updates", "could_be_cut_in_rank", "could_be_pruned"})  # for healthy matrices
 CONSEQUENCES = ADVICE | {
     "motion_spike",
@@ -23,29 +24,41 @@ CONSEQUENCES = ADVICE | {
 
 
 def beside(events: Sequence[Finding], name: str, rule: Rule, tables: Tables) -> list[Finding]:
-    """What a rule of that name says of the tensors for which none of the events accounts."""
-    said = list(rule(tables))
-    while name in CONSEQUENCES and (explained := set(_explained(events, said))):
+    """Return the findings of a rule about the tensors that no event explains.
+
+    Args:
+        events: findings of the rules in `EVENTS`.
+        name: the rule's name.
+        rule: the rule, which is applied again without the explained tensors until none of its findings is explained.
+        tables: one run.
+    """
+    findings = list(rule(tables))
+    while name in CONSEQUENCES and (explained := set(_explained(events, findings))):
         rest, others = ([row for row in tables.tensors if (row.name in explained) == is_so] for is_so in (False, True))
         tables = replace(tables, tensors=tuple(rest), explained=(*tables.explained, *others))
-        said = list(rule(tables))
-    return said
+        findings = list(rule(tables))
+    return findings
 
 
-def _explained(events: Sequence[Finding], said: Sequence[Finding]) -> Iterable[str]:
-    for finding in said:
+def _explained(events: Sequence[Finding], findings: Sequence[Finding]) -> Iterable[str]:
+    """Yield the tensors of findings that an event explains."""
+    for finding in findings:
         for event in events:
             if event.rule != finding.rule:
-                yield from (name for name in _tensors(finding) & _tensors(event) if _accounts(event, finding, name))
+                yield from (name for name in _tensors(finding) & _tensors(event) if _explains(event, finding, name))
 
 
-def _accounts(event: Finding, finding: Finding, tensor: str) -> bool:
-    """An explosion for all else; other events for advice, and for what is no graver and began at the same place."""
+def _explains(event: Finding, finding: Finding, tensor: str) -> bool:
+    """Check whether an event explains a finding about the same tensor.
+
+    An explosion explains everything. Other events explain advice, and whatever began at the same checkpoint and is not
+    more severe than the event.
+    """
     if event.rule == "norm_explodes" or finding.rule in ADVICE:
         return True
     since = finding.evidence.get("since")
-    graver = SEVERITIES.index(finding.severity) < SEVERITIES.index(event.severity)
-    return isinstance(since, dict) and since.get(tensor) in event.checkpoints and not graver
+    more_severe = SEVERITIES.index(finding.severity) < SEVERITIES.index(event.severity)
+    return isinstance(since, dict) and since.get(tensor) in event.checkpoints and not more_severe
 
 
 def _tensors(finding: Finding) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Learned by heart: training accuracy that runs ahead, test scores that get worse again."""
+"""Report overfitting: training accuracy that runs ahead, test scores that get worse again."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.findings import scores
+from analyzer.findings import score_choice
 from analyzer.findings.collapse import collapse_of
-from analyzer.findings.registry import rule
-from analyzer.findings.scores import FEWEST_CHECKPOINTS, Score
-from analyzer.findings.series import at_the_end, deviation, series_of, smoothed
+from analyzer.findings.curves import at_the_end, curves_of, deviation, smoothed
+from analyzer.findings.rules import rule
+from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span
 from analyzer.model.run import Finding, Tables
 
 GAP_NOTICE, GAP_WARNING = 5.0, 10.0  # percentage points
 FALL_POINTS = 3.0  # of test accuracy below its best
-GAP_DEVIATIONS = 1.5  # about two of a median of three, so that a small test set makes no gap by chance
-FALL_DEVIATIONS = 4  # and so many standard deviations of it from one checkpoint to the next
-LOSS_RISE = 0.15  # share of its least value
-KAPPA_RISE = 1.25
+GAP_DEVIATIONS = 1.5  # about two of a median of three, so that a small test set shows no gap by chance
+FALL_DEVIATIONS = 4  # standard deviations between neighboring checkpoints that the fall must exceed as well
+LOSS_RISE = 0.15  # share of the lowest test loss
+KAPPA_RISE = 1.25  # times the condition number at the onset
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """How far training accuracy is ahead of test accuracy at the ``end``, in points, and how far the latter fell.
+    """A training accuracy that is ahead of the test accuracy, or a test accuracy that fell.
 
-    ``onset`` is the position since when it is ahead by 5 points or more, where it has ``grown`` to that, or since when
-    the test accuracy falls.
+    Attributes:
+        test: the test accuracy, in percentage points.
+        train: the training accuracy, in percentage points.
+        end: how far the training accuracy is ahead at the end, in points.
+        grown: whether it is ahead by `GAP_NOTICE` or more, and has moved ahead by as much during the run.
+        onset: position since when it is that far ahead if the gap has grown, else position of the best test accuracy.
+        fall: how far the test accuracy fell below its best, in points; 0 if it did not fall significantly.
+        best: position of the best test accuracy.
     """
 
     test: Score
@@ -41,11 +47,12 @@ class Gap:
 
 
 def gap_between(tables: Tables) -> Gap | None:
-    """The gap, where it grew to 5 points or more, or the test accuracy fell by 3 while training accuracy rose.
+    """Return the gap if it grew to 5 points or more, or if the test accuracy fell by 3 while training accuracy rose.
 
-    None where the training accuracy collapsed: what is forgotten was not learned by heart.
+    Returns:
+        None if there is no such gap, or if the training accuracy collapsed: a network that forgets does not memorize.
     """
-    test, train = scores.accuracy(tables, trained=False), scores.accuracy(tables, trained=True)
+    test, train = score_choice.accuracy(tables, trained=False), score_choice.accuracy(tables, trained=True)
     if test is None or train is None or collapse_of(train) is not None:
         return None
     places = np.flatnonzero(np.isfinite(test.values) & np.isfinite(train.values))
@@ -68,11 +75,11 @@ def gap_between(tables: Tables) -> Gap | None:
 
 @rule
 def overfitting(tables: Tables) -> Iterator[Finding]:
-    """The training accuracy runs ahead of the test accuracy, more and more; or the test accuracy falls again.
+    """Report that the training accuracy moves ahead of the test accuracy, or that the test accuracy falls again.
 
     Source: Goodfellow, Bengio & Courville, Deep Learning (2016), sec. 5.2 and 7.8. Measured here: healthy runs on 8000
-    images ended with gaps of 1.6 to 5.0 points; on 500 images with 17, with 30 % wrong labels with 26; 400
-    simulated runs with a test accuracy that scatters by 4 points had none. Needs `FEWEST_CHECKPOINTS` with both
+    images ended with gaps of 1.6 to 5.0 points, runs on 500 images with 17, runs with 30 % wrong labels with 26; 400
+    simulated runs with a test accuracy that scatters by 4 points had none. Requires `FEWEST_CHECKPOINTS` with both
     accuracies.
     """
     gap = gap_between(tables)
@@ -88,22 +95,22 @@ def overfitting(tables: Tables) -> Iterator[Finding]:
     if gap.fall:
         best = gap.test.values[gap.best]
         parts.append(
-            f"{gap.test.words} was best at {place(tables, gap.best)} ({best:.1f} %) and lost about {gap.fall:.1f} "
+            f"{gap.test.words} was best at {place(tables, gap.best)} ({best:.1f} %) and has lost about {gap.fall:.1f} "
             "points since"
         )
     rise = _loss_rise(tables)
     if rise is not None:
         parts.append(
-            f"{rise.loss.words} was least at {place(tables, rise.place)} and rose by about {percent(rise.share)} since"
+            f"{rise.loss.words} was lowest at {place(tables, rise.place)} and has risen by about {percent(rise.share)} "
+            "since"
         )
     stop = rise.place if rise is not None else gap.best if gap.fall else None
-    early = f", or stopping near {place(tables, stop)}" if stop is not None else ""
+    early = f" Use the weights from near {place(tables, stop)}, or stop there." if stop is not None else ""
     yield finding(
         tables,
         "overfitting",
         "warning" if gap.end >= GAP_WARNING or gap.fall else "notice",
-        f"The network learns its training data by heart (overfitting): {'; '.join(parts)}. More data or augmentation, "
-        f"weight decay, dropout{early} are the usual remedies.",
+        f"The network memorizes its training data (overfitting): {'; '.join(parts)}.{early}",
         figure="accuracy",
         places=[gap.onset, last],
         evidence={"gap_points": gap.end, "fall_points": gap.fall, "since": tables.checkpoints[gap.onset].name},
@@ -112,6 +119,8 @@ def overfitting(tables: Tables) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Rise:
+    """A test loss that rose, by a share of its lowest value at a place, which is the position among checkpoints."""
+
     loss: Score
     place: int
     least: float
@@ -119,8 +128,8 @@ class _Rise:
 
 
 def _loss_rise(tables: Tables) -> _Rise | None:
-    """A test loss that is well above its least value at the end while the training loss, if known, fell on."""
-    test, train = scores.loss(tables, trained=False), scores.loss(tables, trained=True)
+    """Return the rise of a test loss that ends well above its lowest value while any training loss kept falling."""
+    test, train = score_choice.loss(tables, trained=False), score_choice.loss(tables, trained=True)
     if test is None or np.isfinite(test.values).sum() < FEWEST_CHECKPOINTS:
         return None
     lowest = int(np.nanargmin(test.values))
@@ -134,24 +143,28 @@ def _loss_rise(tables: Tables) -> _Rise | None:
 
 @rule
 def test_loss_rises(tables: Tables) -> Iterator[Finding]:
-    """The test loss rises again although the accuracies keep together: the network grows too sure of its errors.
+    """Report a test loss that rises again while the accuracies stay together: the network becomes overconfident.
 
     Source: Guo et al., On calibration of modern neural networks (ICML 2017), sec. 3: loss overfits before accuracy
-    does. Measured here: runs that still learn ended at most 5 % above the least test loss, those with a training
-    accuracy of 100 % 25 to 43 %. `LOSS_RISE`, with a training loss that still falls, lies between. Needs
+    does. Measured here: runs that still learn ended at most 5 % above the lowest test loss, those with a training
+    accuracy of 100 % 25 to 43 %. `LOSS_RISE`, with a training loss that still falls, is between these. Requires
     `FEWEST_CHECKPOINTS`.
     """
     rise = _loss_rise(tables)
-    judged = (scores.accuracy(tables, trained=False), scores.accuracy(tables, trained=True), scores.minimised(tables))
+    judged = (
+        score_choice.accuracy(tables, trained=False),
+        score_choice.accuracy(tables, trained=True),
+        score_choice.minimized(tables),
+    )
     if rise is None or gap_between(tables) is not None or any(map(collapse_of, judged)):
         return
     yield finding(
         tables,
         "test_loss_rises",
         "notice",
-        f"{rise.loss.words.capitalize()} was least at {place(tables, rise.place)} ({number(rise.least)}) and rose by "
-        f"about {percent(rise.share)} since: the network grows too sure of its wrong answers, an early form of "
-        "overfitting. Where probabilities matter, use the weights from there, label smoothing or weight decay.",
+        f"{rise.loss.words.capitalize()} was lowest at {place(tables, rise.place)} ({number(rise.least)}) and has "
+        f"risen by about {percent(rise.share)} since: the network becomes overconfident in its wrong answers, an early "
+        "form of overfitting. If probabilities matter, use the weights from there.",
         figure="accuracy",
         places=[rise.place, len(tables.checkpoints) - 1],
         evidence={"least": rise.least, "rise": rise.share, "score": rise.loss.name},
@@ -160,18 +173,18 @@ def test_loss_rises(tables: Tables) -> Iterator[Finding]:
 
 @rule
 def condition_beside_overfitting(tables: Tables) -> Iterator[Finding]:
-    """Layers whose condition number rose while the test accuracy fell behind: said as association only.
+    """Report layers whose condition number rose while the test accuracy fell behind, as an association only.
 
-    Source: METRICS "Statistics of curves": two drifting series go together by construction, so no cause is claimed.
-    Measured here: on 500 images κ of the first layer doubled while the gap grew to 17 points; it also rises in healthy
-    runs, so a rise (by a quarter or more) is mentioned only where there is overfitting.
+    Source: docs/metrics.md, "Statistics of curves": two drifting series are associated by construction, so no cause is
+    claimed. Measured here: on 500 images κ of the first layer doubled while the gap grew to 17 points; it also rises in
+    healthy runs, so a rise (by a quarter or more) is reported only together with overfitting.
     """
     gap = gap_between(tables)
     if gap is None:
         return
     rises: list[tuple[float, str, float, float]] = []
     count = 0
-    for series in series_of(tables, "condition_number"):
+    for series in curves_of(tables, "condition_number"):
         known = np.flatnonzero(np.isfinite(series.values) & (series.places >= gap.onset))
         if len(known) < FEWEST_CHECKPOINTS:
             continue
@@ -187,8 +200,8 @@ def condition_beside_overfitting(tables: Tables) -> Iterator[Finding]:
             "condition_beside_overfitting",
             "notice",
             f"While {gap.test.words} fell behind, from {span(tables, gap.onset, len(tables.checkpoints) - 1)}, "
-            f"the condition number rose in {len(rises)} of {plural(count, 'layer')} ({most}). The two often go "
-            "together; this does not say that one causes the other. Weight decay tends to lower both.",
+            f"the condition number rose in {len(rises)} of {plural(count, 'layer')} ({most}). The two often "
+            "occur together; this does not show that one causes the other.",
             figure="condition_number",
             tensors=[name for _, name, *_ in rises],
             places=[gap.onset, len(tables.checkpoints) - 1],

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from analyzer.findings.registry import file_rule
-from analyzer.findings.series import EVERYTHING, MATRICES, PARAMETERS, stretches
+from analyzer.findings.curves import EVERYTHING, MATRICES, PARAMETERS, stretches
+from analyzer.findings.rules import file_rule
 from analyzer.findings.wording import finding, layers, place, plural, span
 from analyzer.model.names import listed
 from analyzer.model.run import Finding, StoredElements, Tables, TensorRow, is_expert

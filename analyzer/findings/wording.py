@@ -1,4 +1,4 @@
-"""How numbers, places and layers become words, and words a finding."""
+"""Turn numbers, places and layers into words, and words into a finding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ MOST_NAMED = 3  # layers named in a sentence; the evidence names all of them
 
 
 def place(tables: Tables, position: int) -> str:
-    """``epoch 7``, ``step 700``, ``epoch 6.383 (step 300)``, or the checkpoint's name where neither orders the run."""
+    """Return ``epoch 7``, ``step 700`` or ``epoch 6.383 (step 300)``.
+
+    If neither epochs nor steps order the run, return the checkpoint's name.
+    """
     if tables.axis_label not in ("epoch", "step"):
         return listed([tables.checkpoints[position].name])
     value, step = float(tables.axis[position]), tables.checkpoints[position].step
@@ -20,48 +23,53 @@ def place(tables: Tables, position: int) -> str:
 
 
 def span(tables: Tables, first: int, last: int) -> str:
-    """``epoch 12 to 50``, to follow "from"; names where neither epochs nor steps order the run."""
+    """Return ``epoch 12 to 50``, to follow "from"; checkpoint names if neither epochs nor steps order the run."""
     if tables.axis_label in ("epoch", "step"):
         return f"{tables.axis_label} {_short(float(tables.axis[first]))} to {_short(float(tables.axis[last]))}"
     return f"{place(tables, first)} to {place(tables, last)}"
 
 
 def _short(value: float) -> str:
-    """Whole epochs and steps as they are, others with four significant digits at most: 0.851, 6.383."""
+    """Format whole epochs and steps in full, others with at most four significant digits: 0.851, 6.383."""
     if value.is_integer() or value >= 1000:
         return f"{value:.0f}"
     return f"{value:.3g}" if value < 1 else f"{value:.4g}"
 
 
 def unit(tables: Tables) -> str:
-    """What rates are per."""
+    """Return the unit that rates are per: ``epoch``, ``step`` or ``checkpoint``."""
     return tables.axis_label if tables.axis_label in ("epoch", "step") else "checkpoint"
 
 
 def layers(names: Sequence[str], of: int | None = None) -> str:
-    """``fc1.weight``, ``all 8 tensors``, or a few names and how many more; ``of`` is how many there are."""
+    """Return ``fc1.weight``, ``all 8 tensors``, or a few names and the number of the others.
+
+    Args:
+        names: the tensors to name.
+        of: how many tensors there are in all.
+    """
     if of is not None and len(names) == of > 1:
         return f"all {of} tensors"
     return listed(names, most=MOST_NAMED)
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands written out: 0.00412, 16.6, 1230."""
+    """Format a number with three significant digits, thousands in full: 0.00412, 16.6, 1230."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def percent(share: float) -> str:
-    """A share as per cent with two significant digits: 0.0031 %, 84 %."""
+    """Format a share as a percentage with two significant digits: 0.0031 %, 84 %."""
     return f"{100 * share:.0f} %" if abs(share) >= 0.1 else f"{100 * share:.2g} %"
 
 
 def times(ratio: float) -> str:
-    """``twice``-like factors without false digits: 2.5 times, 200 times."""
+    """Format a ratio with two significant digits: 2.5 times, 200 times."""
     return f"{ratio:.1f} times" if ratio < 10 else f"{float(f'{ratio:.2g}'):.10g} times"
 
 
 def plural(count: int, word: str) -> str:
-    """``1 step``, ``3 steps``."""
+    """Return ``1 step``, ``3 steps``."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
@@ -76,7 +84,7 @@ def finding(
     places: Iterable[int] = (),
     evidence: Mapping[str, object] | None = None,
 ) -> Finding:
-    """A finding about some tensors at some positions; its evidence names all of the tensors."""
+    """Return a finding about tensors at positions; its evidence names all of the tensors."""
     return Finding(
         rule,
         severity,

@@ -1,4 +1,4 @@
-"""The scores that rules compare the weights with: which one it is, and accuracies in percentage points."""
+"""Choose the scores that rules compare with the weights; accuracies are converted to percentage points."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.findings.series import sane
+from analyzer.findings.curves import sane
 from analyzer.model.run import Tables
 from analyzer.model.score_names import accuracies, is_held_out, is_training, losses
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
-LARGEST_SHARE = 1.0  # an accuracy above it is in per cent
+LARGEST_SHARE = 1.0  # an accuracy above it is in percent
 FEWEST_CHECKPOINTS = 6  # with a score, for a trend
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A score under the name it has in the run; ``values`` (checkpoints,), accuracies in percentage points."""
+    """A score under its name in the run; ``values`` is (checkpoints,), with accuracies in percentage points."""
 
     name: str
     values: FloatArray
@@ -32,7 +32,11 @@ class Score:
 
 
 def accuracy(tables: Tables, *, trained: bool) -> Score | None:
-    """Accuracy on the training data, or on other data; None where the run has none or it is no share or per cent."""
+    """Return the accuracy on the training data, or on other data.
+
+    Returns:
+        None if the run has no such accuracy, or if its values are neither shares nor percentages.
+    """
     score = _first(tables, [name for name in accuracies(tables.scalars) if is_training(name) == trained])
     if score is None:
         return None
@@ -43,13 +47,13 @@ def accuracy(tables: Tables, *, trained: bool) -> Score | None:
 
 
 def loss(tables: Tables, *, trained: bool) -> Score | None:
-    """Loss on the training data, or on other data."""
+    """Return the loss on the training data, or on held-out data; None if the run has none."""
     is_such = is_training if trained else is_held_out
     return _first(tables, [name for name in losses(tables.scalars) if is_such(name)])
 
 
-def minimised(tables: Tables) -> Score | None:
-    """The loss that training lowers: that on the training data, or one whose name doesn't say on which it was taken."""
+def minimized(tables: Tables) -> Score | None:
+    """Return the loss that training minimizes: the training loss, or one with no data set in its name."""
     return _first(tables, [name for name in losses(tables.scalars) if not is_held_out(name)])
 
 

@@ -1,4 +1,4 @@
-"""What is broken: tensors that could not be measured, NaN and Inf, lost directions, dead rows and columns."""
+"""Report broken layers: tensors that could not be measured, singular matrices, dead rows and columns."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from analyzer.findings.registry import rule
-from analyzer.findings.series import PARAMETERS, series_of
+from analyzer.findings.curves import PARAMETERS, curves_of
+from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, place, plural, span
 from analyzer.model.names import listed, printable
 from analyzer.model.run import Finding, Problem, Tables
 
-NEWLY_DEAD = 0.05  # share of a layer's rows or columns that makes a warning of a notice
+NEWLY_DEAD = 0.05  # share of a layer's rows or columns that turns a notice into a warning
 
 
 def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
@@ -40,19 +40,20 @@ def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
 
 @rule
 def singular_matrix(tables: Tables) -> Iterator[Finding]:
-    """Matrices whose smallest singular value is nothing but rounding: no condition number exists.
+    """Report matrices whose smallest singular value is mere rounding, so that no condition number exists.
 
     Source: Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1: σ_n ≤ max(m, n)·eps·σ₁.
     """
-    lost: dict[str, list[int]] = {}
-    for series in series_of(tables, "condition_number"):
-        where = [int(spot) for spot, one in zip(series.places, series.statuses, strict=True) if one == "singular"]
+    singular: dict[str, list[int]] = {}
+    for series in curves_of(tables, "condition_number"):
+        pairs = zip(series.places, series.statuses, strict=True)
+        where = [int(position) for position, status in pairs if status == "singular"]
         if where:
-            lost[series.tensor.name] = where
-    if not lost:
+            singular[series.tensor.name] = where
+    if not singular:
         return
-    names = sorted(lost, key=lambda name: len(lost[name]), reverse=True)
-    where = lost[names[0]]
+    names = sorted(singular, key=lambda name: len(singular[name]), reverse=True)
+    where = singular[names[0]]
     when = f"in {len(where)} checkpoints from {span(tables, where[0], where[-1])}"
     when = f"at {place(tables, where[0])}" if len(where) == 1 else when
     others = f", and so are {layers(names[1:])} at times" if len(names) > 1 else ""
@@ -61,38 +62,38 @@ def singular_matrix(tables: Tables) -> Iterator[Finding]:
         "singular_matrix",
         "notice",
         f"{layers(names[:1])} is singular {when}{others}: some directions are lost entirely, and the condition number "
-        "does not exist there. Dead rows or columns, or rows that are copies of each other, are common causes.",
+        "does not exist there. Common causes are dead rows or columns, and rows that are copies of each other.",
         figure="condition_number",
         tensors=names,
         places=sorted({where[0], where[-1]}),
-        evidence={"checkpoints": {name: len(places) for name, places in lost.items()}},
+        evidence={"checkpoints": {name: len(places) for name, places in singular.items()}},
     )
 
 
 @rule
 def dead_rows(tables: Tables) -> Iterator[Finding]:
-    """Rows (outputs) of a weight matrix that are exactly zero, those that died on the way first.
+    """Report rows (outputs) of a weight matrix that are exactly zero; rows that died during the run come first.
 
-    Source: METRICS, `dead_row_count`: a count without a threshold. A warning where one row in twenty (`NEWLY_DEAD`)
-    died; that share is chosen, not measured.
+    Source: docs/metrics.md, `dead_row_count`: a count without a threshold. It is a warning if one row in twenty
+    (`NEWLY_DEAD`) died; that share is chosen, not measured.
     """
-    yield from _dead(tables, "dead_row_count", "dead_rows", 0, "row", "outputs that are always off")
+    yield from _dead(tables, "dead_row_count", "dead_rows", 0, "row", "these outputs are always off")
 
 
 @rule
 def dead_columns(tables: Tables) -> Iterator[Finding]:
-    """Columns (inputs) of a weight matrix that are exactly zero, those that died on the way first.
+    """Report columns (inputs) of a weight matrix that are exactly zero; columns that died during the run come first.
 
-    Source: METRICS, `dead_column_count`: as for rows.
+    Source: docs/metrics.md, `dead_column_count`: as for rows.
     """
-    yield from _dead(tables, "dead_column_count", "dead_columns", 1, "column", "inputs that are ignored")
+    yield from _dead(tables, "dead_column_count", "dead_columns", 1, "column", "these inputs are ignored")
 
 
 def _dead(tables: Tables, metric: str, name: str, axis: int, what: str, meaning: str) -> Iterator[Finding]:
-    """Lines that are zero at the last checkpoint: those that died on the way, and those that were so from the start."""
+    """Report rows or columns that are zero at the last checkpoint: those that died, and those that always were zero."""
     died: list[tuple[float, str, int, int, int]] = []  # share, layer, how many, of, position of the first death
     always: dict[str, int] = {}
-    for series in series_of(tables, metric, PARAMETERS):
+    for series in curves_of(tables, metric, PARAMETERS):
         ends, shape = series.ends(), series.tensor.matrix_shape
         if ends is None or shape is None:
             continue
@@ -110,8 +111,8 @@ def _dead(tables: Tables, metric: str, name: str, axis: int, what: str, meaning:
             name,
             "warning" if share >= NEWLY_DEAD else "notice",
             f"{layers([worst])}: {count} of {of} {what}s{others} became exactly zero, the first at "
-            f"{place(tables, since)}: {meaning}. Pruning does this on purpose; otherwise look at weight decay and at "
-            "units that no longer fire.",
+            f"{place(tables, since)}: {meaning}. Pruning does this on purpose; otherwise check weight decay and units "
+            "that no longer fire.",
             figure="conditioning_and_sparsity",
             tensors=[layer for _, layer, *_ in sorted(died, reverse=True)],
             places=[since, len(tables.checkpoints) - 1],
@@ -124,7 +125,7 @@ def _dead(tables: Tables, metric: str, name: str, axis: int, what: str, meaning:
             name,
             "info",
             f"{plural(total, what)} of {layers(list(always))} {'is' if total == 1 else 'are'} exactly zero at the end "
-            "and did not become so during the run, as for padding or pruned weights.",
+            "and did not become so during the run, as with padding or pruned weights.",
             figure="conditioning_and_sparsity",
             tensors=list(always),
             evidence={"dead": always},

@@ -1,4 +1,4 @@
-"""The register of rules, checked when a rule is declared, so that a mistake names its author's function."""
+"""The registry of rules; a rule is validated when it is declared, so that an error names the function at fault."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def registered_for_files() -> dict[str, Rule]:
 def rule(function: Rule) -> Rule:
     """Register a pure function of one run's tables as a rule about measurements; its findings have its name.
 
-    Its docstring says what it looks at and why the threshold is what it is, in a paragraph that begins with
-    "Source:" (a paper and its section) or "Measured here:" (what was seen on which runs).
+    The docstring says what the rule looks at and justifies its threshold, in a paragraph that begins with "Source:" (a
+    paper and its section) or "Measured here:" (an observation and the runs it was made on).
 
     Raises:
         ValueError: the name is taken, the signature differs, or the docstring gives no grounds.
@@ -54,8 +54,8 @@ def _check(function: Rule) -> None:
     name = function.__name__
     where = f"rule {function.__module__}.{name}"
     if name in _RULES or name in _FILE_RULES:
-        raise ValueError(f"{where}: a rule of this name exists already; rename the function")
+        raise ValueError(f"{where}: a rule of this name already exists; rename the function")
     if list(inspect.signature(function).parameters) != ["tables"]:
-        raise ValueError(f"{where}: must take exactly one argument, tables")
+        raise ValueError(f"{where}: must take exactly one argument, named tables")
     if not any(word in (function.__doc__ or "") for word in GROUNDS):
-        raise ValueError(f"{where}: its docstring must give its grounds, beginning with {' or '.join(GROUNDS)}")
+        raise ValueError(f"{where}: justify the threshold in its docstring, after {' or '.join(GROUNDS)}")

@@ -1,4 +1,4 @@
-"""The numbers that rules look at: one metric of one tensor, without what is not to be relied on."""
+"""Curves of metrics as the rules read them, without the numbers that no finding may rest on."""
 
 from __future__ import annotations
 
@@ -17,19 +17,26 @@ if TYPE_CHECKING:
 
 MATRICES = frozenset({"matrix", "stack"})
 PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})
-NORM_FACTOR = 10  # by which no norm grew in a healthy run
-DEVIATION_PER_CHANGE = 1.4826 / sqrt(2)  # of independent normal values, from the median size of their differences
-LARGEST, SMALLEST = 1e100, 1e-100  # beyond float32 by far
 EVERYTHING = frozenset({*PARAMETERS, "buffer"})
+NORM_FACTOR = 10  # no norm grew by this factor in a healthy run
+DEVIATION_PER_CHANGE = 1.4826 / sqrt(2)  # standard deviation of independent normal values per median absolute change
+LARGEST, SMALLEST = 1e100, 1e-100  # far outside the range of float32
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One metric of one tensor at the n checkpoints where it has rows; checkpoints left out on purpose are no gap.
+class ReliableCurve:
+    """One metric of one tensor at the n checkpoints that have a row for it.
 
-    ``places`` (n,) are positions among the run's checkpoints. ``values`` (n,) are NaN wherever the status is not
-    ``ok``: nothing rests on a number that storage precision limits; nor on one whose ratios could overflow.
-    ``stored`` (n,) are the numbers as measured.
+    Checkpoints that were skipped on purpose have no row and leave no gap.
+
+    Attributes:
+        tensor: the tensor.
+        places: (n,) positions among the run's checkpoints.
+        values: (n,) NaN wherever the status is not ``ok``, so that no finding rests on a number that storage precision
+            limits, and wherever a ratio of the value could overflow.
+        stored: (n,) the values as measured.
+        statuses: (n,) the status of each value.
+        references: (n,) names of the checkpoints that the values compare with, or None.
     """
 
     tensor: TensorRow
@@ -40,37 +47,37 @@ class Series:
     references: tuple[str | None, ...]
 
     def ends(self) -> tuple[int, int] | None:
-        """Indices of the first and the last number; None where there are fewer than two."""
+        """Return the indices of the first and last finite value, or None if there are fewer than two."""
         known = np.flatnonzero(np.isfinite(self.values))
         return (int(known[0]), int(known[-1])) if len(known) > 1 else None
 
 
-def series_of(tables: Tables, metric: str, kinds: Collection[str] = MATRICES) -> Iterator[Series]:
-    """The series of a metric for every tensor of these kinds, in the order of the network."""
+def curves_of(tables: Tables, metric: str, kinds: Collection[str] = MATRICES) -> Iterator[ReliableCurve]:
+    """Yield the curve of a metric for every tensor of the given kinds, in the order of the network."""
     for row in tables.tensors:
         curve = tables.curves.get(("tensor", row.name, metric)) if row.kind in kinds else None
         if curve is not None:
-            yield _series(row, curve)
+            yield _reliable(row, curve)
 
 
 def count_of(tables: Tables, metric: str) -> int:
-    """How many matrices have a series of a metric, those included of which nothing more is to be said."""
+    """Count the matrices that have a curve of a metric, including those that an event explains."""
     rows = (*tables.tensors, *tables.explained)
     return sum(row.kind in MATRICES and ("tensor", row.name, metric) in tables.curves for row in rows)
 
 
-def total_series(tables: Tables, metric: str) -> Series | None:
-    """The series of all parameters together."""
+def total_curve(tables: Tables, metric: str) -> ReliableCurve | None:
+    """Return the curve of all parameters together, or None if the run has none."""
     curve = tables.curves.get(("total", "", metric))
     row = TensorRow("", "", "total", (), None, "", "")
-    return None if curve is None else _series(row, curve)
+    return None if curve is None else _reliable(row, curve)
 
 
-def _series(row: TensorRow, curve: Curve) -> Series:
+def _reliable(row: TensorRow, curve: Curve) -> ReliableCurve:
     places = [place for place, status in enumerate(curve.statuses) if status is not None]
     usable = np.array([curve.statuses[place] == "ok" for place in places], dtype=bool)
     stored = np.asarray(curve.values, dtype=np.float64)[places]
-    return Series(
+    return ReliableCurve(
         row,
         np.array(places, dtype=np.intp),
         np.where(usable & sane(stored), stored, np.nan),
@@ -81,21 +88,27 @@ def _series(row: TensorRow, curve: Curve) -> Series:
 
 
 def sane(values: FloatArray) -> npt.NDArray[np.bool_]:
-    """Which values are zero or so large that neither they nor their ratios leave the range of float64."""
+    """Return a mask of the values that are zero, or whose ratios stay in the range of float64."""
     sizes = np.abs(values)
     known: npt.NDArray[np.bool_] = (sizes == 0) | ((sizes > SMALLEST) & (sizes < LARGEST))
     return known
 
 
-def starts(tables: Tables, series: Series) -> npt.NDArray[np.intp]:
-    """Positions (n,) of the checkpoints that the rows compare with; the checkpoint itself where there is none."""
+def starts(tables: Tables, series: ReliableCurve) -> npt.NDArray[np.intp]:
+    """Return the positions (n,) of the checkpoints that the values compare with.
+
+    A value without a reference has the position of its own checkpoint.
+    """
     position = {row.name: place for place, row in enumerate(tables.checkpoints)}
     pairs = zip(series.references, series.places, strict=True)
     return np.array([position.get(reference or "", place) for reference, place in pairs], dtype=np.intp)
 
 
-def per_unit(tables: Tables, series: Series) -> FloatArray:
-    """Values (n,) per epoch (or step, or checkpoint), so that uneven spacing does not look like slower motion."""
+def per_unit(tables: Tables, series: ReliableCurve) -> FloatArray:
+    """Return the values (n,) per epoch (or step, or checkpoint).
+
+    Without this, widely spaced checkpoints would look like fast motion and narrowly spaced ones like slow motion.
+    """
     lengths = tables.axis[series.places] - tables.axis[starts(tables, series)]
     rates = np.full(len(lengths), np.nan)
     np.divide(series.values, lengths, out=rates, where=lengths > 0)
@@ -103,13 +116,21 @@ def per_unit(tables: Tables, series: Series) -> FloatArray:
 
 
 def stretches(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last index of every run of True."""
+    """Return the first and last index of every run of consecutive True values."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
     return [(int(first), int(after) - 1) for first, after in edges.reshape(-1, 2)]
 
 
+def longest_stretch(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the first and last index of the longest run of True values, (0, -1) if there is none."""
+    return max(stretches(mask), key=lambda ends: ends[1] - ends[0], default=(0, -1))
+
+
 def without_returns(values: FloatArray) -> FloatArray:
-    """Norms (n,) without those that are ten times both of their neighbours, or a tenth: damaged checkpoints."""
+    """Return norms (n,) with NaN where a norm jumps and returns, as at a damaged checkpoint.
+
+    Such a norm is more than ten times both of its neighbors, or less than a tenth of both.
+    """
     kept = values.copy()
     known = np.flatnonzero(np.isfinite(values))
     middle, around = values[known[1:-1]], np.stack((values[known[:-2]], values[known[2:]]))
@@ -118,26 +139,30 @@ def without_returns(values: FloatArray) -> FloatArray:
     return kept
 
 
-def norm_jumps_at(series: Series) -> npt.NDArray[np.intp]:
-    """Positions of the checkpoints at which a norm is ten times both of its neighbours, or a tenth of them."""
+def norm_jumps_at(series: ReliableCurve) -> npt.NDArray[np.intp]:
+    """Return the positions of the checkpoints at which a norm jumps and returns; see :func:`without_returns`."""
     return series.places[np.isfinite(series.values) & np.isnan(without_returns(series.values))]
 
 
 def smoothed(values: FloatArray) -> FloatArray:
-    """Running median of three (n,), the two ends as their neighbours: one odd checkpoint does not decide; n ≥ 3."""
+    """Return the running median of three (n,), so that a single odd checkpoint does not decide.
+
+    Both ends take the value of their neighbor. Requires n ≥ 3.
+    """
     middle = np.median(np.lib.stride_tricks.sliding_window_view(values, 3), axis=1)
     return np.concatenate((middle[:1], middle, middle[-1:]))
 
 
 def deviation(values: FloatArray) -> float:
-    """Standard deviation of a score (n,) about its course, from the median size of its changes; n ≥ 2."""
+    """Return the standard deviation of a score (n,) about its trend, from its median absolute change; n ≥ 2."""
     return float(np.median(np.abs(np.diff(values)))) * DEVIATION_PER_CHANGE
 
 
 def at_the_end(values: FloatArray, share: float = 0.1, least: int = 3) -> float:
-    """Median of the last tenth of the numbers, of three at least: one odd checkpoint does not decide.
+    """Return the median of the last tenth of the finite values, and of at least three of them.
 
-    It need not be the number at the last checkpoint, so sentences say "about" of it.
+    A single odd checkpoint does not decide. The result may differ from the value at the last checkpoint, so sentences
+    write "about" before it.
     """
     known = values[np.isfinite(values)]
     return float(np.median(known[-max(least, round(share * len(known))) :])) if len(known) else float("nan")

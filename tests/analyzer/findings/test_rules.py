@@ -13,7 +13,7 @@ from planted import checked
 
 from analyzer import findings
 from analyzer.findings import wording
-from analyzer.findings.registry import registered, rule
+from analyzer.findings.rules import registered, rule
 from analyzer.model.run import CheckpointRow, Curve, Finding, Status, Tables, TensorRow
 from analyzer.report.page import FigureOnPage, render_page
 from analyzer.statistics import Correlations
@@ -45,10 +45,10 @@ def test_every_rule_gives_its_grounds_and_takes_tables_alone():
 @pytest.mark.parametrize(
     ("function", "what"),
     [
-        ("def motion_spike(tables):\n    'Source: x'", "exists already"),
+        ("def motion_spike(tables):\n    'Source: x'", "already exists"),
         ("def new(tables, more):\n    'Source: x'", "exactly one argument"),
-        ("def new(tables):\n    'because'", "must give its grounds"),
-        ("def new(tables): pass", "must give its grounds"),
+        ("def new(tables):\n    'because'", "justify the threshold"),
+        ("def new(tables): pass", "justify the threshold"),
     ],
 )
 def test_a_broken_rule_is_refused_by_name(function, what):

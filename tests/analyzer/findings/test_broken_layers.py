@@ -1,0 +1,92 @@
+"""Singular matrices, dead rows and columns, and what could not be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from builders import random_walk, save_weights, weightlapse_metadata
+from commands import measured
+from planted import SHAPES, finding_of, found_in, name, only, tables_with
+
+from analyzer.findings import find
+from analyzer.findings.broken_layers import dead_columns, dead_rows, singular_matrix
+from analyzer.report.reading import read_tables
+from analyzer.store.store import open_store
+
+
+def test_row40_a_singular_matrix_is_named_with_its_checkpoints(tmp_path):
+    states = random_walk(6)
+    for weights in states[2:5]:
+        weights["out.weight"][1] = 0
+    one = only(found_in(tmp_path, states), "singular_matrix")
+    assert (one.tensor, one.checkpoints, one.figure) == ("out.weight", name(2, 4), "condition_number")
+    assert "in 3 checkpoints from epoch 2 to 4" in one.sentence
+
+
+def test_rows_that_die_are_told_from_rows_that_were_always_zero(tmp_path):
+    states = random_walk(6, SHAPES)
+    for epoch, weights in enumerate(states):
+        weights["fc2.weight"][:, 5] = 0
+        weights["fc1.weight"][: max(0, 2 * (epoch - 2))] = 0
+    findings = found_in(tmp_path, states)
+    died, always = (only(findings, rule) for rule in ("dead_rows", "dead_columns"))
+    assert (died.severity, died.tensor, died.evidence["newly_dead"]) == ("warning", "fc1.weight", {"fc1.weight": 6})
+    assert "6 of 40 rows became exactly zero, the first at epoch 3" in died.sentence
+    assert (always.severity, always.evidence["dead"]) == ("info", {"fc2.weight": 1})
+
+
+def test_one_other_layer_with_dead_rows_is_no_plural(tmp_path):
+    states = random_walk(6, SHAPES)
+    for epoch, weights in enumerate(states):
+        weights["fc1.weight"][: max(0, 2 * (epoch - 2))] = 0
+        weights["fc2.weight"][: max(0, epoch - 4)] = 0
+    assert "(and rows of 1 other layer)" in only(found_in(tmp_path, states), "dead_rows").sentence
+
+
+def test_what_failed_for_one_reason_is_one_sentence(tmp_path):
+    for t, weights in enumerate(random_walk(2)):
+        save_weights(tmp_path / f"run/epoch_{t}.safetensors", weights, weightlapse_metadata(t))
+    measurements = measured(tmp_path / "run")
+    problems = [
+        (f"epoch_{t}.safetensors", tensor, "odd", "ValueError: \x1b[31mno") for t in (0, 1) for tensor in ("a", "b")
+    ]
+    with open_store(measurements.path) as store:
+        (one,) = find(read_tables(store, "run"), problems)
+    assert (one.rule, one.severity) == ("not_measured", "serious")
+    assert one.evidence["tensors"] == ["a", "b"] and len(one.checkpoints) == 2
+    assert "\x1b" not in one.sentence and "odd of a, b could not be measured" in one.sentence
+
+
+# ------------------------------------------------------------------------------------------------- edges of rules
+
+
+@pytest.mark.parametrize(
+    ("dead", "shape", "severity"),
+    [
+        ([0, 1, 1], (20, 30), "warning"),  # one row in twenty
+        ([0, 1, 1], (21, 30), "notice"),
+        ([1, 1, 1], (20, 30), "info"),
+        ([2, 1, 1], (20, 30), "info"),
+        ([1, 2, 0], (20, 30), None),
+    ],
+)
+def test_a_twentieth_of_the_rows_must_die_for_a_warning(dead, shape, severity):
+    one = finding_of(dead_rows, tables_with({"dead_row_count": dead}, shape=shape))
+    assert (one.severity if one else None) == severity
+    assert severity != "warning" or (one.checkpoints == ("c1", "c2") and "the first at epoch 1:" in one.sentence)
+
+
+def test_dead_columns_are_a_share_of_the_columns():
+    assert finding_of(dead_columns, tables_with({"dead_column_count": [0, 1]}, shape=(20, 21))).severity == "notice"
+
+
+def test_several_singular_matrices_are_named_with_the_most_singular_first():
+    tables = tables_with({(key, "condition_number"): [np.nan] * 4 for key in "ab"})
+    statuses = {"a": ("ok", "singular", "ok", "ok"), "b": ("ok", "singular", "ok", "singular")}
+    curves = {key: replace(curve, statuses=statuses[key[1]]) for key, curve in tables.curves.items()}
+    one = finding_of(singular_matrix, replace(tables, curves=curves))
+    assert "b is singular in 2 checkpoints from epoch 1 to 3, and so are a at times:" in one.sentence
+    only_a = replace(tables, curves={key: curve for key, curve in curves.items() if key[1] == "a"})
+    assert "a is singular at epoch 1: some" in finding_of(singular_matrix, only_a).sentence

@@ -1,0 +1,58 @@
+"""One event is one finding, without its consequences."""
+
+from __future__ import annotations
+
+import numpy as np
+from builders import random_walk
+from planted import SHAPES, alarming, blown_up, found_in, name, only
+
+
+def test_what_an_explosion_brings_about_is_not_told_beside_it(tmp_path):
+    states = blown_up(random_walk(14, SHAPES), "fc1.weight", 6, 30.0)
+    for weights in states[9:]:  # a layer of its own, with what the other's explosion would hide
+        left, sizes, right = np.linalg.svd(weights["fc2.weight"], full_matrices=False)
+        sizes[-1] /= 10_000
+        weights["fc2.weight"] = (left * sizes @ right).astype(np.float32)
+    findings = found_in(tmp_path, states)
+    told = [one.rule for one in findings if "fc1.weight" in one.evidence.get("tensors", ())]
+    assert told == ["norm_explodes"]
+    assert only(findings, "condition_number_explodes").tensor == "fc2.weight"
+
+
+def test_a_layer_whose_explosion_is_told_still_counts_among_the_layers(tmp_path):
+    shapes = {**SHAPES, "fc3.weight": (24, 24), "fc4.weight": (24, 24)}
+    states = blown_up(random_walk(14, shapes), "fc1.weight", 6, 30.0)
+    for tensor in ("fc2.weight", "fc3.weight"):
+        states = blown_up(states, tensor, 6, 2.0)
+    matrices = sum(len(shape) > 1 for shape in shapes.values())
+    one = only(found_in(tmp_path, states), "motion_spike")
+    assert one.sentence.startswith(f"2 of {matrices} layers moved in one jump at epoch 6")
+
+
+def test_no_compression_is_advised_for_a_matrix_that_jumped(tmp_path):
+    states = blown_up(random_walk(14, SHAPES), "fc1.weight", 6, 5.0)
+    for weights in states:
+        weights["fc2.weight"] = blown_up([weights], "fc2.weight", 0, 5.0)[0]["fc2.weight"]
+    findings = found_in(tmp_path, states)
+    assert only(findings, "motion_spike").tensor == "fc1.weight"
+    assert only(findings, "could_be_cut_in_rank").tensor == "fc2.weight"
+
+
+def test_a_jump_is_told_without_what_it_brings_about_unless_that_is_graver(tmp_path):
+    states = blown_up(random_walk(14, SHAPES), "fc1.weight", 6, 5.0)
+    assert alarming(found_in(tmp_path / "rank", states)) == ["motion_spike"]
+    for weights in states[6:]:
+        left, sizes, right = np.linalg.svd(weights["fc1.weight"], full_matrices=False)
+        sizes[-1] /= 10_000
+        weights["fc1.weight"] = (left * sizes @ right).astype(np.float32)
+    findings = found_in(tmp_path / "condition", states)
+    assert alarming(findings) == ["condition_number_explodes", "motion_spike"]
+    assert only(findings, "condition_number_explodes").evidence["since"] == {"fc1.weight": name(6)[0]}
+
+
+def test_what_begins_after_a_jump_is_told_beside_it(tmp_path):
+    states = random_walk(14, SHAPES)
+    for weights in states[6:]:
+        weights["fc1.weight"] = weights["fc1.weight"] + np.float32(0.3) * np.sign(states[0]["fc1.weight"])
+    findings = found_in(tmp_path, blown_up(states, "fc1.weight", 12, 5.0))
+    assert {"motion_spike", "rank_collapses"} <= set(alarming(findings))

@@ -1,0 +1,39 @@
+"""Numbers and names as words."""
+
+from __future__ import annotations
+
+import pytest
+
+from analyzer.findings.wording import layers, number, percent, plural, times
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        (number, 0.004123, "0.00412"),
+        (number, 16.63, "16.6"),
+        (number, 999.4, "999"),
+        (number, 1000.0, "1000"),
+        (number, -1234.0, "-1234"),
+        (number, 1e6, "1e+06"),
+        (percent, 0.1, "10 %"),
+        (percent, 0.0999, "10 %"),
+        (percent, 0.0955, "9.6 %"),
+        (percent, -0.104, "-10 %"),
+        (percent, 0.844, "84 %"),
+        (percent, 0.000031, "0.0031 %"),
+        (times, 2.46, "2.5 times"),
+        (times, 10.0, "10 times"),
+        (times, 1234.0, "1200 times"),
+    ],
+)
+def test_numbers_have_no_false_digits(function, value, text):
+    assert function(value) == text
+
+
+def test_plurals_and_lists_of_layers():
+    assert (plural(1, "step"), plural(0, "step"), plural(2, "step")) == ("1 step", "0 steps", "2 steps")
+    assert layers(["a", "b"], 2) == "all 2 tensors"
+    assert layers(["a"], 1) == "a"
+    assert layers(["a", "b"], 3) == "a, b"
+    assert layers(list("abcde")) == "a, b, c and 2 more"
