@@ -205,7 +205,7 @@ def write_comparison(
 def _draw(comparison: Comparison, out: Path) -> list[FigureOnPage]:
     from analyzer.figures.compared import COMPARED
 
-    return draw_figures([figure.of(comparison) for figure in COMPARED], comparison, out)
+    return draw_figures([figure.for_comparison(comparison) for figure in COMPARED], comparison, out)
 
 
 def _reports(runs: Sequence[StoredRun], out: Path) -> dict[str, str]:
