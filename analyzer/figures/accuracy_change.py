@@ -31,8 +31,8 @@ _SCORE, _WEIGHTS = LOOKS[0], LOOKS[1]
     how_to_read=(
         "Left: how much the score and the weights (mean step distance) changed at each checkpoint, as z-scores; "
         "right: one against the other. Both usually shrink as training settles, which alone makes them correlate, so "
-        "r proves nothing; the last lines show what remains after differencing both once more and removing a smooth "
-        "trend."
+        "r proves nothing; the notes in the figure show what remains after differencing both once more and removing a "
+        "smooth trend."
     ),
 )
 def accuracy_change(tables: Tables) -> Figure | None:

@@ -125,8 +125,8 @@ LAYER_FIGURES = (
             "directions). There is no value where the leading directions do not stand out from the next ones."
         ),
         panels=(
-            Panel("overlap_previous", "Overlap with the previous one", "mean cos², 1 = the same", "linear"),
-            Panel("overlap_initial", "Overlap with the first one", "mean cos², 1 = the same", "linear"),
+            Panel("overlap_previous", "Overlap with the previous checkpoint", "mean cos², 1 = the same", "linear"),
+            Panel("overlap_initial", "Overlap with the first checkpoint", "mean cos², 1 = the same", "linear"),
         ),
     ),
     LayerFigure(
