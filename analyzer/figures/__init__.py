@@ -1,8 +1,9 @@
-"""One file per figure: a pure function of :class:`analyzer.model.run.Tables`, registered by decoration.
+"""The figures of a report, and in :mod:`analyzer.figures.compared` those of a comparison of runs.
 
-A figure returns None where the run has nothing for it to show. matplotlib is imported inside the package's
-modules only, never by ``import analyzer``. Every module of this package is imported here, so adding a figure
-is adding a file.
+A figure is a pure function of :class:`analyzer.model.run.Tables`. It has a file of its own or, if it only shows metrics
+by layer, a declaration in ``by_layer.py``. It returns None if the run has nothing to show. Every module of this package
+is imported here, so a new file is enough to add a figure. matplotlib is imported only in this package, and
+``import analyzer`` does not load it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from analyzer.figures.registry import FigureSpec, figure, registered
-from analyzer.figures.rendering import render
+from analyzer.figures.catalog import FigureSpec, compared_figure, figure, report_figures
+from analyzer.figures.drawing.rendering import render
+from analyzer.model.run import Tables
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-FIGURES: tuple[FigureSpec, ...] = registered()
+FIGURES: tuple[FigureSpec[Tables], ...] = report_figures()
 
-__all__ = ["FIGURES", "FigureSpec", "figure", "render"]
+__all__ = ["FIGURES", "FigureSpec", "compared_figure", "figure", "render"]

@@ -1,34 +1,38 @@
-"""The classic picture of accuracy: whether it changes when the weights change."""
+"""Changes in accuracy against changes in the weights."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyzer.figures.horizontal import draw_horizontal, horizontal
-from analyzer.figures.labels import fitted
-from analyzer.figures.line_panel import draw_line, finish_panel
-from analyzer.figures.registry import figure
-from analyzer.figures.sheet import HEAD, MARGIN, WIDTH, KeyLine, draw_key, key_height, new_sheet, place
-from analyzer.figures.style import INK, LABEL_SIZE, LOOKS, SMALL_SIZE
-from analyzer.figures.ticks import linear_limits, linear_ticks
+from analyzer.figures.catalog import figure
+from analyzer.figures.drawing.checkpoint_axis import checkpoint_axis, draw_checkpoint_axis
+from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
+from analyzer.figures.drawing.labels import fitted
+from analyzer.figures.drawing.line_panels import draw_line, finish_panel
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
+from analyzer.figures.drawing.style import INK, LABEL_SIZE, LOOKS, SMALL_SIZE
+from analyzer.figures.drawing.ticks import linear_limits, linear_ticks
 from analyzer.model.run import ChangePair, Correlation, Tables
 
-_HEIGHT, _GAP = 2.1, 0.95
-_LEFT, _SERIES_WIDTH, _BETWEEN = 0.6, 4.7, 0.85
-_MOST_PAIRS = 6
+_HEIGHT, _GAP = 2.1, 0.95  # inches
+_LEFT, _SERIES_WIDTH, _BETWEEN = 0.6, 4.7, 0.85  # inches
+_NAME_WIDTH = 150.0  # points
+_MAX_PAIRS = 6
 _SCORE, _WEIGHTS = LOOKS[0], LOOKS[1]
 
 
 @figure(
     order=40,
-    title="Change of accuracy beside change of weights",
+    title="Changes in accuracy and in the weights",
     how_to_read=(
-        "Left: how much the accuracy and the weights (mean step distance) changed into each checkpoint, "
-        "both as z-scores; right: the one against the other. Both usually shrink as training settles, which "
-        "alone makes them correlate, so r describes the picture and proves nothing; the lines below tell what is left "
-        "of it when both are differenced once more and a smooth trend is taken out."
+        "Left: how much the score and the weights (mean step distance) changed at each checkpoint, as z-scores; "
+        "right: one against the other. Both usually shrink as training settles, which alone makes them correlate, so "
+        "r proves nothing; the notes in the figure show what remains after differencing both once more and removing a "
+        "smooth trend."
     ),
 )
 def accuracy_change(tables: Tables) -> Figure | None:
@@ -36,50 +40,58 @@ def accuracy_change(tables: Tables) -> Figure | None:
     pairs = [pair for pair in tables.change_pairs if pair.coefficient is not None]
     if not pairs:
         return None
-    foot = [
-        KeyLine("change of the score", look=_SCORE),
-        KeyLine("change of the weights (mean step distance)", look=_WEIGHTS),
-        KeyLine("r is Pearson's, a description only, no p-value: curves that both settle correlate anyway"),
-    ]
-    left_out, pairs = pairs[_MOST_PAIRS:], pairs[:_MOST_PAIRS]
-    tested = [KeyLine(stationary_text(pair.scalar, pair.stationary)) for pair in pairs if pair.stationary]
-    if tested:
-        foot += [KeyLine("Without the drift (differences of both, of the log distance, less a smooth trend):")]
-        foot += tested
-        foot.append(
-            KeyLine("n is without the first changes, which the trend follows; r₁, r₂ are those of the score's and")
-        )
-        foot.append(KeyLine("of the distance's changes with their own next ones, on which the effective n rests"))
-    without = [pair for pair in tables.change_pairs if pair.coefficient is None and len(pair.positions)]
-    foot += [
-        KeyLine(f"{_named(pair)}: no r (too few changes, or those of one of the two are all the same)")
-        for pair in without
-    ]
-    if left_out:
-        foot.append(KeyLine(f"{len(left_out)} more scores are in correlations.csv"))
+    foot = _foot(tables, pairs)
+    pairs = pairs[:_MAX_PAIRS]
     top = HEAD + 0.3
     bottom = top + len(pairs) * (_HEIGHT + _GAP)
     drawn = new_sheet(bottom + key_height(foot) + MARGIN - 0.3)
-    axis = horizontal(tables)
+    axis = checkpoint_axis(tables)
     for index, pair in enumerate(pairs):
         start = top + index * (_HEIGHT + _GAP)
         series = place(drawn, _LEFT, start, _SERIES_WIDTH, _HEIGHT)
         _draw_series(series, pair)
-        draw_horizontal(series, axis)
+        draw_checkpoint_axis(series, axis)
         left = _LEFT + _SERIES_WIDTH + _BETWEEN
         _draw_scatter(place(drawn, left, start, WIDTH - left - 2 * MARGIN, _HEIGHT), pair)
     draw_key(drawn, MARGIN, bottom - 0.3, WIDTH - 2 * MARGIN, foot)
     return drawn
 
 
-def _named(pair: ChangePair) -> str:
-    return fitted(pair.scalar.replace("_", " "), 150, SMALL_SIZE)
+def _foot(tables: Tables, pairs: Sequence[ChangePair]) -> list[KeyLine]:
+    """Explain the lines and r, and list what remains of each correlation without drift and what is not drawn."""
+    foot = [
+        KeyLine("change in the score", look=_SCORE),
+        KeyLine("change in the weights (mean step distance)", look=_WEIGHTS),
+        KeyLine("r is Pearson's correlation, without a p-value: curves that both settle correlate anyway"),
+    ]
+    detrended = [
+        KeyLine(detrended_text(pair.scalar, pair.stationary)) for pair in pairs[:_MAX_PAIRS] if pair.stationary
+    ]
+    if detrended:
+        foot += [
+            KeyLine("Without drift (both differenced, the distance as a logarithm, and a smooth trend removed):"),
+            *detrended,
+            KeyLine("n leaves out the first changes, which the trend itself follows; the effective n depends on the"),
+            KeyLine("correlation of each change with the next one: r₁ for the score, r₂ for the distance"),
+        ]
+    foot += [
+        KeyLine(f"{_name(pair.scalar)}: no r (too few changes, or the changes of one of the two are all the same)")
+        for pair in tables.change_pairs
+        if pair.coefficient is None and len(pair.positions)
+    ]
+    if len(pairs) > _MAX_PAIRS:
+        foot.append(KeyLine(f"{len(pairs) - _MAX_PAIRS} more scores are in correlations.csv"))
+    return foot
+
+
+def _name(scalar: str, size: float = SMALL_SIZE) -> str:
+    return fitted(scalar.replace("_", " "), _NAME_WIDTH, size)
 
 
 def _draw_series(axes: Axes, pair: ChangePair) -> None:
     both = np.concatenate([pair.score_change, pair.weight_change])
-    name = fitted(pair.scalar.replace("_", " "), 150, LABEL_SIZE)
-    finish_panel(axes, f"{name}: change into each checkpoint (z-score)", linear_limits(both), log=False)
+    name = f"{_name(pair.scalar, LABEL_SIZE)}: change at each checkpoint (z-score)"
+    finish_panel(axes, name, linear_limits(both), log=False)
     draw_line(axes, pair.positions, pair.weight_change, _WEIGHTS, 1)
     draw_line(axes, pair.positions, pair.score_change, _SCORE)
 
@@ -90,35 +102,28 @@ def _draw_scatter(axes: Axes, pair: ChangePair) -> None:
     axes.set_xlim(*limits)
     axes.set_xticks(*linear_ticks(limits, 5))
     both = np.isfinite(pair.weight_change) & np.isfinite(pair.score_change)
-    axes.plot(
-        pair.weight_change[both],
-        pair.score_change[both],
-        "o",
-        color=_SCORE.colour,
-        markersize=4,
-        alpha=0.7,
-        mew=0,
-    )
-    axes.set_xlabel("change of the weights (z-score)", size=LABEL_SIZE, color=INK, labelpad=3)
-    axes.set_ylabel("change of the score (z-score)", size=LABEL_SIZE, color=INK, labelpad=3)
+    x, y = pair.weight_change[both], pair.score_change[both]
+    axes.plot(x, y, "o", color=_SCORE.color, markersize=4, alpha=0.7, mew=0)
+    axes.set_xlabel("change in the weights (z-score)", size=LABEL_SIZE, color=INK, labelpad=3)
+    axes.set_ylabel("change in the score (z-score)", size=LABEL_SIZE, color=INK, labelpad=3)
 
 
 def coefficient_text(pair: ChangePair) -> str:
-    """Say r and n."""
-    return f"r = {pair.coefficient:.2f}, n = {pair.n} (a description only)".replace("-", "−")
+    """Return a text with r and n of a pair."""
+    return f"r = {pair.coefficient:.2f}, n = {pair.n} (descriptive only)".replace("-", "−")
 
 
-def stationary_text(scalar: str, row: Correlation) -> str:
-    """Say what is left of the correlation without drift, whether it may be chance, or why that cannot be told."""
-    name = fitted(scalar.replace("_", " "), 150, SMALL_SIZE)
+def detrended_text(scalar: str, row: Correlation) -> str:
+    """Return a text with the correlation without drift, its interval and p-value, or with why there is none."""
+    name = _name(scalar)
     if row.coefficient is None:
         why = "one of the two is constant" if row.status == "undefined" else "too few checkpoints"
         return f"{name}: no coefficient, n = {row.n} ({why})"
-    said = f"r = {row.coefficient:.2f}"
+    text = f"r = {row.coefficient:.2f}"
     if row.low is not None and row.high is not None:
-        said += f" (95 % interval {row.low:.2f} to {row.high:.2f})"
+        text += f" (95 % interval {row.low:.2f} to {row.high:.2f})"
     if row.n_effective is not None and row.autocorrelations is not None:
         first, second = row.autocorrelations
-        said += f", n = {row.n}, effective {row.n_effective:.0f} (r₁ = {first:.2f}, r₂ = {second:.2f})"
-    chance = f", p = {row.p_value:.2g}" if row.p_value is not None else ": too few for a p-value"
-    return f"{name}: {said.replace('-', '−')}{chance}"
+        text += f", n = {row.n}, effective {row.n_effective:.0f} (r₁ = {first:.2f}, r₂ = {second:.2f})"
+    p_value = f", p = {row.p_value:.2g}" if row.p_value is not None else ": too few for a p-value"
+    return f"{name}: {text.replace('-', '−')}{p_value}"

@@ -83,7 +83,7 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
     return Folder(
         kind="comparison",
         tables={name: (header, rows(name, comparison)) for name, header in HEADERS.items()},
-        figures=[FigureSet([figure.of(comparison) for figure in COMPARED], comparison)],
+        figures=[FigureSet([figure.for_comparison(comparison) for figure in COMPARED], comparison)],
         summary=summarize(comparison),
         page=lambda drawn: render_page(comparison, drawn[0], reports),
         runs=[(run.name, run.path) for run in comparison.runs],

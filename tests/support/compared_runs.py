@@ -1,8 +1,9 @@
-"""Made-up runs as their stores would give them, to be compared without measuring anything."""
+"""Made-up runs as a store would return them, to be compared without measuring anything."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def stored_run(
     contents: Mapping[str, Mapping[str, str]] | None = None,
     layers: Sequence[str] = LAYERS,
 ) -> StoredRun:
-    """A run that saturates at these values, each off by the share ``noise`` of a normal number that ``seed`` draws."""
+    """Return a run that saturates at these values, each with a random deviation of relative size ``noise``."""
     generator = np.random.default_rng(seed)
     off = np.exp(noise * generator.standard_normal(3))
     grown = 1 - np.exp(-np.array(epochs, dtype=float) / 4)
@@ -63,17 +64,22 @@ def stored_run(
     return StoredRun(name, "store.sqlite", f"runs/{name}", tables, contents or own, settings or {})
 
 
+def lone_runs(count: int, **values: Any) -> list[StoredRun]:
+    """Return ``count`` runs that share no settings, so that each is a group of its own."""
+    return [stored_run(f"run {chr(97 + i)}{'x' * i}", seed=i, **values) for i in range(count)]
+
+
 def with_settings(init: str, seed: int) -> dict[str, str]:
-    """Settings as weightlapse-train writes them, as JSON by name."""
+    """Return settings as weightlapse-train writes them, as JSON by name."""
     return {"init": f'"{init}"', "lr": "0.005", "seed": str(seed)}
 
 
 def two_groups(count: int = 6, first_seed: int = 0, **second: float) -> list[StoredRun]:
-    """``count`` runs of ``plain`` and of ``other``, which differs by what ``second`` says."""
+    """Return ``count`` runs each of ``plain`` and of ``other``, which has the values of ``second``."""
     return [
         stored_run(
-            f"{init}-{number}", seed=first_seed + 100 * group + number, settings=with_settings(init, number), **its
+            f"{init}-{number}", seed=first_seed + 100 * group + number, settings=with_settings(init, number), **values
         )
-        for group, (init, its) in enumerate((("plain", {}), ("other", second)))
+        for group, (init, values) in enumerate((("plain", {}), ("other", second)))
         for number in range(count)
     ]  # type: ignore[arg-type]

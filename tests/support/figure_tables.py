@@ -36,7 +36,7 @@ def make_tables(
     axis_label: str = "epoch",
     seed: int = 0,
 ) -> Tables:
-    """Build a run; the epochs in ``missing`` are left out of it."""
+    """Return the tables of a run, without the epochs in ``missing``."""
     rng = np.random.default_rng(seed)
     names = layer_names(layers) if isinstance(layers, int) else list(layers)
     epochs = np.array([e for e in range(checkpoints + len(missing)) if e not in missing], float)
@@ -114,7 +114,7 @@ def change_pair(scalar: str, places: np.ndarray, score: np.ndarray, steps: np.nd
 def with_curve(
     tables: Tables, tensor: str, metric: str, edit: Callable[[np.ndarray, list[Status | None]], None]
 ) -> Tables:
-    """Give the tables with one curve edited in place by ``edit(values, statuses)``."""
+    """Return the tables with one curve edited in place by ``edit(values, statuses)``."""
     key = ("tensor", tensor, metric)
     curve = tables.curves[key]
     values, statuses = curve.values.copy(), list(curve.statuses)
@@ -124,7 +124,7 @@ def with_curve(
 
 
 def with_marks(tables: Tables) -> Tables:
-    """Give the tables with singular, non-finite, undefined and missing condition numbers in them."""
+    """Return the tables with singular, non-finite, undefined and missing condition numbers in them."""
     names = [row.name for row in tables.tensors if row.kind == "matrix"]
 
     def mark(status: Status, where: slice) -> Callable[[np.ndarray, list[Status | None]], None]:

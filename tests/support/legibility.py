@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from analyzer.figures.style import SMALL_SIZE, house_style
+from analyzer.figures.drawing.style import SMALL_SIZE, house_style
 
-# Names that a stranger may have written into a file.
+# Names that anyone may have written into a file.
 HOSTILE = [
     "$\\frac{1}{",
     "<script>alert(1)</script>&amp;",
@@ -28,7 +28,7 @@ TOLERANCE = 1.0  # pixels at 150 dpi
 
 
 def drawn_texts(figure: Figure) -> list[tuple[Text, Bbox]]:
-    """Give the texts that really get drawn, with their extents in pixels."""
+    """Return the texts that are really drawn, with their extents in pixels."""
     drawn: list[tuple[Text, Bbox]] = []
     original = Text.draw
 
@@ -44,7 +44,7 @@ def drawn_texts(figure: Figure) -> list[tuple[Text, Bbox]]:
 
 
 def problems(figure: Figure) -> list[str]:
-    """Say what cannot be read, one sentence each."""
+    """Return a sentence for each text that cannot be read."""
     texts = drawn_texts(figure)
     shrunk = [(text, box.padded(-TOLERANCE)) for text, box in texts]
     found = []

@@ -1,20 +1,19 @@
-"""Figures of several runs together, in reading order: pure functions of a comparison."""
+"""The figures of a comparison of several runs: pure functions of :class:`analyzer.model.comparison.Comparison`.
+
+Every module of this package is imported here, so a new file is enough to add a figure.
+"""
 
 from __future__ import annotations
 
-from analyzer.figures.compared.accuracy_along_path import accuracy_along_path
-from analyzer.figures.compared.compared_motion import compared_motion
-from analyzer.figures.compared.compared_scores import compared_scores
-from analyzer.figures.compared.compared_shape import compared_shape
-from analyzer.figures.compared.final_values import final_values
-from analyzer.figures.compared.registry import ComparedFigure
+import importlib
+import pkgutil
 
-COMPARED: tuple[ComparedFigure, ...] = (
-    final_values,
-    compared_scores,
-    compared_motion,
-    compared_shape,
-    accuracy_along_path,
-)
+from analyzer.figures.catalog import FigureSpec, comparison_figures
+from analyzer.model.comparison import Comparison
 
-__all__ = ["COMPARED", "ComparedFigure"]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+COMPARED: tuple[FigureSpec[Comparison], ...] = comparison_figures()
+
+__all__ = ["COMPARED"]

@@ -1,25 +1,26 @@
-"""What the groups of runs made of the way that they went."""
+"""Accuracy and condition number of the groups of runs against the length of their path."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analyzer.figures.compared.registry import compared_figure
-from analyzer.figures.compared.strands import strands_figure
+from analyzer.figures.catalog import compared_figure
+from analyzer.figures.compared.group_lines import group_figure
 from analyzer.model.comparison import Comparison
 from analyzer.model.score_names import accuracies
 
-_PATH = "path_length"
+_PATH_LENGTH = "path_length"
 
 
 @compared_figure(
+    order=50,
     title="Accuracy and conditioning along the path",
     how_to_read=(
-        "The same runs, aligned by how far their weights have travelled instead of by time, as far as all runs of a "
-        "group went. Curves that come together here differ in speed, not in the way they go."
+        "The same runs, aligned by the distance that their weights have traveled instead of by time, as far as all "
+        "runs of a group got. Curves that coincide here differ in speed, not in the path they take."
     ),
 )
 def accuracy_along_path(comparison: Comparison) -> Figure | None:
     """Draw accuracy and the condition number against the path length."""
-    accuracy = accuracies(one.name for one in comparison.quantities if one.is_score)[:1]
-    return strands_figure(comparison, [*accuracy, "condition_number"], along=_PATH)
+    scores = (quantity.name for quantity in comparison.quantities if quantity.is_score)
+    return group_figure(comparison, [*accuracies(scores)[:1], "condition_number"], along=_PATH_LENGTH)

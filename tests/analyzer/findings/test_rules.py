@@ -158,4 +158,4 @@ def test_the_page_has_no_table_of_coefficients_that_do_not_exist(scores):
     tables = dataclasses.replace(tables, correlations=Correlations(tables))
     about = {"layout": "l", "ordered_by": "o", "final": {"scalars": {}}}
     page = render_page({"runs": [about]}, [tables], {"run": []}).decode()
-    assert ("goes together with accuracy" in page) == (np.ptp(scores) > 0)
+    assert ("motion of the layers correlates with accuracy" in page) == (np.ptp(scores) > 0)

@@ -69,7 +69,7 @@ def test_a_report_and_an_audit_know_scores_under_their_usual_names(tmp_path, nam
     page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     held_out = next(name for name in names if scores.is_held_out(name)).replace("_", " ")
     assert f"<dt>{held_out}</dt>" in page
-    assert f"Step distance beside {held_out}" in page
+    assert f"Step distance and {held_out}" in page
     assert (tmp_path / "report/figures/accuracy_change.png").is_file()
     header = weightlapse("audit", tmp_path / "run").out.splitlines()[2]
     assert re.findall(r"\w+(?:acc|top1)\b", header) == [name for name in names if scores.is_accuracy(name)]

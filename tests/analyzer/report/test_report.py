@@ -264,8 +264,8 @@ def test_the_page_tells_how_layers_go_together_with_accuracy_and_what_may_be_cha
         save_weights(tmp_path / f"demo/epoch_{t:04d}.safetensors", weights, scores)
     assert weightlapse("report", tmp_path / "demo", "--out", tmp_path / "report").code == 0
     page = Page((tmp_path / "report/index.html").read_text(encoding="utf-8"))
-    assert "How the layers' motion goes together with accuracy" in page.text
-    assert "Step distance beside test accuracy" in page.text
+    assert "How the motion of the layers correlates with accuracy" in page.text
+    assert "Step distance and test accuracy" in page.text
     rows = read_csv(tmp_path / "report/data/correlations.csv")
     tested = [
         row
@@ -374,7 +374,7 @@ def test_what_is_too_much_to_relate_is_said_in_the_page_the_summary_and_the_tabl
     (run,) = json.loads((tmp_path / "report/summary.json").read_bytes())["runs"]
     assert run["uncorrelated"] and not {"step_distance", "condition_number"} & set(run["uncorrelated"])
     page = Page((tmp_path / "report/index.html").read_text(encoding="utf-8"))
-    said = next(line for line in page.text.splitlines() if "so many tensors and scores" in line)
+    said = next(line for line in page.text.splitlines() if "too many tensors and scores" in line)
     rows = read_csv(tmp_path / "report/data/correlations.csv")
     for metric in run["uncorrelated"]:
         assert metric in said
@@ -588,7 +588,7 @@ def test_a_file_or_folder_in_the_way_is_a_named_error(report, tmp_path, blocker)
 
 def test_a_stale_figure_of_our_own_goes(make_run, tmp_path):
     """Once the scores are gone there is no accuracy to draw, so no old picture of it may stay."""
-    from analyzer.figures.registry import FigureSpec
+    from analyzer.figures import FigureSpec
 
     store = tmp_path / "s.sqlite"
     measurements = measured(make_run(), store)

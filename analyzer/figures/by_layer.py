@@ -1,0 +1,164 @@
+"""The figures that show one or a few metrics for every weight matrix, declared as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from analyzer.figures.catalog import FigureSpec, add_figure
+from analyzer.figures.drawing.layer_figure import layer_figure
+from analyzer.figures.drawing.layer_table import Panel
+from analyzer.model.run import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFigure:
+    """A figure that draws each panel's metric for every weight matrix.
+
+    Attributes:
+        name: the stem of the figure's file names.
+        order: its position in the report.
+        title: a few plain words, drawn at the top of the figure.
+        how_to_read: the caption, one or two sentences for a newcomer.
+        panels: the metrics, one panel each.
+        with_mean: whether to add the mean over the layers to the first panel.
+        gaps: whether to mark steps over missing checkpoints.
+        min_checkpoints: the number of checkpoints from which on there is something to show.
+    """
+
+    name: str
+    order: int
+    title: str
+    how_to_read: str
+    panels: tuple[Panel, ...]
+    with_mean: bool = False
+    gaps: bool = False
+    min_checkpoints: int = 1
+
+    def draw(self, tables: Tables) -> Figure | None:
+        """Return the figure, None if there is nothing to show."""
+        if len(tables.checkpoints) < self.min_checkpoints:
+            return None
+        return layer_figure(tables, self.panels, with_mean=self.with_mean, gaps=self.gaps)
+
+
+_CONDITION_NUMBER = Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log")
+
+LAYER_FIGURES = (
+    LayerFigure(
+        name="step_distance",
+        order=20,
+        title="How far each layer moved, step by step",
+        how_to_read=(
+            "Each value is the Frobenius norm of the change in a layer's weights since the previous checkpoint. "
+            "Layers with more weights move further, so compare a layer with itself over time rather than with others."
+        ),
+        panels=(Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", "Frobenius norm, in weight units", "positive"),),
+        with_mean=True,
+        gaps=True,
+    ),
+    LayerFigure(
+        name="condition_number",
+        order=30,
+        title="Condition number of each layer",
+        how_to_read=(
+            "The condition number is the largest singular value of a matrix divided by the smallest: at 1 all "
+            "directions are stretched alike; at 1000 some are a thousand times weaker than others. Singular matrices "
+            "have no condition number and are only marked."
+        ),
+        panels=(_CONDITION_NUMBER,),
+    ),
+    LayerFigure(
+        name="initial_distance",
+        order=50,
+        title="How far each layer is from where it started",
+        how_to_read=(
+            "Each value is the Frobenius norm of the difference between a layer's weights and those of the first "
+            "checkpoint found. A flat curve means that the layer has settled, or that it moves around at a constant "
+            "distance."
+        ),
+        panels=(
+            Panel(
+                "initial_distance", "Distance from the start ‖Wₜ − W₀‖", "Frobenius norm, in weight units", "positive"
+            ),
+        ),
+        min_checkpoints=2,  # a single checkpoint is W₀ itself
+    ),
+    LayerFigure(
+        name="rank",
+        order=60,
+        title="Effective and stable rank of each layer",
+        how_to_read=(
+            "Both estimate how many directions a matrix really uses: the effective rank (Roy and Vetterli 2007) is the "
+            "exponential of the entropy of all singular values, the stable rank is ‖W‖²/σ₁² and is low if one "
+            "direction dominates. Falling curves mean that the layer concentrates on fewer directions."
+        ),
+        panels=(
+            Panel("effective_rank", "Effective rank", "number of directions", "linear"),
+            Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear"),
+        ),
+    ),
+    # The two are side by side because a high condition number is often mistaken for sparsity.
+    LayerFigure(
+        name="conditioning_and_sparsity",
+        order=70,
+        title="Condition number and share of zero weights",
+        how_to_read=(
+            "A high condition number means that some directions of a matrix are weak, not that its weights are zero. "
+            "If a layer is also sparse, its shares of zero and near-zero weights (below a thousandth of their root "
+            "mean square) rise too."
+        ),
+        panels=(
+            _CONDITION_NUMBER,
+            Panel("zero_fraction", "Weights that are zero", "share of all", "linear"),
+            Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear"),
+        ),
+    ),
+    LayerFigure(
+        name="subspace_overlap",
+        order=80,
+        title="How far the leading directions of each layer turn",
+        how_to_read=(
+            "The mean squared cosine between the k = 8 leading singular directions of a layer and those of an earlier "
+            "checkpoint: 1 if they are the same, about k/n if they overlap only by chance (n is the number of all "
+            "directions). There is no value where the leading directions do not stand out from the next ones."
+        ),
+        panels=(
+            Panel("overlap_previous", "Overlap with the previous checkpoint", "mean cos², 1 = the same", "linear"),
+            Panel("overlap_initial", "Overlap with the first checkpoint", "mean cos², 1 = the same", "linear"),
+        ),
+    ),
+    LayerFigure(
+        name="update_rank",
+        order=90,
+        title="Effective and stable rank of each layer's update",
+        how_to_read=(
+            "The ranks of the change in a layer since the previous checkpoint, not of the layer itself. A low rank "
+            "for a large matrix means that a low-rank update would have been enough."
+        ),
+        panels=(
+            Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear"),
+            Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear"),
+        ),
+    ),
+    LayerFigure(
+        name="pruning_mask",
+        order=100,
+        title="What pruning by magnitude would keep",
+        how_to_read=(
+            "Churn is the share of entries that entered or left the larger half of a layer since the previous "
+            "checkpoint; once it is low, the layer can be pruned. The other panels show which share of ‖W‖² is in the "
+            "largest 10, 50 and 90 % of the entries."
+        ),
+        panels=(
+            Panel("mask_churn", "Churn of the mask", "share of entries", "linear"),
+            Panel("magnitude_share_10", "In the largest 10 %", "share of ‖W‖²", "linear"),
+            Panel("magnitude_share_50", "In the largest 50 %", "share of ‖W‖²", "linear"),
+            Panel("magnitude_share_90", "In the largest 90 %", "share of ‖W‖²", "linear"),
+        ),
+    ),
+)
+
+for _declared in LAYER_FIGURES:
+    add_figure(FigureSpec(_declared.name, _declared.title, _declared.how_to_read, _declared.order, _declared.draw))

@@ -1,0 +1,137 @@
+"""Draw a few layers as lines: one line for each, panels above each other, and a key at the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analyzer.figures.drawing.checkpoint_axis import (
+    CheckpointAxis,
+    checkpoint_axis,
+    draw_checkpoint_axis,
+    steps_over_gaps,
+)
+from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
+from analyzer.figures.drawing.labels import short_labels
+from analyzer.figures.drawing.layer_table import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, is_log
+from analyzer.figures.drawing.line_panels import (
+    FOOT_GAP,
+    KEY_TEXT,
+    KEY_WIDTH,
+    LEFT,
+    PANEL_GAP,
+    PLOT_WIDTH,
+    draw_line,
+    finish_panel,
+    panel_height,
+)
+from analyzer.figures.drawing.notes import notes
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
+from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK
+from analyzer.figures.drawing.ticks import linear_limits, log_limits, make_room
+
+if TYPE_CHECKING:
+    from analyzer.model.run import Curve, FloatArray, Tables
+
+_LANE = 9.0  # points, the height of a row of marks at the edge of a panel
+
+
+def line_figure(
+    tables: Tables,
+    panels: Sequence[Panel],
+    layers: Sequence[LayerTable],
+    mean: Curve | None,
+    *,
+    gaps: bool,
+    remarks: Sequence[str] = (),
+) -> Figure:
+    """Draw every layer as a line in each panel.
+
+    Args:
+        tables: the run.
+        panels: the metrics.
+        layers: the values of each panel, with the same names in all of them.
+        mean: the curve to draw bold, None for none.
+        gaps: whether to draw steps over gaps as hollow circles.
+        remarks: notes to write under the panels.
+    """
+    height = panel_height(len(panels))
+    axis = checkpoint_axis(tables)
+    names, left_out = short_labels(layers[0].names, KEY_TEXT)
+    key = [KeyLine(name, look=look) for name, look in zip(names, LOOKS, strict=False)]
+    if mean is not None:
+        key.insert(0, KeyLine("mean over the layers", look=MEAN_LOOK))
+    foot = notes(tables, axis, layers, gaps=gaps, remarks=remarks)
+    if any(has_zeros(panel, table.values) for panel, table in zip(panels, layers, strict=True)):
+        foot.insert(0, KeyLine("exactly 0, which a log axis cannot show", marker=ZERO_MARKER))
+    foot += [KeyLine(left_out)] if left_out else []
+    body = max(len(panels) * (height + PANEL_GAP) - PANEL_GAP, key_height(key) - 0.1)
+    drawn = new_sheet(HEAD + 0.3 + body + FOOT_GAP + key_height(foot) + MARGIN)
+    top = HEAD + 0.3
+    for index, (panel, table) in enumerate(zip(panels, layers, strict=True)):
+        axes = place(drawn, LEFT, top + index * (height + PANEL_GAP), PLOT_WIDTH, height)
+        _draw_panel(axes, tables, axis, panel, table, mean, gaps=gaps)
+        draw_checkpoint_axis(axes, axis, labeled=index == len(panels) - 1)
+    draw_key(drawn, WIDTH - MARGIN - KEY_WIDTH, top, KEY_WIDTH, key)
+    draw_key(drawn, MARGIN, top + body + FOOT_GAP, WIDTH - 2 * MARGIN, foot)
+    return drawn
+
+
+def _draw_panel(
+    axes: Axes,
+    tables: Tables,
+    axis: CheckpointAxis,
+    panel: Panel,
+    table: LayerTable,
+    mean: Curve | None,
+    *,
+    gaps: bool,
+) -> None:
+    values = table.values if mean is None else np.vstack([table.values, mean.values])
+    log = is_log(panel, table.values)
+    lane = _LANE / (72 * size_of(axes)[1])
+    marked = [layer for layer in range(len(table.names)) if table.marks(layer)]
+    zeros = has_zeros(panel, table.values)
+    limits = log_limits(values) if log else linear_limits(values)
+    limits = make_room(limits, 1.5 * lane if zeros else 0.0, (len(marked) + 0.5) * lane if marked else 0.0, log=log)
+    finish_panel(axes, f"{panel.name} ({panel.unit}{', log axis' if log else ''})", limits, log=log)
+    for layer, (curve, row) in enumerate(zip(table.curves, table.values, strict=True)):
+        if curve is not None:
+            # Values that were skipped on purpose (--spectra-every) are no gap: the line goes on to the next value.
+            measured = np.array([status is not None for status in curve.statuses])
+            hollow = steps_over_gaps(axis, tables, curve.references)[measured] if gaps else None
+            x, y = axis.positions[measured], _drawable(row[measured], log=log)
+            draw_line(axes, x, y, LOOKS[layer], layer, hollow)
+            if zeros:
+                _draw_at_edge(axes, axis.positions[row == 0], lane / 2, ZERO_MARKER, LOOKS[layer].color)
+    for lane_index, layer in enumerate(marked):
+        for kind, (marker, _) in MARKS.items():
+            x = axis.positions[[index for index, found in table.marks(layer) if found == kind]]
+            y_share = 1 - (lane_index + 0.5) * lane
+            _draw_at_edge(axes, x, y_share, marker, LOOKS[layer].color)
+    if mean is not None:
+        hollow = steps_over_gaps(axis, tables, mean.references) if gaps else None
+        draw_line(axes, axis.positions, _drawable(mean.values, log=log), MEAN_LOOK, hollow=hollow)
+
+
+def _drawable(values: FloatArray, *, log: bool) -> FloatArray:
+    return np.where(values > 0, values, np.nan) if log else values
+
+
+def _draw_at_edge(axes: Axes, x: FloatArray, y: float, marker: str, color: str) -> None:
+    """Draw marks for values that are not numbers at ``y``, a share of the panel's height."""
+    if x.size:
+        axes.plot(
+            x,
+            np.full(x.shape, y),
+            linestyle="none",
+            marker=marker,
+            color=color,
+            markersize=5.5,
+            markeredgewidth=1.3,
+            transform=axes.get_xaxis_transform(),
+        )

@@ -1,0 +1,133 @@
+"""The curves of one metric over all layers, in network order, and the marks for values that do not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from analyzer.figures.drawing.ticks import spans_decades
+from analyzer.model.run import STATUSES_WITH_VALUE
+
+if TYPE_CHECKING:
+    from analyzer.model.run import Curve, FloatArray, Status, Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A metric to be drawn for every layer.
+
+    ``scale`` is ``linear``, ``log`` or ``positive``. A positive metric is drawn as lines on a log axis if its values
+    span more than two powers of ten, and as a heat map always on a log scale.
+    """
+
+    metric: str
+    name: str
+    unit: str
+    scale: Literal["linear", "log", "positive"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTable:
+    """The values of one metric, (layers, checkpoints); ``curves`` has an entry for each name, None without a curve."""
+
+    names: tuple[str, ...]
+    curves: tuple[Curve | None, ...]
+    values: FloatArray
+
+    def marks(self, layer: int) -> list[tuple[int, str]]:
+        """Return (checkpoint, kind of mark) wherever a layer has a mark and no number."""
+        curve = self.curves[layer]
+        if curve is None:
+            return []
+        kinds = ((index, mark_of(status)) for index, status in enumerate(curve.statuses))
+        return [(index, kind) for index, kind in kinds if kind is not None]
+
+
+# A star and bare strokes, unlike any layer's own marker; no "+" and "_", which look like a layer's plus and dashes.
+MARKS: dict[str, tuple[str, str]] = {  # kind: marker, meaning
+    "singular": ("x", "singular: the smallest singular value is zero within rounding, so there is no number"),
+    "nonfinite": ("*", "not finite: the weights contain NaN or Inf"),
+    "undefined": ("|", "undefined, for example because the matrix is all zeros"),
+    "error": ("2", "could not be computed"),
+}
+ZERO_MARKER = "1"  # three strokes, one of them down toward the zero that a log axis does not reach
+_LIMITED: frozenset[Status | None] = frozenset({"below_precision", "precision_limited"})
+
+
+def is_log(panel: Panel, values: FloatArray) -> bool:
+    """Check whether a panel of lines has a log axis for these values."""
+    return panel.scale == "log" or (panel.scale == "positive" and spans_decades(values))
+
+
+def has_zeros(panel: Panel, values: FloatArray) -> bool:
+    """Check whether a panel of lines has a log axis and zeros, which a log axis cannot show."""
+    return is_log(panel, values) and bool((values == 0).any())
+
+
+def mark_of(status: Status | None) -> str | None:
+    """Return the kind of mark that stands for a status, None if there is a number or nothing to mark."""
+    if status in ("singular", "nonfinite", "undefined"):
+        return status
+    return "error" if status in ("error", "not_converged", "too_few") else None
+
+
+def layer_names(tables: Tables, panels: Sequence[Panel]) -> tuple[str, ...]:
+    """Return the weight matrices that have a curve for any of the panels, in network order.
+
+    ``tensor[e]``, one matrix of a stack, has the place of its tensor. Names that are not among the tensors come last.
+    """
+    metrics = {panel.metric for panel in panels}
+    place = {row.name: index for index, row in enumerate(tables.tensors)}
+    matrices = {row.name for row in tables.tensors if row.kind == "matrix"}
+    found: dict[str, int] = {}
+    for scope, tensor, metric in tables.curves:
+        if scope != "tensor" or metric not in metrics:
+            continue
+        stack = tensor.rpartition("[")[0] if tensor.endswith("]") else ""
+        known = tensor if tensor in place else stack if stack in place else None
+        if known is None or known in matrices:
+            found[tensor] = place[known] if known is not None else len(place)
+    return tuple(sorted(found, key=lambda name: found[name]))  # stable: a stack keeps the order of its curves
+
+
+def layer_table(tables: Tables, panel: Panel, names: tuple[str, ...]) -> LayerTable:
+    """Collect the curves of a panel; infinite values count as missing."""
+    curves = tuple(tables.curves.get(("tensor", name, panel.metric)) for name in names)
+    values = np.full((len(names), len(tables.axis)), np.nan)
+    for row, curve in zip(values, curves, strict=True):
+        if curve is not None:
+            row[:] = np.where(np.isfinite(curve.values), curve.values, np.nan)
+    return LayerTable(names, curves, values)
+
+
+def anything_to_show(layers: Sequence[LayerTable]) -> bool:
+    """Check whether there is any number or mark."""
+    return any(bool(np.isfinite(table.values).any()) or _has_marks(table) for table in layers)
+
+
+def only_zeros(table: LayerTable) -> bool:
+    """Check whether there are numbers and all of them are zero, so that a panel would look empty."""
+    finite = table.values[np.isfinite(table.values)]
+    return finite.size > 0 and not finite.any() and not _has_marks(table)
+
+
+def _has_marks(table: LayerTable) -> bool:
+    return any(table.marks(layer) for layer in range(len(table.names)))
+
+
+def precision_note(layers: Sequence[LayerTable]) -> str | None:
+    """Return a note on how many values are limited by the precision in which the weights are stored, None if none.
+
+    An exact zero has that status too if rounding could hide a step. It is not counted, because it correctly shows
+    that the weights did not change.
+    """
+    curves = [curve for table in layers for curve in table.curves if curve]
+    drawn = [(status, value) for curve in curves for status, value in zip(curve.statuses, curve.values, strict=True)]
+    limited = sum(status in _LIMITED and value != 0 for status, value in drawn)
+    if not limited:
+        return None
+    numbers = sum(status in STATUSES_WITH_VALUE for status, _ in drawn)
+    return f"{limited} of {numbers} values are limited by the precision in which the weights are stored"

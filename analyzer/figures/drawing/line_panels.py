@@ -1,0 +1,84 @@
+"""Panels of lines: their layout, their vertical axis, and one line at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from analyzer.figures.drawing.checkpoint_axis import BoolArray
+from analyzer.figures.drawing.sheet import MARGIN, WIDTH, size_of
+from analyzer.figures.drawing.style import GAP_MARKER, INK, LABEL_SIZE, Look, plain_axes
+from analyzer.figures.drawing.ticks import linear_ticks, log_ticks
+
+if TYPE_CHECKING:
+    from analyzer.model.run import FloatArray
+
+# All in inches.
+LEFT = 0.82  # for the numbers of the vertical axis
+KEY_WIDTH = 2.35
+PLOT_WIDTH = WIDTH - LEFT - KEY_WIDTH - 2 * MARGIN
+FOOT_GAP, PANEL_GAP = 0.52, 0.42
+_TICK_PITCH = 0.4  # the least distance from tick to tick
+
+KEY_TEXT = KEY_WIDTH * 72 - 30  # points that the key leaves for a name
+_MARKERS_ON_A_LINE = 12
+
+
+def panel_height(count: int) -> float:
+    """Return the height of each of ``count`` panels in inches."""
+    return {1: 3.4, 2: 2.3}.get(count, 1.9)
+
+
+def draw_line(
+    axes: Axes, x: FloatArray, y: FloatArray, look: Look, index: int = 0, hollow: BoolArray | None = None
+) -> None:
+    """Draw a line, broken where values are missing.
+
+    Args:
+        axes: the panel.
+        x: the places (n,).
+        y: the values (n,); those that are not finite are missing.
+        look: the color, dashes and marker.
+        index: the line's number in the panel, which staggers its markers against those of the other lines.
+        hollow: the values (n,) to draw as hollow circles, None for none.
+    """
+    finite = np.isfinite(y)
+    shown = np.where(finite, y, np.nan)
+    isolated = finite & ~np.append(False, finite[:-1]) & ~np.append(finite[1:], False)
+    every = max(1, -(-len(y) // _MARKERS_ON_A_LINE))
+    marked = finite & ((np.arange(len(y)) + index) % every == 0) | isolated
+    axes.plot(x, shown, color=look.color, linestyle=look.dash, linewidth=look.width)
+    if hollow is not None:
+        marked &= ~hollow
+        circled = hollow & finite
+        axes.plot(x[circled], y[circled], GAP_MARKER, color=look.color, markersize=6.5, markerfacecolor="white")
+    axes.plot(x[marked], y[marked], look.marker, color=look.color, markersize=4, markeredgewidth=0)
+
+
+def finish_panel(axes: Axes, name: str, limits: tuple[float, float], *, log: bool) -> None:
+    """Write the name of a panel above it and set up its vertical axis."""
+    plain_axes(axes, grid=True)
+    most = max(3, int(size_of(axes)[1] / _TICK_PITCH))
+    if log:
+        axes.set_yscale("log")
+        axes.minorticks_off()
+    axes.set_ylim(*limits)
+    positions, texts = log_ticks(limits, most) if log else linear_ticks(limits, most)
+    axes.set_yticks(positions, texts)
+    name_panel(axes, name)
+
+
+def name_panel(axes: Axes, name: str) -> None:
+    """Write the name of a panel above its top left corner."""
+    axes.annotate(
+        name,
+        (0, 1),
+        (0, 5),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        size=LABEL_SIZE,
+        color=INK,
+        va="bottom",
+    )
