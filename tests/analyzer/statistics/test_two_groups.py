@@ -21,18 +21,41 @@ def groups(generator: np.random.Generator, n: int, m: int, shift: float = 0.0, w
 def test_the_p_value_is_the_larger_of_every_arrangement_by_welch_t_and_of_welch(shift, wider):
     first, second = groups(np.random.default_rng(0), 6, 7, shift, wider)
     numbers = np.concatenate([first, second])
-    found = []
-    for chosen in combinations(range(13), 6):
-        rest = [i for i in range(13) if i not in chosen]
-        found.append(abs(stats.ttest_ind(numbers[rest], numbers[list(chosen)], equal_var=False).statistic))
+    chosen = np.array(list(combinations(range(13), 6)))
+    rest = np.array([[i for i in range(13) if i not in row] for row in chosen])
+    found = np.abs(stats.ttest_ind(numbers[rest], numbers[chosen], axis=1, equal_var=False).statistic)
     welch = stats.ttest_ind(second, first, equal_var=False)
     test = compare_groups(first, second)
-    permuted = np.mean(np.array(found) >= abs(welch.statistic) * (1 - 1e-9))
+    permuted = np.mean(found >= abs(welch.statistic) * (1 - 1e-9))
     assert test.p_value == pytest.approx(max(permuted, welch.pvalue))
     assert test.p_value > 0.05 or not test.low <= 0 <= test.high
     assert test.difference == pytest.approx(second.mean() - first.mean())
     interval = stats.ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
     assert (test.low, test.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_either_of_the_two_p_values_is_the_larger_somewhere():
+    larger = set()
+    for seed in range(8):
+        first, second = groups(np.random.default_rng(seed), 6, 6, 2.0, 1 + seed % 2 * 5)
+        welch = stats.ttest_ind(second, first, equal_var=False).pvalue
+        larger.add(compare_groups(first, second).p_value > welch * (1 + 1e-9))
+    assert larger == {True, False}
+
+
+def test_a_permutation_p_value_counts_mirror_images_and_ties():
+    """The second group is wholly above the first: of 924 arrangements only this one and its mirror are as extreme."""
+    first, second = np.arange(6.0), 100 + np.arange(6.0)
+    assert compare_groups(first, second).p_value == pytest.approx(2 / 924)
+    first[5] = second[0] = 50.0  # exchanging the two changes nothing, so it counts as well
+    welch = stats.ttest_ind(second, first, equal_var=False).pvalue
+    assert welch < 4 / 924
+    assert compare_groups(first, second).p_value == pytest.approx(4 / 924)
+
+
+@pytest.mark.parametrize(("n", "m", "least"), [(6, 6, 2 / 924), (6, 7, 1 / 1716), (7, 7, 2 / 3432), (8, 8, 2 / 12870)])
+def test_the_least_p_value_is_that_of_one_arrangement_or_of_two(n, m, least):
+    assert least_p_value(n, m) == pytest.approx(least)
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 9), (5, 5), (5, 60)])
