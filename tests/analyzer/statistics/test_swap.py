@@ -76,14 +76,17 @@ def test_a_lone_run_and_a_constant_one_are_undefined():
     scores[2] = 0.5
     result = swap_test(scores, weights)
     assert (result.status, result.coefficient, result.p_value, result.rank) == ("undefined", None, None, None)
+    assert (result.arrangements, result.runs, result.n) == (0, 6, 40)
 
 
 def test_only_checkpoints_that_all_runs_have_are_used():
     scores, weights = runs(np.random.default_rng(4), 6, 0.5)
-    gapped = scores.copy()
-    gapped[1, 7] = np.nan
     keep = np.arange(40) != 7
-    assert swap_test(gapped, weights) == swap_test(scores[:, keep], weights[:, keep])
+    expected = swap_test(scores[:, keep], weights[:, keep])
+    for gapped in (scores, weights):
+        kept, gapped[1, 7] = gapped[1, 7], np.nan
+        assert swap_test(scores, weights) == expected
+        gapped[1, 7] = kept
 
 
 def test_spearman_ranks_each_run():
