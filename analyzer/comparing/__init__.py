@@ -1,6 +1,6 @@
-"""Several runs set beside each other: grouped, aligned, compared, and told about in sentences.
+"""Compare several runs: group them, align them, test their differences, and answer questions in sentences.
 
-Pure functions of what the stores hold; :mod:`analyzer.report.comparison` reads stores and writes the pages.
+Pure functions of stored tables; :mod:`analyzer.report.comparison` reads the stores and writes the pages.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analyzer.comparing.aligning import bands, common_axis, ends
-from analyzer.comparing.answers import answers, notes
+from analyzer.comparing.answers import answers
 from analyzer.comparing.divergence import divergences
 from analyzer.comparing.grouping import group_runs
+from analyzer.comparing.notes import notes
 from analyzer.comparing.quantities import courses, quantities
 from analyzer.comparing.testing import differences, final_values, swap_rows
 from analyzer.model.comparison import Comparison, StoredRun
@@ -20,10 +21,10 @@ __all__ = ["compare_runs"]
 
 
 def compare_runs(runs: Sequence[StoredRun]) -> Comparison:
-    """Everything that can be said of two or more runs beside each other."""
+    """Return the full comparison of two or more runs."""
     groups, grouped_by = group_runs(runs)
     label, places, common = common_axis(runs)
-    followed = quantities(runs)
+    chosen = quantities(runs)
     comparison = Comparison(
         runs=tuple(runs),
         groups=groups,
@@ -32,8 +33,8 @@ def compare_runs(runs: Sequence[StoredRun]) -> Comparison:
         places=places,
         common=common,
         ends=ends(label, places, common),
-        quantities=followed,
-        courses=courses(runs, followed),
+        quantities=chosen,
+        courses=courses(runs, chosen),
     )
     comparison = replace(
         comparison,

@@ -1,8 +1,8 @@
-"""Runs on one axis: by epoch where all of them have it, else by step, else in order; and along the path travelled.
+"""Align runs on one axis: by epoch if all runs have epochs, else by step, else in order; and along their path length.
 
-Final values are those of the last epoch or step that all runs have. The order of checkpoints tells no time, so where
-runs have nothing else in common, the last checkpoint of the shortest is the middle of a longer one: each then ends at
-its own last checkpoint.
+Final values are from the last epoch or step that all runs have. The order of checkpoints does not measure time: the
+last checkpoint of the shortest run may be in the middle of a longer one. Runs that are matched in order therefore end
+at their own last checkpoints.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 IN_ORDER = "checkpoint (in order)"
 ALONG_PATH = "path_length"
-ON_PATH = 101  # places from the start to as far as all of a group's runs went
+ON_PATH = 101  # points from the start to the end of the shortest path in a group
 
 
 def common_axis(runs: Sequence[StoredRun]) -> tuple[str, dict[str, FloatArray], FloatArray]:
-    """What the axis counts, where each run's checkpoints stand on it, and the places that all runs have.
+    """Return the label of the axis, each run's positions on it, and the positions that all runs have.
 
-    An axis on which runs have two places in common, the last of which is an end, goes before one that all of them
-    merely know; none of its places are common then.
+    An axis on which the runs have two positions in common, the last of which can be an end, takes precedence over one
+    that all runs merely know; in the latter case no positions count as common.
     """
     known_to_all = []
     for label in ("epoch", "step"):
@@ -48,29 +48,33 @@ def common_axis(runs: Sequence[StoredRun]) -> tuple[str, dict[str, FloatArray], 
 
 
 def _is_end(last: float, places: Sequence[FloatArray]) -> bool:
-    """Whether a place can stand for the end of these runs: neither where one begins nor before half of the shortest."""
-    return all(len(its) == 1 or last > its[0] for its in places) and last >= min(float(its[-1]) for its in places) / 2
+    """Return whether a position can be the end of these runs.
+
+    It must not be the start of any run, nor before the middle of the shortest run.
+    """
+    return all(len(run) == 1 or last > run[0] for run in places) and last >= min(float(run[-1]) for run in places) / 2
 
 
 def ends(label: str, places: Mapping[str, FloatArray], common: FloatArray) -> dict[str, float]:
-    """Where each run's final values are: at the last common epoch or step, else at its own last checkpoint."""
+    """Return the position of each run's final values: the last common epoch or step, else its own last checkpoint."""
     is_matched = len(common) > 0 and label != IN_ORDER
-    return {run: float((common if is_matched else its)[-1]) for run, its in places.items()}
+    return {run: float((common if is_matched else own)[-1]) for run, own in places.items()}
 
 
 def _places(checkpoints: Sequence[CheckpointRow], label: str) -> FloatArray | None:
+    """Return the epochs or steps of checkpoints, None unless all are known and rising."""
     known = [row.epoch if label == "epoch" else row.step for row in checkpoints]
     values = np.array([np.nan if value is None else value for value in known], dtype=np.float64)
     return values if np.isfinite(values).all() and (np.diff(values) > 0).all() else None
 
 
 def in_common(places: Sequence[FloatArray]) -> FloatArray:
-    """The places that all of these have, rising."""
+    """Return the positions that all of these have, rising."""
     return np.asarray(reduce(np.intersect1d, places), dtype=np.float64)
 
 
 def bands(comparison: Comparison) -> tuple[Band, ...]:
-    """The mean and the range of each group in each quantity, on the common axis and along the path."""
+    """Return the mean and the range of each group in each quantity, on the common axis and along the path."""
     return tuple(
         band
         for quantity in comparison.quantities
@@ -85,29 +89,29 @@ def _on_axis(comparison: Comparison, group: Group, quantity: Quantity) -> Iterat
     if not quantity.is_score:
         common = common[_measured(comparison, group, quantity, common)]
     rows = [
-        comparison.courses[run, quantity.name].values[np.isin(its, common)]
-        for run, its in zip(group.independent, places, strict=True)
+        comparison.courses[run, quantity.name].values[np.isin(own, common)]
+        for run, own in zip(group.independent, places, strict=True)
     ]
     yield _band(group, quantity, comparison.axis_label, common, np.stack(rows))
 
 
 def _measured(comparison: Comparison, group: Group, quantity: Quantity, places: FloatArray) -> npt.NDArray[np.bool_]:
-    """Which places any run was measured at: what was left out on purpose (--spectra-every) is no gap."""
+    """Return a mask of the positions at which any run was measured: ``--spectra-every`` leaves no gaps."""
     measured = np.zeros(len(places), dtype=bool)
     for run in group.independent:
-        there = np.isin(comparison.places[run], places)
-        asked = np.array([status != "missing" for status in comparison.courses[run, quantity.name].statuses])
-        measured |= asked[there]
+        common = np.isin(comparison.places[run], places)
+        present = np.array([status != "missing" for status in comparison.courses[run, quantity.name].statuses])
+        measured |= present[common]
     return measured
 
 
 def _on_path(comparison: Comparison, group: Group, quantity: Quantity) -> Iterator[Band]:
-    """The same against the path length, linear between checkpoints, as far as the shortest path of the group."""
+    """Yield the band over the path length, linear between checkpoints, up to the shortest path of the group."""
     paths = []
     for run in group.independent:
         course = comparison.courses.get((run, ALONG_PATH))
         path = course.values if course else np.zeros(0)
-        # After a step of unknown length, nobody knows how far it is.
+        # After a step of unknown length the path length is unknown.
         known = len(path) if np.isfinite(path).all() else int(np.argmin(np.isfinite(path)))
         paths.append(path[:known])
     if quantity.name == ALONG_PATH or min(len(path) for path in paths) < 2:
@@ -121,7 +125,7 @@ def _on_path(comparison: Comparison, group: Group, quantity: Quantity) -> Iterat
 
 
 def _band(group: Group, quantity: Quantity, along: str, places: FloatArray, rows: FloatArray) -> Band:
-    """The band of values (runs, places); a NaN in one run makes the place a gap."""
+    """Return the band of values (runs, positions); a NaN in one run makes the position a gap."""
     return Band(
         group=group.name,
         quantity=quantity.name,
@@ -135,7 +139,7 @@ def _band(group: Group, quantity: Quantity, along: str, places: FloatArray, rows
 
 
 def mean_of(rows: FloatArray, *, ratio: bool) -> FloatArray:
-    """The arithmetic mean (n,) of (runs, n), geometric where ``ratio``: 0 where one of them is 0."""
+    """Return the arithmetic mean (n,) of (runs, n), or the geometric mean if ``ratio`` (0 where one value is 0)."""
     if not ratio:
         return np.asarray(rows.mean(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):

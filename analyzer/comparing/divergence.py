@@ -1,4 +1,4 @@
-"""Where runs that share their initial weights part: the first checkpoint and the layers whose bytes differ."""
+"""Find where runs with the same initial weights diverge: the first checkpoint and layers whose bytes differ."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 class _Bounds(NamedTuple):
+    """Bounds on a distance in units of ‖W_0‖, None where it is unknown."""
+
     at_least: float | None
     at_most: float | None
 
@@ -24,12 +26,12 @@ _UNKNOWN = _Bounds(None, None)
 
 
 def divergences(comparison: Comparison) -> tuple[Divergence, ...]:
-    """Every two runs whose tensors all have the same names and bytes at the first place that both have."""
+    """Return every pair of runs whose tensors all have the same names and bytes at their first common position."""
     return tuple(_divergence(comparison, *pair) for pair in _pairs(comparison))
 
 
 def _pairs(comparison: Comparison) -> Iterator[tuple[StoredRun, StoredRun, FloatArray]]:
-    """Two runs that start alike, and the places that both have: two or more, for at the first they cannot part."""
+    """Yield pairs of runs with the same start and their common positions: at least two, the first being the start."""
     for one, two in combinations(comparison.runs, 2):
         common = in_common([comparison.places[run.name] for run in (one, two)])
         if len(common) > 1:
@@ -42,27 +44,30 @@ def _divergence(comparison: Comparison, one: StoredRun, two: StoredRun, common: 
     start, end = float(common[0]), float(common[-1])
     order = {row.name: number for number, row in enumerate(one.tables.tensors)}
     names = sorted(_contents(comparison, one, start), key=lambda name: order.get(name, len(order)))
-    parted: dict[str, float] = {}
+    diverged: dict[str, float] = {}
     for place in common[1:]:
         first, second = (_contents(comparison, run, float(place)) for run in (one, two))
         for name in names:
-            # Bytes that one of the two does not tell (a gap, a damaged file) are not known to differ.
+            # Bytes that are unknown in one of the runs (a gap, a damaged file) do not count as different.
             if name in first and name in second and first[name] != second[name]:
-                parted.setdefault(name, float(place))
-        if len(parted) == len(names):
+                diverged.setdefault(name, float(place))
+        if len(diverged) == len(names):
             break
     tensors = tuple(
         TensorDivergence(name, None, None, None)
-        if name not in parted
-        else TensorDivergence(name, parted[name], *_bounds(comparison, one, two, ("tensor", name), parted[name]))
+        if name not in diverged
+        else TensorDivergence(name, diverged[name], *_bounds(comparison, one, two, ("tensor", name), diverged[name]))
         for name in names
     )
-    whole = _bounds(comparison, one, two, ("total", ""), end) if parted else _UNKNOWN
-    return Divergence(one.name, two.name, start, min(parted.values(), default=None), end, tensors, *whole)
+    whole = _bounds(comparison, one, two, ("total", ""), end) if diverged else _UNKNOWN
+    return Divergence(one.name, two.name, start, min(diverged.values(), default=None), end, tensors, *whole)
 
 
 def _bounds(comparison: Comparison, one: StoredRun, two: StoredRun, what: tuple[str, str], place: float) -> _Bounds:
-    """Bounds on ‖W¹ − W²‖ / ‖W_0‖ at a place; they need both runs to begin with the weights that they share."""
+    """Return bounds on ‖W¹ − W²‖ / ‖W_0‖ at a position, by the triangle inequality.
+
+    They are unknown unless both runs begin with the shared weights.
+    """
     start = comparison.places[one.name][0]
     if comparison.places[two.name][0] != start:
         return _UNKNOWN
@@ -84,5 +89,5 @@ def _contents(comparison: Comparison, run: StoredRun, place: float) -> Mapping[s
 
 
 def _position(places: FloatArray, place: float) -> int:
-    """Where a place that the run has stands among its checkpoints."""
+    """Return the index of the checkpoint at a position that the run has."""
     return int(np.searchsorted(places, place))

@@ -1,4 +1,4 @@
-"""Which runs differ in nothing but the seed."""
+"""Group runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Mapping, Sequence
 
 from analyzer.model.comparison import Group, StoredRun
 
-SEED = "seed"  # the setting that only tells repetitions apart
+SEED = "seed"  # the setting in which repetitions of a training differ
 _SEED_IN_NAME = re.compile(r"[-_.]*seed[-_=]?[0-9]+", re.IGNORECASE)
-BY_SETTINGS = "Runs with the same settings in their checkpoints, all but the seed, are a group."
+BY_SETTINGS = "Runs whose checkpoints record the same settings except the seed form a group."
 BY_NAMES = (
-    "The checkpoints do not tell their settings, so runs whose names differ in nothing but a seed, as in run-seed1, "
-    "are a group."
+    "The checkpoints do not record their settings, so runs whose names differ only in a seed, as in run-seed1, form a "
+    "group."
 )
 
 
 def group_runs(runs: Sequence[StoredRun]) -> tuple[tuple[Group, ...], str]:
-    """The groups in the order of their first runs, and a sentence that says what they rest on."""
+    """Return the groups in the order of their first runs, and a sentence on how they were formed."""
     by_settings = all(SEED in run.settings for run in runs)
     members: dict[object, list[StoredRun]] = {}
     for run in runs:
         members.setdefault(_settings_key(run) if by_settings else _name_without_seed(run.name), []).append(run)
     names = _names(list(members.values())) if by_settings else [str(key) for key in members]
     groups = tuple(
-        Group(name, tuple(run.name for run in its), _independent(its))
-        for name, its in zip(names, members.values(), strict=True)
+        Group(name, tuple(run.name for run in group), _independent(group))
+        for name, group in zip(names, members.values(), strict=True)
     )
     return groups, BY_SETTINGS if by_settings else BY_NAMES
 
@@ -40,7 +40,7 @@ def _name_without_seed(name: str) -> str:
 
 
 def _names(groups: Sequence[Sequence[StoredRun]]) -> list[str]:
-    """What tells each group from the others: the value of the one setting that differs, or all that do."""
+    """Return a name per group: the value of the one setting that differs, or all settings that differ."""
     settings = [group[0].settings for group in groups]
     differing = sorted(
         name
@@ -59,7 +59,7 @@ def _setting(name: str, settings: Mapping[str, str], *, alone: bool) -> str:
 
 
 def _independent(runs: Sequence[StoredRun]) -> tuple[str, ...]:
-    """All but those whose weights are those of an earlier one, byte by byte, at every checkpoint that both have."""
+    """Return the runs without copies of earlier ones."""
     kept: list[StoredRun] = []
     for run in runs:
         if not any(_is_copy(run, other) for other in kept):
@@ -68,11 +68,14 @@ def _independent(runs: Sequence[StoredRun]) -> tuple[str, ...]:
 
 
 def _is_copy(run: StoredRun, other: StoredRun) -> bool:
-    """Whether two runs have the same bytes throughout, or wherever they can be compared, if that is more than once."""
-    mine, its = ([one.contents.get(row.name, {}) for row in one.tables.checkpoints] for one in (run, other))
-    if any(mine) and mine == its:
+    """Return whether two runs have the same bytes at all checkpoints in order, or at all common checkpoints by name.
+
+    One common checkpoint is enough only for a run of one checkpoint: different runs may share their start.
+    """
+    first, second = ([one.contents.get(row.name, {}) for row in one.tables.checkpoints] for one in (run, other))
+    if any(first) and first == second:
         return True
-    known, others = ({name: held for name, held in one.contents.items() if held} for one in (run, other))
+    known, others = ({name: digests for name, digests in one.contents.items() if digests} for one in (run, other))
     common = known.keys() & others.keys()
     enough = len(common) >= min(2, len(run.tables.checkpoints), len(other.tables.checkpoints)) > 0
     return enough and all(known[name] == others[name] for name in common)

@@ -1,4 +1,4 @@
-"""What is followed through all runs: scores, and a few numbers for the weights of the whole network."""
+"""Select the quantities that are compared: scores, and a few numbers about the weights of the whole network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
 MOST_SCORES = 6
-AS_RECORDED = "as recorded"  # nobody tells the unit of a score
+AS_RECORDED = "as recorded"  # the unit of a score is unknown
 ALL, MEAN, GEOMETRIC = "all parameters", "mean over matrices", "geometric mean over matrices"
 WEIGHTS = (
     Quantity("initial_distance", "Distance from the start ‖W−W₀‖", "weight units", ALL, "positive", True, False),
@@ -29,29 +29,29 @@ WEIGHTS = (
 
 
 def quantities(runs: Sequence[StoredRun]) -> tuple[Quantity, ...]:
-    """The scores that matter most, then what was measured of the weights: whatever at least one run has."""
+    """Return the leading scores, then the weight metrics, as far as at least one run has them."""
     scalars = {name: values for run in runs for name, values in run.tables.scalars.items()}
     scores = [
         Quantity(name, name.replace("_", " ").capitalize(), AS_RECORDED, "score", "linear", False, True)
         for name in ordered_scalars(scalars)[:MOST_SCORES]
     ]
-    followed = [one for one in WEIGHTS if any(np.isfinite(_weights(run.tables, one).values).any() for run in runs)]
-    return (*scores, *followed)
+    weights = [one for one in WEIGHTS if any(np.isfinite(_weights(run.tables, one).values).any() for run in runs)]
+    return (*scores, *weights)
 
 
-def courses(runs: Sequence[StoredRun], followed: Sequence[Quantity]) -> dict[tuple[str, str], Course]:
-    """Each quantity of each run at its checkpoints."""
+def courses(runs: Sequence[StoredRun], chosen: Sequence[Quantity]) -> dict[tuple[str, str], Course]:
+    """Return each quantity of each run at its checkpoints, keyed by (run, quantity)."""
     return {
         (run.name, one.name): _score(run.tables, one.name) if one.is_score else _weights(run.tables, one)
         for run in runs
-        for one in followed
+        for one in chosen
     }
 
 
 def _score(tables: Tables, name: str) -> Course:
     values = tables.scalars.get(name, np.full(len(tables.checkpoints), np.nan))
     known = np.isfinite(values)
-    statuses: list[Status] = ["ok" if there else "missing" for there in known]
+    statuses: list[Status] = ["ok" if is_known else "missing" for is_known in known]
     return Course(np.where(known, values, np.nan), tuple(statuses))
 
 
@@ -76,7 +76,7 @@ def _without(checkpoints: int, status: Status) -> Course:
 
 
 def _relative(tables: Tables) -> Course:
-    """Distances from the first checkpoint as shares of its norm."""
+    """Return distances from the first checkpoint relative to its norm."""
     count = len(tables.checkpoints)
     distance = _course(tables.curves.get(("total", "", "initial_distance")), count)
     norm = _course(tables.curves.get(("total", "", "frobenius_norm")), count)
@@ -86,9 +86,9 @@ def _relative(tables: Tables) -> Course:
 
 
 def _geometric_mean(tables: Tables, metric: str) -> Course:
-    """The geometric mean over weight matrices: one matrix of a heavy-tailed κ does not decide it alone.
+    """Return the geometric mean over weight matrices, which a single matrix with a very large κ does not dominate.
 
-    Where one of them has no value there is none, with that one's status.
+    If one matrix has no value, the mean has none either and takes that status.
     """
     matrices = {row.name for row in tables.tensors if row.kind in ("matrix", "stack")}
     found = [
@@ -105,7 +105,7 @@ def _geometric_mean(tables: Tables, metric: str) -> Course:
 
 
 def _worst(statuses: Sequence[Status | None]) -> Status:
-    """The first status without a value, else the first that is not plainly ``ok``."""
+    """Return the first status without a value, else the first that is not ``ok``, else ``ok``."""
     known: list[Status] = [status or "missing" for status in statuses]
     without = [status for status in known if status not in STATUSES_WITH_VALUE]
     limited = [status for status in known if status != "ok"]
@@ -113,11 +113,11 @@ def _worst(statuses: Sequence[Status | None]) -> Status:
 
 
 def value_at(course: Course, places: FloatArray, place: float) -> float:
-    """The value at a place on the run's axis, NaN without one."""
+    """Return the value at a position on the run's axis, NaN without one."""
     (found,) = np.nonzero(places == place)
     return float(course.values[found[0]]) if found.size else np.nan
 
 
-def by_name(followed: Sequence[Quantity]) -> Mapping[str, Quantity]:
-    """The quantities by name."""
-    return {one.name: one for one in followed}
+def by_name(quantities: Sequence[Quantity]) -> Mapping[str, Quantity]:
+    """Return the quantities by name."""
+    return {one.name: one for one in quantities}

@@ -1,4 +1,4 @@
-"""Values at the end, how groups differ in them, and whether accuracy goes with a run's own weights."""
+"""Compute final values, test differences between groups, and run swap tests."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SWAPPED_WEIGHTS = (ALONG_PATH, "condition_number")
 
 
 def final_values(comparison: Comparison) -> tuple[FinalValue, ...]:
-    """Each run's numbers where it ended, of the network and of each tensor."""
+    """Return each run's final values, of the network and of each tensor, with the difference to the first run."""
     first: dict[tuple[str, str, str], float | None] = {}
     found = []
-    for one in _values_at_the_end(comparison):
+    for one in _final_values(comparison):
         base = first.setdefault((one.scope, one.tensor, one.quantity), one.value)
         known = one.value is not None and base is not None
         found.append(replace(one, difference=one.value - base) if known else one)  # type: ignore[operator]
     return tuple(found)
 
 
-def _values_at_the_end(comparison: Comparison) -> Iterator[FinalValue]:
+def _final_values(comparison: Comparison) -> Iterator[FinalValue]:
     groups = {run: group.name for group in comparison.groups for run in group.runs}
     for run in comparison.runs:
         position = int(np.searchsorted(comparison.places[run.name], comparison.ends[run.name]))
@@ -54,7 +54,7 @@ def _values_at_the_end(comparison: Comparison) -> Iterator[FinalValue]:
 
 
 def end_values(comparison: Comparison, group: Group, quantity: Quantity) -> FloatArray:
-    """The values (runs,) of a group's independent runs where they ended."""
+    """Return the final values (runs,) of a group's independent runs, NaN where there is none."""
     return np.array(
         [
             value_at(comparison.courses[run, quantity.name], comparison.places[run], comparison.ends[run])
@@ -64,7 +64,7 @@ def end_values(comparison: Comparison, group: Group, quantity: Quantity) -> Floa
 
 
 def differences(comparison: Comparison) -> tuple[GroupDifference, ...]:
-    """Every two groups in every quantity at the end, with q-values over all of them."""
+    """Return the difference of every two groups in every quantity at the end, with q-values over all of them."""
     rows = [
         _difference(comparison, quantity, first, second)
         for quantity in comparison.quantities
@@ -107,13 +107,13 @@ def _or_none(value: float) -> float | None:
 
 
 def _q_values(p_values: list[float | None]) -> list[float | None]:
-    """Benjamini–Hochberg over the p-values that there are."""
+    """Return Benjamini–Hochberg q-values over the p-values that are not None."""
     p = np.array([np.nan if one is None else one for one in p_values], dtype=np.float64)
     return [_or_none(float(q)) for q in benjamini_hochberg(p)] if len(p) else []
 
 
 def swap_rows(comparison: Comparison) -> tuple[SwapRow, ...]:
-    """The swap test in each group of two or more runs, and over all runs, with q-values over all of them.
+    """Return the swap tests in each group of two or more runs and over all runs, with q-values over all of them.
 
     Both series are changes between the checkpoints that these runs have in common: of a score, and of the path length
     or ln κ.
@@ -158,7 +158,7 @@ def _swap(
 
 
 def _changes(comparison: Comparison, runs: tuple[str, ...], quantity: Quantity) -> FloatArray:
-    """Changes (runs, intervals) between the places that these runs have; of ln κ for the condition number."""
+    """Return changes (runs, intervals) between the common positions; of ln κ for the condition number."""
     common = in_common([comparison.places[run] for run in runs])
     rows = np.stack(
         [comparison.courses[run, quantity.name].values[np.isin(comparison.places[run], common)] for run in runs]

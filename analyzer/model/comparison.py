@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run as its store has it.
+    """A run as read from its store.
 
-    ``name`` is unique in the comparison; ``source`` is the store's path. ``contents`` maps checkpoint -> tensor ->
-    fingerprint of its bytes; ``settings`` are the training's, as JSON, as far as the checkpoints tell them.
+    ``name`` is unique in the comparison; ``source`` is the path of the store. ``contents`` maps checkpoint -> tensor ->
+    fingerprint of its bytes. ``settings`` are those of the training, as JSON, as far as the checkpoints record them.
     """
 
     name: str
@@ -30,9 +30,9 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs that differ in nothing but the seed, by name.
+    """The names of runs that differ only in their seed.
 
-    ``independent`` are those that count in statistics: of runs with the same bytes throughout, the first one.
+    ``independent`` are the runs that count in statistics: of runs with the same bytes throughout, only the first.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What is followed through all runs: a score, or one number for the weights of the whole network.
+    """A quantity that is compared across runs: a score, or one number about the weights of the whole network.
 
-    ``scope`` says what it is taken over; ``scale`` is as in :class:`analyzer.figures.layers.Panel`. Where ``ratio``,
+    ``scope`` names what it is computed over; ``scale`` is as in :class:`analyzer.figures.layers.Panel`. If ``ratio``,
     values are averaged and compared as logarithms: means are geometric, differences are ratios.
     """
 
@@ -67,10 +67,10 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The mean of a group's runs, and the least and the largest value among them, all of shape (positions,).
+    """The mean of a group's runs, and the smallest and the largest value among them, all of shape (positions,).
 
-    ``along`` names what ``positions`` count: the common axis, or ``path_length``. A place at which one of the ``n``
-    runs has no value is NaN: the mean of the others would jump there.
+    ``along`` names the unit of ``positions``: the common axis, or ``path_length``. A position at which one of the ``n``
+    runs has no value is NaN, because the mean of the others would jump there.
     """
 
     group: str
@@ -85,7 +85,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class FinalValue:
-    """One number of a run at ``checkpoint``, where it ended; ``difference`` is to the same of the first run."""
+    """One final value of a run, at ``checkpoint``; ``difference`` is relative to the same value of the first run."""
 
     run: str
     group: str
@@ -102,8 +102,8 @@ class FinalValue:
 class GroupDifference:
     """How ``second`` differs from ``first`` in a quantity at the end.
 
-    ``difference`` is ``second_mean`` − ``first_mean``, or their ratio where ``form`` says so; ``low`` and ``high``
-    are its 95 % interval, from six runs in each group on, as is ``p_value``.
+    ``difference`` is ``second_mean`` − ``first_mean``, or their ratio, as ``form`` says. ``low`` and ``high`` are its
+    95 % interval; both the interval and ``p_value`` need six runs in each group.
     """
 
     quantity: str
@@ -124,11 +124,11 @@ class GroupDifference:
 
 @dataclass(frozen=True, slots=True)
 class TensorDivergence:
-    """Where one tensor of two runs that start with the same bytes first has other bytes.
+    """Where one tensor of two runs that start with the same bytes first differs.
 
-    ``place`` is where on the common axis, None where it has the same bytes throughout. Its distance in the two runs,
-    in units of ‖W_0‖, lies between ``at_least`` and ``at_most``: by the triangle inequality, from both runs' distances
-    to the weights that they share. None where those are not known.
+    ``place`` is the position on the common axis, None if the tensor has the same bytes throughout. ``at_least`` and
+    ``at_most`` bound its distance between the two runs, in units of ‖W_0‖: by the triangle inequality, from both runs'
+    distances to the shared weights. They are None where these are unknown.
     """
 
     tensor: str
@@ -139,11 +139,11 @@ class TensorDivergence:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Two runs that share their initial weights, all tensors with the same bytes at ``start``, the first place of both.
+    """Two runs whose tensors all have the same bytes at ``start``, their first common position.
 
-    ``place`` is the first place on the common axis where a tensor differs, None where none ever does; ``tensors`` are
-    in network order. ``at_least`` and ``at_most`` bound the distance of all weights at ``end``, the last place that
-    both have, in units of ‖W_0‖.
+    ``place`` is the first position on the common axis where a tensor differs, None if none ever does; ``tensors`` are
+    in network order. ``at_least`` and ``at_most`` bound the distance of all weights at ``end``, the last common
+    position, in units of ‖W_0‖.
     """
 
     first: str
@@ -158,7 +158,7 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class SwapRow:
-    """A swap test over ``runs`` runs: of one group, or of all where ``group`` is None."""
+    """A swap test over ``runs`` runs: of one group, or of all groups if ``group`` is None."""
 
     group: str | None
     score: str
@@ -176,13 +176,13 @@ class SwapRow:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All that the pages of a comparison are made from.
+    """Everything that the pages of a comparison are made from.
 
-    ``axis_label`` names the axis on which runs are aligned; ``places`` gives each run's checkpoints on it, shape
-    (checkpoints,); ``common`` those that all runs have, none where they are too few to align runs by. ``ends`` are the
-    places, one of each run, of its final values. ``courses`` is keyed by (run, quantity). ``grouped_by`` says what the
-    groups rest on, ``notes`` what a reader must know of this comparison. ``answers`` are findings, each about one
-    question that its rule names.
+    ``axis_label`` names the axis on which runs are aligned. ``places`` maps a run to the positions of its checkpoints
+    on the axis, shape (checkpoints,). ``common`` are the positions that all runs have, empty if they are too few to
+    align by. ``ends`` maps a run to the position of its final values. ``courses`` is keyed by (run, quantity).
+    ``grouped_by`` describes how the groups were formed, ``notes`` the limits of the comparison. ``answers`` are
+    findings, one per question, which its rule names.
     """
 
     runs: tuple[StoredRun, ...]

@@ -1,4 +1,4 @@
-"""Correlation coefficients, of one pair of series and of many at once. No p-value comes from here."""
+"""Correlation coefficients of one pair of series or of many pairs at once, without p-values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONSTANT = 1e-12  # a spread below this share of the largest magnitude is roundi
 
 
 class Coefficient(NamedTuple):
-    """A correlation coefficient, None unless ``status`` is ``ok``, and the number of pairs it rests on."""
+    """A correlation coefficient, None unless ``status`` is ``ok``, and the number of pairs it is based on."""
 
     value: float | None
     n: int
@@ -24,14 +24,15 @@ class Coefficient(NamedTuple):
 
 
 def z_scores(values: FloatArray, magnitude: FloatArray | None = None) -> FloatArray:
-    """(x − mean) / standard deviation with ddof 0 along the last axis, shape as given.
+    """Return (x − mean) / standard deviation with ddof 0 along the last axis, in the same shape.
 
-    A constant series is NaN throughout: one whose spread is rounding noise only, which must not be blown up to one.
+    A constant series becomes NaN throughout. A series whose spread is only rounding noise counts as constant: the
+    noise must not be scaled up to a standard deviation of one.
 
     Args:
         values: series, shape (..., n).
-        magnitude: the largest magnitude (...) of the numbers that the series were computed from, which tells how much
-            rounding noise there is in them; the series' own by default.
+        magnitude: the largest magnitude (...) of the numbers that the series were computed from, which determines
+            their rounding noise; the series' own by default.
     """
     if values.shape[-1] == 0:
         return np.full(values.shape, np.nan)
@@ -44,9 +45,9 @@ def z_scores(values: FloatArray, magnitude: FloatArray | None = None) -> FloatAr
 
 
 def ranks(values: FloatArray) -> FloatArray:
-    """Ranks from 1 on along the last axis, ties at their mean rank, shape as given.
+    """Return ranks from 1 along the last axis, in the same shape; ties get their mean rank.
 
-    The same as scipy.stats.rankdata, whose import alone takes longer than measuring a small run.
+    Equals scipy.stats.rankdata, whose import alone takes longer than measuring a small run.
     """
     order = np.argsort(values, axis=-1, kind="stable")
     ordered = np.take_along_axis(values, order, axis=-1)
@@ -61,7 +62,10 @@ def ranks(values: FloatArray) -> FloatArray:
 
 
 def pearson(first: FloatArray, second: FloatArray) -> Coefficient:
-    """Pearson's r of the pairs (n,) in which both are numbers; ``undefined`` below 3 pairs or where one is constant."""
+    """Return Pearson's r of the pairs (n,) in which both are finite.
+
+    The status is ``undefined`` below 3 pairs or where one series is constant.
+    """
     both = np.isfinite(first) & np.isfinite(second)
     n = int(np.count_nonzero(both))
     if n < FEWEST_PAIRS:
@@ -71,13 +75,13 @@ def pearson(first: FloatArray, second: FloatArray) -> Coefficient:
 
 
 def spearman(first: FloatArray, second: FloatArray) -> Coefficient:
-    """Spearman's ρ: Pearson's r of the ranks, ties at their mean rank."""
+    """Return Spearman's ρ: Pearson's r of the ranks of the complete pairs, with ties at their mean rank."""
     both = np.isfinite(first) & np.isfinite(second)
     return pearson(ranks(first[both]), ranks(second[both]))
 
 
 def coefficients(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Pearson's r (a, b) of every z-scored series of ``first`` (a, n) with every one of ``second`` (b, n)."""
+    """Return Pearson's r (a, b) of every z-scored series of ``first`` (a, n) with every one of ``second`` (b, n)."""
     n = first.shape[-1]
     if n < FEWEST_PAIRS:
         return np.full((len(first), len(second)), np.nan)

@@ -1,4 +1,4 @@
-"""Which curves and scores of a run are set against each other: layers, blocks, and the whole network."""
+"""Select the weight curves and scores of a run that are correlated: layers, blocks, and the whole network."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from analyzer.model.score_names import leading
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
-MOST_PAIRS = 1_000_000  # of tensors' curves and scores: 30 s to relate, 70 s more to write their six rows each
+PICTURED = "step_distance"  # the metric of the classic picture
+MOST_PAIRS = 1_000_000  # tensors' curves times scores: 30 s to correlate, 70 s more to write the six rows of each
 FIRST_METRICS = ("step_distance", "condition_number")
 _SLICE = re.compile(r"\[[0-9]+\]$")
 
 
-class Series(NamedTuple):
-    """A weight curve (checkpoints,), and for each checkpoint which one it is compared with."""
+class WeightCurve(NamedTuple):
+    """One metric of a tensor, a block or the whole network, shape (checkpoints,).
+
+    ``references`` names the checkpoint that each checkpoint is compared with, None where there is none.
+    """
 
     scope: str
     tensor: str
@@ -31,21 +35,26 @@ class Series(NamedTuple):
 
     @property
     def of_intervals(self) -> bool:
-        """Whether it tells of what lies between two checkpoints, not of each one or of its distance from the first."""
+        """Whether it describes intervals between checkpoints, not states or distances from the first checkpoint."""
         return len(set(self.references) - {None}) > 1
 
 
-def weight_series(tables: Tables, scores: int) -> tuple[list[Series], tuple[str, ...]]:
-    """The curves of tensors, of all parameters and of the mean over matrices, then the means over each block.
+def weight_curves(tables: Tables, scores: int) -> tuple[list[WeightCurve], tuple[str, ...]]:
+    """Return the curves of tensors, of all parameters and of the mean over matrices, then the means over each block.
 
-    The matrices of a stack (``tensor[e]``) count in their block and in the mean, but not alone: there are too many.
+    The matrices of a stack (``tensor[e]``) count in their block and in the mean, but not by themselves: there are too
+    many.
+
+    Args:
+        tables: the tables of one run.
+        scores: the number of scores.
 
     Returns:
-        The series, and the metrics whose tensors are left out, being more than :data:`MOST_PAIRS` with so many scores.
-        Step distance and condition number are kept first, then in the order of the tables whatever there is room for.
+        The curves, and the metrics whose tensors are left out because they exceed :data:`MOST_PAIRS` with that many
+        scores. Step distance and condition number come first, then the metrics that fit, in the order of the tables.
     """
     every = [
-        Series(scope, tensor, metric, curve.values, curve.references)
+        WeightCurve(scope, tensor, metric, curve.values, curve.references)
         for (scope, tensor, metric), curve in tables.curves.items()
         if not (scope == "tensor" and _SLICE.search(tensor))
     ]
@@ -61,20 +70,20 @@ def weight_series(tables: Tables, scores: int) -> tuple[list[Series], tuple[str,
 
 
 def block_of(tensor: str) -> str | None:
-    """The block that a tensor belongs to by its name: the path up to the first number, None where it has none.
+    """Return the block that a tensor belongs to: its name up to the first number, None if it contains none.
 
-    ``model.layers.3.mlp.up_proj.weight`` is in ``model.layers.3``, a transformer block; ``layer1.0.conv1.weight`` in
-    ``layer1.0``.
+    ``model.layers.3.mlp.up_proj.weight`` is in ``model.layers.3``, a transformer block; ``layer1.0.conv1.weight`` is
+    in ``layer1.0``.
     """
     path = tensor.split(".")[:-1]
-    for place, part in enumerate(path):
+    for position, part in enumerate(path):
         if part.isascii() and part.isdecimal():
-            return ".".join(path[: place + 1])
+            return ".".join(path[: position + 1])
     return None
 
 
-def _block_means(tables: Tables) -> Iterator[Series]:
-    """The arithmetic mean over the matrices of each block of two or more, as scope ``mean`` has it over all of them."""
+def _block_means(tables: Tables) -> Iterator[WeightCurve]:
+    """Yield the arithmetic mean over the matrices of each block of two or more, as scope ``mean`` does over all."""
     matrices = {row.name for row in tables.tensors if row.kind in ("matrix", "stack")}
     members: dict[tuple[str, str], list[Curve]] = {}
     for (scope, tensor, metric), curve in tables.curves.items():
@@ -88,21 +97,24 @@ def _block_means(tables: Tables) -> Iterator[Series]:
             if any(curve.references != references for curve in curves):
                 columns = zip(*(curve.references for curve in curves), strict=True)
                 references = tuple(column[0] if len(set(column)) == 1 else None for column in columns)
-            yield Series("block", block, metric, values, references)
+            yield WeightCurve("block", block, metric, values, references)
 
 
 def ordered_scalars(scalars: Mapping[str, FloatArray]) -> list[str]:
-    """The names of all scores: accuracies and losses first, then the others as they come."""
+    """Return the names of all scores: accuracies and losses first, then the others in their given order."""
     return list(dict.fromkeys([*leading(scalars), *scalars]))
 
 
 def compared_positions(references: Sequence[str | None], positions: Mapping[str, int]) -> tuple[int | None, ...]:
-    """Where in the run the checkpoint stands that each row compares with."""
+    """Return the position in the run of the checkpoint that each row is compared with."""
     return tuple(None if reference is None else positions[reference] for reference in references)
 
 
 def score_changes(scores: FloatArray, compared: Sequence[int | None]) -> FloatArray:
-    """The change (..., checkpoints) of scores since the checkpoint that each row compares with; NaN without one."""
+    """Return the change (..., checkpoints) of scores since the checkpoint that each row is compared with.
+
+    The change is NaN where there is no such checkpoint.
+    """
     known = [position for position, earlier in enumerate(compared) if earlier is not None]
     earlier = [position for position in compared if position is not None]
     result = np.full(scores.shape, np.nan)

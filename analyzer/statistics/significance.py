@@ -1,4 +1,4 @@
-"""Whether a coefficient may be chance: the effective number of pairs, p-values, and q-values over many of them."""
+"""Effective numbers of pairs, p-values of coefficients, and q-values over many of them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ if TYPE_CHECKING:
 
 FEWEST_EFFECTIVE = 10.0
 PAIRS_AT_ONCE = 4096
-_MOST_LEVERAGE = 0.99  # a place that decides the slope alone has an infinite error
+_MOST_LEVERAGE = 0.99  # a point that determines the slope alone has an infinite error
 
 
 def autocorrelations(series: FloatArray) -> FloatArray:
-    """Lag-1 autocorrelation Σ z_t z_{t+1} / Σ z_t² of each z-scored series (a, n), shape (a,), where Σ z_t² is n."""
+    """Return the lag-1 autocorrelation Σ z_t z_{t+1} / Σ z_t² (a,) of z-scored series (a, n), where Σ z_t² = n."""
     return np.asarray((series[:, 1:] * series[:, :-1]).sum(axis=1) / max(series.shape[1], 1))
 
 
 def effective_counts(n: int, first: FloatArray, second: FloatArray) -> FloatArray:
-    """n(1 − r₁r₂)/(1 + r₁r₂), shape (a, b), from the lag-1 autocorrelations (a,) and (b,) of n paired values.
+    """Return n(1 − r₁r₂)/(1 + r₁r₂), shape (a, b), from the lag-1 autocorrelations (a,) and (b,) of n paired values.
 
-    Source: Bartlett, Some aspects of the time-correlation problem (1935). Above n where one series alternates and the
-    other persists.
+    The result exceeds n where one series alternates and the other persists.
+
+    Source: Bartlett, Some aspects of the time-correlation problem (1935).
     """
     return bartlett(np.array(n), np.multiply.outer(first, second))
 
 
 def bartlett(n: npt.NDArray[np.int64], product: FloatArray) -> FloatArray:
-    """The effective number of ``n`` pairs of series whose lag-1 autocorrelations have this product."""
+    """Return the effective number of ``n`` pairs, given the product of the lag-1 autocorrelations."""
     return np.asarray(n * (1 - product) / (1 + product))
 
 
@@ -43,21 +44,22 @@ def p_values(
     leverage: FloatArray,
     parameters: int,
 ) -> FloatArray:
-    """Two-sided p-values (a, b) of coefficients between stationary series; NaN below 10 effective pairs.
+    """Return two-sided p-values (a, b) of coefficients between stationary series; NaN below 10 effective pairs.
 
-    The coefficient is a regression slope between z-scores, so it is tested as one: with a standard error that does not
-    assume equal noise at the beginning and the end of training (HC3; the larger p of either direction), on the
-    effective number of pairs (never more than there are), less what the trend has used up.
+    A coefficient is the slope of a regression between z-scores and is tested as one. The standard error (HC3) does not
+    assume equal noise at the beginning and the end of training; of the two regression directions the larger error
+    counts. The degrees of freedom are the effective number of pairs (at most n), less the parameters of the trend and
+    one for the slope.
 
     Source: MacKinnon & White, Some heteroskedasticity-consistent covariance matrix estimators (1985).
 
     Args:
-        first: (a, n) z-scores, the trend taken out.
+        first: (a, n) z-scores with the trend removed.
         second: (b, n) likewise.
         coefficients: (a, b) Pearson's r of the two.
         n_effective: (a, b).
-        leverage: (n,) of the trend that was taken out.
-        parameters: how many the trend has.
+        leverage: (n,) of the removed trend.
+        parameters: the number of parameters of the trend.
     """
     result = np.full(coefficients.shape, np.nan)
     rows, columns = np.nonzero((n_effective >= FEWEST_EFFECTIVE) & np.isfinite(coefficients))
@@ -78,7 +80,7 @@ def slope_p_values(
     leverage: FloatArray,
     parameters: int,
 ) -> FloatArray:
-    """The p-values (pairs,) of :func:`p_values`, x and y (pairs, places) being 0 but at ``n`` (pairs,) places."""
+    """Return the p-values (pairs,) of :func:`p_values` for x and y (pairs, points), which are 0 except at n points."""
     from scipy.special import stdtr
 
     error = np.maximum(_standard_error(x, y, slope, n, leverage), _standard_error(y, x, slope, n, leverage))
@@ -91,22 +93,24 @@ def slope_p_values(
 def _standard_error(
     x: FloatArray, y: FloatArray, slope: FloatArray, n: npt.NDArray[np.int64], leverage: FloatArray
 ) -> FloatArray:
-    """HC3 standard error (pairs,) of the slope of y on x, both (pairs, places) z-scores."""
+    """Return the HC3 standard error (pairs,) of the slope of y on x, both (pairs, points) z-scores."""
     share = np.minimum(leverage + x**2 / n[..., None], _MOST_LEVERAGE)
     residual = (y - slope[:, None] * x) / (1 - share)
     return np.asarray(np.sqrt(((x * residual) ** 2).sum(axis=1)) / n)
 
 
 def benjamini_hochberg(p: FloatArray) -> FloatArray:
-    """q-values along the first axis, shape as given: the least false-discovery rate at which each is found.
+    """Return q-values along the first axis, in the same shape: the least false discovery rate that includes each test.
 
-    NaN stays NaN and counts for nothing. Source: Benjamini & Hochberg (1995), with their step-up made monotone.
+    NaN stays NaN and does not count as a test.
+
+    Source: Benjamini & Hochberg (1995), with the step-up made monotone.
     """
     order = np.argsort(p, axis=0)  # NaN last
     ordered = np.take_along_axis(p, order, axis=0)
     tests = np.count_nonzero(np.isfinite(p), axis=0)
-    place = np.arange(1, len(p) + 1).reshape(-1, *[1] * (p.ndim - 1))
-    scaled = np.where(np.isfinite(ordered), ordered * tests / place, np.inf)
+    rank = np.arange(1, len(p) + 1).reshape(-1, *[1] * (p.ndim - 1))
+    scaled = np.where(np.isfinite(ordered), ordered * tests / rank, np.inf)
     monotone = np.minimum(np.minimum.accumulate(scaled[::-1], axis=0)[::-1], 1)
     result = np.empty_like(p)
     np.put_along_axis(result, order, np.where(np.isfinite(ordered), monotone, np.nan), axis=0)

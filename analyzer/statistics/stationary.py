@@ -1,8 +1,8 @@
-"""From drifting curves to stationary ones: logs, differences, and what is left when a smooth trend is taken out.
+"""Make drifting curves stationary: logarithms, differences, and the removal of a smooth trend.
 
 Accuracy and weight motion share drivers (schedule, saturation), so the curves themselves correlate by construction.
-Differences remove most of that, but not all: of curves that saturate with little noise, the differences still decay
-together. tests/analyzer/statistics/test_calibration.py shows the rates of false positives with and without each step.
+Differences remove most of that, but not all: the differences of curves that saturate with little noise still decay
+together. tests/analyzer/statistics/test_calibration.py measures the false positive rates.
 """
 
 from __future__ import annotations
@@ -30,41 +30,43 @@ POSITIVE_SCALES = frozenset(
 )
 KNOT_SPACING = 0.7
 MOST_LEVERAGE = 0.5
-SAME_DIRECTION = 1e-9  # among the first checkpoints there may be more knots than places
+SAME_DIRECTION = 1e-9  # there may be more knots than points among the first checkpoints
 
 
 def logarithms(values: FloatArray) -> FloatArray:
-    """Natural logarithms, NaN where a value is not positive."""
+    """Return natural logarithms, NaN where a value is not positive."""
     positive = np.where(values > 0, values, np.nan)
     return np.asarray(np.log(positive))
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A smooth trend over places in a run, as orthonormal columns (n, parameters) that span it."""
+    """A smooth trend over positions in a run: orthonormal columns (n, parameters) that span it."""
 
     basis: FloatArray
 
     @property
     def parameters(self) -> int:
-        """How many numbers are fitted."""
+        """The number of fitted parameters."""
         return int(self.basis.shape[1])
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
-        """At which places (n,) it does not mostly follow the value itself, as it does at a run's first differences."""
+        """Mask (n,) of the points with leverage of at most ½.
+
+        At the others the trend mostly follows the value itself, as it does at a run's first differences.
+        """
         return np.asarray((self.basis**2).sum(axis=1) <= MOST_LEVERAGE)
 
     @property
     def leverage(self) -> FloatArray:
-        """How much (kept,), at most ½, the trend at each place that is kept follows the very value there."""
+        """The leverage (kept,), at most ½, of each kept point: the weight of a value in the trend at the same point."""
         return np.asarray((self.basis**2).sum(axis=1)[self.kept])
 
     def removed(self, series: FloatArray) -> FloatArray:
-        """The residuals (a, kept) of each series (a, n) when the trend is fitted to it by least squares.
+        """Return the residuals (a, kept) of each series (a, n) after a least-squares fit of the trend.
 
-        Places at which the trend mostly follows the value itself (leverage above ½) tell of nothing else and are left
-        out.
+        Points with leverage above ½ are left out: the trend follows the value there, so the residual is uninformative.
         """
         residuals = series - series @ self.basis @ self.basis.T
         return np.asarray(residuals[:, self.kept])
@@ -72,17 +74,17 @@ class Trend:
 
 @lru_cache(maxsize=256)
 def trend_over(positions: tuple[int, ...]) -> Trend:
-    """Quadratic splines over log₂(1 + position), with a knot about every 0.7.
+    """Return quadratic splines over log₂(1 + position), with a knot about every 0.7.
 
-    The first epochs change fast and the last ones slowly, so knots stand at about equal ratios of training time. What
-    such a spline cannot follow stays where it is, in two or three places, whereas polynomials were seen to spread it
-    over the whole run. Denser knots cost power; sparser ones let curves that settle at the same time pass for coupled.
+    Weights change fast in the first epochs and slowly in the last, so knots are at about equal ratios of training
+    time. What such a spline cannot follow stays local, at two or three points, whereas polynomials spread it over the
+    whole run. Denser knots cost power; sparser knots make curves that settle at the same time look coupled.
 
     Args:
-        positions: (n,) the checkpoints' places in the run, rising, n ≥ 2.
+        positions: (n,) the checkpoints' positions in the run, rising, n ≥ 2.
     """
-    place = np.log2(1 + np.array(positions, dtype=np.float64) - positions[0])
-    knots = np.linspace(0, place[-1], max(1, round(place[-1] / KNOT_SPACING)) + 1)[1:-1]
-    powers = [place**0, place, place**2, *(np.maximum(place - knot, 0) ** 2 for knot in knots)]
+    x = np.log2(1 + np.array(positions, dtype=np.float64) - positions[0])
+    knots = np.linspace(0, x[-1], max(1, round(x[-1] / KNOT_SPACING)) + 1)[1:-1]
+    powers = [x**0, x, x**2, *(np.maximum(x - knot, 0) ** 2 for knot in knots)]
     left, singular_values, _ = np.linalg.svd(np.column_stack(powers), full_matrices=False)
     return Trend(left[:, singular_values > SAME_DIRECTION * singular_values[0]])

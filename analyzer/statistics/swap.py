@@ -1,7 +1,7 @@
-"""The swap test: does a run's accuracy go with its own weights better than with those of other runs?
+"""The swap test: does a run's accuracy correlate more with its own weights than with those of other runs?
 
-Runs of the same schedule share its drift, and the accuracy of one run correlates with the weights of another just as
-much. What only matched pairs have is theirs. This stays valid when both series drift.
+Runs of the same schedule share its drift, so the accuracy of one run correlates with the weights of another just as
+much. What only matched pairs show is specific to the run. The test stays valid when both series drift.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
     from analyzer.model.run import FloatArray
 
-FEWEST_RUNS = 6  # 720 arrangements; of five, or fewer, only the rank is told
+FEWEST_RUNS = 6  # 720 arrangements; with five runs or fewer only the rank is reported
 MOST_ARRANGEMENTS = 10_000
-SEED = 1935  # as in bootstrap: any number that stays the same
+SEED = 1935  # arbitrary but fixed, as in bootstrap
 
 
 @dataclass(frozen=True, slots=True)
 class SwapTest:
-    """The mean coefficient of matched pairs, beside that of other arrangements of the same runs.
+    """The mean coefficient of matched pairs, compared with other arrangements of the same runs.
 
-    ``rank`` counts from 1, the arrangement with the largest mean coefficient, and ties count against the matched one.
-    ``p_value`` is two-sided, None below six runs. Where ``status`` is ``undefined`` there are no numbers.
+    ``unmatched`` is the mean coefficient over all unmatched pairs. ``rank`` counts from 1, the arrangement with the
+    largest mean coefficient; ties count against the matched one. ``p_value`` is two-sided, None below six runs. If
+    ``status`` is ``undefined``, there are no numbers.
     """
 
     coefficient: float | None
@@ -45,14 +46,14 @@ class SwapTest:
 
 
 def swap_test(scores: FloatArray, weights: FloatArray, method: str = "pearson") -> SwapTest:
-    """Compare each run's score with its own weights and with those of the others.
+    """Correlate each run's score with its own weights and with those of the other runs.
+
+    Only checkpoints at which all numbers are finite are used.
 
     Args:
-        scores: (runs, n) one score (or its changes) of each run at n checkpoints that all of them have.
+        scores: (runs, n) one score (or its changes) of each run at n common checkpoints.
         weights: (runs, n) one metric of the same runs at the same checkpoints.
         method: ``pearson`` or ``spearman``.
-
-    Only checkpoints at which every number is there are used.
     """
     complete = np.isfinite(scores).all(axis=0) & np.isfinite(weights).all(axis=0)
     count, n = len(scores), int(np.count_nonzero(complete))
@@ -63,10 +64,10 @@ def swap_test(scores: FloatArray, weights: FloatArray, method: str = "pearson") 
     if count < 2 or not np.isfinite(table).all():
         return SwapTest(None, None, None, 0, None, count, n, "undefined")
     means = table[np.arange(count), _arrangements(count)].mean(axis=1)
-    matched, centre = float(means[0]), float(table.mean())
+    matched, center = float(means[0]), float(table.mean())
     rounding = 1e-12
     rank = int(np.count_nonzero(means >= matched - rounding))
-    extreme = np.count_nonzero(np.abs(means - centre) >= abs(matched - centre) - rounding)
+    extreme = np.count_nonzero(np.abs(means - center) >= abs(matched - center) - rounding)
     enough = count >= FEWEST_RUNS
     others = (table.sum() - np.trace(table)) / (count * (count - 1))
     return SwapTest(
@@ -82,9 +83,9 @@ def swap_test(scores: FloatArray, weights: FloatArray, method: str = "pearson") 
 
 
 def _arrangements(count: int) -> npt.NDArray[np.intp]:
-    """Which run's weights go to each run's score, (arrangements, runs), the matched one first.
+    """Return the run whose weights are paired with each run's score, (arrangements, runs), the matched one first.
 
-    All of them where they are few, else a sample that is the same each time.
+    All arrangements if there are at most :data:`MOST_ARRANGEMENTS`, else a reproducible sample.
     """
     if factorial(count) <= MOST_ARRANGEMENTS:
         return np.array(list(permutations(range(count))), dtype=np.intp)

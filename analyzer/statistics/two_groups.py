@@ -1,4 +1,4 @@
-"""Whether two groups of independent runs differ: permutations, Welch's test, an interval for the difference."""
+"""Test whether two groups of independent runs differ: permutations, Welch's test, an interval for the difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROUNDING = 1e-9  # arrangements whose statistics differ by less count as equal
 
 @dataclass(frozen=True, slots=True)
 class GroupTest:
-    """The difference of two means with its 95 % interval and p-value; ``too_few`` has the difference alone."""
+    """The difference of two means with its 95 % interval and p-value; with status ``too_few`` the difference alone."""
 
     difference: float | None
     low: float | None
@@ -36,12 +36,14 @@ class GroupTest:
 def compare_groups(first: FloatArray, second: FloatArray) -> GroupTest:
     """Test whether two groups (n,) and (m,) of independent numbers have the same mean.
 
-    The p-value is two-sided, and the larger of two: of Welch's t among all arrangements of the numbers into groups of
-    these sizes (a fixed sample where they are more than 10 000), which holds whatever their distribution is, and of
-    Welch's own test, which holds where one group spreads more than the other: with six numbers in each, the first
-    alone would call 8 % instead of 5 % different where one spreads four times as far. The interval is Welch's. With
-    fewer than six numbers in a group there is neither, and with a number missing there is nothing. Numbers that are all
-    the same are ``undefined``.
+    The p-value is two-sided and the larger of two. The first is the permutation p-value of Welch's t over all
+    arrangements of the numbers into groups of these sizes (a fixed sample if there are more than 10 000), which is
+    valid for any distribution. The second is that of Welch's own test, which is valid where one group spreads more
+    than the other: with six numbers in each group, the first alone would call 8 % instead of 5 % different where one
+    spreads four times as far. The interval is Welch's.
+
+    With fewer than six numbers in a group there is no p-value and no interval (``too_few``); with a non-finite number
+    there is no result (``missing``). Numbers that are all equal are ``undefined``.
 
     Source: Janssen, Studentized permutation tests for non-i.i.d. hypotheses (1997); Welch (1947).
     """
@@ -60,12 +62,12 @@ def compare_groups(first: FloatArray, second: FloatArray) -> GroupTest:
 
 
 def least_p_value(n: int, m: int) -> float:
-    """The least p-value that groups of these sizes can have: of equal ones, each arrangement has a mirror image."""
+    """Return the least possible p-value for these group sizes; of equal groups, each arrangement has a mirror image."""
     return max((2 if n == m else 1) / comb(n + m, n), 1 / MOST_ARRANGEMENTS)
 
 
 def _arrangements(n: int, m: int) -> npt.NDArray[np.bool_]:
-    """Which numbers make up the first group, (arrangements, n + m), the real one first."""
+    """Return masks of the numbers in the first group, (arrangements, n + m), the actual arrangement first."""
     if comb(n + m, n) <= MOST_ARRANGEMENTS:
         chosen = np.array(list(combinations(range(n + m), n)), dtype=np.intp)
     else:
@@ -78,13 +80,13 @@ def _arrangements(n: int, m: int) -> npt.NDArray[np.bool_]:
 
 
 def _welch_t(numbers: FloatArray, members: npt.NDArray[np.bool_]) -> FloatArray:
-    """Welch's t of each arrangement; infinite where neither group varies and the means differ."""
-    centred = numbers - numbers.mean()
+    """Return Welch's t of each arrangement; infinite where neither group varies and the means differ."""
+    centered = numbers - numbers.mean()
     sides = []
     for side in (members, ~members):
         count = side.sum(axis=1)
-        mean = (side @ centred) / count
-        variance = (side * (centred - mean[:, None]) ** 2).sum(axis=1) / (count - 1)
+        mean = (side @ centered) / count
+        variance = (side * (centered - mean[:, None]) ** 2).sum(axis=1) / (count - 1)
         sides.append((mean, variance / count))
     (first, first_error), (second, second_error) = sides
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -93,7 +95,7 @@ def _welch_t(numbers: FloatArray, members: npt.NDArray[np.bool_]) -> FloatArray:
 
 
 def _welch(first: FloatArray, second: FloatArray, difference: float) -> tuple[float, float]:
-    """Half the width of Welch's interval, and the p-value of his test."""
+    """Return half the width of Welch's interval, and the p-value of Welch's test."""
     from scipy.special import stdtr, stdtrit
 
     errors = [group.var(ddof=1) / len(group) for group in (first, second)]
@@ -101,5 +103,5 @@ def _welch(first: FloatArray, second: FloatArray, difference: float) -> tuple[fl
     if spread == 0:
         return 0.0, 0.0
     degrees = (len(first) - 1, len(second) - 1)
-    freedom = sum(errors) ** 2 / sum(error**2 / its for error, its in zip(errors, degrees, strict=True))
+    freedom = sum(errors) ** 2 / sum(error**2 / degree for error, degree in zip(errors, degrees, strict=True))
     return float(stdtrit(freedom, (1 + LEVEL) / 2)) * spread, float(2 * stdtr(freedom, -abs(difference) / spread))

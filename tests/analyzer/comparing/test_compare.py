@@ -152,7 +152,7 @@ def test_fault_35_final_values_are_those_at_the_last_place_that_all_have_and_gap
     ):
         sentence = answer(comparison, rule).sentence
         assert said in sentence and " at epoch 5 is" in sentence
-        assert "That is the last that all runs have; a goes on beyond it." in sentence
+        assert "This is the last epoch that all runs have; a continues beyond it." in sentence
 
 
 def band_of(comparison, group, quantity, along=None):
@@ -278,11 +278,12 @@ def test_pairs_that_part_alike_are_one_answer():
     assert len(comparison.divergences) == len(one.evidence["pairs"]) == 6
     assert one.sentence.startswith("Each of 6 pairs of runs (plain-0 and new-0; plain-1 and new-1; ")
     assert (
-        "and 2 more) shares its initial weights and parts at epoch 3, in fc2.weight; fc2.weight there" in one.sentence
+        "and 2 more) shares its initial weights and diverges at epoch 3, in fc2.weight; the distance of fc2.weight"
+        in one.sentence
     )
     bounds = [(pair.at_least, pair.at_most) for pair in comparison.divergences]
     low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
-    assert f"between {number(low)} and {number(high)} of ‖W₀‖ apart." in one.sentence
+    assert f"is between {number(low)} and {number(high)} of ‖W₀‖." in one.sentence
 
 
 def test_other_initial_weights_are_no_divergence_and_a_gap_is_no_difference():
@@ -301,7 +302,9 @@ def test_other_initial_weights_are_no_divergence_and_a_gap_is_no_difference():
 def test_planted_differences_are_told_with_their_size_and_certainty():
     comparison = compare_runs(two_groups(6, distance=6.0, condition=2.0, accuracy=0.6))
     moved, shaped = answer(comparison, "moved_most"), answer(comparison, "best_conditioned")
-    assert moved.sentence.startswith("other moved most") and "more than seeds make by chance" in moved.sentence
+    assert (
+        moved.sentence.startswith("other moved most") and "more than chance variation between seeds" in moved.sentence
+    )
     assert shaped.sentence.startswith("other ended best conditioned")
     assert answer(comparison, "mattered_for_accuracy").sentence.startswith("Yes: ")
     row = difference(comparison, "initial_distance")
@@ -313,15 +316,15 @@ def test_planted_differences_are_told_with_their_size_and_certainty():
 
 def test_without_a_difference_nothing_is_claimed():
     comparison = compare_runs(two_groups(6, first_seed=7))
-    assert answer(comparison, "moved_most").sentence.startswith("It cannot be told which of")
-    assert answer(comparison, "best_conditioned").sentence.startswith("It cannot be told which of")
-    assert answer(comparison, "mattered_for_accuracy").sentence.startswith("That cannot be told")
+    assert answer(comparison, "moved_most").sentence.startswith("It is unclear which of")
+    assert answer(comparison, "best_conditioned").sentence.startswith("It is unclear which of")
+    assert answer(comparison, "mattered_for_accuracy").sentence.startswith("Unclear: ")
 
 
 @pytest.mark.parametrize(("accuracy", "apart"), [(0.5, True), (0.9, False)])
 def test_ranges_that_do_not_overlap_are_said_where_nothing_can_be_tested(accuracy, apart):
     sentence = answer(compare_runs(two_groups(4, accuracy=accuracy)), "mattered_for_accuracy").sentence
-    assert sentence.startswith("That cannot be tested with so few runs")
+    assert sentence.startswith("Too few runs to test: ")
     assert (
         "The ranges of other and plain do not overlap" in sentence.replace("plain and other", "other and plain")
     ) == apart
@@ -331,7 +334,7 @@ def test_few_runs_are_described_and_not_judged():
     comparison = compare_runs(two_groups(2, distance=6.0, accuracy=0.5))
     assert {row.p_value for row in comparison.differences} == {None}
     assert {row.status for row in comparison.swaps} == {"too_few"}
-    assert answer(comparison, "mattered_for_accuracy").sentence.startswith("That cannot be tested with so few runs")
+    assert answer(comparison, "mattered_for_accuracy").sentence.startswith("Too few runs to test: ")
     assert not any(" p = " in one.sentence or " q = " in one.sentence for one in comparison.answers)
     lone = compare_runs(two_groups(1, distance=6.0))
     assert "groups have 1 run each" in answer(lone, "how_sure").sentence
@@ -343,7 +346,7 @@ def test_seeds_of_one_setting_are_set_beside_each_other():
     comparison = compare_runs(two_groups(3)[:3])
     assert comparison.differences == ()
     assert "seed" in answer(comparison, "moved_most").sentence
-    assert answer(comparison, "mattered_for_accuracy").sentence.startswith("There is only the seed to matter")
+    assert answer(comparison, "mattered_for_accuracy").sentence.startswith("The runs differ only in their seed: ")
 
 
 def test_groups_with_a_planted_difference_are_called_different_and_others_seldom():

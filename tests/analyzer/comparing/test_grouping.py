@@ -1,77 +1,72 @@
-"""Two groups of numbers: exact on small ones, as scipy has it, and right as often as it says."""
+"""Copies of runs, and the names of groups."""
 
 from __future__ import annotations
 
-from itertools import combinations
-
-import numpy as np
 import pytest
-from builders import full_count
-from scipy import stats
+from compared_runs import stored_run, with_settings
 
-from analyzer.statistics import compare_groups, least_p_value
-
-
-def groups(generator: np.random.Generator, n: int, m: int, shift: float = 0.0, wider: float = 1.0):
-    return generator.standard_normal(n), shift + wider * generator.standard_normal(m)
+from analyzer.comparing.grouping import _is_copy, group_runs
 
 
-@pytest.mark.parametrize("wider", [1.0, 8.0])
-@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
-def test_the_p_value_is_the_larger_of_every_arrangement_by_welch_t_and_of_welch(shift, wider):
-    first, second = groups(np.random.default_rng(0), 6, 7, shift, wider)
-    numbers = np.concatenate([first, second])
-    found = []
-    for chosen in combinations(range(13), 6):
-        rest = [i for i in range(13) if i not in chosen]
-        found.append(abs(stats.ttest_ind(numbers[rest], numbers[list(chosen)], equal_var=False).statistic))
-    welch = stats.ttest_ind(second, first, equal_var=False)
-    test = compare_groups(first, second)
-    permuted = np.mean(np.array(found) >= abs(welch.statistic) * (1 - 1e-9))
-    assert test.p_value == pytest.approx(max(permuted, welch.pvalue))
-    assert test.p_value > 0.05 or not test.low <= 0 <= test.high
-    assert test.difference == pytest.approx(second.mean() - first.mean())
-    interval = stats.ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
-    assert (test.low, test.high) == pytest.approx((interval.low, interval.high))
+def run(name, *digests, epochs=None):
+    """A run of one tensor with these digests, one per checkpoint; an empty digest stands for unknown content."""
+    epochs = tuple(range(len(digests))) if epochs is None else epochs
+    contents = {
+        f"epoch_{epoch:g}": {"w": digest} if digest else {} for epoch, digest in zip(epochs, digests, strict=True)
+    }
+    return stored_run(name, epochs=epochs, contents=contents or {"": {}}, layers=("w",))
 
 
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 9), (5, 5), (5, 60)])
-def test_fewer_than_six_in_a_group_are_only_described(n, m):
-    first, second = groups(np.random.default_rng(1), n, m, 50.0)
-    test = compare_groups(first, second)
-    assert (test.low, test.high, test.p_value, test.status) == (None, None, None, "too_few")
-    assert test.difference == pytest.approx(second.mean() - first.mean())
+@pytest.mark.parametrize(
+    ("first", "second", "is_copy"),
+    [
+        (run("a", "1", "2", "3"), run("b", "1", "2", "3"), True),
+        (run("a", "1", "2", "3"), run("b", "1", "2", "x"), False),
+        (run("a", "1", "2", "3"), run("b", "1", "2", "3", epochs=(10, 11, 12)), True),  # in order, under other names
+        (run("a", "1", "2", "3"), run("b", "1", "3", epochs=(0, 2)), True),  # wherever they can be compared
+        (run("a", "1", "2", "3"), run("b", "1", "x", epochs=(0, 2)), False),
+        (run("a", "1", "2", "3"), run("b", "1", "y", epochs=(0, 7)), False),  # runs may share their start
+        (run("a", "1", "2", "3"), run("b", "2", epochs=(1,)), True),  # all that there is
+        (run("a", "1"), run("b", "1"), True),
+        (run("a", "1"), run("b", "2"), False),
+        (run("a", "", ""), run("b", "", ""), False),  # nothing is known of either
+        (run("a", "1", "", "3"), run("b", "1", "2", "3"), True),
+        (run("a", "1", "2", ""), run("b", "1", "x", "3"), False),
+    ],
+)
+def test_a_copy_has_the_same_bytes_wherever_they_can_be_compared(first, second, is_copy):
+    assert _is_copy(first, second) == is_copy
+    assert _is_copy(second, first) == is_copy
 
 
-def test_numbers_that_do_not_vary_and_numbers_that_are_missing():
-    assert compare_groups(np.full(6, 0.9), np.full(6, 0.9)).status == "undefined"
-    assert compare_groups(np.full(6, 0.9), np.full(6, 0.9)).p_value is None
-    apart = compare_groups(np.full(6, 1.0), np.full(6, 2.0))
-    assert apart.p_value == pytest.approx(2 / 924) == least_p_value(6, 6)
-    assert (apart.low, apart.high) == (1.0, 1.0)
-    assert compare_groups(np.array([1.0, np.nan]), np.ones(6)).status == "missing"
-    assert compare_groups(np.zeros(0), np.ones(6)).status == "missing"
-    assert compare_groups(np.full(6, np.inf), np.ones(6)).status == "missing"
+def test_a_copy_counts_once_and_only_within_its_group():
+    settings = with_settings("normal", 0)
+    same = {"epoch_0": {"w": "1"}, "epoch_1": {"w": "2"}}
+    runs = [
+        stored_run(name, epochs=(0, 1), contents=same, settings=chosen)
+        for name, chosen in (("a", settings), ("b", settings), ("c", with_settings("pytorch", 0)))
+    ]
+    groups, reason = group_runs(runs)
+    assert [(group.name, group.runs, group.independent) for group in groups] == [
+        ("normal", ("a", "b"), ("a",)),
+        ("pytorch", ("c",), ("c",)),
+    ]
+    assert "same settings" in reason
 
 
-def test_large_groups_are_sampled_and_the_same_each_time():
-    first, second = groups(np.random.default_rng(2), 12, 14, 3.0)
-    test = compare_groups(first, second)
-    assert test == compare_groups(first, second)
-    assert test.p_value == pytest.approx(1e-4) == least_p_value(12, 14)
-    assert compare_groups(*groups(np.random.default_rng(5), 12, 14)).p_value > 0.05
+def test_a_run_without_a_seed_in_its_settings_makes_names_count():
+    runs = [
+        stored_run("x-seed1", settings=with_settings("normal", 1)),
+        stored_run("x-seed2", seed=1, settings={"lr": "0.1"}),
+    ]
+    groups, reason = group_runs(runs)
+    assert [group.name for group in groups] == ["x"] and "names" in reason
 
 
-@pytest.mark.parametrize(("n", "m", "wider"), [(6, 6, 1.0), (6, 6, 4.0), (6, 12, 1.0)])
-def test_groups_without_a_difference_are_seldom_called_different(n, m, wider):
-    generator = np.random.default_rng(3)
-    tests = [compare_groups(*groups(generator, n, m, wider=wider)) for _ in range(full_count(2000, 400))]
-    assert np.mean([test.p_value <= 0.05 for test in tests]) <= 0.07
-    assert np.mean([test.low <= 0 <= test.high for test in tests]) >= 0.92
-
-
-def test_a_planted_difference_is_found():
-    generator = np.random.default_rng(4)
-    tests = [compare_groups(*groups(generator, 6, 6, 3.0)) for _ in range(full_count(2000, 300))]
-    assert np.mean([test.p_value <= 0.05 for test in tests]) > 0.95
-    assert np.mean([test.low <= 3 <= test.high for test in tests]) >= 0.92
+def test_groups_are_named_by_all_settings_that_differ_and_a_lone_text_by_its_value():
+    first = {"seed": "0", "lr": "0.1", "init": '"normal"'}
+    second = {"seed": "0", "init": '"pytorch"'}
+    runs = [stored_run("a", settings=first), stored_run("b", seed=1, settings=second)]
+    assert [group.name for group in group_runs(runs)[0]] == ["init normal, lr 0.1", "init pytorch, lr not set"]
+    runs = [stored_run("a", settings=first), stored_run("b", seed=1, settings={**first, "lr": "0.2"})]
+    assert [group.name for group in group_runs(runs)[0]] == ["lr 0.1", "lr 0.2"]

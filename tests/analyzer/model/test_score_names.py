@@ -95,12 +95,14 @@ def test_a_comparison_knows_accuracies_under_their_usual_names():
 def test_a_comparison_says_where_no_accuracy_is_known_under_a_common_name():
     one, two = stored_run("one"), renamed(stored_run("two", seed=1), test_accuracy="val_acc")
     said = mattered([one, two])
-    assert said.startswith("That cannot be told") and "one has test_accuracy, two has val_acc" in said
+    assert said.startswith("Unknown: ") and "one has test_accuracy, two has val_acc" in said
     assert "--scalars" in said
     three = renamed(one, test_accuracy="perplexity")
     assert "one has none" in mattered([three, two])
     both = [renamed(run, test_accuracy="perplexity") for run in (one, two)]
-    assert "no run has one under a name" in mattered([both[0], renamed(both[1], val_acc="ppl")])
+    assert "no run has a score whose name is known as an accuracy" in mattered(
+        [both[0], renamed(both[1], val_acc="ppl")]
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from analyzer.statistics.bootstrap import (
     weights_of,
 )
 from analyzer.statistics.coefficients import ranks
-from analyzer.statistics.moments import without_jumps
+from analyzer.statistics.jumps import robust_residuals
 from analyzer.statistics.significance import autocorrelations, effective_counts
 
 
@@ -226,7 +226,7 @@ def test_a_jump_is_set_aside_and_does_not_bend_the_trend_around_it():
     series = 0.5 * np.exp(-np.arange(49) / 10) + rough
     series[1, 20] += 1.0
     trend = trend_over(tuple(range(49)))
-    residuals, usual = without_jumps(trend, series)
+    residuals, usual = robust_residuals(trend, series)
     place = int(np.count_nonzero(trend.kept[:20]))
     assert usual[0].all() and np.flatnonzero(~usual[1]).tolist() == [place]
     beside = np.arange(residuals.shape[1]) != place

@@ -34,6 +34,28 @@ def test_the_p_value_counts_every_arrangement():
     assert (result.runs, result.n, result.status) == (6, 12, "ok")
 
 
+def test_an_arrangement_that_is_as_good_counts_against_the_matched_one():
+    scores, weights = runs(np.random.default_rng(7), 6, 0.9999, n=60)
+    alone = swap_test(scores, weights)
+    assert (alone.rank, alone.p_value) == (1, pytest.approx(1 / 720))
+    weights[1], scores[1] = weights[0], scores[0]
+    tied = swap_test(scores, weights)
+    assert (tied.rank, tied.p_value) == (2, pytest.approx(2 / 720))
+
+
+def test_a_matched_coefficient_far_below_the_others_is_last_and_as_extreme():
+    scores, weights = runs(np.random.default_rng(8), 6, -0.9999, n=60)
+    result = swap_test(scores, weights)
+    assert (result.rank, result.p_value) == (720, pytest.approx(1 / 720))
+    assert result.coefficient < result.unmatched
+
+
+@pytest.mark.parametrize(("count", "arrangements"), [(2, 2), (5, 120), (7, 5040), (8, 10_000)])
+def test_all_arrangements_are_tried_where_they_are_at_most_10_000(count, arrangements):
+    result = swap_test(*runs(np.random.default_rng(9), count, 0.5))
+    assert result.arrangements == arrangements
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_fewer_than_six_runs_have_a_rank_only(count):
     result = swap_test(*runs(np.random.default_rng(1), count, 0.99))
@@ -54,14 +76,17 @@ def test_a_lone_run_and_a_constant_one_are_undefined():
     scores[2] = 0.5
     result = swap_test(scores, weights)
     assert (result.status, result.coefficient, result.p_value, result.rank) == ("undefined", None, None, None)
+    assert (result.arrangements, result.runs, result.n) == (0, 6, 40)
 
 
 def test_only_checkpoints_that_all_runs_have_are_used():
     scores, weights = runs(np.random.default_rng(4), 6, 0.5)
-    gapped = scores.copy()
-    gapped[1, 7] = np.nan
     keep = np.arange(40) != 7
-    assert swap_test(gapped, weights) == swap_test(scores[:, keep], weights[:, keep])
+    expected = swap_test(scores[:, keep], weights[:, keep])
+    for gapped in (scores, weights):
+        kept, gapped[1, 7] = gapped[1, 7], np.nan
+        assert swap_test(scores, weights) == expected
+        gapped[1, 7] = kept
 
 
 def test_spearman_ranks_each_run():

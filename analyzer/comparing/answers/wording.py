@@ -1,0 +1,78 @@
+"""Format the numbers, names and positions in the sentences of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analyzer.comparing.aligning import IN_ORDER
+from analyzer.model.comparison import Comparison
+from analyzer.model.names import listed, printable
+
+MOST_LISTED = 4
+
+
+def both(first: str, second: str) -> str:
+    """Join the names of two groups or runs with "and"."""
+    return f"{printable(first, 60)} and {printable(second, 60)}"
+
+
+def first_few(texts: Sequence[str], separator: str) -> str:
+    """Join the first :data:`MOST_LISTED` texts, with the count of the others."""
+    more = f" and {len(texts) - MOST_LISTED} more" if len(texts) > MOST_LISTED else ""
+    return f"{separator.join(texts[:MOST_LISTED])}{more}"
+
+
+def number(value: float) -> str:
+    """Format three significant digits, including trailing zeros; thousands are written out."""
+    if value == 0 or 1000 <= abs(value) < 1e6:
+        return f"{value:.0f}".replace("-", "−")
+    return f"{value:#.3g}".rstrip(".").replace("-", "−")
+
+
+def coefficient(value: float | None) -> str:
+    """Format a correlation coefficient."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def probability(value: float | None) -> str:
+    """Format two significant digits."""
+    return "–" if value is None else f"{value:.2g}"
+
+
+def place(comparison: Comparison, where: float) -> str:
+    """Name a position on the common axis: ``epoch 50``, ``step 700``, ``checkpoint 7``."""
+    if comparison.axis_label == IN_ORDER:
+        return f"checkpoint {where + 1:.10g}"
+    return f"{comparison.axis_label} {where:.10g}"
+
+
+def at_end(comparison: Comparison) -> str:
+    """Name the position of the final values.
+
+    For example ``at epoch 50``, or ``at each run’s last checkpoint (step 300 to step 1185)``.
+    """
+    first, last = (place(comparison, end(comparison.ends.values())) for end in (min, max))
+    return f"at {first}" if first == last else f"at each run’s last checkpoint ({first} to {last})"
+
+
+def continuing_runs(comparison: Comparison) -> list[str]:
+    """Return the runs that continue beyond the position of their final values."""
+    return [run for run, places in comparison.places.items() if places[-1] > comparison.ends[run]]
+
+
+def continuation(comparison: Comparison) -> str:
+    """Return a sentence if final values are from the middle of a run, else an empty text."""
+    if not (longer := continuing_runs(comparison)):
+        return ""
+    verb = "continues" if len(longer) == 1 else "continue"
+    return f" This is the last {comparison.axis_label} that all runs have; {listed(longer)} {verb} beyond it."
+
+
+def shared_tensors(comparison: Comparison) -> str:
+    """State how many tensors all runs have in common, by name and shape; empty if all runs have the same tensors."""
+    tensors = [frozenset((row.name, row.shape) for row in run.tables.tensors) for run in comparison.runs]
+    if len(set(tensors)) == 1:
+        return ""
+    counts = sorted({len(one) for one in tensors})
+    of = str(counts[0]) if len(counts) == 1 else f"{counts[0]} {'and' if len(tensors) == 2 else 'to'} {counts[-1]}"
+    return f"The runs share {len(frozenset.intersection(*tensors))} of {of} tensors (by name and shape)"

@@ -1,0 +1,82 @@
+"""The common axis, where runs end, and means over runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from compared_runs import stored_run
+
+from analyzer.comparing.aligning import _is_end, common_axis, ends, in_common, mean_of
+
+
+def places(*runs):
+    return [np.array(run, dtype=float) for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("last", "runs", "is_end"),
+    [
+        (5, [(0, 5), (0, 5)], True),
+        (5, [(0, 5), (0, 10)], True),  # the end of the shortest
+        (5, [(0, 5, 10), (0, 5, 10)], True),  # exactly half of the shortest
+        (4.99, [(0, 4.99, 10), (0, 4.99, 10)], False),  # before half of the shortest
+        (5, [(0, 5, 10), (0, 5, 40)], True),  # only the shortest counts
+        (5, [(5, 8), (0, 5)], False),  # where one of them begins
+        (5, [(5,), (0, 5)], True),  # a single checkpoint is beginning and end
+    ],
+)
+def test_a_place_can_stand_for_the_end(last, runs, is_end):
+    assert _is_end(last, places(*runs)) == is_end
+
+
+def test_places_in_common_are_those_of_all_runs_rising():
+    assert in_common(places((0, 1, 2, 3, 4), (1, 2, 4), (4, 2, 7))).tolist() == [2, 4]
+    assert in_common(places((3, 5))).tolist() == [3, 5]
+    assert in_common(places((0, 1), (2, 3))).tolist() == []
+
+
+def with_steps(run, steps):
+    rows = tuple(dataclasses.replace(row, step=step) for row, step in zip(run.tables.checkpoints, steps, strict=True))
+    return dataclasses.replace(run, tables=dataclasses.replace(run.tables, checkpoints=rows))
+
+
+def test_steps_in_common_go_before_epochs_that_are_merely_known():
+    first = with_steps(stored_run("a", epochs=(0, 1, 2)), (0, 10, 20))
+    second = with_steps(stored_run("b", seed=1, epochs=(0, 1.5, 3)), (0, 10, 20))
+    label, where, common = common_axis([first, second])
+    assert (label, common.tolist()) == ("step", [0, 10, 20])
+    assert where["b"].tolist() == [0, 10, 20]
+    label, where, common = common_axis([first, with_steps(second, (0, 11, 21))])
+    assert (label, common.tolist()) == ("epoch", [])
+    assert ends(label, where, common) == {"a": 2, "b": 3}
+
+
+def test_two_places_in_common_are_enough_and_one_is_not():
+    run = stored_run("a", epochs=(0, 4))
+    assert common_axis([run, stored_run("b", epochs=(0, 4, 5))])[2].tolist() == [0, 4]
+    assert common_axis([run, stored_run("b", epochs=(1, 4, 5))])[2].tolist() == []
+    assert common_axis([stored_run("a", epochs=(4,)), stored_run("b", epochs=(1, 4, 5))])[2].tolist() == [4]
+
+
+@pytest.mark.parametrize("epochs", [(0, 2, 2), (0, 2, 1)])
+def test_epochs_that_do_not_rise_are_no_axis(epochs):
+    run = with_steps(stored_run("a", epochs=(0, 1, 2)), (0, 10, 20))
+    rows = tuple(
+        dataclasses.replace(row, epoch=epoch) for row, epoch in zip(run.tables.checkpoints, epochs, strict=True)
+    )
+    odd = dataclasses.replace(run, name="odd", tables=dataclasses.replace(run.tables, checkpoints=rows))
+    assert common_axis([run, odd])[0] == "step"
+
+
+def test_runs_that_are_matched_in_order_end_at_their_own_last_checkpoints():
+    where = {"a": np.arange(3.0), "b": np.arange(5.0)}
+    assert ends("checkpoint (in order)", where, np.arange(3.0)) == {"a": 2, "b": 4}
+    assert ends("epoch", where, np.arange(3.0)) == {"a": 2, "b": 2}
+
+
+def test_means_are_geometric_for_ratios():
+    rows = np.array([[1.0, 2.0, 0.0], [4.0, 2.0, 5.0]])
+    assert mean_of(rows, ratio=False).tolist() == [2.5, 2.0, 2.5]
+    assert mean_of(rows, ratio=True) == pytest.approx([2.0, 2.0, 0.0])

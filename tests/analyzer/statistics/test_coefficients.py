@@ -1,0 +1,57 @@
+"""Coefficients of tied, tiny and huge numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from analyzer.statistics import pearson, ranks, spearman, z_scores
+from analyzer.statistics.coefficients import coefficients
+
+
+def test_spearman_of_ties_is_pearson_of_mean_ranks():
+    x = np.array([1.0, 2.0, 2.0, 3.0, 5.0])
+    y = np.array([3.0, 1.0, 4.0, 4.0, 4.0])
+    rx, ry = np.array([1, 2.5, 2.5, 4, 5]), np.array([2, 1, 4, 4, 4])
+    assert ranks(x).tolist() == rx.tolist() and ranks(y).tolist() == ry.tolist()
+    expected = np.sum((rx - 3) * (ry - 3)) / np.sqrt(np.sum((rx - 3) ** 2) * np.sum((ry - 3) ** 2))
+    assert spearman(x, y).value == pytest.approx(expected, rel=1e-14)
+    # The formula 1 − 6 Σd²/(n(n²−1)) holds without ties only.
+    assert spearman(x, y).value != pytest.approx(1 - 6 * np.sum((rx - ry) ** 2) / 120, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_coefficients_of_many_ties_agree_with_scipy(seed):
+    generator = np.random.default_rng(seed)
+    x, y = generator.integers(0, 4, (2, 30)).astype(float)
+    y += x
+    assert spearman(x, y).value == pytest.approx(scipy.stats.spearmanr(x, y).statistic, rel=1e-12)
+    assert pearson(x, y).value == pytest.approx(scipy.stats.pearsonr(x, y).statistic, rel=1e-12)
+
+
+def test_ranks_go_along_the_last_axis():
+    values = np.array([[3.0, 1.0, 3.0], [2.0, 2.0, 2.0]])
+    assert ranks(values).tolist() == [[2.5, 1.0, 2.5], [2.0, 2.0, 2.0]]
+
+
+def test_every_series_is_set_against_every_other():
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((2, 9)), generator.standard_normal((3, 9))
+    expected = np.corrcoef(x, y)[:2, 2:]
+    assert coefficients(z_scores(x), z_scores(y)) == pytest.approx(expected)
+    assert np.isnan(coefficients(x[:, :2], y[:, :2])).all()
+    assert np.isfinite(coefficients(z_scores(x[:, :3]), z_scores(y[:, :3]))).all()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+def test_z_scores_do_not_depend_on_the_scale(scale):
+    values = np.array([1.0, -2.0, 4.0, 0.5])
+    assert z_scores(scale * values) == pytest.approx(scipy.stats.zscore(values), rel=1e-12)
+
+
+def test_a_spread_is_noise_beside_the_magnitude_that_the_series_came_from():
+    noisy = 1e-14 * np.array([[1.0, 3.0, 2.0]])
+    assert np.isfinite(z_scores(noisy)).all()
+    assert np.isnan(z_scores(noisy, np.array([1.0]))).all()
+    assert np.isfinite(z_scores(noisy, np.array([1e-3]))).all()

@@ -1,0 +1,130 @@
+"""P-values against a heteroskedasticity-robust regression with all of its matrices written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from analyzer.statistics import Trend, significance, z_scores
+from analyzer.statistics.coefficients import coefficients
+from analyzer.statistics.significance import benjamini_hochberg, p_values, slope_p_values
+
+N = 40
+
+
+def line_and_constant(n: int = N) -> Trend:
+    """A trend of two parameters, no place of which has a large leverage."""
+    basis, _ = np.linalg.qr(np.column_stack([np.ones(n), np.arange(n)]))
+    return Trend(basis)
+
+
+def hc3(x: np.ndarray, y: np.ndarray, trend: Trend) -> tuple[float, float]:
+    """The coefficient of x and its HC3 standard error in the regression of y on the trend and x.
+
+    The textbook sandwich (X'X)⁻¹ X' diag(e²/(1 − h)²) X (X'X)⁻¹, MacKinnon & White (1985).
+    """
+    design = np.column_stack([trend.basis, x])
+    inverse = np.linalg.inv(design.T @ design)
+    found = inverse @ design.T @ y
+    hat = design @ inverse @ design.T
+    errors = np.array([(y[i] - design[i] @ found) / (1 - hat[i, i]) for i in range(len(y))])
+    covariance = inverse @ design.T @ np.diag(errors**2) @ design @ inverse
+    return float(found[-1]), float(np.sqrt(covariance[-1, -1]))
+
+
+def reference(x: np.ndarray, y: np.ndarray, trend: Trend, n_effective: float) -> float:
+    """The larger p of both directions, of Student's t with as many degrees of freedom as are left."""
+    n = len(x)
+    count = min(n_effective, n)
+    found = []
+    for first, second in ((x, y), (y, x)):
+        slope, error = hc3(first, second, trend)
+        t = abs(slope) / error * np.sqrt(count / n)
+        found.append(2 * scipy.stats.t.sf(t, count - trend.parameters - 1))
+    return max(found)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Series without their trend, whose noise grows over time, in x more than in y."""
+    generator = np.random.default_rng(20)
+    trend = line_and_constant()
+    grown = np.linspace(0.2, 2.0, N)
+    x = generator.standard_normal((3, N)) * grown**2
+    y = 0.4 * x[[0, 1, 0, 2]] + generator.standard_normal((4, N)) * grown
+    return trend, z_scores(trend.removed(x)), z_scores(trend.removed(y))
+
+
+@pytest.mark.parametrize("n_effective", [10.0, 13.7, 25.0, float(N), 1.4 * N])
+def test_p_values_are_those_of_the_regression_with_hc3_errors_in_the_weaker_direction(pairs, n_effective):
+    trend, x, y = pairs
+    counts = np.full((len(x), len(y)), n_effective)
+    found = p_values(x, y, coefficients(x, y), counts, trend.leverage, trend.parameters)
+    expected = np.array([[reference(a, b, trend, n_effective) for b in y] for a in x])
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert found.min() < 0.2 < 0.5 < found.max()
+
+
+def test_both_directions_matter(pairs):
+    """Either direction has the larger error in some pair, so that the maximum is not one of the two by chance."""
+    trend, x, y = pairs
+    errors = np.array([[[hc3(a, b, trend)[1], hc3(b, a, trend)[1]] for b in y] for a in x])
+    wider = errors[..., 0] > errors[..., 1]
+    assert wider.any() and not wider.all()
+    assert (np.abs(np.log(errors[..., 0] / errors[..., 1])).max()) > 0.05
+
+
+def test_below_ten_effective_pairs_there_is_no_p_value(pairs):
+    trend, x, y = pairs
+    counts = np.full((len(x), len(y)), 10.0)
+    counts[0, 0] = np.nextafter(10.0, 0)
+    r = coefficients(x, y)
+    r[1, 2] = np.nan
+    found = p_values(x, y, r, counts, trend.leverage, trend.parameters)
+    assert np.argwhere(np.isnan(found)).tolist() == [[0, 0], [1, 2]]
+
+
+def test_pairs_in_batches_have_the_same_p_values(pairs, monkeypatch):
+    trend, x, y = pairs
+    counts = np.full((len(x), len(y)), 20.0)
+    arguments = x, y, coefficients(x, y), counts, trend.leverage, trend.parameters
+    whole = p_values(*arguments)
+    monkeypatch.setattr(significance, "PAIRS_AT_ONCE", 5)
+    assert p_values(*arguments) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_perfect_fit_has_the_p_value_zero():
+    generator = np.random.default_rng(1)
+    trend = line_and_constant(20)
+    x = z_scores(trend.removed(generator.standard_normal((1, 20))))
+    found = p_values(x, x, np.ones((1, 1)), np.full((1, 1), 20.0), trend.leverage, trend.parameters)
+    assert found[0, 0] == pytest.approx(0.0, abs=1e-30)
+
+
+def test_a_place_that_decides_the_slope_alone_counts_with_a_leverage_of_at_most_99_percent():
+    n, leverage = 5, 0.2
+    x = np.array([[2.0, -0.5, -0.5, -0.5, -0.5]])  # x²/n + leverage = 1 in the first place
+    y = np.array([[1.9, -0.7, -0.2, -0.6, -0.4]])
+    slope = np.array([0.9])
+    errors = []
+    for first, second in ((x[0], y[0]), (y[0], x[0])):
+        share = [min(leverage + value**2 / n, 0.99) for value in first]
+        residuals = [(b - 0.9 * a) / (1 - h) for a, b, h in zip(first, second, share, strict=True)]
+        errors.append(np.sqrt(sum((a * e) ** 2 for a, e in zip(first, residuals, strict=True))) / n)
+    expected = 2 * scipy.stats.t.sf(0.9 / max(errors) * np.sqrt(4.5 / 5), 4.5 - 2)
+    found = slope_p_values(x, y, slope, np.array([4.5]), np.array([n]), np.full((1, n), leverage), 1)
+    assert found[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_q_values_of_a_textbook_family():
+    """Benjamini & Hochberg (1995), table 1's idea on five numbers: p·m/rank, made monotone from the largest down."""
+    p = np.array([[0.04], [0.01], [0.5], [0.03], [0.02]])
+    assert benjamini_hochberg(p)[:, 0] == pytest.approx([0.05, 0.05, 0.5, 0.05, 0.05])
+    p = np.array([[0.001], [0.9], [0.04], [0.03], [1.0]])
+    assert benjamini_hochberg(p)[:, 0] == pytest.approx([0.005, 1.0, 0.2 / 3, 0.2 / 3, 1.0])
+
+
+def test_q_values_of_each_column_are_its_own():
+    p = np.array([[[0.04, 0.2]], [[0.01, 0.1]]])
+    assert benjamini_hochberg(p).ravel() == pytest.approx([0.04, 0.2, 0.02, 0.2])
