@@ -147,8 +147,9 @@ class Finding:
 class Run:
     """An ordered series of checkpoints, and what was noticed while it was put in order.
 
-    ``score_files`` are the names of the files beside the checkpoints that were looked into for scores, where there are
-    any. ``unplaced`` are checkpoints that were left out, because nothing tells their place.
+    ``score_files`` are the names of the files beside the checkpoints that were searched for scores, whether they exist
+    or not. ``unplaced`` are checkpoints that were left out because nothing states their place. ``unread_tables`` are
+    the names of .csv and .jsonl files beside the checkpoints that were not read for scores.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Run:
     findings: tuple[Finding, ...] = ()
     score_files: tuple[str, ...] = ()
     unplaced: tuple[Checkpoint, ...] = ()
+    unread_tables: tuple[str, ...] = ()
 
 
 class Value(NamedTuple):

@@ -22,6 +22,7 @@ __all__ = [
     "Entry",
     "LocalSource",
     "Source",
+    "cached_listings",
     "canonical",
     "containing_folder",
     "folder_name",
@@ -32,7 +33,6 @@ __all__ = [
     "is_remote",
     "join",
     "list_folder",
-    "listings_kept",
     "open_source",
     "path_below",
     "read_text",
@@ -83,7 +83,7 @@ def list_folder(path: str) -> list[Entry]:
 
 
 @contextmanager
-def listings_kept() -> Iterator[None]:
+def cached_listings() -> Iterator[None]:
     """While this lasts, each remote folder is listed once, however many layouts look at it."""
     from analyzer.sources.listings import kept
 

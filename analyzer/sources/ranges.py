@@ -10,7 +10,7 @@ PIECE = 8 << 20  # so large that the requests' own cost does not count, so small
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RangeRequest:
     """Bytes to be asked for at once, and the ranges, by number, that some of them belong to."""
 
     start: int
@@ -18,7 +18,7 @@ class Request:
     ranges: tuple[int, ...]
 
 
-def requests(ranges: Sequence[tuple[int, int]], gap: int = GAP, piece: int = PIECE) -> list[Request]:
+def requests(ranges: Sequence[tuple[int, int]], gap: int = GAP, piece: int = PIECE) -> list[RangeRequest]:
     """The requests that bring all of some ranges, in the order of the file.
 
     Args:
@@ -27,13 +27,13 @@ def requests(ranges: Sequence[tuple[int, int]], gap: int = GAP, piece: int = PIE
         piece: no request is longer.
     """
     spans = [(offset, offset + length, number) for number, (offset, length) in enumerate(ranges) if length]
-    made: list[Request] = []
+    made: list[RangeRequest] = []
     for neighbours in _neighbours(sorted(spans), gap):
         start, end = neighbours[0][0], max(end for _, end, _ in neighbours)
         for begin in range(start, end, piece):
             stop = min(begin + piece, end)
             its = tuple(number for first, last, number in neighbours if first < stop and last > begin)
-            made.append(Request(begin, stop, its))
+            made.append(RangeRequest(begin, stop, its))
     return made
 
 
@@ -51,7 +51,7 @@ def _neighbours(spans: Sequence[tuple[int, int, int]], gap: int) -> Iterator[lis
         yield group
 
 
-def share(request: Request, data: bytes, offset: int, buffer: memoryview) -> None:
+def share(request: RangeRequest, data: bytes, offset: int, buffer: memoryview) -> None:
     """Copy what a request brought into the buffer of one of its ranges, as far as it belongs there."""
     begin, stop = max(request.start, offset), min(request.end, offset + len(buffer))
     buffer[begin - offset : stop - offset] = data[begin - request.start : stop - request.start]

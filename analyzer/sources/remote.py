@@ -13,7 +13,7 @@ from analyzer.model.run import FileStamp
 from analyzer.sources.faults import ShortAnswerError, WholeFileError, persist
 from analyzer.sources.filesystems import connected, filesystem, read_range
 from analyzer.sources.local import changed, ends_before
-from analyzer.sources.ranges import Request, requests, share
+from analyzer.sources.ranges import RangeRequest, requests, share
 from analyzer.sources.remote_folders import stamp_of
 
 IN_FLIGHT = 4  # requests of one source
@@ -68,7 +68,7 @@ class RemoteSource:
                 errors[number] = error
         lengths = [(offset, 0 if errors[n] else len(buffer)) for n, (offset, buffer) in enumerate(ranges)]
 
-        def answer(request: Request) -> None:
+        def answer(request: RangeRequest) -> None:
             try:
                 data = self._fetch(request.start, request.end)
             except CheckpointError as error:
@@ -122,7 +122,7 @@ class RemoteSource:
         return persist(self.path, ask)
 
 
-def _answer_all(waiting: Sequence[Request], answer: Callable[[Request], None], at_a_time: int) -> None:
+def _answer_all(waiting: Sequence[RangeRequest], answer: Callable[[RangeRequest], None], at_a_time: int) -> None:
     """Answer all requests, some at a time: one here, the others in threads that end with this call."""
     queue = deque(waiting)
 

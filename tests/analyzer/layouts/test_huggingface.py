@@ -307,7 +307,7 @@ def test_all_checkpoints_unusable(write: Write) -> None:
     folder = write([10, 20])
     for step in (10, 20):
         (folder / f"checkpoint-{step}" / "model.safetensors").unlink()
-    with pytest.raises(NoCheckpointsError, match="2 of them, such as checkpoint-10: holds no weights"):
+    with pytest.raises(NoCheckpointsError, match="2 of them, such as checkpoint-10: contains no weights"):
         analyzer.open_run(folder)
 
 
