@@ -158,7 +158,7 @@ def test_a_config_that_is_not_sound(tmp_path: Path, text: str) -> None:
     (tmp_path / "adapter_config.json").write_text(text)
     if "lora_alpha" in text:
         assert {info.unsupported for info in of_folder(tmp_path).values()} == {
-            "adapter_config.json does not tell the scale: it has no lora_alpha, or patterns that are not supported"
+            "adapter_config.json does not state the scale: it has no lora_alpha, or patterns that are not supported"
         }
     else:
         with pytest.raises(CheckpointError, match=r"adapter_config\.json"):

@@ -211,7 +211,7 @@ def test_a_missing_score_is_that_of_the_last_step_before_and_is_said_once(write:
     (said,) = found(run, "score_from_earlier_step")
     assert said.checkpoints == ("checkpoint-15", "checkpoint-25", "checkpoint-35")
     assert "3 of 5 checkpoints" in said.sentence
-    assert "in checkpoint-15 is that of step 10" in said.sentence
+    assert "in checkpoint-15 is from step 10" in said.sentence
 
 
 @pytest.mark.parametrize("name", ["checkpoint-20", "final"])
