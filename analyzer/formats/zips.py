@@ -124,7 +124,9 @@ class Archive:
                 raise self.error(f"{name!r} occurs twice in it")
             entries[name] = Entry(name, method, length, inflated, self._begin + header, start, crc32)
         if position != size or len(entries) != count:
-            raise self.error(f"its directory has {len(entries)} entries but {count} are declared")
+            raise self.error(
+                f"its directory has {len(entries)} entries in {position} bytes but {count} in {size} are declared"
+            )
         return self._without_overlap(entries)
 
     def _read_end(self) -> tuple[int, int, int]:

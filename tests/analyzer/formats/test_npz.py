@@ -316,6 +316,55 @@ def test_fault_19_no_regular_file(tmp_path: Path, what: str) -> None:
         read_index(str(path))
 
 
+def header_of(length: int) -> str:
+    """A sound header of just that many bytes."""
+    return described().rstrip("\n").ljust(length - 1) + "\n"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_limits_of_a_header_are_inclusive(path: Path, method: int) -> None:
+    longest = npy(header_of(HEADER_LIMIT), struct.pack("<f", 2.5))
+    for version in ((1, 0), (2, 0)):
+        data = npy(header_of(HEADER_LIMIT), struct.pack("<f", 2.5), version)
+        assert loaded(read_index(write(path, zipped({"w.npy": data}, method))).tensors["w"]).tolist() == [2.5]
+    assert_refused(path, zipped({"w.npy": npy(header_of(HEADER_LIMIT + 1), bytes(4))}, method), "more than 10000")
+    assert_refused(path, zipped({"w.npy": longest[: 10 + HEADER_LIMIT - 1]}, method), "its header is truncated")
+    for dimensions in (64, 65):
+        tensor = npy(described(shape=str((1,) * dimensions)), bytes(4))
+        reason = read_index(write(path, zipped({"w.npy": tensor}, method))).tensors["w"].unsupported
+        assert (reason is None) == (dimensions == 64)
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, 2**63])
+def test_the_largest_size_is_one_that_a_64_bit_integer_holds(path: Path, size: int) -> None:
+    tensor = zipped({"w.npy": npy(described(shape=f"({size}, 0)"))})
+    if size < 2**63:
+        assert read_index(write(path, tensor)).tensors["w"].shape == (size, 0)
+    else:
+        assert_refused(path, tensor, "overflows")
+
+
+def test_deflated_data_may_be_as_small_as_deflate_makes_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bomb has a ratio beyond deflate's own, or beyond a hundred and more bytes than the limit."""
+    data = zipped({"w.npy": npy(described(shape="(100000,)"), bytes(400_000))}, zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        info = file.getinfo("w.npy")
+    ratio = info.file_size / info.compress_size
+    for limit, largest_ratio, bomb_ratio, is_accepted in (
+        (info.file_size, ratio - 1, 1, True),
+        (info.file_size, ratio - 1.001, 1, False),
+        (info.file_size - 1, 1032, ratio, True),
+        (info.file_size - 1, 1032, ratio - 0.001, False),
+    ):
+        monkeypatch.setattr(npz, "INFLATED_LIMIT", limit)
+        monkeypatch.setattr(npz, "LARGEST_RATIO", largest_ratio)
+        monkeypatch.setattr(npz, "BOMB_RATIO", bomb_ratio)
+        if is_accepted:
+            assert read_index(write(path, data)).tensors["w"].shape == (100_000,)
+        else:
+            assert_refused(path, data, "like a zip bomb")
+
+
 # ------------------------------------------------------------------------------------------------ hostile files
 
 

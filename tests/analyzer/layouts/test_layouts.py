@@ -20,7 +20,7 @@ import analyzer
 from analyzer.auditing import audit
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
 from analyzer.layouts import LAYOUTS, find_runs, with_scores
-from analyzer.layouts.naming import parse_count, parse_score, place_in_name, run_name
+from analyzer.layouts.naming import parse_count, parse_score, place_in_name, place_of, run_name
 from analyzer.layouts.scores.sidecars import read_scores
 from analyzer.model.run import Finding, Run
 
@@ -316,6 +316,51 @@ def test_without_numbers_the_age_decides_and_it_is_said(tmp_path: Path) -> None:
     assert names(run) == files[::-1]
     assert run.ordered_by == "modification time"
     assert [finding.severity for finding in found(run, "order_by_age")] == ["warning"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_order_by_age_is_a_warning_as_soon_as_there_is_an_order(tmp_path: Path, count: int) -> None:
+    run = analyzer.open_run(plain(tmp_path, *["first.safetensors", "second.safetensors"][:count]))
+    assert run.ordered_by == "modification time"
+    assert [finding.severity for finding in found(run, "order_by_age")] == ["warning"] * (count - 1)
+
+
+@pytest.mark.parametrize(
+    "name, metadata, expected",
+    [
+        ("checkpoint-3", {"epoch": "3"}, (3.0, None)),  # the number counts epochs, so it is not a step
+        ("checkpoint-3", {"epoch": "2.5"}, (2.5, None)),
+        ("ckpt_3.pt", {"epoch": "3"}, (3.0, None)),
+        ("checkpoint-3", {"epoch": "3", "step": "30"}, (3.0, 30)),
+        ("checkpoint-3-step-40", {"epoch": "3"}, (3.0, 40)),
+        ("checkpoint-3", {"epoch": "none"}, (None, 3)),
+        ("checkpoint-3", {}, (None, 3)),
+        ("epoch_3", {"step": "x", "iter_num": "7"}, (3.0, 7)),
+    ],
+)
+def test_an_epoch_in_the_metadata_settles_what_a_bare_number_counts(
+    name: str, metadata: dict[str, str], expected: tuple[float | None, int | None]
+) -> None:
+    assert place_of(name, metadata) == expected
+
+
+def test_a_checkpoint_with_an_epoch_in_its_metadata_has_no_step(tmp_path: Path) -> None:
+    for number, weights in enumerate(random_walk(3), start=1):
+        save_weights(tmp_path / f"checkpoint-{number}.safetensors", weights, {"epoch": str(number)})
+    run = analyzer.open_run(tmp_path)
+    assert [(one.epoch, one.step) for one in run.checkpoints] == [(1, None), (2, None), (3, None)]
+
+
+def test_tables_that_were_not_searched_for_scores_are_listed(make_run: MakeRun, make_plain_run: MakeRun) -> None:
+    for folder, expected in (
+        (make_run(name="ours"), ("log.csv", "log.jsonl", "metrics.csv")),  # its scores are in the checkpoints
+        (make_plain_run(name="others"), ("log.csv", "log.jsonl")),
+    ):
+        for name in ("metrics.csv", "log.csv", "log.jsonl"):
+            (folder / name).write_text("epoch,loss\n0,1\n" if name.endswith("csv") else '{"epoch": 0, "loss": 1}\n')
+        (folder / "notes.txt").write_text("no table")
+        (folder / "folder.csv").mkdir()
+        assert analyzer.open_run(folder).unread_tables == expected
 
 
 @pytest.mark.parametrize("step", ["step", "global_step"])
