@@ -70,8 +70,8 @@ def missing_index(folder: str, names: Sequence[str]) -> str | None:
         return None
     index = f"{shards[0]['stem']}.{shards[0]['suffix']}.index.json"
     return (
-        f"{folder}: contains the shards of a single checkpoint ({printable(names[0])}, ...), but {printable(index)}, "
-        "which lists the tensors in each shard, is missing; copy it there as well"
+        f"{folder}: contains the shards of a single checkpoint ({printable(names[0])}, ...), but {printable(index)} is "
+        "missing, which lists the tensors in each shard; copy it there as well"
     )
 
 

@@ -152,7 +152,7 @@ def test_a_compiled_and_parallel_model_has_plain_names(tmp_path: Path) -> None:
     for checkpoint, network in zip(run.checkpoints, networks, strict=True):
         assert_same_weights(checkpoint, network.state_dict())
     (said,) = found(run, "names_unwrapped")
-    assert "18 names" in said.sentence
+    assert "18 tensor names" in said.sentence
     assert not alarms(analyzer.audit(run))
 
 
