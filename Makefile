@@ -1,9 +1,9 @@
-# Every target makes .venv itself; a machine with Python 3.11 or later and its package registry is enough.
+# Every target creates .venv itself; it needs only Python 3.11 or later and access to a package registry.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The demo's run; the trainer and the report take their defaults.
+# The demo's run, with the defaults of the trainer and the report.
 DEMO_RUN := checkpoints/demo
 DEMO_REPORT := reports/demo
 
@@ -25,9 +25,9 @@ demo: $(VENV)/.demo
 compare: $(VENV)/.demo
 	@started=$$(date +%s); \
 	for init in $(COMPARED_INITS); do for seed in $(COMPARED_SEEDS); do echo "$$init $$seed"; done; done | \
-	xargs -P 2 -n 2 sh -c 'said=$$($(BIN)/weightlapse-train --init "$$0" --seed "$$1" \
-		--out "$(COMPARED_RUNS)/$$0-seed$$1" --resume 2>&1) || { echo "$$said"; exit 255; }; \
-		echo "$$said" | grep ": epochs "' && trained=$$(date +%s) && \
+	xargs -P 2 -n 2 sh -c 'output=$$($(BIN)/weightlapse-train --init "$$0" --seed "$$1" \
+		--out "$(COMPARED_RUNS)/$$0-seed$$1" --resume 2>&1) || { echo "$$output"; exit 255; }; \
+		echo "$$output" | grep ": epochs "' && trained=$$(date +%s) && \
 	$(BIN)/weightlapse compare $(COMPARED_RUNS) --metrics motion,size,spectrum --store $(COMPARISON).sqlite \
 		--out $(COMPARISON) && drawn=$$(date +%s) && \
 	echo && echo "Training took $$((trained - started)) s, measuring and drawing $$((drawn - trained)) s." && \

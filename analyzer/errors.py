@@ -2,15 +2,15 @@
 
 
 class WeightlapseError(Exception):
-    """Base of every error that a user can meet; the command line turns it into an exit code."""
+    """Base of every error that a user can cause or see; the command line turns it into an exit code."""
 
 
 class CheckpointError(WeightlapseError):
-    """A checkpoint file is damaged, hostile, or of a kind that is not read."""
+    """A checkpoint file is damaged, hostile, or of an unsupported kind."""
 
 
 class NoCheckpointsError(WeightlapseError):
-    """Nothing that could be recognised as a series of checkpoints was found."""
+    """No series of checkpoints was found."""
 
 
 class LayoutError(WeightlapseError):
@@ -18,11 +18,11 @@ class LayoutError(WeightlapseError):
 
 
 class MetricError(WeightlapseError):
-    """A metric is declared wrongly, or a user's metric file cannot be used."""
+    """A metric is declared incorrectly, or a user's metric file cannot be used."""
 
 
 class WorkerError(WeightlapseError):
-    """A process that measures ended before its work did."""
+    """A worker process ended before its task was done."""
 
 
 class StoreError(WeightlapseError):
@@ -30,12 +30,12 @@ class StoreError(WeightlapseError):
 
 
 class UnreadableStoreError(StoreError):
-    """A file is no measurement store, a damaged one, or one of another version of the format."""
+    """A file is not a measurement store, is damaged, or has an unsupported version of the format."""
 
 
 class ReportError(WeightlapseError):
-    """A report folder cannot be written where it was asked for."""
+    """A report folder cannot be written at the requested path."""
 
 
 class DeviceError(WeightlapseError):
-    """The device that was asked for is not to be had."""
+    """The requested device is not available."""

@@ -1,5 +1,5 @@
-"""A minimal training loop that saves every layer's weights and the accuracies after each epoch.
+"""A minimal training loop that saves every layer's weights and the scores after each epoch.
 
-It computes no metric: what the weights did is read from the checkpoints afterwards, by whoever wants to know.
-:mod:`trainer.checkpoints` documents the files; start reading at :func:`trainer.training.train`.
+It computes no metrics of the weights; those are measured from the checkpoints afterwards. :mod:`trainer.checkpoints`
+documents the files; start reading at :func:`trainer.training.train`.
 """

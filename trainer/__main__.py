@@ -1,4 +1,4 @@
-"""``python -m trainer`` is ``weightlapse-train``."""
+"""Run ``weightlapse-train`` as ``python -m trainer``."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""The file of one epoch, and how it is written: the only contract between a run and whoever reads it.
+"""Write and read the file of one epoch, the only contract between a run and its readers.
 
 A run is a folder with one file per epoch, ``epoch_0000.safetensors``, ``epoch_0001.safetensors``, ... (four
-digits, more from epoch 10000 on). Epoch 0 is the state before training. A file with such a name is whole: it
-is written as ``.epoch_NNNN.safetensors.tmp`` and renamed when all of it is on the disk. Readers ignore other
+digits, more from epoch 10000 on). Epoch 0 is the state before training. A file with such a name is complete: it
+is written as ``.epoch_NNNN.safetensors.tmp`` and renamed once all of it is on the disk. Readers ignore other
 names.
 
 Each file is a plain safetensors file (https://huggingface.co/docs/safetensors) and needs no other:
@@ -13,23 +13,23 @@ Each file is a plain safetensors file (https://huggingface.co/docs/safetensors) 
 
   ================== ======================================================================================
   ``format``         ``weightlapse``
-  ``schema``         ``1``; raised when a reader of the old schema would be misled
+  ``schema``         ``1``; incremented if a reader of the old schema would misread a new file
   ``epoch``          integer from 0, the same as in the file's name
   ``step``           integer, number of weight updates since the start
-  ``train_accuracy`` over the epoch's batches, each scored before its update, while the weights moved; a
-                     fraction 0..1; absent at epoch 0
+  ``train_accuracy`` over the epoch's batches, each scored before its update, so the weights change in
+                     between; a fraction 0..1; absent at epoch 0
   ``train_loss``     mean cross-entropy over the same, in nats; absent at epoch 0
   ``test_accuracy``  of the weights in this file on the test images; a fraction 0..1
   ``test_loss``      mean cross-entropy of the same, in nats
   ``config``         JSON object with sorted keys: batch_size, dataset, device, hidden, init, lr, seed
   ================== ======================================================================================
 
-  Floats are written as Python's ``repr`` does, so they read back exactly. A training that diverged is saved
-  like any other: ``nan`` or ``inf`` says that a score has no value there; it is a gap, like an absent key.
+  Floats are written with Python's ``repr``, so they read back exactly. A run that diverged is saved like any
+  other: ``nan`` or ``inf`` means that a score has no value there; it is a gap, like an absent key.
 
-There is neither a timestamp nor a path, and the header's keys are sorted: the same config on the same machine
-(and the same torch) gives the same bytes. Plain SGD has no state but the weights: training can go on from any
-file.
+The file contains neither a timestamp nor a path, and the header's keys are sorted: the same config on the same
+machine (and the same torch) gives the same bytes. Plain SGD has no state except the weights, so training can be
+resumed from any file.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ TEMPORARY_FILE = re.compile(r"\.epoch_\d{4,}\.safetensors\.tmp")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The state after an epoch: what one file holds. The keys of ``scores`` are among :data:`SCORES`."""
+    """The state after an epoch, the content of one file. The keys of ``scores`` are among :data:`SCORES`."""
 
     epoch: int
     step: int
@@ -71,7 +71,7 @@ class Checkpoint:
 
 
 def config_as_stored(config: TrainingConfig) -> dict[str, Any]:
-    """Return ``config`` as JSON gives it back, with a list for the tuple."""
+    """Return ``config`` as JSON decodes it, with a list instead of the tuple."""
     return asdict(config) | {"hidden": list(config.hidden)}
 
 
@@ -81,7 +81,7 @@ def file_name(epoch: int) -> str:
 
 
 def epoch_files(folder: Path) -> dict[int, Path]:
-    """Return the epoch files in ``folder`` by epoch, in order; none where there is no folder."""
+    """Return the epoch files in ``folder`` by epoch, in order; empty if there is no folder."""
     if not folder.exists():
         return {}
     epochs = sorted(int(match[1]) for path in folder.iterdir() if (match := EPOCH_FILE.fullmatch(path.name)))
@@ -89,22 +89,23 @@ def epoch_files(folder: Path) -> dict[int, Path]:
 
 
 def open_run(folder: Path, config: TrainingConfig, *, resume: bool) -> Checkpoint | None:
-    """Return the checkpoint to go on from, or None to start afresh; clear away what a killed run left.
+    """Return the checkpoint to resume from, or None to start from scratch; delete temporary files of a killed run.
 
-    That is the last whole one in an unbroken sequence from epoch 0. Damaged files do not count and will be
+    That is the last complete one in an unbroken sequence from epoch 0. Damaged files are skipped, and their epochs
     trained again. Nothing is written yet.
 
-    Raises TrainerError if the folder holds a run and ``resume`` is not set, if that run was made with another
-    config, or if a file that is not ours has the name of an epoch file.
+    Raises:
+        TrainerError: the folder contains a run and ``resume`` is not set, that run has another config, or a file
+            with the name of an epoch file was not written by this trainer.
     """
     try:
         files = epoch_files(folder)
         if files and not resume:
             raise TrainerError(
-                f"{folder}: holds {len(files)} checkpoints already, and a run is never overwritten. "
-                f"Go on with it by --resume, or choose another folder with --out."
+                f"{folder}: already contains {len(files)} checkpoints, and a run is never overwritten. "
+                f"Continue it with --resume, or choose another folder with --out."
             )
-        last = _last_whole(files, config)
+        last = _last_complete(files, config)
         for path in folder.iterdir() if folder.exists() else ():
             if TEMPORARY_FILE.fullmatch(path.name):
                 path.unlink()
@@ -115,24 +116,24 @@ def open_run(folder: Path, config: TrainingConfig, *, resume: bool) -> Checkpoin
     return last
 
 
-def _last_whole(files: Mapping[int, Path], config: TrainingConfig) -> Checkpoint | None:
+def _last_complete(files: Mapping[int, Path], config: TrainingConfig) -> Checkpoint | None:
     last = None
     for epoch, path in files.items():
         try:
             checkpoint = read(path)
         except SafetensorError:
             continue
-        _refuse_other_config(path, checkpoint.config, config_as_stored(config))
+        _require_same_config(path, checkpoint.config, config_as_stored(config))
         if epoch == (0 if last is None else last.epoch + 1):
             last = checkpoint
     return last
 
 
-def _refuse_other_config(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def _require_same_config(path: Path, stored: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
     differing = [
-        f"{name} is {json.dumps(stored.get(name))} there, {json.dumps(asked.get(name))} here"
-        for name in sorted(stored.keys() | asked.keys())
-        if stored.get(name) != asked.get(name)
+        f"{name} is {json.dumps(stored.get(name))} there, {json.dumps(requested.get(name))} here"
+        for name in sorted(stored.keys() | requested.keys())
+        if stored.get(name) != requested.get(name)
     ]
     if differing:
         raise TrainerError(
@@ -144,7 +145,9 @@ def _refuse_other_config(path: Path, stored: Mapping[str, Any], asked: Mapping[s
 def read(path: Path) -> Checkpoint:
     """Read one epoch file.
 
-    Raises SafetensorError if it is damaged, TrainerError if it is whole but not what this trainer writes.
+    Raises:
+        SafetensorError: the file is damaged.
+        TrainerError: the file is complete but not one that this trainer writes.
     """
     data = path.read_bytes()
     weights = safetensors.torch.load(data)
@@ -160,19 +163,20 @@ def read(path: Path) -> Checkpoint:
             weights=weights,
         )
         if path.name != file_name(checkpoint.epoch):
-            raise ValueError(f"it holds epoch {checkpoint.epoch}")
+            raise ValueError(f"it contains epoch {checkpoint.epoch}")
     except (KeyError, TypeError, ValueError) as error:
         raise TrainerError(
-            f"{path}: is not what weightlapse-train (schema {SCHEMA}) writes under this name: {error}. "
-            f"Move it away, or choose another folder with --out."
+            f"{path}: is not a file that weightlapse-train (schema {SCHEMA}) writes under this name: {error}. "
+            f"Move it elsewhere, or choose another folder with --out."
         ) from error
     return checkpoint
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write the epoch's file into ``folder`` so that, whatever happens, it is there whole or not at all.
+    """Write the epoch's file into ``folder`` atomically: whatever happens, it is complete or does not exist.
 
-    Raises TrainerError if it cannot be written; the files that were there before are then unchanged.
+    Raises:
+        TrainerError: the file cannot be written; existing files are then unchanged.
     """
     data = encode(checkpoint)
     path = folder / file_name(checkpoint.epoch)
@@ -182,13 +186,13 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # before the rename: the name must not reach the disk ahead of the bytes
+            os.fsync(file.fileno())  # before the rename, so that the name does not reach the disk before the bytes
         temporary.replace(path)
-        _sync_folder(folder)  # or a power cut could take the rename back
+        _sync_folder(folder)  # so that a power failure does not undo the rename
     except OSError as error:
         raise TrainerError(
-            f"{path}: cannot be written: {error.strerror or error}. The earlier epochs are unharmed; "
-            f"once this is put right, go on with --resume."
+            f"{path}: cannot be written: {error.strerror or error}. The earlier epochs are intact; "
+            f"once this is fixed, continue with --resume."
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -210,9 +214,9 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def _with_sorted_header(data: bytes) -> bytes:
-    """Sort the JSON header's keys: the library writes the metadata in an order that each process draws."""
+    """Sort the JSON header's keys, because the library writes metadata in an order that differs between processes."""
     header = json.dumps(_header(data), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # the tensors stay aligned to 8 bytes, as the format wants it
+    header += b" " * (-len(header) % 8)  # keep the tensors aligned to 8 bytes, as the format requires
     return len(header).to_bytes(8, "little") + header + data[8 + _header_length(data) :]
 
 
@@ -226,13 +230,13 @@ def _header_length(data: bytes) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # Windows neither opens nor needs it
+    if os.name != "posix":  # Windows cannot open a folder, and need not
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported by some network file systems
             raise
     finally:
         os.close(descriptor)

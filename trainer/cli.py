@@ -1,6 +1,6 @@
-"""``weightlapse-train``: flags to a TrainingConfig, progress to stderr, errors to exit codes.
+"""The command ``weightlapse-train``: turns flags into a TrainingConfig, shows progress on stderr, sets exit codes.
 
-torch, torchvision and rich are imported where they are used: ``--help`` and a mistyped flag answer at once.
+torch, torchvision and rich are imported where they are used, so that ``--help`` and usage errors respond at once.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ DOWNLOADS = Path("~/.cache/weightlapse")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help=f"Where a whole data set lies (MNIST in MNIST/raw below it), or is downloaded to.  [default: {DOWNLOADS}]",
+    help=f"Folder of a whole data set's files (or MNIST/raw below it); downloads go here.  [default: {DOWNLOADS}]",
 )
 @click.option("--hidden", default="64,32,16", metavar="SIZES", help="Sizes of the hidden layers.")
-@click.option("--init", type=click.Choice(INIT_SCHEMES), default="pytorch", help="How the weights start.")
+@click.option("--init", type=click.Choice(INIT_SCHEMES), default="pytorch", help="Initialization of the weights.")
 @click.option("--epochs", type=click.IntRange(min=0), default=50, help="Epoch 0 is the untrained network.")
 @click.option("--lr", type=float, default=0.005, help="Learning rate of plain SGD.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Images per update.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides first weights and shuffles.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Determines initial weights and shuffles.")
 @click.option("--device", type=click.Choice(("auto", *DEVICES)), default="auto", help="auto: cuda, else cpu.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the checkpoints.  [default: checkpoints/DATASET-INIT-seedSEED]",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, as if never interrupted.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out as if never interrupted.")
 def train(
     dataset: str,
     data_dir: Path | None,
@@ -84,17 +84,17 @@ def _train(config: TrainingConfig, device: str, data_dir: Path, out: Path, epoch
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
         raise TrainerError(
-            f"{error.name} is not installed, and training needs it: pip install 'weightlapse[train]'"
+            f"{error.name} is not installed, but training needs it: pip install 'weightlapse[train]'"
         ) from error
     from trainer import checkpoints, datasets, training
 
     config = replace(config, device=training.choose_device(device))
     last = checkpoints.open_run(out, config, resume=resume)
     if last is not None and last.epoch >= epochs:
-        click.echo(f"{out}: finished already, up to epoch {last.epoch}. For more, raise --epochs.", err=True)
+        click.echo(f"{out}: already finished, up to epoch {last.epoch}. For more, raise --epochs.", err=True)
     else:
         if last is not None:
-            click.echo(f"{out}: going on after epoch {last.epoch}", err=True)
+            click.echo(f"{out}: continuing after epoch {last.epoch}", err=True)
         data = datasets.load(config.dataset, data_dir)
         with _progress(epochs, 0 if last is None else last.epoch) as show:
             for checkpoint in training.train(config, data, out, epochs, last):
@@ -106,7 +106,7 @@ def _train(config: TrainingConfig, device: str, data_dir: Path, out: Path, epoch
 
 @contextlib.contextmanager
 def _progress(epochs: int, done: int) -> Iterator[Callable[[Checkpoint], None]]:
-    """Yield a function that shows an epoch: on a bar in a terminal, elsewhere as about ten lines in all."""
+    """Yield a function that shows an epoch: on a progress bar in a terminal, else as about ten lines in all."""
     if not sys.stderr.isatty():
         every = max(1, epochs // 10)
 
@@ -147,6 +147,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"Error: {error}", err=True)
         return 1
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. Every epoch that was saved is whole; go on with --resume.", err=True)
+        click.echo("Interrupted. Every saved epoch is complete; continue with --resume.", err=True)
         return 130
     return 0

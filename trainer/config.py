@@ -1,4 +1,4 @@
-"""What can be asked of the trainer. Imports no torch, so that ``--help`` answers at once."""
+"""The settings of a training run. Does not import torch, so that ``--help`` responds at once."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ INIT_SCHEMES = (
 )
 DEVICES = ("cpu", "cuda", "mps")
 
-LARGEST_LEARNING_RATE = 1e38  # the weights are float32: torch refuses a larger factor
-LARGEST_SEED = 2**32 - 1  # torch's generator on the CPU drops the higher bits, so two seeds would be one
+LARGEST_LEARNING_RATE = 1e38  # the weights are float32, and torch rejects a larger factor
+LARGEST_SEED = 2**32 - 1  # torch's generator on the CPU drops higher bits, so two seeds would be equivalent
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """Everything that the weights after a given epoch depend on; it is stored in each checkpoint.
 
-    The number of epochs is not among it: epoch 7 is the same in a run of 10 epochs and in one of 50, so a
-    resumed run ends with the same bytes as an undisturbed one. Nor is any path: it differs between machines.
+    The number of epochs is not part of it: epoch 7 is the same in a run of 10 epochs and in one of 50, so a
+    resumed run ends with the same bytes as an uninterrupted one. Nor is any path, which differs between machines.
 
-    Raises ValueError for a setting that makes no sense, naming it.
+    Raises:
+        ValueError: a setting is invalid; the message names it.
     """
 
     dataset: str = "mnist-sample"
     hidden: tuple[int, ...] = (64, 32, 16)  # 50 epochs with all weights take seconds and 11 MB
     init: str = "pytorch"
-    lr: float = 0.005  # plain SGD still improves in the 50th epoch: there is movement to look at
+    lr: float = 0.005  # plain SGD still improves in the 50th epoch, so the weights keep moving
     batch_size: int = 64
     seed: int = 0
     device: str = "cpu"

@@ -1,5 +1,5 @@
-"""The one error that the trainer raises; each message names the path, the cause and the remedy."""
+"""The only error that the trainer raises; each message names the path, the cause and the remedy."""
 
 
 class TrainerError(Exception):
-    """Something that the user can put right; the command line turns it into exit code 1."""
+    """A problem that the user can fix; the command line turns it into exit code 1."""

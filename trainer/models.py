@@ -1,4 +1,4 @@
-"""The multilayer perceptron, and seven ways to start it."""
+"""The multilayer perceptron, and seven initializations of its weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PIXELS = 28 * 28
 CLASSES = 10
 NORMAL_STANDARD_DEVIATION = 0.05  # the default of Keras's RandomNormal
 
-# Each fills a weight matrix of shape (fan_out, fan_in) in place; None keeps what nn.Linear drew for itself.
-INITIALISERS: Final[dict[str, Callable[[Tensor], Tensor] | None]] = {
+# Each fills a weight matrix of shape (fan_out, fan_in) in place; None keeps the weights that nn.Linear drew.
+INITIALIZERS: Final[dict[str, Callable[[Tensor], Tensor] | None]] = {
     "pytorch": None,
     "xavier-uniform": nn.init.xavier_uniform_,
     "xavier-normal": nn.init.xavier_normal_,
@@ -27,10 +27,10 @@ INITIALISERS: Final[dict[str, Callable[[Tensor], Tensor] | None]] = {
 
 
 def build_model(hidden: tuple[int, ...], init: str, seed: int) -> nn.Sequential:
-    """Build the network 784 - ``hidden`` - 10 with ReLU between, its weights drawn from ``seed`` alone.
+    """Build the network 784 - ``hidden`` - 10 with ReLU between the layers; weights depend on ``seed`` alone.
 
-    Takes images of shape (n, 784), gives logits of shape (n, 10). The layers are named ``fc1``, ``fc2``, ...,
-    ``out``: the state dict holds ``fc1.weight`` of shape (hidden[0], 784), ``fc1.bias``, ..., ``out.bias``.
+    Takes images of shape (n, 784), returns logits of shape (n, 10). The layers are named ``fc1``, ``fc2``, ...,
+    ``out``: the state dict contains ``fc1.weight`` of shape (hidden[0], 784), ``fc1.bias``, ..., ``out.bias``.
 
     With n = fan_in and m = fan_out of a layer, ``init`` draws its weights as follows:
 
@@ -38,22 +38,22 @@ def build_model(hidden: tuple[int, ...], init: str, seed: int) -> nn.Sequential:
     - ``xavier-uniform``, ``xavier-normal``: variance 2/(n + m) (Glorot and Bengio, AISTATS 2010).
     - ``kaiming-uniform``, ``kaiming-normal``: variance 2/n (He et al., ICCV 2015).
     - ``orthogonal``: all singular values 1 (Saxe, McClelland and Ganguli, ICLR 2014).
-    - ``normal``: standard deviation 0.05 whatever the size; for comparison.
+    - ``normal``: standard deviation 0.05 regardless of the size; for comparison.
 
     All but ``pytorch`` start with biases of zero.
     """
     model = nn.Sequential()
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed imports the compiler: seconds
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's random state unchanged
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed imports the compiler, which takes seconds
         for number, (fan_in, fan_out) in enumerate(pairwise((PIXELS, *hidden)), start=1):
             model.add_module(f"fc{number}", nn.Linear(fan_in, fan_out))
             model.add_module(f"relu{number}", nn.ReLU())
         model.add_module("out", nn.Linear(hidden[-1], CLASSES))
 
-        initialise = INITIALISERS[init]
-        if initialise is not None:
+        initialize = INITIALIZERS[init]
+        if initialize is not None:
             for layer in model:
                 if isinstance(layer, nn.Linear):
-                    initialise(layer.weight)
+                    initialize(layer.weight)
                     nn.init.zeros_(layer.bias)
     return model

@@ -1,4 +1,4 @@
-"""The training loop: train, evaluate, save; once per epoch."""
+"""The training loop: train, evaluate and save once per epoch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from trainer.models import build_model
 def train(
     config: TrainingConfig, dataset: Dataset, out: Path, epochs: int, last: Checkpoint | None = None
 ) -> Iterator[Checkpoint]:
-    """Train up to and including epoch ``epochs``; yield each epoch's checkpoint once it is safely in ``out``.
+    """Train up to and including epoch ``epochs``; yield each epoch's checkpoint once it is saved in ``out``.
 
-    Starts with the untrained network as epoch 0, or goes on after ``last``. The bytes written depend on
+    Starts with the untrained network as epoch 0, or continues after ``last``. The bytes written depend on
     ``config`` alone (and on the machine and the version of torch), not on how often the run was interrupted.
 
-    Sets torch to one thread in this process. Raises TrainerError if a checkpoint cannot be written or if
-    ``last`` does not fit the network.
+    Sets torch to one thread in this process.
+
+    Raises:
+        TrainerError: a checkpoint cannot be written, or ``last`` does not fit the network.
     """
-    # These matrices are too small to share out, and a sum's order must not depend on the number of cores.
+    # These matrices are too small for several threads, and a sum's order must not depend on the number of cores.
     torch.set_num_threads(1)
     device = torch.device(config.device)
     dataset = dataset.to(device)
@@ -59,10 +61,10 @@ def train(
 
 
 def train_epoch(model: nn.Module, dataset: Dataset, batches: Sequence[Tensor], lr: float) -> tuple[float, float]:
-    """Update the model once per batch of indices; return accuracy and loss over the epoch, as it went.
+    """Update the model once per batch of indices; return accuracy and loss over the epoch's batches.
 
-    Plain SGD is three lines. ``torch.optim.SGD`` does the same to the last bit, but to construct it imports
-    torch's compiler, which takes as long as forty epochs of the sample.
+    Each batch is scored before its update. Plain SGD is three lines. ``torch.optim.SGD`` gives the same bits, but its
+    constructor imports torch's compiler, which takes as long as forty epochs of the sample.
     """
     weights = list(model.parameters())
     logits = []
@@ -73,7 +75,7 @@ def train_epoch(model: nn.Module, dataset: Dataset, batches: Sequence[Tensor], l
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.sub_(gradient, alpha=lr)
-        logits.append(output.detach())  # scored once at the end: asking after each batch would slow all down
+        logits.append(output.detach())  # scored once at the end, because synchronizing after each batch is slow
     return score(torch.cat(logits), dataset.train_labels[torch.cat(list(batches))])
 
 
@@ -85,29 +87,30 @@ def evaluate(model: nn.Module, dataset: Dataset) -> tuple[float, float]:
 
 def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     """Return accuracy (a fraction) and mean cross-entropy (nats) for logits of shape (n, 10) and n labels."""
-    logits, labels = logits.cpu().double(), labels.cpu()  # in this order: not every device knows float64
+    logits, labels = logits.cpu().double(), labels.cpu()  # in this order, because not every device supports float64
     correct = int((logits.argmax(dim=1) == labels).sum())
     return correct / len(labels), float(functional.cross_entropy(logits, labels))
 
 
 def shuffled(count: int, seed: int, epoch: int) -> Tensor:
-    """Return a permutation of 0 .. count - 1 that depends on ``seed`` and ``epoch``, not on what went before.
+    """Return a permutation of 0 .. count - 1 that depends only on ``seed`` and ``epoch``, not on earlier calls.
 
-    By numpy, which mixes two numbers into one generator; torch takes one, and on the CPU its lower 32 bits.
+    Uses numpy, which seeds a generator with both numbers; torch accepts one, and on the CPU uses its lower 32 bits.
     """
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
 
 
 def choose_device(name: str) -> str:
-    """Return ``cpu``, ``cuda`` or ``mps``; ``auto`` is cuda where there is one, else the CPU.
+    """Return ``cpu``, ``cuda`` or ``mps``; ``auto`` is cuda if it is available, else the CPU.
 
-    Raises TrainerError if the named device is not there.
+    Raises:
+        TrainerError: the named device is not available.
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return "cuda" if available["cuda"] else "cpu"
     if not available[name]:
-        raise TrainerError(f"--device {name}: torch finds none on this machine. Use --device cpu or auto.")
+        raise TrainerError(f"--device {name}: torch finds no such device on this machine. Use --device cpu or auto.")
     return name
 
 

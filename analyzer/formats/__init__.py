@@ -1,4 +1,4 @@
-"""A file's encoding: an index of where each tensor's bytes lie, nothing more. One file per encoding."""
+"""Index the tensors of a file: where each tensor's bytes are, nothing more. One module per encoding."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from analyzer.model.run import FileStamp, TensorInfo
 
 @dataclass(frozen=True, slots=True)
 class FileIndex:
-    """What a file (or a folder that is one checkpoint) says about itself: tensors by name, the writer's metadata.
+    """The index of a file, or of a folder that is one checkpoint: tensors by name, and the writer's metadata.
 
-    ``files`` are all files that its tensors lie in, and that it was read from, as they were then.
+    ``files`` are the stamps of all files that contain its tensors or that were read for the index.
     """
 
     tensors: Mapping[str, TensorInfo]

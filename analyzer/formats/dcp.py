@@ -1,8 +1,8 @@
-"""A checkpoint of torch.distributed.checkpoint (DCP): a folder with ``.metadata`` and files ``__R_N.distcp``.
+"""Index a checkpoint of torch.distributed.checkpoint (DCP): a folder with ``.metadata`` and files ``__R_N.distcp``.
 
-``.metadata`` is a pickle that says which boxes make up each tensor, and where each box lies: a torch zip of its own at
-(file, offset, length). See torch/distributed/checkpoint/metadata.py and filesystem.py. The pickle is read, never
-obeyed; what it says of files is checked before any is opened.
+``.metadata`` is a pickle that lists the boxes of each tensor and where each box is stored: a separate torch zip at
+(file, offset, length). See torch/distributed/checkpoint/metadata.py and filesystem.py. The pickle is parsed, never
+executed; the file names in it are checked before any file is opened.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from analyzer.model.run import FileStamp, Part, TensorInfo
 from analyzer.sources import Source, is_inside, join, open_source
 
 METADATA = ".metadata"
-MOST_BOXES = 4096  # of one tensor: each is compared with each
+MOST_BOXES = 4096  # of one tensor; they are compared pairwise
 MOST_BOXES_IN_ALL = 1_000_000
-LARGEST_SCALAR = 64 << 10  # bytes of an entry that may be a plain number
+LARGEST_SCALAR = 64 << 10  # bytes of an entry that may be a plain number or string
 
 _MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
 _CLASSES = (
@@ -55,7 +55,7 @@ class _Box:
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """A tensor as ``.metadata`` has it."""
+    """A tensor as ``.metadata`` declares it."""
 
     name: str
     dtype: str
@@ -65,15 +65,18 @@ class _Declared:
 
 
 def read_index(folder: str) -> FileIndex:
-    """Where each tensor's boxes lie; plain numbers and texts among the entries become metadata.
+    """Index the boxes of each tensor; plain numbers and strings among the entries become metadata.
 
     Raises:
-        CheckpointError: ``.metadata`` is missing or not sound, or a file is missing or not what it says.
+        CheckpointError: ``.metadata`` is missing or invalid, or a file is missing or contradicts it.
     """
     path = join(folder, METADATA)
     with open_source(path) as source:
         if source.stamp.size > PICKLE_LIMIT:
-            raise CheckpointError(f"{path}: {source.stamp.size} bytes are more than {PICKLE_LIMIT} that are read")
+            raise CheckpointError(
+                f"{path}: {source.stamp.size} bytes are more than the limit of {PICKLE_LIMIT}; convert the checkpoint "
+                "to safetensors"
+            )
         value = interpret(path, source.read(0, source.stamp.size), _CALLS)
         source.verify_unchanged()
         stamps = [source.stamp]
@@ -81,7 +84,7 @@ def read_index(folder: str) -> FileIndex:
         declared, scalars = _declarations(value)
     except ValueError as error:
         raise CheckpointError(
-            f"{path}: {error}. Save the checkpoint again, or convert it where it was written: "
+            f"{path}: {error}. Save the checkpoint again, or convert it on the machine that wrote it: "
             "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE"
         ) from None
     boxes = [box for tensor in declared if not tensor.unsupported for box in tensor.boxes] + scalars
@@ -96,7 +99,7 @@ def read_index(folder: str) -> FileIndex:
 
 
 def _by_file(boxes: Sequence[_Box]) -> dict[str, list[_Box]]:
-    """Boxes in the order of the files, so that each file is opened once and read forwards."""
+    """Group boxes by file in the order of offsets, so that each file is opened once and read forward."""
     files: dict[str, list[_Box]] = {}
     for box in sorted(boxes, key=lambda box: (natural_key(box.file), box.offset)):
         files.setdefault(box.file, []).append(box)
@@ -111,7 +114,7 @@ def _read_file(
     found: dict[_Box, TensorInfo],
     metadata: dict[str, str],
 ) -> FileStamp:
-    """Find the boxes of one file; scalars go to ``metadata``, all else to ``found``."""
+    """Index the boxes of one file; add tensors to ``found`` and plain values to ``metadata``."""
     with open_source(_inside(folder, file)) as source:
         end = 0
         for box in boxes:
@@ -134,31 +137,31 @@ def _read_file(
 
 
 def _inside(folder: str, file: str) -> str:
-    """The path of a file that lies in the folder itself.
+    """Return the path of a file in the folder.
 
     Raises:
-        CheckpointError: it would lie elsewhere.
+        CheckpointError: the path leads out of the folder.
     """
     path = join(folder, file)
     if not is_inside(folder, path):
-        raise CheckpointError(f"{path}: is a link that leaves the folder, which a checkpoint has no use for; remove it")
+        raise CheckpointError(f"{path}: is a link that leads out of the folder; replace it with the file itself")
     return path
 
 
 def _stored(source: Source, box: _Box, dtype: str) -> TensorInfo:
-    """One box, which is a torch zip that holds one tensor."""
+    """Index one box, which is a torch zip with a single tensor."""
     info = read_object(source, box.offset, box.length)
     if isinstance(info, TensorInfo) and (info.dtype, info.shape) == (dtype, box.shape):
         return info
     found = f"{info.dtype} of shape {list(info.shape)}" if isinstance(info, TensorInfo) else "no tensor"
     raise CheckpointError(
         f"{source.path}: {box.tensor!r} at byte {box.offset} should be {dtype} of shape {list(box.shape)}, "
-        f"but is {found}; files of two checkpoints may have been mixed"
+        f"but is {found}; files of two checkpoints may have been mixed. Copy the checkpoint again"
     )
 
 
 def _scalar(source: Source, box: _Box) -> str | None:
-    """A plain number or text, such as a step; None for all else that a checkpoint keeps beside tensors."""
+    """Return a plain number or string, such as a step, as text; None for any other entry that is not a tensor."""
     if box.length > LARGEST_SCALAR:
         return None
     try:
@@ -171,6 +174,7 @@ def _scalar(source: Source, box: _Box) -> str | None:
 
 
 def _tensor(declared: _Declared, found: Mapping[_Box, TensorInfo]) -> TensorInfo:
+    """Assemble a tensor from its boxes."""
     infos = [] if declared.unsupported else [found[box] for box in declared.boxes]
     reason = declared.unsupported or next((info.unsupported for info in infos if info.unsupported), None)
     if not reason and len({info.big_endian for info in infos}) > 1:
@@ -178,17 +182,17 @@ def _tensor(declared: _Declared, found: Mapping[_Box, TensorInfo]) -> TensorInfo
     parts: list[Part] = []
     for box, info in zip(declared.boxes, infos, strict=True) if not reason else ():
         (part,) = info.parts
-        is_whole = box.shape == declared.shape  # as plain as in any other format
+        is_whole = box.shape == declared.shape  # then the part is the same as in any other format
         parts.append(part if is_whole else replace(part, start=box.start, shape=box.shape))
     big_endian = bool(infos) and infos[0].big_endian
     return TensorInfo(declared.name, declared.dtype, declared.shape, tuple(parts), reason, big_endian)
 
 
-# ------------------------------------------------------------------------------------------- what .metadata says
+# ------------------------------------------------------------------------------------------- content of .metadata
 
 
 def _declarations(value: object) -> tuple[list[_Declared], list[_Box]]:
-    """The tensors, and where everything else is kept.
+    """Return the declared tensors, and the boxes of all other entries.
 
     Raises:
         ValueError: not the metadata of a DCP checkpoint.
@@ -199,13 +203,13 @@ def _declarations(value: object) -> tuple[list[_Declared], list[_Box]]:
         raise ValueError("is not the metadata of a DCP checkpoint that was written to files")
     places = dict(_place(index, info) for index, info in storage.items())
     if len(places) != len(storage):
-        raise ValueError("it says twice where something is stored")
+        raise ValueError("it has two storage locations for one entry")
     declared: list[_Declared] = []
     scalars: list[_Box] = []
     count = 0
     for name, entry in entries.items():
         if not isinstance(name, str):
-            raise ValueError("a tensor's name is not text")
+            raise ValueError("a tensor's name is not a string")
         if isinstance(entry, Record) and entry.name == "TensorStorageMetadata":
             declared.append(_declare(name, entry, places))
             count += len(declared[-1].boxes)
@@ -216,18 +220,19 @@ def _declarations(value: object) -> tuple[list[_Declared], list[_Box]]:
     return declared, scalars
 
 
-# A tensor's name and its box's first element, as text: tuples of numbers could be made to collide in a dictionary.
+# A tensor's name and its box's first element, as strings: a hostile file could make tuples of numbers collide in a
+# dictionary.
 _Key = tuple[str, str]
 _ANYWHERE = ""
 _Place = tuple[str, int, int, bool]
 
 
 def _place(index: object, info: object) -> tuple[_Key, _Place]:
-    """Where a box is stored: (file, offset, length, whether it is transformed)."""
+    """Return the key of a box, and where it is stored: (file, offset, length, whether it is transformed)."""
     key, where = _fields(index, "MetadataIndex"), _fields(info, "_StorageInfo")
     name, offset, file = key.get("fqn"), key.get("offset"), where.get("relative_path")
     if not isinstance(name, str) or not isinstance(file, str):
-        raise ValueError("a name or a path in it is not text")
+        raise ValueError("a name or a path in it is not a string")
     if file in ("", ".", "..") or any(character in file for character in "/\\\0:"):
         raise ValueError(f"{printable(file, 80)!r} is not the plain name of a file in the folder")
     begin, length = sizes((where.get("offset"), where.get("length")))
@@ -236,7 +241,11 @@ def _place(index: object, info: object) -> tuple[_Key, _Place]:
 
 
 def _declare(name: str, entry: Record, places: Mapping[_Key, _Place]) -> _Declared:
-    """One tensor; a hole, an overlap or an encoding makes it unsupported, a missing place is an error."""
+    """Return one declared tensor; a gap, an overlap or an unknown encoding makes it unsupported.
+
+    Raises:
+        ValueError: the entry is malformed, or a box has no storage location.
+    """
     fields = _fields(entry, "TensorStorageMetadata")
     properties = fields.get("properties")
     state = properties.state if isinstance(properties, Record) else None
@@ -255,7 +264,7 @@ def _declare(name: str, entry: Record, places: Mapping[_Key, _Place]) -> _Declar
         start, extent = sizes(inner.get("offsets")), sizes(inner.get("sizes"))
         place = places.get((name, str(start))) or places.get((name, _ANYWHERE))
         if place is None:
-            raise ValueError(f"it does not say where {printable(name, 80)!r} is stored")
+            raise ValueError(f"it has no storage location for {printable(name, 80)!r}")
         if 0 not in extent or (0 in shape and not boxes):
             boxes.append(_Box(name, start, extent, *place[:3]))
         if place[3]:
@@ -265,10 +274,10 @@ def _declare(name: str, entry: Record, places: Mapping[_Key, _Place]) -> _Declar
 
 
 def _fields(value: object, kind: str) -> Mapping[str, object]:
-    """The state of a record of one class.
+    """Return the state of a record of the given class.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the value is something else.
     """
     if not isinstance(value, Record) or value.name != kind:
         raise ValueError(f"a {kind} is expected")
@@ -277,21 +286,21 @@ def _fields(value: object, kind: str) -> Mapping[str, object]:
 
 
 def _misfit(shape: tuple[int, ...], boxes: Sequence[_Box]) -> str | None:
-    """Why boxes do not make up a tensor exactly: they do if each lies inside, no two overlap, and none is missing."""
+    """Return why boxes do not tile a tensor exactly; None if each is inside, no two overlap and none is missing."""
     if 0 in shape:
         return (
             None if len(boxes) <= 1 and all(box.shape == shape for box in boxes) else "its chunks contradict its shape"
         )
     if any(len(box.start) != len(shape) or len(box.shape) != len(shape) for box in boxes):
-        return "its chunks have another number of dimensions"
+        return "its chunks have a different number of dimensions"
     if any(a + n > size for box in boxes for a, n, size in zip(box.start, box.shape, shape, strict=True)):
-        return "its chunks reach beyond it"
+        return "its chunks extend beyond it"
     if sum(prod(box.shape) for box in boxes) != prod(shape):
-        return "its chunks leave a hole or overlap"
+        return "its chunks leave a gap or overlap"
     starts = np.array([box.start for box in boxes], dtype=np.int64)
     ends = starts + np.array([box.shape for box in boxes], dtype=np.int64)
     for number in range(len(boxes) - 1 if shape else 0):
         apart = (ends[number] <= starts[number + 1 :]) | (ends[number + 1 :] <= starts[number])
         if not apart.any(axis=1).all():
-            return "its chunks leave a hole or overlap"
+            return "its chunks leave a gap or overlap"
     return None if boxes else "its chunks are missing"

@@ -1,7 +1,7 @@
-"""The npz encoding of numpy: a zip archive of npy files, stored or deflated.
+"""Index numpy's npz files: zip archives of npy files, stored or deflated.
 
-The npy header is read by a grammar of its own: numpy's reader evaluates it as Python. See numpy.lib.format. What holds
-Python objects is a pickle, which is never read: it is listed as unsupported.
+The npy header is read by a separate grammar, because numpy's reader evaluates it as Python. See numpy.lib.format.
+Arrays of Python objects are pickles, which are never read: they are listed as unsupported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_DIMENSIONS = 64  # numpy's own limit
 HEADER_LIMIT = 10_000  # numpy's own limit for files it does not trust
 # Deflate cannot shrink data by more than this; https://zlib.net/zlib_tech.html.
 LARGEST_RATIO = 1032
-# Beyond this size, what was shrunk more than a hundredfold is taken for a bomb: weights never are, zeros may be.
+# Beyond this size, data compressed more than a hundredfold is taken for a zip bomb; weights never compress that well.
 INFLATED_LIMIT, BOMB_RATIO = 256 << 20, 100
 LARGEST = 2**63 - 1
 
@@ -32,7 +32,7 @@ DTYPES = {
 }  # fmt: skip
 _NOT_NUMBERS = {
     "O": "Python objects, a pickle, which is never read",
-    "V": "raw bytes without a type (numpy writes bfloat16 so)",
+    "V": "raw bytes without a type (numpy writes bfloat16 like this)",
     "S": "text", "U": "text", "M": "times", "m": "durations",
 }  # fmt: skip
 _LONG = ("f12", "f16", "c24", "c32")
@@ -49,16 +49,16 @@ _DTYPE = re.compile(r"(?P<order>[<>|=]?)(?P<kind>[a-zA-Z])(?P<width>[0-9]{0,9})(
 
 
 def read_index(path: str) -> FileIndex:
-    """Where each array lies in the file at ``path``; reads headers only, and inflates no more than those.
+    """Index the arrays in the file at ``path``; reads and inflates headers only.
 
     Raises:
-        CheckpointError: not a whole npz file, one that contradicts itself, or that would inflate beyond all measure.
+        CheckpointError: not a complete npz file, one that contradicts itself, or a zip bomb.
     """
     with open_source(path) as source:
         archive = Archive(source)
         arrays = [entry for entry in archive.entries.values() if entry.name.endswith(".npy")]
         if not arrays:
-            raise CheckpointError(f"{path}: is not an npz file: it holds no .npy entry")
+            raise CheckpointError(f"{path}: is not an npz file: it contains no .npy entry; move it elsewhere")
         infos = [_tensor(source, archive, entry) for entry in arrays]
         source.verify_unchanged()
         infos.sort(key=lambda info: natural_key(info.name))
@@ -66,6 +66,7 @@ def read_index(path: str) -> FileIndex:
 
 
 def _tensor(source: Source, archive: Archive, entry: Entry) -> TensorInfo:
+    """Index one array from its header."""
     name = entry.name.removesuffix(".npy")
     begin = archive.locate(entry)
     if entry.method == DEFLATED:
@@ -75,14 +76,14 @@ def _tensor(source: Source, archive: Archive, entry: Entry) -> TensorInfo:
         header, data_begin = _header(head)
         dtype, shape, in_fortran_order, reason, big_endian = _fields(header)
     except ValueError as error:
-        raise CheckpointError(f"{archive.path}: array {name!r}: {error}") from None
+        raise CheckpointError(f"{archive.path}: array {name!r}: {error}; save it again with numpy.savez") from None
     if reason:
         return TensorInfo(name, dtype, shape, (), reason)
     size = prod(shape) * _width(dtype)
     if data_begin + size != entry.size:
         raise CheckpointError(
             f"{archive.path}: array {name!r}: shape {list(shape)} of {dtype} does not fill the "
-            f"{entry.size - data_begin} bytes declared for it"
+            f"{entry.size - data_begin} bytes declared for it; copy the file again"
         )
     strides = _fortran_strides(shape) if in_fortran_order and sum(length > 1 for length in shape) > 1 else None
     if entry.method == DEFLATED:
@@ -96,67 +97,67 @@ def _tensor(source: Source, archive: Archive, entry: Entry) -> TensorInfo:
 
 
 def _require_plausible(archive: Archive, entry: Entry) -> None:
-    """Refuse a bomb on its declared size."""
+    """Raise CheckpointError if the declared sizes are those of a zip bomb."""
     ratio = entry.size / max(1, entry.length)
     if ratio > LARGEST_RATIO + 1 or (entry.size > INFLATED_LIMIT and ratio > BOMB_RATIO):
         raise CheckpointError(
-            f"{archive.path}: {entry.name!r} would inflate from {entry.length} to {entry.size} bytes, "
-            "as a bomb would; save it with numpy.savez if it is not one"
+            f"{archive.path}: {entry.name!r} would inflate from {entry.length} to {entry.size} bytes, like a zip bomb; "
+            "if it is not one, save it with numpy.savez"
         )
 
 
 def _head(source: Source, archive: Archive, entry: Entry, begin: int) -> bytes:
-    """The beginning of an npy file, with all of its header."""
+    """Return the beginning of an npy file, including its whole header."""
     wanted = min(entry.size, len(_MAGIC) + 6 + HEADER_LIMIT)
     if entry.method != DEFLATED:
         return bytes(source.read(begin, wanted))
     decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:  # a deflated block may store its bytes as they are, and needs a few of its own
+    try:  # a deflated block may store its bytes uncompressed, which adds a few bytes
         return decoder.decompress(bytes(source.read(begin, min(entry.length, 2 * wanted + 1024))), wanted)
     except zlib.error as error:
-        raise archive.refusal(f"{entry.name!r} cannot be inflated: {error}") from None
+        raise archive.error(f"{entry.name!r} cannot be inflated: {error}") from None
 
 
 def _header(head: bytes) -> tuple[str, int]:
-    """The header's text, and where the data begin.
+    """Return the header's text, and the offset of the data.
 
     Raises:
-        ValueError: no npy file, or one with a header that is too long.
+        ValueError: not an npy file, or one with an incomplete or too long header.
     """
     if head[:6] != _MAGIC or len(head) < 12:
         raise ValueError("is not an npy file")
     version = head[6]
     if version not in _LENGTH_BYTES or head[7]:
-        raise ValueError(f"npy version {version}.{head[7]} is not known")
+        raise ValueError(f"npy version {version}.{head[7]} is unknown")
     start = 8 + _LENGTH_BYTES[version]
     length = int.from_bytes(head[8:start], "little")
     if length > HEADER_LIMIT:
         raise ValueError(f"a header of {length} bytes is declared, more than {HEADER_LIMIT}")
     if start + length > len(head):
-        raise ValueError("its header breaks off")
+        raise ValueError("its header is truncated")
     return head[start : start + length].decode("utf-8" if version == 3 else "latin-1"), start + length
 
 
 def _fields(header: str) -> tuple[str, tuple[int, ...], bool, str | None, bool]:
-    """(dtype, shape, in Fortran order, reason why it is unsupported, big endian).
+    """Parse a header into (dtype, shape, in Fortran order, reason why it is unsupported or None, big endian).
 
     Raises:
-        ValueError: not the header that numpy would write.
+        ValueError: not a header as numpy writes it.
     """
     text = header.strip()
     found: dict[str, re.Match[str]] = {}
     position, end = 1, len(text) - 1
     if not text.startswith("{") or not text.endswith("}"):
-        raise ValueError("its header is no dictionary")
+        raise ValueError("its header is not a dictionary")
     while position < end and text[position:end].strip():
         match = _ITEM.match(text, position, end)
         if match is None or match["key"] in found:
-            raise ValueError("its header is not sound")
+            raise ValueError("its header is invalid")
         found[match["key"]] = match
         position = match.end()
     kinds = {"descr": ("dtype", "fields"), "fortran_order": ("truth",), "shape": ("sizes",)}
     if found.keys() != kinds.keys() or any(match.lastgroup not in kinds[key] for key, match in found.items()):
-        raise ValueError("its header is not sound")
+        raise ValueError("its header is invalid")
     shape = tuple(int(size.strip().rstrip("L")) for size in found["shape"]["sizes"].split(",") if size.strip())
     if any(size > LARGEST for size in shape):
         raise ValueError("its declared size overflows")
@@ -167,7 +168,10 @@ def _fields(header: str) -> tuple[str, tuple[int, ...], bool, str | None, bool]:
 
 
 def _dtype(text: str | None) -> tuple[str, str | None, bool]:
-    """(name, reason why it is unsupported, big endian) of numpy's code for a dtype; None for records.
+    """Return (name, reason why it is unsupported or None, big endian) for numpy's code of a dtype.
+
+    Args:
+        text: the code; None for a record.
 
     Raises:
         ValueError: numpy has no such dtype.
@@ -179,10 +183,10 @@ def _dtype(text: str | None) -> tuple[str, str | None, bool]:
     if match and code in DTYPES and not match["unit"]:
         width = _width(DTYPES[code])
         if width > 1 and match["order"] not in ("<", ">"):
-            raise ValueError(f"dtype {text!r} does not say its byte order")
+            raise ValueError(f"dtype {text!r} does not state its byte order")
         return DTYPES[code], None, match["order"] == ">" and width > 1
     if code in _LONG:
-        return text, f"{text}: numbers of a width that varies by machine", False
+        return text, f"{text}: numbers whose width varies by machine", False
     if match and match["kind"] in _NOT_NUMBERS:
         return text, f"{text}: {_NOT_NUMBERS[match['kind']]}", False
     raise ValueError(f"unknown dtype {text!r}")

@@ -1,4 +1,4 @@
-"""What stands in for calling the few functions that plain data in a pickle needs: nothing of the library's own runs."""
+"""Replacements for the few functions that plain data in a pickle calls; none of the original functions runs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ Calls = Mapping[str, Callable[..., object]]
 
 
 def _single_value(*arguments: object) -> object:
-    """A set, a torch.Size, a copy: what it is made of is all that counts."""
+    """Return the content of a set, which is all that is needed of it."""
     if len(arguments) > 1:
         raise ValueError("one argument is expected")
     return arguments[0] if arguments else []
 
 
 def _dictionary(*arguments: object) -> object:
-    """An OrderedDict or Counter: empty, from a dict, or from pairs."""
+    """Build an OrderedDict or Counter as a dict: empty, from a dict, or from pairs."""
     made: dict[Any, Any] = {}
     if len(arguments) > 1 or not isinstance(pairs := arguments[0] if arguments else [], (list, dict)):
-        raise ValueError("a dictionary is made of pairs")
+        raise ValueError("a dictionary is built from something other than pairs")
     for pair in pairs.items() if isinstance(pairs, dict) else pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ValueError("a dictionary is made of pairs")
+            raise ValueError("a dictionary is built from something other than pairs")
         made[as_key(pair[0], made)] = pair[1]
     return made
 
 
 def _encoded(text: object, encoding: object = "utf-8") -> object:
-    """Bytes, as protocol 2 writes them for Python 2 to read."""
+    """Decode bytes as protocol 2 writes them for Python 2."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise ValueError("bytes in an unknown encoding")
+        raise ValueError("bytes have an unknown encoding")
     return text.encode("latin-1")
 
 
 def _reconstructed(kind: object, *_: object) -> object:
-    """An object as protocols 0 and 1 make it."""
+    """Return a placeholder for an object that protocols 0 and 1 would build."""
     return Unknown(kind.name if isinstance(kind, Unknown) else "an object")
 
 
@@ -46,7 +46,7 @@ _NUMBERS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i
 
 
 def _numpy_scalar(dtype: object, data: object = None) -> object:
-    """A number that numpy wrote: scores often are."""
+    """Decode a numpy scalar, as scores often are; a placeholder for types other than plain numbers."""
     if isinstance(dtype, Record) and isinstance(data, bytes) and dtype.arguments:
         code = _NUMBERS.get(str(dtype.arguments[0])) if isinstance(dtype.arguments[0], str) else None
         order = dtype.state[1] if isinstance(dtype.state, tuple) and len(dtype.state) > 1 else None

@@ -1,4 +1,4 @@
-"""What a pickle may hold once it is read: plain values, bare names of all else, and a tree that can be walked."""
+"""The values of a parsed pickle: plain values, names for everything else, and a finite tree of them."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.model.run import TensorInfo
 
-MOST_VALUES = 10_000_000  # in a tree written out, where a shared list counts as often as it is referred to
+MOST_VALUES = 10_000_000  # in the expanded tree, where a shared list counts once per reference
 DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A class or function that a pickle names, or what it would have made: a name with nothing behind it."""
+    """A placeholder with the name of a class or function in a pickle, or of what calling it would have built."""
 
     name: str
 
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """An instance of a class that the caller knows: the arguments it was made with and the state it was given."""
+    """An instance of a class that the caller knows: the arguments of its constructor and the state set on it."""
 
     name: str
     arguments: tuple[object, ...] = ()
     state: object = None
 
 
-_SURE_KEYS = (str, bool, float, type(None), Record)
+_SAFE_KEYS = (str, bool, float, type(None), Record)
 
 
 def as_key(key: object, target: dict[Any, Any]) -> object:
-    """A key that can be hashed quickly and safely; anything else is a placeholder of its own."""
-    if isinstance(key, _SURE_KEYS) or (isinstance(key, int) and abs(key) < 2**63):
+    """Return a key that can be hashed quickly and safely; anything else becomes a distinct placeholder."""
+    if isinstance(key, _SAFE_KEYS) or (isinstance(key, int) and abs(key) < 2**63):
         return key
     return Unknown(f"key {len(target)}, a {type(key).__name__}")
 
 
 def tree(path: str, value: object) -> object:
-    """A value of :func:`analyzer.formats.pickles.interpret` that can be walked safely.
+    """Convert a value of :func:`analyzer.formats.pickles.interpret` to a tree that can be walked safely.
 
-    It is finite, has at most :data:`DEEPEST` levels and no cycle, and is made of None, bool, int, float, str, tuple,
-    list, dict, TensorInfo, and :class:`Unknown` for everything else.
+    The tree is finite, has at most :data:`DEEPEST` levels and no cycle, and consists of None, bool, int, float, str,
+    tuple, list, dict, TensorInfo, and :class:`Unknown` for everything else.
 
     Raises:
-        CheckpointError: written out, it would have more than :data:`MOST_VALUES` values.
+        CheckpointError: expanded, the tree would have more than :data:`MOST_VALUES` values.
     """
-    return _Walker(path).finished(value, 0)[0]
+    return _Walker(path).convert(value, 0)[0]
 
 
 class _Walker:
-    """Copies a graph of containers as a tree, each container once."""
+    """Converts a graph of containers to a tree; each container is converted once."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -59,8 +59,8 @@ class _Walker:
         self.open: set[int] = set()
         self.done: dict[int, tuple[object, int, int]] = {}
 
-    def finished(self, value: object, depth: int) -> tuple[object, int]:
-        """The value and its height: 0 for what holds nothing."""
+    def convert(self, value: object, depth: int) -> tuple[object, int]:
+        """Return the converted value and its height, 0 for a leaf."""
         self.count += 1
         if not isinstance(value, (list, tuple, dict)):
             return self._leaf(value), 0
@@ -81,7 +81,7 @@ class _Walker:
         return result, height
 
     def _container(self, value: list[Any] | tuple[Any, ...] | dict[Any, Any], depth: int) -> tuple[object, int]:
-        inner = [self.finished(item, depth) for item in (value.values() if isinstance(value, dict) else value)]
+        inner = [self.convert(item, depth) for item in (value.values() if isinstance(value, dict) else value)]
         height = 1 + max((height for _, height in inner), default=0)
         results = (result for result, _ in inner)
         if isinstance(value, dict):
@@ -97,4 +97,6 @@ class _Walker:
     def _add(self, count: int) -> None:
         self.count += count
         if self.count > MOST_VALUES:
-            raise CheckpointError(f"{self.path}: written out, its pickle has more than {MOST_VALUES} values")
+            raise CheckpointError(
+                f"{self.path}: its pickle expands to more than {MOST_VALUES} values; save model.state_dict() alone"
+            )

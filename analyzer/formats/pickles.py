@@ -1,8 +1,8 @@
-"""Pickle bytecode, read but never obeyed: nothing is imported, called or built, whatever the file says.
+"""Interpret pickle bytecode without executing it: nothing is imported, called or built, whatever the file contains.
 
-An interpreter of its own instead of a restricted ``pickle.Unpickler``: the library's allocates by declared sizes, asks
-``copyreg`` and lets what it built run. Here a global is a name (:class:`Unknown`), and so is all that would be made by
-calling it, except for a few names that the caller maps to functions of its own. Opcodes: Lib/pickletools.py of CPython.
+This interpreter replaces a restricted ``pickle.Unpickler``, which allocates by declared sizes, consults ``copyreg`` and
+runs methods of the objects that it builds. Here a global is only a name (:class:`Unknown`), and so is the result of
+calling it, except for a few names that the caller maps to its own functions. Opcodes: Lib/pickletools.py of CPython.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from analyzer.formats.pickle_trees import Record, Unknown, as_key
 from analyzer.model.run import TensorInfo
 
 PICKLE_LIMIT = 256 << 20
-MEMORY_LIMIT = 1 << 30  # bytes that the values may take; one byte of a pickle can ask for two hundred
+MEMORY_LIMIT = 1 << 30  # bytes that the values may take; one byte of a pickle can request two hundred
 LONGEST_INTEGER = 64  # bytes
 LONGEST_NUMBER = 400  # characters
 LONGEST_NAME = 300  # characters of a global's name
-_LIST, _DICT, _MEMO, _SLOT, _ITEM = 64, 232, 100, 8, 100  # bytes, about
+_LIST, _DICT, _MEMO, _SLOT, _ITEM = 64, 232, 100, 8, 100  # bytes, approximately
 _NEWEST_PROTOCOL = 5
 
 
 def interpret(
     path: str, data: bytes | bytearray, calls: Calls, persistent: Callable[[object], object] | None = None
 ) -> object:
-    """The value that a pickle describes.
+    """Return the value that a pickle describes.
 
     Args:
         path: the file, for messages.
         data: one whole pickle, of any protocol.
-        calls: by global name (``module.name``), what stands in for calling it. They get the file's own arguments, so
-            they must check them, and raise ValueError for what they do not accept.
-        persistent: what stands in for a persistent id; without it there is only a placeholder.
+        calls: replacements by global name (``module.name``). They receive the file's untrusted arguments, so they must
+            check them, and raise ValueError for those they do not accept.
+        persistent: resolves a persistent id; without it, a placeholder is used.
 
     Returns:
         None, bool, int, float, str, bytes, tuple, list (for sets too), dict, :class:`Unknown`, :class:`Record`, and
-        what ``calls`` and ``persistent`` return. Containers may be nested to any depth, or inside themselves.
+        what ``calls`` and ``persistent`` return. Containers may be nested to any depth, or contain themselves.
 
     Raises:
-        CheckpointError: not a sound pickle, or one that asks for too much memory.
+        CheckpointError: the pickle is invalid, or needs too much memory.
     """
     machine = _Machine(bytes(data), {**PLAIN_CALLS, **calls}, persistent)
     try:
@@ -53,14 +53,14 @@ def interpret(
     except CheckpointError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
-        reason = str(error) if isinstance(error, ValueError) else "it takes what is not there"
+        reason = str(error) if isinstance(error, ValueError) else "an operand is missing or of the wrong type"
         raise CheckpointError(
-            f"{path}: its pickle is not sound (byte {machine.position}): {reason}. Copy it again."
+            f"{path}: its pickle is invalid (byte {machine.position}): {reason}. Copy it again."
         ) from None
 
 
 class _Machine:
-    """The stack machine: ``stack`` is what the topmost mark has above it."""
+    """The stack machine; ``stack`` contains the values above the topmost mark, ``held`` their bytes, approximately."""
 
     def __init__(self, data: bytes, calls: Calls, persistent: Callable[[object], object] | None) -> None:
         self.data = data
@@ -87,17 +87,17 @@ class _Machine:
             operation(self)
             if self.held > MEMORY_LIMIT:
                 raise ValueError(f"its values take more than {MEMORY_LIMIT >> 20} MiB")
-        raise ValueError("it breaks off")
+        raise ValueError("it is truncated")
 
     # ------------------------------------------------------------------------------------------------ arguments
 
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.data):
-            raise ValueError(f"{count} bytes are declared where {len(self.data) - self.position} follow")
-        piece = self.data[self.position : end]
+            raise ValueError(f"{count} bytes are declared but {len(self.data) - self.position} follow")
+        data = self.data[self.position : end]
         self.position = end
-        return piece
+        return data
 
     def unsigned(self, width: int) -> int:
         return int.from_bytes(self.take(width), "little")
@@ -105,10 +105,10 @@ class _Machine:
     def line(self) -> bytes:
         end = self.data.find(b"\n", self.position)
         if end < 0:
-            raise ValueError("a line breaks off")
-        piece = self.data[self.position : end]
+            raise ValueError("a line is truncated")
+        data = self.data[self.position : end]
         self.position = end + 1
-        return piece
+        return data
 
     # ------------------------------------------------------------------------------------------------ values
 
@@ -120,8 +120,8 @@ class _Machine:
         self.push(text, getsizeof(text))
 
     def push_bytes(self, width: int) -> None:
-        piece = self.take(self.unsigned(width))
-        self.push(piece, getsizeof(piece))
+        data = self.take(self.unsigned(width))
+        self.push(data, getsizeof(data))
 
     def push_unicode(self, width: int) -> None:
         self.push_text(self.take(self.unsigned(width)).decode("utf-8"))
@@ -136,18 +136,18 @@ class _Machine:
     def push_number_line(self, parse: Callable[[bytes], object]) -> None:
         line = self.line()
         if len(line) > LONGEST_NUMBER:
-            raise ValueError(f"a number of {len(line)} characters")
+            raise ValueError(f"a number has {len(line)} characters")
         self.push(parse(line), 64)
 
     def push_tuple(self, count: int) -> None:
         if len(self.stack) < count:
-            raise ValueError("a tuple of what is not there")
+            raise ValueError("a tuple has too few items")
         items = tuple(self.stack[len(self.stack) - count :])
         del self.stack[len(self.stack) - count :]
         self.push(items, _LIST + _SLOT * count)
 
     def items(self) -> list[Any]:
-        """What lies above the topmost mark, which goes."""
+        """Remove the topmost mark and return the values above it."""
         items, self.stack = self.stack, self.marks.pop()
         return items
 
@@ -170,7 +170,7 @@ class _Machine:
 
     def get(self, key: int) -> None:
         if key not in self.memo:
-            raise ValueError(f"nothing is kept under {key}")
+            raise ValueError(f"the memo has no entry {key}")
         self.push(self.memo[key], 0)
 
     # ------------------------------------------------------------------------------------------------ containers
@@ -181,18 +181,18 @@ class _Machine:
         if isinstance(target, list):
             target.extend(items)
         elif not isinstance(target, _INERT):
-            raise ValueError(f"items for a {type(target).__name__}")
+            raise ValueError(f"items are added to a {type(target).__name__}")
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         self.held += _ITEM * len(items)
         if len(items) % 2:
-            raise ValueError("a key without a value")
+            raise ValueError("a key has no value")
         if isinstance(target, dict):
             for key, value in zip(items[::2], items[1::2], strict=True):
                 target[as_key(key, target)] = value
         elif not isinstance(target, _INERT):
-            raise ValueError(f"keys for a {type(target).__name__}")
+            raise ValueError(f"keys are set on a {type(target).__name__}")
 
     def push_dict(self) -> None:
         items = self.items()
@@ -203,9 +203,9 @@ class _Machine:
 
     def push_global(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("a global's name is not text")
-        known_as = f"{module}.{name}"[:LONGEST_NAME]
-        self.push(Unknown(known_as), 2 * getsizeof(known_as))
+            raise ValueError("a global's name is not a string")
+        full_name = f"{module}.{name}"[:LONGEST_NAME]
+        self.push(Unknown(full_name), 2 * getsizeof(full_name))
 
     def push_global_lines(self) -> None:
         self.push_global(self.line().decode("utf-8"), self.line().decode("utf-8"))
@@ -221,16 +221,16 @@ class _Machine:
         self.call(tuple(arguments))
 
     def call_with_keywords(self) -> None:
-        """A known function gets no keywords, so none of them is asked here."""
+        """Replace a call with keyword arguments by a placeholder; no known function takes any."""
         del self.stack[-2:]
         function = self.stack.pop()
         self.push(Unknown(function.name) if isinstance(function, Unknown) else Unknown("an object"))
 
     def call(self, arguments: object) -> None:
-        """Put in place of the topmost value, a function, what it would have made."""
+        """Replace the topmost value, a function, by the result of its replacement, or by a placeholder."""
         function = self.stack.pop()
         if not isinstance(function, Unknown) or not isinstance(arguments, tuple):
-            raise ValueError("something is called that is no function")
+            raise ValueError("something other than a function is called")
         known = self.calls.get(function.name)
         for argument in arguments if known else ():
             self.held += next((weight * len(argument) for kind, weight in _WEIGHTS if isinstance(argument, kind)), 0)
@@ -239,10 +239,10 @@ class _Machine:
         try:
             self.push(known(*arguments) if known else function, 4 * _LIST)
         except TypeError:
-            raise ValueError(f"{function.name} with {len(arguments)} arguments is not known") from None
+            raise ValueError(f"{function.name} does not take {len(arguments)} arguments") from None
 
     def build(self) -> None:
-        """Keep the state of what the caller knows; whatever else is given a state never sees it."""
+        """Set the state of an object whose class the caller knows; discard it for all other objects."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], Record):
             self.stack[-1].state = state
@@ -253,7 +253,7 @@ class _Machine:
     def frame(self) -> None:
         length = self.unsigned(8)
         if length > len(self.data) - self.position:
-            raise ValueError(f"a frame of {length} bytes is declared where {len(self.data) - self.position} follow")
+            raise ValueError(f"a frame of {length} bytes is declared but {len(self.data) - self.position} follow")
 
     def protocol(self) -> None:
         protocol = self.unsigned(1)
@@ -262,7 +262,7 @@ class _Machine:
 
 
 _INERT = (Unknown, Record, TensorInfo)
-# What a function may make of an argument, or look at, in bytes for each item.
+# Bytes per item that a function may allocate or read for an argument of each type.
 _WEIGHTS: tuple[tuple[type[Sized], int], ...] = ((tuple, _SLOT), (str, 1), (list, _ITEM), (dict, _ITEM), (bytes, 1))
 
 
@@ -270,7 +270,7 @@ _Operation = Callable[[_Machine], None]
 
 
 def _operations() -> list[_Operation | None]:
-    """What each opcode does, by its code; None where there is no such opcode."""
+    """Return the operation of each opcode, indexed by its code; None for codes that are not opcodes."""
     M = _Machine
     nothing: _Operation = lambda _: None  # noqa: E731
     constants: dict[bytes, object] = {b"N": None, b"\x88": True, b"\x89": False}
@@ -339,11 +339,11 @@ def _operations() -> list[_Operation | None]:
         b"b": M.build,
         b"P": lambda m: m.push_persistent(python_2_text(m.line())),
         b"Q": lambda m: m.push_persistent(m.stack.pop()),
-        # the extension registry belongs to the process that wrote it, as do buffers kept elsewhere
+        # extension codes and out-of-band buffers exist only in the process that wrote the pickle
         b"\x82": lambda m: m.push(Unknown(f"extension {m.unsigned(1)}"), _MEMO),
         b"\x83": lambda m: m.push(Unknown(f"extension {m.unsigned(2)}"), _MEMO),
         b"\x84": lambda m: m.push(Unknown(f"extension {m.unsigned(4)}"), _MEMO),
-        b"\x97": lambda m: m.push(Unknown("a buffer outside of the pickle")),
+        b"\x97": lambda m: m.push(Unknown("an out-of-band buffer")),
         b"\x98": nothing,
         b"\x80": M.protocol,
         b"\x95": M.frame,

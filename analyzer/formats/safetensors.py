@@ -1,7 +1,7 @@
-"""The safetensors encoding: eight bytes of header length, a JSON header, then the tensors' bytes without gaps.
+"""Index safetensors files: eight bytes of header length, a JSON header, then the tensors' bytes without gaps.
 
-Accepts what the reference library accepts, except that a key that occurs twice is refused (the library keeps the
-last). The rules are those of the format's specification, https://github.com/huggingface/safetensors#format.
+Accepts what the reference library accepts, except that duplicate keys are rejected (the library keeps the last one).
+The rules are those of the format's specification, https://github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
-from analyzer.formats.impostors import refuse_impostor
+from analyzer.formats.impostors import reject_impostor
 from analyzer.model.names import natural_key
 from analyzer.model.run import Part, TensorInfo
 from analyzer.sources import Source, open_source
@@ -25,7 +25,7 @@ MOST_DIMENSIONS = 64  # numpy's own limit
 FIELDS = ("dtype", "shape", "data_offsets")
 DEEPEST_FIELD = 125  # the reference library's JSON parser stops at 127 levels in all
 
-# Bits per element and the numpy (or ml-dtypes) name; no name where an element is less than a byte.
+# Bits per element and the numpy (or ml-dtypes) name; no name if an element is smaller than a byte.
 DTYPES: Mapping[str, tuple[int, str | None]] = {
     "BOOL": (8, "bool"),
     "U8": (8, "uint8"),
@@ -53,10 +53,10 @@ DTYPES: Mapping[str, tuple[int, str | None]] = {
 
 
 def read_index(path: str) -> FileIndex:
-    """Where each tensor lies in the file at ``path``; reads the header only.
+    """Index the tensors in the file at ``path``; reads the header only.
 
     Raises:
-        CheckpointError: the file is not whole, not safetensors, or contradicts itself.
+        CheckpointError: the file is incomplete, not safetensors, or contradicts itself.
     """
     with open_source(path) as source:
         stamp = source.stamp
@@ -66,14 +66,14 @@ def read_index(path: str) -> FileIndex:
     declared = [_declared(path, name, entry) for name, entry in header.items()]
     data_start = 8 + len(header_bytes)
     _require_contiguous(path, declared, stamp.size - data_start)
-    # Writers sort by dtype and alphabet, so the file's order says nothing; layers.10 belongs after layers.2.
+    # Writers sort by dtype and alphabet, so the file's order is meaningless; layers.10 belongs after layers.2.
     declared.sort(key=lambda item: natural_key(item.name))
     return FileIndex({item.name: _tensor(path, item, data_start) for item in declared}, metadata, (stamp,))
 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """A header entry whose own fields are sound: ``begin`` and ``end`` count from the start of the data."""
+    """A header entry with valid fields; ``begin`` and ``end`` count bytes from the start of the data."""
 
     name: str
     dtype: str
@@ -88,9 +88,10 @@ def _read_header(source: Source) -> bytearray:
         raise CheckpointError(f"{source.path}: {size} bytes are too few for a safetensors file; copy it again")
     length = int.from_bytes(source.read(0, 8), "little")
     if length > HEADER_LIMIT:
-        refuse_impostor(source)
+        reject_impostor(source)
         raise CheckpointError(
-            f"{source.path}: is not a safetensors file: its first eight bytes declare a header of {length} bytes"
+            f"{source.path}: is not a safetensors file: its first eight bytes declare a header of {length} bytes; "
+            "move it elsewhere"
         )
     if length > size - 8:
         raise CheckpointError(
@@ -104,16 +105,16 @@ def _parse_header(path: str, data: bytearray) -> dict[str, Any]:
         header = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
+            parse_constant=_reject_constant,
             parse_int=_parse_integer,
             parse_float=_parse_float,
         )
-        json.dumps(header, ensure_ascii=False).encode()  # refuses lone surrogates, as the reference does
+        json.dumps(header, ensure_ascii=False).encode()  # rejects lone surrogates, as the reference does
     except (ValueError, RecursionError) as error:
         reason = str(error) or "nested too deeply"
-        raise CheckpointError(f"{path}: the safetensors header is not sound JSON: {reason}") from None
+        raise CheckpointError(f"{path}: the safetensors header is not valid JSON: {reason}; copy it again") from None
     if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: the safetensors header is not a JSON object")
+        raise CheckpointError(f"{path}: the safetensors header is not a JSON object; copy it again")
     return header
 
 
@@ -128,12 +129,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _refuse_constant(text: str) -> None:
+def _reject_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
 def _parse_integer(text: str) -> int | float:
-    # A JSON number as Rust reads it: what an unsigned 64-bit integer cannot hold becomes a float.
+    # JSON numbers are read as in Rust: one that does not fit an unsigned 64-bit integer becomes a float.
     if text == "-0" or len(text) > 20 or abs(int(text)) > LARGEST_INTEGER:
         return _parse_float(text)
     return int(text)
@@ -150,7 +151,9 @@ def _metadata(path: str, value: Any) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise CheckpointError(f"{path}: __metadata__ in the safetensors header is not a map from text to text")
+        raise CheckpointError(
+            f"{path}: __metadata__ in the safetensors header is not a map from strings to strings; save the file again"
+        )
     return value
 
 
@@ -160,7 +163,7 @@ def _is_size(value: Any) -> bool:
 
 def _declared(path: str, name: str, entry: Any) -> _Declared:
     where = f"{path}: tensor {name!r}"
-    if isinstance(entry, list) and len(entry) == 3:  # the reference library accepts the fields in order as well
+    if isinstance(entry, list) and len(entry) == 3:  # the reference library also accepts a list of the fields
         entry = dict(zip(FIELDS, entry, strict=True))
     if not isinstance(entry, dict):
         raise CheckpointError(f"{where}: its header entry is not a JSON object")
@@ -185,7 +188,7 @@ def _declared(path: str, name: str, entry: Any) -> _Declared:
 
 
 def _deeper_than(levels: int, values: list[Any]) -> bool:
-    """Whether a list or object lies inside ``levels`` others."""
+    """Check whether a list or object is nested inside ``levels`` others."""
     for _ in range(levels):
         values = [inner for value in values if isinstance(value, (list, dict)) for inner in _items(value)]
         if not values:
@@ -198,7 +201,11 @@ def _items(value: list[Any] | dict[str, Any]) -> Iterable[Any]:
 
 
 def _checked_product(where: str, factors: list[int]) -> int:
-    """The product as unsigned 64-bit arithmetic sees it from left to right: an overflow on the way is an error."""
+    """Return the product, multiplied from left to right; like the reference, reject an unsigned 64-bit overflow.
+
+    Raises:
+        CheckpointError: a partial product overflows.
+    """
     product = 1
     for factor in factors:
         product *= factor
@@ -212,17 +219,18 @@ def _require_contiguous(path: str, declared: list[_Declared], data_length: int) 
     for item in sorted(declared, key=lambda item: (item.begin, item.end)):
         if item.begin != position or item.end < item.begin:
             raise CheckpointError(
-                f"{path}: tensor {item.name!r}: its bytes {item.begin} to {item.end} overlap or leave a hole "
-                f"(expected to begin at {position})"
+                f"{path}: tensor {item.name!r}: its bytes {item.begin} to {item.end} overlap or leave a gap "
+                f"(expected to begin at {position}); copy the file again"
             )
         position = item.end
     if position > data_length:
         raise CheckpointError(
-            f"{path}: truncated: its tensors need {position} bytes of data but {data_length} are there; copy it again"
+            f"{path}: truncated: its tensors need {position} bytes of data but {data_length} exist; copy it again"
         )
     if position < data_length:
         raise CheckpointError(
-            f"{path}: {data_length - position} bytes follow the last tensor; it is not one whole file"
+            f"{path}: {data_length - position} bytes follow the last tensor; it is not a single complete file. "
+            "Copy it again"
         )
 
 

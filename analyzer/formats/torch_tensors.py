@@ -1,7 +1,7 @@
-"""Tensors as torch pickles them: calls of its rebuilding functions, turned into where the bytes lie.
+"""Convert torch's pickled calls of tensor-rebuilding functions to positions of bytes.
 
-The functions and their arguments are those of torch/_utils.py and torch/_tensor.py, from torch 1.6 (the first that
-writes zip archives) to 2.15.
+The functions and their arguments are those of torch/_utils.py and torch/_tensor.py, from torch 1.6 (the first version
+that writes zip archives) to 2.15.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from analyzer.formats.pickle_trees import Unknown
 from analyzer.model.run import Checksum, Part, TensorInfo
 
 MOST_DIMENSIONS = 64  # numpy's own limit
-# A tensor that repeats its elements (``expand``) may declare any size; up to here it is written out.
+# A tensor that repeats its elements (``expand``) may declare any size; up to this many bytes it is materialized.
 EXPANDED_LIMIT = 64 << 20
 LARGEST = 2**63 - 1
 
@@ -25,13 +25,13 @@ DTYPES: Mapping[str, int] = {
     "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
     "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
 }  # fmt: skip
-_QUANTISED = "quantised values mean nothing without their scales"
+_QUANTIZED = "quantized values are meaningless without their scales"
 _SMALL = "its elements are smaller than a byte"
 _NO_TYPE = "numpy has no such type"
-# Bytes per stored unit, and why these are not measured.
+# Bytes per stored unit, and the reason why the dtype is not measured.
 UNREADABLE: Mapping[str, tuple[int, str]] = {
-    "qint8": (1, _QUANTISED), "quint8": (1, _QUANTISED), "qint32": (4, _QUANTISED),
-    "quint4x2": (1, _QUANTISED), "quint2x4": (1, _QUANTISED),
+    "qint8": (1, _QUANTIZED), "quint8": (1, _QUANTIZED), "qint32": (4, _QUANTIZED),
+    "quint4x2": (1, _QUANTIZED), "quint2x4": (1, _QUANTIZED),
     "float4_e2m1fn_x2": (1, _SMALL), "bits1x8": (1, _SMALL), "bits2x4": (1, _SMALL), "bits4x2": (1, _SMALL),
     **{f"{sign}int{bits}": (1, _SMALL) for sign in ("", "u") for bits in range(1, 8)},
     "bits8": (1, _NO_TYPE), "bits16": (2, _NO_TYPE), "complex32": (4, _NO_TYPE), "bcomplex32": (4, _NO_TYPE),
@@ -43,7 +43,7 @@ _STORAGES = {
     "ComplexDouble": "complex128", "ComplexFloat": "complex64",
     "QInt8": "qint8", "QUInt8": "quint8", "QInt32": "qint32", "QUInt4x2": "quint4x2", "QUInt2x4": "quint2x4",
 }  # fmt: skip
-# The dtype of each storage class; an untyped one counts bytes, and the tensor says what they are.
+# The dtype of each storage class; an untyped storage counts bytes, and the tensor states their dtype.
 STORAGE_CLASSES: Mapping[str, str] = {
     **{f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()},
     **{f"torch{place}.{name}": "uint8" for place in ("", ".storage") for name in ("UntypedStorage", "_UntypedStorage")},
@@ -53,9 +53,9 @@ _PLAIN_CLASSES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Pa
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """``length`` bytes of a file from ``begin`` on, elements of ``dtype`` unless a tensor says otherwise.
+    """``length`` bytes of a file from ``begin`` on, elements of ``dtype`` unless a tensor overrides it.
 
-    ``absent`` is the reason why there are no bytes.
+    ``absent`` is the reason why there are no bytes, None if there are.
     """
 
     path: str
@@ -68,10 +68,10 @@ class Storage:
 
 
 def width_of(dtype: str) -> int:
-    """Bytes of one stored unit.
+    """Return the bytes of one stored unit.
 
     Raises:
-        ValueError: torch has no such dtype, or one that is newer than this.
+        ValueError: the dtype is unknown, perhaps because it is newer than this module.
     """
     if dtype in DTYPES:
         return DTYPES[dtype]
@@ -81,10 +81,10 @@ def width_of(dtype: str) -> int:
 
 
 def dtype_name(value: object) -> str:
-    """The dtype's name without ``torch.``.
+    """Return a dtype's name without ``torch.``.
 
     Raises:
-        ValueError: no dtype, or an unknown one.
+        ValueError: the value is not a dtype, or an unknown one.
     """
     if not isinstance(value, Unknown) or not value.name.startswith("torch."):
         raise ValueError("a dtype is expected")
@@ -94,10 +94,10 @@ def dtype_name(value: object) -> str:
 
 
 def sizes(value: object) -> tuple[int, ...]:
-    """A shape, offsets or strides out of a pickle.
+    """Return a shape, offsets or strides from a pickle as a tuple.
 
     Raises:
-        ValueError: not a tuple of sizes.
+        ValueError: the value is not a tuple of sizes.
     """
     if not isinstance(value, (tuple, list)):
         raise ValueError("a shape is not a tuple of sizes")
@@ -112,26 +112,27 @@ def _unsupported(dtype: str, shape: tuple[int, ...], reason: str) -> TensorInfo:
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, *rest: object) -> TensorInfo:
-    """_rebuild_tensor(_v2): requires_grad and hooks follow, then how the values are to be taken."""
+    """Handle _rebuild_tensor and _rebuild_tensor_v2; ``rest`` is requires_grad, hooks and metadata (conj, neg)."""
     if not isinstance(storage, Storage) or len(rest) > 3:
-        raise ValueError("a tensor without a storage, or with unknown arguments")
-    return _placed(storage, storage.dtype, offset, shape, strides, rest[2] if len(rest) > 2 else None)
+        raise ValueError("a tensor has no storage, or unknown arguments")
+    return _view(storage, storage.dtype, offset, shape, strides, rest[2] if len(rest) > 2 else None)
 
 
 def _tensor_v3(
     storage: object, offset: object, shape: object, strides: object, _grad: object, _hooks: object, dtype: object,
-    taken: object = None,
+    metadata: object = None,
 ) -> TensorInfo:  # fmt: skip
+    """Handle _rebuild_tensor_v3, which adds the dtype of an untyped storage."""
     if not isinstance(storage, Storage):
-        raise ValueError("a tensor without a storage")
-    return _placed(storage, dtype_name(dtype), offset, shape, strides, taken)
+        raise ValueError("a tensor has no storage")
+    return _view(storage, dtype_name(dtype), offset, shape, strides, metadata)
 
 
-def _placed(storage: Storage, dtype: str, offset: object, shape: object, strides: object, taken: object) -> TensorInfo:
-    """The part of the storage that a tensor occupies.
+def _view(storage: Storage, dtype: str, offset: object, shape: object, strides: object, metadata: object) -> TensorInfo:
+    """Return the part of a storage that a tensor occupies.
 
     Raises:
-        ValueError: it reaches beyond the storage, or is not sound in itself.
+        ValueError: the tensor extends beyond the storage, or its arguments are invalid.
     """
     shape, strides, (start,) = sizes(shape), sizes(strides), sizes((offset,))
     width = width_of(dtype)
@@ -143,16 +144,16 @@ def _placed(storage: Storage, dtype: str, offset: object, shape: object, strides
         return _unsupported(dtype, shape, f"{len(shape)} dimensions are more than {MOST_DIMENSIONS}")
     if storage.absent:
         return _unsupported(dtype, shape, storage.absent)
-    if isinstance(taken, dict) and (taken.get("conj") or taken.get("neg")):
+    if isinstance(metadata, dict) and (metadata.get("conj") or metadata.get("neg")):
         return _unsupported(dtype, shape, "its values are stored conjugated or negated")
     if 0 in shape:
         return TensorInfo("", dtype, shape, (Part(storage.path, storage.begin, 0),))
     length = width * (1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)))
     if start * width + length > storage.length:
-        raise ValueError(f"a tensor of shape {list(shape)} reaches beyond its storage of {storage.length} bytes")
-    written_out = width * prod(shape)
-    if written_out > max(storage.length, EXPANDED_LIMIT):
-        return _unsupported(dtype, shape, f"{length} stored bytes are expanded to {written_out}")
+        raise ValueError(f"a tensor of shape {list(shape)} extends beyond its storage of {storage.length} bytes")
+    expanded = width * prod(shape)
+    if expanded > max(storage.length, EXPANDED_LIMIT):
+        return _unsupported(dtype, shape, f"{length} stored bytes are expanded to {expanded}")
     is_plain = _is_row_major(shape, strides)
     begin, steps = storage.begin + start * width, None if is_plain else strides
     part = Part(storage.path, begin, length, strides=steps, checksum=storage.checksum)
@@ -160,7 +161,7 @@ def _placed(storage: Storage, dtype: str, offset: object, shape: object, strides
 
 
 def _is_row_major(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether elements follow one another; the stride of a single row says nothing."""
+    """Check whether elements are contiguous in row-major order; the stride of an axis of length 1 does not matter."""
     step = 1
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
         if size > 1 and stride != step:
@@ -170,20 +171,20 @@ def _is_row_major(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 
 def _first(data: object, *_: object) -> object:
-    """A parameter, a tensor that went by way of the CPU, a size: the first argument is what counts."""
+    """Return the first argument: the content of a parameter, of a tensor that was moved to the CPU, or of a size."""
     return data
 
 
 def _are_short(arguments: tuple[object, ...]) -> bool:
-    """Whether tuples within arguments, which the interpreter does not count, are as short as a tensor's shape."""
+    """Check that nested tuples, which the interpreter does not count, are no longer than a tensor's shape may be."""
     return all(len(item) <= MOST_DIMENSIONS for item in arguments if isinstance(item, (tuple, list)))
 
 
 def _of_class(function: object, kind: object, arguments: object, _state: object = None) -> object:
-    """_rebuild_from_type(_v2): a tensor of a class of its own, or with attributes."""
+    """Handle _rebuild_from_type and its _v2: a tensor of a subclass, or with attributes."""
     name = kind.name if isinstance(kind, Unknown) else "an unknown class"
     rebuild = TENSOR_CALLS.get(function.name) if isinstance(function, Unknown) else None
-    # One inside another could go on for ever.
+    # Nested calls could recurse without end.
     if rebuild is None or rebuild is _of_class or not isinstance(arguments, tuple) or not _are_short(arguments):
         return Unknown(name)
     made = rebuild(*arguments)
@@ -201,14 +202,14 @@ def _without_values(dtype: object, shape: object, *_: object) -> TensorInfo:
     return _unsupported(dtype_name(dtype), sizes(shape), "it has no values (device meta)")
 
 
-def _quantised(storage: object, _offset: object, shape: object, *_: object) -> TensorInfo:
+def _quantized(storage: object, _offset: object, shape: object, *_: object) -> TensorInfo:
     if not isinstance(storage, Storage):
-        raise ValueError("a tensor without a storage")
-    return _unsupported(storage.dtype, sizes(shape), _QUANTISED)
+        raise ValueError("a tensor has no storage")
+    return _unsupported(storage.dtype, sizes(shape), _QUANTIZED)
 
 
 def _sparse(_layout: object, data: object) -> object:
-    """Indices come first, then the values, then the shape."""
+    """Handle _rebuild_sparse_tensor, whose data is the indices, then the values, then the shape."""
     items = data if isinstance(data, tuple) and _are_short(data) else ()
     infos = [item for item in items if isinstance(item, TensorInfo)]
     shapes = [item for item in items if isinstance(item, tuple)]
@@ -230,7 +231,7 @@ TENSOR_CALLS: Calls = {
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
     "torch._utils._rebuild_meta_tensor_no_storage": _without_values,
     "torch._utils._rebuild_wrapper_subclass": _wrapper,
-    "torch._utils._rebuild_qtensor": _quantised,
+    "torch._utils._rebuild_qtensor": _quantized,
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch.tensor._rebuild_from_type": _of_class,
     "torch._tensor._rebuild_from_type": _of_class,

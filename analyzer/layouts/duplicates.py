@@ -1,4 +1,4 @@
-"""Checkpoints that claim the same place in the run: one of them if they are the same, else none."""
+"""Resolve checkpoints that claim the same place in a run: keep one if they are identical, drop all otherwise."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ BLOCK = 1 << 20
 
 
 def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
-    """Of checkpoints that claim the same place keep one if weights and scores are the same, else refuse them all."""
+    """Keep one of the checkpoints that claim the same place if weights and scores are identical; else drop them all.
+
+    Appends a finding for each place that is claimed more than once.
+    """
     claims: dict[tuple[float | None, int | None], list[Checkpoint]] = {}
-    # One that does not tell its epoch may be of any that has its step.
+    # A checkpoint without an epoch may belong to any epoch that has its step.
     of_any_epoch = {one.step for one in checkpoints if one.epoch is None and one.step is not None}
     for checkpoint in checkpoints:
         known = checkpoint.epoch is not None or checkpoint.step is not None
@@ -33,7 +36,7 @@ def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding
         )
         if all(_same_state(group[0], other) for other in group[1:]):
             kept.append(group[0])
-            sentence = f"{', '.join(names)} hold the same bytes of {claimed}; {names[0]} stands for them."
+            sentence = f"{', '.join(names)} contain the same bytes for {claimed}; only {names[0]} is used."
             findings.append(Finding("duplicate_files", "notice", sentence, checkpoints=names))
         else:
             sentence = (
@@ -45,7 +48,10 @@ def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding
 
 
 def _same_state(first: Checkpoint, second: Checkpoint) -> bool:
-    """Whether all that is read of two checkpoints is the same, byte by byte; what else their files hold is not."""
+    """Check whether scores and tensors of two checkpoints agree byte by byte; other content of their files may differ.
+
+    Checkpoints with unreadable bytes count as different.
+    """
     if first.scores != second.scores or first.tensors.keys() != second.tensors.keys():
         return False
     pairs = [(info, second.tensors[name]) for name, info in first.tensors.items()]
@@ -62,7 +68,7 @@ def _same_state(first: Checkpoint, second: Checkpoint) -> bool:
 
 
 def _described(info: TensorInfo) -> tuple[object, ...]:
-    """A tensor but for the places of its bytes."""
+    """Return everything that describes a tensor except the positions of its bytes."""
     ranges = [(part.length, part.start, part.shape, part.strides, part.inflated) for part in stored_parts(info)]
     scale = info.product.scale if info.product else None
     return info.dtype, info.shape, info.big_endian, info.unsupported, scale, ranges

@@ -1,4 +1,4 @@
-"""Checkpoints of kinds that are not read, known by their marker files: each with the way to convert it."""
+"""Recognize checkpoints of unsupported kinds by their marker files, and name a converter for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ _TENSORFLOW = re.compile(r".+\.data-[0-9]{5}-of-[0-9]{5}|saved_model\.pb")
 
 
 def foreign_reason(folder: str, entries: Iterable[Entry]) -> str | None:
-    """What kind of checkpoint that is not read a folder holds, and what to do about it; None where it holds none."""
+    """Return which unsupported kind of checkpoint a folder contains, and how to convert it; None if it has none.
+
+    Args:
+        folder: the folder's path, for the message.
+        entries: its entries.
+    """
     known = list(entries)
     for what, remedy, is_marker in _KINDS:
         marker = next((entry.name for entry in known if is_marker(entry)), None)
@@ -27,7 +32,7 @@ def foreign_reason(folder: str, entries: Iterable[Entry]) -> str | None:
 
 
 def is_foreign_name(name: str) -> bool:
-    """Whether a file or folder holds pieces of weights of DeepSpeed or Megatron, which make no sense by themselves."""
+    """Check whether a name is that of a DeepSpeed or Megatron file with fragments of weights, unusable on their own."""
     return bool(_DEEPSPEED.fullmatch(name) or _MODEL_PARALLEL.fullmatch(name))
 
 
@@ -40,7 +45,7 @@ def _is_megatron(entry: Entry) -> bool:
 _KINDS = (
     (
         "a DeepSpeed checkpoint",
-        "Convert it with the script that DeepSpeed puts beside it: "
+        "Convert it with the script that DeepSpeed saves with it: "
         "python zero_to_fp32.py CHECKPOINT OUTPUT --safe_serialization",
         lambda entry: bool(_DEEPSPEED.fullmatch(entry.name)),
     ),
@@ -67,7 +72,7 @@ _KINDS = (
     ),
     (
         "a GGUF model",
-        "It is a quantised export, not a training state: name the checkpoints that it was made from, or dequantise it "
+        "It is a quantized export, not a training state: name the checkpoints that it was made from, or dequantize it "
         "with the gguf package (gguf.quants.dequantize) and save it with numpy.savez.",
         lambda entry: entry.name.endswith(".gguf"),
     ),

@@ -1,6 +1,6 @@
-"""Names of tensors, made comparable from checkpoint to checkpoint: what wrappers put into them is taken out.
+"""Strip wrapper prefixes from tensor names so that they match between checkpoints; find tied weights.
 
-A name is never guessed: tensors are matched by name alone, and every renaming is said.
+Names are never guessed: tensors are matched by name alone, and every renaming is reported.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import replace
 from analyzer.model.names import listed, printable
 from analyzer.model.run import Checkpoint, Finding, TensorInfo
 
-# DataParallel, torch.compile, FSDP and activation checkpointing wrap a module in another that holds it by such a name.
+# DataParallel, torch.compile, FSDP and activation checkpointing wrap a module in another one, under such an attribute.
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 def without_wrappers(checkpoints: Sequence[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
-    """The checkpoints with the wrappers' parts taken out of all names, which is said once.
+    """Return the checkpoints with wrapper prefixes stripped from all names, and report it in one finding.
 
-    Where two names of one checkpoint would become the same, all names of the run stay as they are, which is said too.
+    If two names in one checkpoint would become equal, all names of the run stay unchanged, which is reported too.
     """
     renamed = {
         name: short
@@ -35,15 +35,15 @@ def without_wrappers(checkpoints: Sequence[Checkpoint], findings: list[Finding])
         twice = [name for name, count in counts.items() if count > 1]
         if twice:
             sentence = (
-                f"Without the names of wrappers (module., _orig_mod. and the like), two tensors of "
-                f"{printable(checkpoint.name)} would be {listed(twice)}, so all names stay as they are stored."
+                f"Without wrapper prefixes (module., _orig_mod. and the like), two tensors of "
+                f"{printable(checkpoint.name)} would be {listed(twice)}, so all names stay as stored."
             )
             findings.append(Finding("names_kept", "notice", sentence, checkpoints=(checkpoint.name,)))
             return list(checkpoints)
     example, short = next(iter(renamed.items()))
     sentence = (
-        f"Names of wrappers were taken out of {len(renamed)} names of tensors: "
-        f"{printable(example, 120)} is called {printable(short, 120)}."
+        f"Wrapper prefixes were stripped from {len(renamed)} tensor names: "
+        f"{printable(example, 120)} is listed as {printable(short, 120)}."
     )
     findings.append(Finding("names_unwrapped", "info", sentence, evidence={"tensors": len(renamed)}))
     return [replace(checkpoint, tensors=_renamed(checkpoint.tensors, renamed)) for checkpoint in checkpoints]
@@ -57,8 +57,8 @@ def _renamed(tensors: Mapping[str, TensorInfo], renamed: Mapping[str, str]) -> d
 
 
 def tied_weights(checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
-    """Tensors that share their bytes with another one, and those that one saver stores and another leaves out."""
-    groups: dict[tuple[str, ...], None] = {}  # a set in order
+    """Report tensors that share their bytes with another one, also if not every checkpoint stores all their names."""
+    groups: dict[tuple[str, ...], None] = {}  # an ordered set
     where: list[str] = []
     for checkpoint in checkpoints:
         sharing = dict.fromkeys(_sharing(checkpoint))
@@ -68,18 +68,18 @@ def tied_weights(checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
         return
     described = [" = ".join(printable(name, 80) for name in names) for names in groups]
     sentence = (
-        f"One tensor under several names, measured under each of them and counted as often in totals: "
+        f"One tensor under several names, measured under each name and counted once per name in totals: "
         f"{'; '.join(described[:3])}{f' and {len(described) - 3} more' if len(described) > 3 else ''}."
     )
-    gone = [name for names in groups for name in names if any(name not in one.tensors for one in checkpoints)]
-    if gone:
-        sentence += f" {listed(gone)}: not stored in every checkpoint, as another name's twin."
+    absent = [name for names in groups for name in names if any(name not in one.tensors for one in checkpoints)]
+    if absent:
+        sentence += f" {listed(absent)}: not stored in every checkpoint, as a duplicate of another name."
     evidence = {"tensors": [list(names) for names in groups]}
     yield Finding("tied_weights", "info", sentence, checkpoints=tuple(where), evidence=evidence)
 
 
 def _sharing(checkpoint: Checkpoint) -> Iterator[tuple[str, ...]]:
-    """Groups of names whose tensors are the very same bytes read the same way."""
+    """Yield groups of names whose tensors are the same bytes, read the same way."""
     by_bytes: dict[object, list[str]] = {}
     for name, info in checkpoint.tensors.items():
         if info.parts and 0 not in info.shape:

@@ -1,4 +1,4 @@
-"""A part of a run: the tensors whose names match patterns."""
+"""Select the tensors of a run whose names match patterns."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from analyzer.model.run import Finding, Run
 
 
 def with_tensors(run: Run, patterns: Sequence[str]) -> Run:
-    """The run with only the tensors that match one of the patterns (``*``, ``?``, ``[abc]``; case counts).
+    """Return the run with only the tensors that match a pattern (``*``, ``?``, ``[abc]``; case-sensitive).
 
-    Totals and means are those of the chosen tensors, which a finding says.
+    Totals and means then cover the selected tensors, which a finding reports.
 
     Raises:
         LayoutError: a pattern matches no tensor of any checkpoint.
@@ -22,15 +22,16 @@ def with_tensors(run: Run, patterns: Sequence[str]) -> Run:
     names = list(dict.fromkeys(name for checkpoint in run.checkpoints for name in checkpoint.tensors))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise LayoutError(f"{run.path}: no tensor is named like {pattern!r}; there are {listed(names)}")
+            raise LayoutError(f"{run.path}: no tensor matches {pattern!r}; its tensors are {listed(names)}")
     chosen = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
     checkpoints = tuple(
         replace(one, tensors={name: info for name, info in one.tensors.items() if name in chosen})
         for one in run.checkpoints
     )
     sentence = (
-        f"Only {len(chosen)} of {len(names)} tensors are looked at, those named like {', '.join(patterns)}; "
-        "totals and means are over these."
+        f"Only {len(chosen)} of {len(names)} tensors are measured, those that match {', '.join(patterns)}; "
+        "totals and means cover these."
     )
-    said = Finding("selected_tensors", "info", sentence, evidence={"patterns": list(patterns), "tensors": len(chosen)})
-    return replace(run, checkpoints=checkpoints, findings=(*run.findings, said), is_partial=True)
+    evidence = {"patterns": list(patterns), "tensors": len(chosen)}
+    finding = Finding("selected_tensors", "info", sentence, evidence=evidence)
+    return replace(run, checkpoints=checkpoints, findings=(*run.findings, finding), is_partial=True)

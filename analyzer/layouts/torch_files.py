@@ -1,4 +1,4 @@
-"""The torch files of a folder that may hold weights, and what those that can be opened say."""
+"""List the torch files of a folder that may contain weights, and open them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from analyzer.layouts.foreign import is_foreign_name
 from analyzer.layouts.weights.checkpoint import TORCH_FILES
 from analyzer.sources import Entry, list_folder
 
-# What trainers put beside the weights.
+# Files that trainers save with the weights.
 _OTHERS = re.compile(r"(?:optim|optimizer|scheduler|scaler|rng_state|random_states|training_args)(?:[_.-].*)?")
-# .bin is a name for anything; as weights it has a telling one.
-_TELLING_BIN = re.compile(r"model|weight|step|epoch|iter|ckpt|checkpoint", re.IGNORECASE)
+# Any file may end in .bin; only one with such a name is taken for weights.
+_WEIGHTS_BIN = re.compile(r"model|weight|step|epoch|iter|ckpt|checkpoint", re.IGNORECASE)
 
 
 def torch_files(folder: str, suffixes: tuple[str, ...] = TORCH_FILES) -> list[Entry]:
-    """What looks like torch files of weights, by name.
+    """Return the entries that are torch files of weights, judged by name.
 
     Raises:
         CheckpointError: the folder cannot be read.
@@ -31,12 +31,12 @@ def torch_files(folder: str, suffixes: tuple[str, ...] = TORCH_FILES) -> list[En
         and not entry.name.startswith(".")
         and not _OTHERS.fullmatch(entry.name)
         and not is_foreign_name(entry.name)
-        and (not entry.name.endswith(".bin") or _TELLING_BIN.search(entry.name))
+        and (not entry.name.endswith(".bin") or _WEIGHTS_BIN.search(entry.name))
     ]
 
 
 def opened(entries: Iterable[Entry]) -> Iterator[tuple[Entry, TorchFile]]:
-    """Those of the files that can be opened."""
+    """Yield each file that can be read, with its content; skip the others."""
     for entry in entries:
         try:
             file = read_torch(entry.path)
@@ -46,5 +46,5 @@ def opened(entries: Iterable[Entry]) -> Iterator[tuple[Entry, TorchFile]]:
 
 
 def keys_of(file: TorchFile) -> frozenset[object]:
-    """What a file holds, by name; nothing where it is no dictionary."""
+    """Return the top-level keys of a file's content; empty if it is not a dictionary."""
     return frozenset(file.tree) if isinstance(file.tree, dict) else frozenset()

@@ -1,4 +1,4 @@
-"""Names from files: brought into a natural order, and made safe to show. They are untrusted and never become paths."""
+"""Sort names from files in natural order, and make them safe to show. They are untrusted and never become paths."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ import unicodedata
 from collections.abc import Sequence
 from hashlib import sha256
 
-_MOST_BYTES = 80  # two of them and a few words still make a file name
+_MOST_BYTES = 80  # so that two names and a few words still fit into a file name
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # devices on Windows
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key under which ``layers.10`` comes after ``layers.2``."""
+    """Return a sort key that puts ``layers.10`` after ``layers.2``."""
     return tuple(
         (1, int(part), "") if part.isdecimal() and part.isascii() else (0, 0, part)
         for part in re.split(r"([0-9]{1,18})", name)
-        if part  # the empty parts around a leading or closing number
+        if part  # skip the empty parts around a leading or trailing number
     )
 
 
 def printable(text: str, limit: int = 0) -> str:
-    """The text with line breaks, terminal escapes and direction marks made visible; cut in the middle at ``limit``."""
+    """Return the text with line breaks, terminal escapes and direction marks made visible.
+
+    Args:
+        text: the text.
+        limit: the maximum length in characters, beyond which the middle is cut out; 0 for no limit.
+    """
     safe = "".join(
         character if character == " " or unicodedata.category(character)[0] not in "CZ" else _escaped(character)
         for character in text
@@ -33,12 +38,12 @@ def printable(text: str, limit: int = 0) -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file name is text that can be stored; on POSIX it may be any bytes."""
+    """Check whether a file name is valid text; on POSIX, a name may be any bytes."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first few names, printable, and how many more there are."""
+    """Join the first few names in printable form, and state how many more there are."""
     text = ", ".join(printable(name, 80) for name in names[:most])
     return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
@@ -48,10 +53,10 @@ def _escaped(character: str) -> str:
 
 
 def slug(text: str) -> str:
-    """A name that a file may have on any system, of the letters and digits of a text; empty where it has none.
+    """Return a file name that is valid on any system, from the letters and digits of a text; empty if it has none.
 
-    They may be of any script, as NFC, so that a name that looks the same is the same. Of a long name, a few hexadecimal
-    digits stand for what is cut off.
+    Letters of any script are kept, in NFC, so that names that look the same are the same. A few hexadecimal digits
+    replace the end of a long name.
     """
     kept = ""
     for character in unicodedata.normalize("NFC", text):
@@ -66,7 +71,7 @@ def slug(text: str) -> str:
 
 
 def _is_safe(character: str, before: str) -> bool:
-    """Whether a character may stand in a file name; a mark, such as an accent, only on what it belongs to."""
+    """Check whether a character may be part of a file name; a combining mark only after a character it can modify."""
     category = unicodedata.category(character)
     return (
         character in "._-"

@@ -1,4 +1,4 @@
-"""Numbers of bytes as people write and read them: in powers of 1000, or of 1024 where an ``i`` says so."""
+"""Parse and format numbers of bytes, in units of powers of 1000, or of 1024 for units with an ``i``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ _LETTERS = "kMGT"
 
 
 def parse_size(text: str) -> int:
-    """A size such as ``500MB``, ``4GB`` or ``2GiB`` in bytes; a bare number is one of bytes.
+    """Return a size such as ``500MB``, ``4GB`` or ``2GiB`` in bytes; a number without a unit counts bytes.
 
     Raises:
-        ValueError: it is no size.
+        ValueError: the text is not a size.
     """
     units = {"": 1, "b": 1}
     for power, letter in enumerate(_LETTERS.lower(), start=1):
@@ -23,7 +23,7 @@ def parse_size(text: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """``4 bytes``, ``264 MB``, ``1.6 GB``: three significant digits."""
+    """Format a number of bytes with three significant digits: ``4 bytes``, ``264 MB``, ``1.6 GB``."""
     if size < 1000:
         return f"{size} byte{'' if size == 1 else 's'}"
     for power, letter in enumerate(_LETTERS, start=1):

@@ -1,7 +1,7 @@
-"""Folders and the bytes of files, on this machine or behind a URL: one way to ask for either.
+"""List folders and read bytes of files, on this machine or behind a URL, through one interface.
 
-A path is a URL if it begins like ``s3://`` or ``S3://``; everything else, and ``file://``, is of this machine. Nothing
-that serves URLs is imported before the first one is opened.
+A path is a URL if it begins with a scheme such as ``s3://`` or ``S3://``; all other paths, and ``file://``, are local.
+Libraries that serve URLs are imported when the first one is opened.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "Entry",
     "LocalSource",
     "Source",
+    "cached_listings",
     "canonical",
     "containing_folder",
     "folder_name",
@@ -32,7 +33,6 @@ __all__ = [
     "is_remote",
     "join",
     "list_folder",
-    "listings_kept",
     "open_source",
     "path_below",
     "read_text",
@@ -42,18 +42,18 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")  # one letter is a drive
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is a URL of another machine."""
+    """Check whether a path is a URL of another machine."""
     scheme = _SCHEME.match(path)
     return scheme is not None and scheme[1].lower() not in ("file", "local")
 
 
 def canonical(path: str) -> str:
-    """The path as the other functions here take it.
+    """Return the path in the form that the other functions of this package accept.
 
-    ``file://`` becomes a local path; a URL has its scheme in small letters and no slash at its end.
+    ``file://`` becomes a local path; a URL gets a lower-case scheme and no trailing slash.
 
     Raises:
-        CheckpointError: a URL that carries a password or a query, or is not well formed.
+        CheckpointError: the URL carries a password or a query, or is malformed.
     """
     if is_remote(path):
         from analyzer.sources.filesystems import require_plain
@@ -63,14 +63,14 @@ def canonical(path: str) -> str:
         require_plain(path)
         return path if path.endswith("://") else path.rstrip("/")
     if scheme := _SCHEME.match(path):
-        from urllib.request import url2pathname  # brings all of http.client along, which other paths need not wait for
+        from urllib.request import url2pathname  # imports all of http.client, which other paths do not need
 
         return url2pathname(unquote(path[scheme.end() :].removeprefix("localhost")))
     return path
 
 
 def list_folder(path: str) -> list[Entry]:
-    """The entries of a folder sorted by name, dangling and looping links included as neither file nor folder.
+    """Return the entries of a folder sorted by name; dangling and looping links are neither files nor folders.
 
     Raises:
         CheckpointError: the folder cannot be read.
@@ -83,16 +83,16 @@ def list_folder(path: str) -> list[Entry]:
 
 
 @contextmanager
-def listings_kept() -> Iterator[None]:
-    """While this lasts, each remote folder is listed once, however many layouts look at it."""
-    from analyzer.sources.listings import kept
+def cached_listings() -> Iterator[None]:
+    """List each remote folder only once within this context, however many layouts look at it."""
+    from analyzer.sources.listings import caching
 
-    with kept():
+    with caching():
         yield
 
 
 def join(folder: str, *names: str) -> str:
-    """The path of a name inside a folder."""
+    """Return the path of a name inside a folder."""
     if not is_remote(folder):
         return str(Path(folder, *names))
     if folder.startswith(("http://", "https://")):
@@ -101,12 +101,12 @@ def join(folder: str, *names: str) -> str:
 
 
 def containing_folder(path: str) -> str:
-    """The folder that a path lies in."""
+    """Return the folder that contains a path."""
     return path.rstrip("/").rpartition("/")[0] if is_remote(path) else local.containing_folder(path)
 
 
 def is_inside(folder: str, path: str) -> bool:
-    """Whether a path, links followed, still lies in the folder; False where it cannot be told."""
+    """Check whether a path, with links followed, is inside the folder; False if that cannot be determined."""
     if is_remote(folder):
         below = path.removeprefix(f"{folder.rstrip('/')}/")
         return below != path and ".." not in below.split("/")
@@ -114,17 +114,17 @@ def is_inside(folder: str, path: str) -> bool:
 
 
 def path_below(folder: str, path: str) -> str:
-    """A path from the folder above it on, with slashes: ``b/c`` for ``/a`` and ``/a/b/c``."""
+    """Return a path relative to a folder above it, with slashes: ``b/c`` for ``/a`` and ``/a/b/c``."""
     if is_remote(folder):
         return path.removeprefix(folder.rstrip("/")).strip("/")
     return Path(path).relative_to(folder).as_posix()
 
 
 def is_file(path: str) -> bool:
-    """Whether a path is a regular file, links followed; False where it cannot be told.
+    """Check whether a path is a regular file, with links followed; False if a local path cannot be examined.
 
     Raises:
-        CheckpointError: a server does not tell.
+        CheckpointError: a server cannot be asked.
     """
     if is_remote(path):
         from analyzer.sources import remote_folders
@@ -134,10 +134,10 @@ def is_file(path: str) -> bool:
 
 
 def is_folder(path: str) -> bool:
-    """Whether a path is a folder, links followed; False where it cannot be told.
+    """Check whether a path is a folder, with links followed; False if a local path cannot be examined.
 
     Raises:
-        CheckpointError: a server does not tell.
+        CheckpointError: a server cannot be asked.
     """
     if is_remote(path):
         from analyzer.sources import remote_folders
@@ -147,11 +147,11 @@ def is_folder(path: str) -> bool:
 
 
 def open_source(path: str, expected: FileStamp | None = None) -> Source:
-    """The bytes of a file, to be read by range.
+    """Open a file for reading ranges of bytes.
 
     Args:
         path: the file.
-        expected: the file as it was indexed. A local file is compared with it now, a remote one when
+        expected: the file as it was indexed. A local file is compared with it at once, a remote one when
             ``verify_unchanged`` is called, which saves a request.
 
     Raises:
@@ -165,28 +165,31 @@ def open_source(path: str, expected: FileStamp | None = None) -> Source:
 
 
 def read_text(path: str, limit: int = 256 << 20) -> str:
-    """A small sidecar file (JSON, CSV) as UTF-8 text.
+    """Read a small file such as JSON or CSV as UTF-8 text.
 
     Raises:
         CheckpointError: not a regular file, larger than ``limit`` bytes, or not UTF-8.
     """
     with open_source(path) as source:
         if source.stamp.size > limit:
-            raise CheckpointError(f"{path}: {source.stamp.size} bytes are more than a sidecar file can have")
+            raise CheckpointError(
+                f"{path}: {source.stamp.size} bytes are more than the {limit} that are read of such a file; "
+                "move it elsewhere"
+            )
         data = source.read(0, source.stamp.size)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+        raise CheckpointError(f"{path}: is not UTF-8 text (byte {error.start}); convert or remove it") from error
 
 
 def folder_name(path: str) -> str:
-    """The last part of a folder's path or URL, also for ``.`` and a trailing slash."""
+    """Return the last part of a folder's path or URL, also for ``.`` and with a trailing slash."""
     return folder_names(path)[0]
 
 
 def folder_names(path: str) -> list[str]:
-    """The names of a folder and of all above it, up to a server's or a bucket's; ``run`` where there is none."""
+    """Return the names of a folder and of all folders above it, up to a server or bucket; ``run`` if there is none."""
     if not is_remote(path):
         names = list(Path(path).resolve().parts[1:])
     elif path.startswith(("http://", "https://")):

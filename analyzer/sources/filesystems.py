@@ -1,7 +1,7 @@
-"""From a URL to the fsspec filesystem that serves it; fsspec is imported only here and below, when a URL is opened.
+"""Find the fsspec filesystem that serves a URL; fsspec is imported here, when a URL is opened.
 
-Credentials come by each library's own means (environment, configuration files, ``~/.netrc``), never in the URL: that
-is shown in messages and kept in reports.
+Credentials come from each library's own mechanism (environment, configuration files, ``~/.netrc``), never from the URL,
+which is shown in messages and stored in reports.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ EXTRAS = {  # of weightlapse, by protocol
     "sftp": "sftp",
     "ssh": "sftp",
 }
-_HUB_KINDS = ("datasets", "spaces")  # of repositories, before the owner
-LONGEST_REQUEST_SECONDS = 300.0  # a guard; the libraries notice sooner that nothing comes
+_HUB_KINDS = ("datasets", "spaces")  # of repositories; the owner follows
+LONGEST_REQUEST_SECONDS = 300.0  # a safeguard; the libraries notice a stalled connection sooner
 
 
 def is_web(url: str) -> bool:
-    """Whether a URL is that of a web server, in which names are quoted."""
+    """Check whether a URL belongs to a web server, where names are percent-encoded."""
     return url.startswith(("http://", "https://"))
 
 
 def require_plain(url: str) -> None:
-    """Raise CheckpointError where a URL carries a password or a query, or is not well formed."""
+    """Raise CheckpointError if a URL carries a password or a query, or is malformed."""
     scheme, _, rest = url.partition("://")
     host = rest.partition("/")[0]
-    # A web server may be given a token in the place of a user's name.
+    # For a web server, the user name may be a token.
     if ":" in host.rpartition("@")[0] or (is_web(url) and "@" in host) or (":" in host and _port_is_wrong(url)):
         raise CheckpointError(
-            f"{scheme}://…: carries a password or a key, which would be seen in reports. Leave it out, and log in by "
-            "the service's own means: environment variables, configuration files, ~/.netrc, an ssh key."
+            f"{scheme}://…: carries a password or a key, which would be visible in reports. Leave it out, and log in "
+            "with the service's own mechanism: environment variables, configuration files, ~/.netrc, an ssh key."
         )
     if scheme == "hf" and len([name for name in rest.split("/") if name]) < (3 if host in _HUB_KINDS else 2):
         raise CheckpointError(
-            f"{url}: names no repository of the Hub; write hf://OWNER/NAME, such as hf://openai-community/gpt2"
+            f"{url}: does not name a repository of the Hub; write hf://OWNER/NAME, such as hf://openai-community/gpt2"
         )
     if is_web(url) and ("?" in rest or "#" in rest):
         raise CheckpointError(
-            f"{redacted(url)}: carries a query or a fragment, but a folder is named by a plain address. Leave it out; "
-            "credentials belong into ~/.netrc."
+            f"{redacted(url)}: carries a query or a fragment, but the address of a folder has neither. Leave it out; "
+            "credentials belong in ~/.netrc."
         )
 
 
@@ -66,9 +66,9 @@ def _port_is_wrong(url: str) -> bool:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The filesystem of this process (and thread, where it is not asynchronous) for a URL, and the path in it.
+    """Return the filesystem for a URL in this process (and thread, unless it is asynchronous), and the path in it.
 
-    Instances are kept by fsspec for each process, so nothing of it is shared across a fork.
+    fsspec caches instances per process, so nothing is shared across a fork.
 
     Raises:
         CheckpointError: a package is missing, the protocol unknown, or the URL carries a password.
@@ -77,48 +77,49 @@ def filesystem(url: str) -> tuple[Any, str]:
     protocol = url.partition("://")[0]
     _reset_locks_in_children()
     kind = _class_for(protocol, url)
-    # Not fsspec's url_to_fs: it would take a "::" in a file's name for a chain of filesystems.
+    # fsspec's url_to_fs would read a "::" in a file's name as a chain of filesystems.
     made = kind(**kind._get_kwargs_from_urls(url), **_options(protocol))
     if protocol in ("s3", "s3a"):
-        made.retries = 1  # what is tried again, and when, is decided in one place: analyzer.sources.faults
+        made.retries = 1  # retries are decided in one place: analyzer.sources.faults
     return made, str(kind._strip_protocol(url))
 
 
 @contextmanager
 def connected(url: str) -> Iterator[tuple[Any, str]]:
-    """The filesystem of a URL, and the path in it; a connection on which something fails is not used again."""
+    """Yield the filesystem of a URL and the path in it; do not reuse a connection on which a request failed."""
     server, path = filesystem(url)
     try:
         yield server, path
     except FileNotFoundError:
         raise
     except Exception:
-        if not server.async_impl:  # the others make a connection for each request
+        if not server.async_impl:  # asynchronous ones open a connection for each request
             type(server)._cache.pop(server._fs_token, None)
         raise
 
 
 def read_range(server: Any, path: str, start: int, end: int) -> bytes:
-    """The bytes of a file from ``start`` to before ``end``, with as little beside them as the filesystem allows."""
+    """Return the bytes of a file from ``start`` up to ``end``, reading as little else as the filesystem allows."""
     if "sftp" in server.protocol:
         with server.open(path, "rb") as file:
-            # Told beforehand what is wanted, paramiko does not wait for each 32 kB before it asks for the next.
+            # With readv, paramiko does not wait for each 32 kB before it requests the next.
             return b"".join(file.readv([(start, end - start)]))
-    options = {"cache_type": "none"} if "hf" in server.protocol else asking(server)  # the Hub's file would read ahead
+    # The Hub's file object would read ahead.
+    options = {"cache_type": "none"} if "hf" in server.protocol else request_options(server)
     return bytes(server.cat_file(path, start=start, end=end, **options))
 
 
-def asking(server: Any) -> dict[str, Any]:
-    """The arguments that each request to a filesystem takes."""
+def request_options(server: Any) -> dict[str, Any]:
+    """Return the arguments for each request to a filesystem."""
     return {"timeout": LONGEST_REQUEST_SECONDS} if server.async_impl else {}
 
 
 def _class_for(protocol: str, url: str) -> Any:
     import fsspec
 
-    if protocol not in EXTRAS and protocol != "memory":  # of this process, which needs nothing
+    if protocol not in EXTRAS and protocol != "memory":  # fsspec's own, which needs no extra
         known = ", ".join(f"{name}://" for name in EXTRAS)
-        raise CheckpointError(f"{redacted(url)}: {protocol}:// is not known; weightlapse reads {known}")
+        raise CheckpointError(f"{redacted(url)}: {protocol}:// is not supported; weightlapse reads {known}")
     try:
         if protocol in ("http", "https"):
             from analyzer.sources.http import RangeHTTPFileSystem
@@ -127,13 +128,13 @@ def _class_for(protocol: str, url: str) -> Any:
         return fsspec.get_filesystem_class(protocol)
     except ImportError:
         raise CheckpointError(
-            f"{redacted(url)}: what reads {protocol}:// is not installed; install it with: "
+            f"{redacted(url)}: the package that reads {protocol}:// is not installed; install it with: "
             f"pip install 'weightlapse[{EXTRAS[protocol]}]'"
         ) from None
 
 
 def _options(protocol: str) -> dict[str, Any]:
-    """What a filesystem is made with: no memory of listings, for a file's stamp has to be that of now."""
+    """Return constructor arguments of a filesystem; listings are not cached, because file stamps must be current."""
     if protocol not in ("s3", "s3a"):
         return {"use_listings_cache": False} if protocol in ("gs", "gcs") else {}
     from fsspec.config import conf
@@ -144,7 +145,7 @@ def _options(protocol: str) -> dict[str, Any]:
 
 @cache
 def _reset_locks_in_children() -> None:
-    """A lock of fsspec's that another thread holds during a fork would be held in the child for ever."""
+    """Reset fsspec's lock after each fork; if another thread held it then, the child could never acquire it."""
     if hasattr(os, "register_at_fork"):
         from fsspec.asyn import reset_lock
 

@@ -1,7 +1,7 @@
-"""Plain web servers, read by range only: a server that sends the whole file instead is refused before its body comes.
+"""Read from plain web servers, by range only; a server that sends the whole file is rejected before its body arrives.
 
-fsspec's own filesystem reads the body before it looks at the status, and takes a whole file for the part. Of a page of
-links it reads whatever comes, without an end.
+fsspec's own filesystem reads the body before it checks the status, and accepts a whole file instead of the part. It
+also reads a page of links without any limit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from analyzer.sources.faults import WholeFileError
 
 CONNECTING_SECONDS = 15.0
 STALLED_SECONDS = 30.0  # without a single byte
-LONGEST_PAGE = 64 << 20  # bytes of links, some hundred thousand of them
+LONGEST_PAGE = 64 << 20  # bytes of links, enough for some hundred thousand
 
 _LINK = re.compile(r"""<a\s[^<>]{0,500}?href\s{0,9}=\s{0,9}(?:"([^"<>]{1,4000})"|'([^'<>]{1,4000})')""", re.IGNORECASE)
 
@@ -33,9 +33,9 @@ class RangeHTTPFileSystem(HTTPFileSystem):  # type: ignore[misc]
         super().__init__(*arguments, client_kwargs=client, **options)
 
     async def _cat_file(self, url: str, start: int = 0, end: int = 0, **_: Any) -> bytes:
-        """The bytes from ``start`` to before ``end``, which are more than none."""
-        asked = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-        request = {**self.kwargs, "headers": {**self.kwargs.get("headers", {}), **asked}}
+        """Return the bytes from ``start`` up to ``end``; at least one byte must be requested."""
+        headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        request = {**self.kwargs, "headers": {**self.kwargs.get("headers", {}), **headers}}
         session = await self.set_session()
         async with session.get(self.encode_url(url), **request) as response:
             self._raise_not_found_for_status(response, url)
@@ -43,7 +43,7 @@ class RangeHTTPFileSystem(HTTPFileSystem):  # type: ignore[misc]
             return bytes(await response.content.readexactly(end - start))
 
     async def _ls_real(self, url: str, detail: bool = True, **_: Any) -> list[Any]:
-        """What a page links to that lies below it; what a folder is to a web server."""
+        """List the links on a page that lead below it, which is what a web server offers for a folder."""
         session = await self.set_session()
         async with session.get(self.encode_url(url), **self.kwargs) as response:
             self._raise_not_found_for_status(response, url)
@@ -56,21 +56,22 @@ class RangeHTTPFileSystem(HTTPFileSystem):  # type: ignore[misc]
 
 
 async def _page(response: aiohttp.ClientResponse, url: str) -> str:
-    """The text of a page; empty where the server sends something else."""
+    """Return the text of a page; empty if the server sends something other than HTML."""
     if response.headers.get("Content-Type", "text/html").partition(";")[0].strip() != "text/html":
         return ""
     page = bytearray()
-    async for piece in response.content.iter_chunked(1 << 16):
-        page += piece
+    async for chunk in response.content.iter_chunked(1 << 16):
+        page += chunk
         if len(page) > LONGEST_PAGE:
             raise CheckpointError(
-                f"{url}: the page that should list the folder has more than {LONGEST_PAGE >> 20} MiB; name a folder"
+                f"{url}: the page that should list the folder has more than {LONGEST_PAGE >> 20} MiB; "
+                "check that the address is that of a folder"
             )
     return page.decode("utf-8", "ignore")
 
 
 def _require_part(response: aiohttp.ClientResponse, start: int, end: int) -> None:
-    """Raise unless what follows is the part that was asked for (which may happen to be the whole file)."""
+    """Raise WholeFileError unless the body is the requested part (which may happen to be the whole file)."""
     is_part = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
     is_all = response.status == 200 and start == 0 and response.content_length == end
     if not is_part and not is_all:

@@ -1,4 +1,4 @@
-"""Listings of remote folders, kept while a run is being looked for: each layout wants to see the same names."""
+"""Cache listings of remote folders during the search for runs, in which every layout looks at the same names."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from contextvars import ContextVar
 
 from analyzer.sources.source import Entry
 
-_kept: ContextVar[dict[str, list[Entry]] | None] = ContextVar("kept listings", default=None)
+_cache: ContextVar[dict[str, list[Entry]] | None] = ContextVar("cached listings", default=None)
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Keep listings from here on; forget them at the end."""
-    token = _kept.set({})
+def caching() -> Iterator[None]:
+    """Cache listings within this context; forget them at its end."""
+    token = _cache.set({})
     try:
         yield
     finally:
-        _kept.reset(token)
+        _cache.reset(token)
 
 
-def listing(folder: str, ask: Callable[[str], list[Entry]]) -> list[Entry]:
-    """A folder's entries: those that are kept, else those that ``ask`` finds."""
-    known = _kept.get()
+def listing(folder: str, fetch: Callable[[str], list[Entry]]) -> list[Entry]:
+    """Return a folder's entries from the cache, or else from ``fetch``."""
+    known = _cache.get()
     if known is None:
-        return ask(folder)
+        return fetch(folder)
     if folder not in known:
-        known[folder] = ask(folder)
+        known[folder] = fetch(folder)
     return known[folder]
 
 
 def known_entry(folder: str, name: str) -> tuple[bool, Entry | None]:
-    """Whether a folder has been listed, and its entry of a name, None where there is none."""
-    entries = (_kept.get() or {}).get(folder)
+    """Return whether a folder's listing is cached, and its entry of that name, None if there is none."""
+    entries = (_cache.get() or {}).get(folder)
     return entries is not None, next((entry for entry in entries or () if entry.name == name), None)

@@ -1,44 +1,44 @@
-"""Ranges of a file as requests: neighbours come in one, what is large in several that are under way together."""
+"""Combine ranges of a file into requests: neighbors share one, large ranges are split into several."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-GAP = 16 << 10  # a request costs about as much time as this many bytes: to read over a smaller gap is cheaper
-PIECE = 8 << 20  # so large that the requests' own cost does not count, so small that a cut does not cost much
+GAP = 16 << 10  # a request takes about as long as transferring this many bytes, so reading a smaller gap is cheaper
+LONGEST = 8 << 20  # long enough that a request's overhead is negligible, short enough that a retry is cheap
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Bytes to be asked for at once, and the ranges, by number, that some of them belong to."""
+class RangeRequest:
+    """Bytes to request at once, and the indices of the ranges that need some of them."""
 
     start: int
     end: int
     ranges: tuple[int, ...]
 
 
-def requests(ranges: Sequence[tuple[int, int]], gap: int = GAP, piece: int = PIECE) -> list[Request]:
-    """The requests that bring all of some ranges, in the order of the file.
+def requests(ranges: Sequence[tuple[int, int]], gap: int = GAP, longest: int = LONGEST) -> list[RangeRequest]:
+    """Return requests that cover all ranges, in the order of the file.
 
     Args:
         ranges: (offset, length), in any order; they may overlap. Empty ones need no request.
-        gap: ranges that are at most this far apart share a request.
-        piece: no request is longer.
+        gap: ranges that are at most this many bytes apart share a request.
+        longest: the maximum length of a request in bytes.
     """
     spans = [(offset, offset + length, number) for number, (offset, length) in enumerate(ranges) if length]
-    made: list[Request] = []
-    for neighbours in _neighbours(sorted(spans), gap):
-        start, end = neighbours[0][0], max(end for _, end, _ in neighbours)
-        for begin in range(start, end, piece):
-            stop = min(begin + piece, end)
-            its = tuple(number for first, last, number in neighbours if first < stop and last > begin)
-            made.append(Request(begin, stop, its))
-    return made
+    combined: list[RangeRequest] = []
+    for neighbors in _neighbors(sorted(spans), gap):
+        start, end = neighbors[0][0], max(end for _, end, _ in neighbors)
+        for begin in range(start, end, longest):
+            stop = min(begin + longest, end)
+            served = tuple(number for first, last, number in neighbors if first < stop and last > begin)
+            combined.append(RangeRequest(begin, stop, served))
+    return combined
 
 
-def _neighbours(spans: Sequence[tuple[int, int, int]], gap: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Sorted spans (start, end, number) in groups that are more than ``gap`` apart."""
+def _neighbors(spans: Sequence[tuple[int, int, int]], gap: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Group sorted spans (start, end, number); groups are more than ``gap`` apart."""
     group: list[tuple[int, int, int]] = []
     reached = 0
     for span in spans:
@@ -51,7 +51,7 @@ def _neighbours(spans: Sequence[tuple[int, int, int]], gap: int) -> Iterator[lis
         yield group
 
 
-def share(request: Request, data: bytes, offset: int, buffer: memoryview) -> None:
-    """Copy what a request brought into the buffer of one of its ranges, as far as it belongs there."""
+def share(request: RangeRequest, data: bytes, offset: int, buffer: memoryview) -> None:
+    """Copy the part of a request's data that belongs to one of its ranges into the buffer of that range."""
     begin, stop = max(request.start, offset), min(request.end, offset + len(buffer))
     buffer[begin - offset : stop - offset] = data[begin - request.start : stop - request.start]

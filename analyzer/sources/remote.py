@@ -1,4 +1,4 @@
-"""Files behind URLs, through fsspec: only the ranges that are needed, a few requests under way at a time."""
+"""Read files behind URLs through fsspec: only the ranges that are needed, with a few concurrent requests."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Self
 
 from analyzer.errors import CheckpointError
 from analyzer.model.run import FileStamp
-from analyzer.sources.faults import ShortAnswerError, WholeFileError, persist
+from analyzer.sources.faults import ShortAnswerError, WholeFileError, with_retries
 from analyzer.sources.filesystems import connected, filesystem, read_range
-from analyzer.sources.local import changed, ends_before
-from analyzer.sources.ranges import Request, requests, share
+from analyzer.sources.local import changed, too_short
+from analyzer.sources.ranges import RangeRequest, requests, share
 from analyzer.sources.remote_folders import stamp_of
 
-IN_FLIGHT = 4  # requests of one source
-HEAD = 16 << 10  # the first bytes come together: a header's length and, mostly, the header
+IN_FLIGHT = 4  # concurrent requests of one source
+HEAD = 16 << 10  # the first bytes are read at once: a header's length and usually the header itself
 
 
 class RemoteSource:
-    """A file on a server. No connection is held between requests, so it may be used in a forked child as well.
+    """A file on a server; it holds no connection between requests, so it also works in a forked child.
 
     Args:
         path: its URL.
-        expected: the file as it was indexed; the server is asked for its present state otherwise.
+        expected: the file as it was indexed; without it, the server is asked for the current state.
 
     Raises:
-        CheckpointError: no file, or the server cannot be read.
+        CheckpointError: there is no such file, or the server cannot be read.
     """
 
     def __init__(self, path: str, expected: FileStamp | None = None) -> None:
@@ -37,14 +37,14 @@ class RemoteSource:
         self._head = b""
 
     def read(self, offset: int, length: int) -> bytearray:
-        """``length`` bytes from ``offset`` on; CheckpointError if the file ends before."""
+        """Return ``length`` bytes from ``offset`` on; raise CheckpointError if the file ends before."""
         self._require_inside(offset, length)
         buffer = bytearray(length)
         self.read_into(offset, memoryview(buffer))
         return buffer
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill ``buffer`` (bytes) from ``offset`` on; CheckpointError if the file ends before."""
+        """Fill ``buffer`` (bytes) from ``offset`` on; raise CheckpointError if the file ends before."""
         end = offset + len(buffer)
         if offset < end <= min(HEAD, self.stamp.size) and end > len(self._head):
             self._head = self._fetch(0, min(HEAD, self.stamp.size))
@@ -55,10 +55,10 @@ class RemoteSource:
                 raise error
 
     def read_ranges(self, ranges: Sequence[tuple[int, memoryview]]) -> Iterator[CheckpointError | None]:
-        """Fill each buffer from its offset on; neighbours share a request, and some requests are under way together.
+        """Fill each buffer from its offset on; neighbors share a request, and some requests run concurrently.
 
         Yields:
-            for each range, in the order given, None once its buffer is full, or why it could not be filled.
+            for each range, in the given order, None once its buffer is full, or the error that prevented it.
         """
         errors: list[CheckpointError | None] = [None] * len(ranges)
         for number, (offset, buffer) in enumerate(ranges):
@@ -68,7 +68,7 @@ class RemoteSource:
                 errors[number] = error
         lengths = [(offset, 0 if errors[n] else len(buffer)) for n, (offset, buffer) in enumerate(ranges)]
 
-        def answer(request: Request) -> None:
+        def answer(request: RangeRequest) -> None:
             try:
                 data = self._fetch(request.start, request.end)
             except CheckpointError as error:
@@ -88,7 +88,7 @@ class RemoteSource:
             raise CheckpointError(changed(self.path))
 
     def close(self) -> None:
-        """Forget what was read."""
+        """Discard the cached bytes."""
         self._head = b""
 
     def __enter__(self) -> Self:
@@ -101,16 +101,16 @@ class RemoteSource:
 
     def _require_inside(self, offset: int, length: int) -> None:
         if offset + length > self.stamp.size:
-            raise CheckpointError(ends_before(self.path, self.stamp.size, offset + length))
+            raise CheckpointError(too_short(self.path, self.stamp.size, offset + length))
 
     def _takes_threads(self) -> bool:
-        """Filesystems that are not asynchronous have a connection for each thread, which is dear to make."""
+        """Check whether threads pay off; a filesystem that is not asynchronous opens a costly connection for each."""
         return bool(filesystem(self.path)[0].async_impl)
 
     def _fetch(self, start: int, end: int) -> bytes:
-        """The bytes from ``start`` to before ``end``, by one request (or several, where it fails for a time)."""
+        """Return the bytes from ``start`` up to ``end`` by one request, repeated after transient failures."""
 
-        def ask() -> bytes:
+        def request() -> bytes:
             with connected(self.path) as (server, path):
                 data = read_range(server, path, start, end)
             if len(data) > end - start:
@@ -119,11 +119,11 @@ class RemoteSource:
                 raise ShortAnswerError(f"{len(data)} bytes")
             return data
 
-        return persist(self.path, ask)
+        return with_retries(self.path, request)
 
 
-def _answer_all(waiting: Sequence[Request], answer: Callable[[Request], None], at_a_time: int) -> None:
-    """Answer all requests, some at a time: one here, the others in threads that end with this call."""
+def _answer_all(waiting: Sequence[RangeRequest], answer: Callable[[RangeRequest], None], at_a_time: int) -> None:
+    """Answer all requests, several at a time: one in this thread, the others in threads that end with this call."""
     queue = deque(waiting)
 
     def work() -> None:
@@ -134,7 +134,7 @@ def _answer_all(waiting: Sequence[Request], answer: Callable[[Request], None], a
                 return
             answer(request)
 
-    # Daemons, made for this call: a pool's threads would keep an interrupted process alive until the server answers.
+    # Daemon threads for this call: a pool's threads would keep an interrupted process alive until the server answers.
     helpers = [threading.Thread(target=work, daemon=True) for _ in range(min(at_a_time, len(waiting)) - 1)]
     for helper in helpers:
         helper.start()

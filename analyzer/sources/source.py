@@ -1,4 +1,4 @@
-"""What every kind of source offers: the entries of a folder, and the bytes of a file by range."""
+"""The types that local and remote sources share: an entry of a folder, and a file that is read by range."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analyzer.model.run import FileStamp
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a folder; ``is_folder`` and ``is_file`` follow links, anything else (a FIFO, say) is neither."""
+    """One name in a folder; ``is_folder`` and ``is_file`` follow links, and both are False for, say, a FIFO."""
 
     name: str
     path: str
@@ -23,29 +23,29 @@ class Entry:
 
 
 class Source(Protocol):
-    """A file opened for reading ranges, local or remote; used by one thread at a time."""
+    """A local or remote file opened for reading ranges; used by one thread at a time."""
 
     path: str
     stamp: FileStamp
 
     def read(self, offset: int, length: int) -> bytearray:
-        """``length`` bytes from ``offset`` on; CheckpointError if the file ends before."""
+        """Return ``length`` bytes from ``offset`` on; raise CheckpointError if the file ends before."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill ``buffer`` (bytes) from ``offset`` on; CheckpointError if the file ends before."""
+        """Fill ``buffer`` (bytes) from ``offset`` on; raise CheckpointError if the file ends before."""
 
     def read_ranges(self, ranges: Sequence[tuple[int, memoryview]]) -> Iterator[CheckpointError | None]:
-        """Fill each buffer from its offset on, in the way that costs least.
+        """Fill each buffer from its offset on, in the cheapest way.
 
         Yields:
-            for each range, in the order given, None once its buffer is full, or why it could not be filled.
+            for each range, in the given order, None once its buffer is full, or the error that prevented it.
         """
 
     def verify_unchanged(self) -> None:
         """Raise CheckpointError if the file is no longer the one that was indexed."""
 
     def close(self) -> None:
-        """Release what is held."""
+        """Release the file's resources."""
 
     def __enter__(self) -> Self: ...
 

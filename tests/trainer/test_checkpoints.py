@@ -101,7 +101,7 @@ def test_epoch_files_are_in_order_and_nothing_else(tmp_path: Path) -> None:
 
 def test_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     checkpoints.save(tmp_path, checkpoint())
-    with pytest.raises(TrainerError, match=r"holds 1 checkpoints already.*--resume.*--out"):
+    with pytest.raises(TrainerError, match=r"already contains 1 checkpoints.*--resume.*--out"):
         checkpoints.open_run(tmp_path, CONFIG, resume=False)
 
 
@@ -158,7 +158,7 @@ def test_resume_refuses_what_others_wrote(metadata: dict[str, str] | None, tmp_p
             metadata = {**file.metadata(), **metadata}
     safetensors.torch.save_file({"w": torch.zeros(1)}, path, metadata)
     before = contents(tmp_path)
-    with pytest.raises(TrainerError, match=r"epoch_0000\.safetensors: is not what weightlapse-train"):
+    with pytest.raises(TrainerError, match=r"epoch_0000\.safetensors: is not a file that weightlapse-train"):
         checkpoints.open_run(tmp_path, CONFIG, resume=True)
     assert contents(tmp_path) == before
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trainer.config import INIT_SCHEMES
-from trainer.models import INITIALISERS, NORMAL_STANDARD_DEVIATION, build_model
+from trainer.models import INITIALIZERS, NORMAL_STANDARD_DEVIATION, build_model
 
 WIDE = (400, 300)
 
@@ -45,7 +45,7 @@ def test_between_the_layers_is_a_relu() -> None:
 
 
 def test_every_scheme_of_the_command_line_exists() -> None:
-    assert tuple(INITIALISERS) == INIT_SCHEMES
+    assert tuple(INITIALIZERS) == INIT_SCHEMES
 
 
 @pytest.mark.parametrize("init", INIT_SCHEMES)

@@ -76,11 +76,11 @@ def test_resume_lengthens_a_run_and_knows_a_finished_one(
     assert main([*TINY, "--epochs", "2", "--out", short]) == 0
     capsys.readouterr()
     assert main([*TINY, "--epochs", "4", "--out", short, "--resume"]) == 0
-    assert "going on after epoch 2" in capsys.readouterr().err
+    assert "continuing after epoch 2" in capsys.readouterr().err
     assert contents(tmp_path / "short") == contents(tmp_path / "whole")
     assert main([*TINY, "--epochs", "4", "--out", short, "--resume"]) == 0
     printed = capsys.readouterr()
-    assert "finished already" in printed.err and "epochs 0 to 4" in printed.out
+    assert "already finished" in printed.err and "epochs 0 to 4" in printed.out
 
 
 def test_resume_with_another_config_is_refused(

@@ -1,1 +1,1 @@
-"""One file per layout; each is found by being here."""
+"""The layouts, one per module; every module in this package is registered."""

@@ -1,4 +1,4 @@
-"""What accelerate's ``save_state`` leaves behind: ``checkpoint_N/``, where N counts the saves, not the steps."""
+"""The output of accelerate's ``save_state``: ``checkpoint_N/``, where N counts the saves, not the steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
-from analyzer.layouts.ordering import Series
+from analyzer.layouts.ordering import CheckpointSeries
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, list_folder
@@ -21,15 +21,15 @@ _FURTHER = re.compile(
 )
 
 
-def recognise(folder: str) -> str | None:
-    """Why the folder holds accelerate's checkpoints, or None."""
+def recognize(folder: str) -> str | None:
+    """Return why the folder is a series of accelerate checkpoints, or None."""
     return first_with_weights(_candidates(folder))
 
 
-def read(folder: str) -> list[Series]:
-    """Every ``checkpoint_N`` in the order of N."""
+def read(folder: str) -> list[CheckpointSeries]:
+    """Read every ``checkpoint_N``; N orders them."""
     checkpoints, findings = read_folders(folder, _candidates(folder), _checkpoint)
-    return [Series(checkpoints, "the folders' names", [*findings, *_further_models(checkpoints)])]
+    return [CheckpointSeries(checkpoints, "the folders' names", [*findings, *_further_models(checkpoints)])]
 
 
 def _candidates(folder: str) -> list[Entry]:
@@ -41,13 +41,13 @@ def _checkpoint(entry: Entry) -> Checkpoint:
 
 
 def _further_models(checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
-    """Says it where several models were trained together (a generator and its critic, say): the first one is read."""
-    further: dict[str, None] = {}  # a set in order
+    """Report several models trained together, such as a generator and its critic; only the first one is read."""
+    further: dict[str, None] = {}  # an ordered set
     for checkpoint in checkpoints:
         further |= {one.name: None for one in list_folder(checkpoint.path) if _FURTHER.fullmatch(one.name)}
     if further:
         sentence = (
-            f"{listed(list(further))}: several models were saved together, of which only the first is read. Put the "
-            "files of another into folders of their own, named model.safetensors, to have it measured."
+            f"{listed(list(further))}: several models were saved together, and only the first is read. To measure "
+            "another one, put its files into separate folders, named model.safetensors."
         )
         yield Finding("further_models", "warning", sentence, evidence={"files": list(further)})

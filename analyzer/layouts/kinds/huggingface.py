@@ -1,4 +1,4 @@
-"""What ``transformers.Trainer`` leaves behind: ``checkpoint-N/`` with ``trainer_state.json`` and the weights."""
+"""The output of ``transformers.Trainer``: ``checkpoint-N/`` with ``trainer_state.json`` and the weights."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.folder_series import folders_named, read_folders
-from analyzer.layouts.ordering import Series, parse_count, parse_score
+from analyzer.layouts.naming import parse_count, parse_score
+from analyzer.layouts.ordering import CheckpointSeries
 from analyzer.layouts.scores.sidecars import latest_scores, read_json
 from analyzer.layouts.scores.tables import ScoreTable, score_table
-from analyzer.layouts.weights.checkpoint import held_by, weights_of
+from analyzer.layouts.weights.checkpoint import weight_files_in, weights_of
 from analyzer.model.names import natural_key
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, folder_name, is_file, join
@@ -24,22 +25,22 @@ _FOLDER = re.compile(r"checkpoint-[0-9]{1,15}")
 _NOT_A_SCORE = re.compile(r".*(?:runtime|_time|_per_second)")
 
 
-def recognise(folder: str) -> str | None:
-    """Why the folder is a Trainer's output, or None."""
+def recognize(folder: str) -> str | None:
+    """Return why the folder is a Trainer's output, or None."""
     for entry in _candidates(folder):
         if is_file(join(entry.path, _STATE)):
             return f"{entry.name}/{_STATE}"
     return None
 
 
-def read(folder: str) -> list[Series]:
-    """Every ``checkpoint-N``; scores come from the newest one's log, which holds the whole run's."""
+def read(folder: str) -> list[CheckpointSeries]:
+    """Read every ``checkpoint-N``; scores come from the newest one's log, which covers the whole run."""
     checkpoints, findings = read_folders(
         folder, sorted(_candidates(folder), key=lambda entry: natural_key(entry.name)), _checkpoint
     )
     log = _log_history(checkpoints, findings)
     scored = latest_scores([(checkpoint, checkpoint.step) for checkpoint in checkpoints], log, findings)
-    return [Series(scored, "the folders' names", findings)]
+    return [CheckpointSeries(scored, "the folders' names", findings)]
 
 
 def _candidates(folder: str) -> list[Entry]:
@@ -47,8 +48,8 @@ def _candidates(folder: str) -> list[Entry]:
 
 
 def _itself(folder: str) -> list[Entry]:
-    """A folder that is a checkpoint, as if it were found in the one above it."""
-    is_checkpoint = held_by(folder) and is_file(join(folder, _STATE))
+    """Return a folder that is itself a checkpoint as the only entry; empty if it is not one."""
+    is_checkpoint = weight_files_in(folder) and is_file(join(folder, _STATE))
     return [Entry(folder_name(folder), folder, is_folder=True, is_file=False)] if is_checkpoint else []
 
 
@@ -56,7 +57,7 @@ def _checkpoint(entry: Entry) -> Checkpoint:
     index = weights_of(entry.path)
     try:
         state = _state(entry.path)
-    except CheckpointError:  # the weights are good all the same, and the folder's name tells the step
+    except CheckpointError:  # the weights are usable without it, and the folder's name states the step
         state = {}
     step = entry.name.rpartition("-")[2] if _FOLDER.fullmatch(entry.name) else state.get("global_step")
     epoch = parse_score(state.get("epoch"))
@@ -72,15 +73,15 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _log_history(checkpoints: list[Checkpoint], findings: list[Finding]) -> ScoreTable:
-    """The newest readable log, by step; keys that are timings rather than scores are dropped."""
+    """Return the scores of the newest readable log by step, without keys that are timings rather than scores."""
     for older, checkpoint in reversed(list(enumerate(checkpoints))):
         try:
             history = _state(checkpoint.path).get("log_history")
             rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
             table = score_table(join(checkpoint.path, _STATE), map(_scores_of, rows), findings)
         except CheckpointError as error:
-            instead = "An older log is used" if older else "No scores are read"
-            findings.append(Finding("scores_unreadable", "warning", f"{error}. {instead}."))
+            fallback = "An older log is used" if older else "No scores are read"
+            findings.append(Finding("scores_unreadable", "warning", f"{error}. {fallback}."))
             continue
         return {place: scores for place, scores in table.items() if place[0] == "step"}
     return {}

@@ -1,7 +1,7 @@
-"""What Lightning leaves behind: ``.ckpt`` files, often as ``version_K/checkpoints/epoch=N-step=M.ckpt``.
+"""The output of Lightning: ``.ckpt`` files, often as ``version_K/checkpoints/epoch=N-step=M.ckpt``.
 
-Its CSVLogger writes ``metrics.csv`` into ``version_K``. A row's step is the index of the batch that it was logged at,
-so the state after it has made one more step.
+Its CSVLogger writes ``metrics.csv`` into ``version_K``. A row's step is the index of the batch at which it was logged,
+so the state after that batch has taken one more step.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.formats.torch_zip import read_torch
-from analyzer.layouts.file_series import scores_beside, unfinished
-from analyzer.layouts.ordering import Series, collect, parse_count, place_of
+from analyzer.layouts.file_series import read_folder_scores, unfinished
+from analyzer.layouts.naming import parse_count, place_of
+from analyzer.layouts.ordering import CheckpointSeries, collect
 from analyzer.layouts.scores.sidecars import SCORE_FILES, latest_scores
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
 from analyzer.layouts.weights.torch_state import index_of
@@ -28,28 +29,31 @@ _BELOW = "checkpoints"
 _BATCHES = ("loops", "fit_loop", "epoch_loop.state_dict", "_batches_that_stepped")
 
 
-def recognise(folder: str) -> str | None:
-    """Why the folder is a run of Lightning, or None."""
+def recognize(folder: str) -> str | None:
+    """Return why the folder is a Lightning run, or None."""
     for entry, file in opened(_candidates(folder)):
         if _MARK in keys_of(file):
             return f"{entry.name} has the key {_MARK}"
     return None
 
 
-def read(folder: str) -> list[Series]:
-    """Every ``.ckpt`` file; scores come from the row that was logged last before it was saved."""
+def read(folder: str) -> list[CheckpointSeries]:
+    """Read every ``.ckpt`` file; its scores come from the last row that was logged before it was saved."""
     saved, findings = collect(_candidates(folder), _saved)
-    logged_in = containing_folder(folder) if folder_name(folder) == _BELOW else folder
-    rows = scores_beside(logged_in, findings)
+    log_folder = containing_folder(folder) if folder_name(folder) == _BELOW else folder
+    rows = read_folder_scores(log_folder, findings)
     after = {("step", step + 1): scores for (place, step), scores in rows.items() if place == "step"}
     checkpoints = latest_scores([(one.checkpoint, one.batches) for one in saved], after, findings)
     findings.extend(unfinished(folder))
-    return [Series(checkpoints, "the files' metadata", findings, score_files=SCORE_FILES)]
+    return [CheckpointSeries(checkpoints, "the files' metadata", findings, score_files=SCORE_FILES)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """A checkpoint, and how many batches had made a step: with several optimisers, global_step counts more of them."""
+    """A checkpoint, and the number of batches that had taken a step.
+
+    With several optimizers, global_step counts each optimizer's steps and is larger than that.
+    """
 
     checkpoint: Checkpoint
     batches: int | None
@@ -64,7 +68,7 @@ def _candidates(folder: str) -> list[Entry]:
 def _saved(entry: Entry) -> _Saved:
     file = read_torch(entry.path)
     if _MARK not in keys_of(file):
-        raise CheckpointError(f"{entry.path}: has no key {_MARK}, as the other files have; it is left out")
+        raise CheckpointError(f"{entry.path}: has no key {_MARK}, unlike the other files; it is left out")
     index = index_of(entry.path, file, "state_dict")
     epoch, step = place_of(entry.name, index.metadata)
     checkpoint = Checkpoint(entry.name, entry.path, epoch, step, {}, index.tensors, index.files)

@@ -1,9 +1,9 @@
-"""A folder of ``.npz`` files, one per checkpoint, as ``numpy.savez`` writes them."""
+"""A folder of ``.npz`` files from ``numpy.savez``, one per checkpoint."""
 
 from __future__ import annotations
 
 from analyzer.layouts.file_series import read_files
-from analyzer.layouts.ordering import Series
+from analyzer.layouts.ordering import CheckpointSeries
 from analyzer.sources import Entry, list_folder
 
 NAME = "numpy"
@@ -11,14 +11,14 @@ SPECIFICITY = 10
 LOOKS_LIKE = "a folder of *.npz files, one per checkpoint"
 
 
-def recognise(folder: str) -> str | None:
-    """Why the folder is a series of npz files, or None."""
+def recognize(folder: str) -> str | None:
+    """Return why the folder is a series of npz files, or None."""
     names = [entry.name for entry in _candidates(folder) if not entry.is_folder]
     return f"{len(names)} npz files" if names else None
 
 
-def read(folder: str) -> list[Series]:
-    """Every npz file of the folder; damaged ones become findings."""
+def read(folder: str) -> list[CheckpointSeries]:
+    """Read every npz file of the folder; damaged ones become findings."""
     return [read_files(folder, _candidates(folder))]
 
 

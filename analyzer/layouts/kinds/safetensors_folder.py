@@ -1,10 +1,10 @@
-"""Any folder of safetensors files, each one state of the same weights; scores from ``metrics.csv`` beside them."""
+"""A folder of safetensors files, each one state of the same weights; scores come from ``metrics.csv`` in the folder."""
 
 from __future__ import annotations
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_files
-from analyzer.layouts.ordering import Series
+from analyzer.layouts.ordering import CheckpointSeries
 from analyzer.layouts.weights.shards import missing_index
 from analyzer.sources import Entry, list_folder
 
@@ -13,18 +13,22 @@ SPECIFICITY = 10
 LOOKS_LIKE = "a folder of *.safetensors files, one per checkpoint"
 
 
-def recognise(folder: str) -> str | None:
-    """Why the folder is a series of safetensors files, or None."""
+def recognize(folder: str) -> str | None:
+    """Return why the folder is a series of safetensors files, or None."""
     names = [entry.name for entry in list_folder(folder) if _is_candidate(entry) and not entry.is_folder]
     return f"{len(names)} safetensors files" if names else None
 
 
-def read(folder: str) -> list[Series]:
-    """Every safetensors file of the folder; damaged ones and shards of one checkpoint become findings."""
+def read(folder: str) -> list[CheckpointSeries]:
+    """Read every safetensors file of the folder; damaged ones become findings.
+
+    Raises:
+        CheckpointError: the files are shards of a single checkpoint.
+    """
     entries = list_folder(folder)
     if any(entry.name.endswith(".safetensors.index.json") for entry in entries):
         raise CheckpointError(
-            f"{folder}: holds the shards of a single checkpoint, not a series. Name the folder that holds the "
+            f"{folder}: contains the shards of a single checkpoint, not a series. Name the folder that contains the "
             "checkpoint folders."
         )
     files = [entry for entry in entries if _is_candidate(entry)]

@@ -1,20 +1,20 @@
-"""The averaged weights (``state_dict_ema``) of a run of timm, instead of those that were trained: only on request."""
+"""The averaged weights (``state_dict_ema``) of a timm run instead of the trained ones; read only on request."""
 
 from __future__ import annotations
 
 from analyzer.layouts.kinds import timm
-from analyzer.layouts.ordering import Series
+from analyzer.layouts.ordering import CheckpointSeries
 
 NAME = "timm-ema"
-SPECIFICITY = timm.SPECIFICITY - 1  # never chosen by itself: where it matches, timm does as well
+SPECIFICITY = timm.SPECIFICITY - 1  # never chosen automatically: timm matches whenever this does
 LOOKS_LIKE = "the same files, for the averaged weights in them"
 
 
-def recognise(folder: str) -> str | None:
-    """Why the folder is a run of timm with averaged weights, or None."""
-    return timm.recognise(folder, timm.AVERAGED)
+def recognize(folder: str) -> str | None:
+    """Return why the folder is a timm run with averaged weights, or None."""
+    return timm.recognize(folder, timm.AVERAGED)
 
 
-def read(folder: str) -> list[Series]:
-    """Every file's averaged weights."""
+def read(folder: str) -> list[CheckpointSeries]:
+    """Read the averaged weights of every file."""
     return timm.read(folder, timm.AVERAGED)

@@ -1,4 +1,4 @@
-"""Our own trainer's output: ``epoch_*.safetensors``, each with ``format=weightlapse`` in its metadata."""
+"""The output of weightlapse-train: ``epoch_*.safetensors``, each with ``format=weightlapse`` in its metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.safetensors import read_index
 from analyzer.layouts.file_series import unfinished
-from analyzer.layouts.ordering import Series, collect, parse_count, parse_score, place_in_name
+from analyzer.layouts.naming import parse_count, parse_score, place_in_name
+from analyzer.layouts.ordering import CheckpointSeries, collect
 from analyzer.model.names import is_text
 from analyzer.model.run import Checkpoint
 from analyzer.sources import Entry, list_folder
@@ -21,21 +22,21 @@ SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 LONGEST_SETTINGS = 10_000  # characters
 
 
-def recognise(folder: str) -> str | None:
-    """Why the folder is a run of our trainer, or None."""
+def recognize(folder: str) -> str | None:
+    """Return why the folder is a run of weightlapse-train, or None."""
     for entry in _candidates(folder):
         try:
             if not entry.is_folder and _is_ours(read_index(entry.path)):
-                return f"{entry.name} says format=weightlapse"
+                return f"{entry.name} has format=weightlapse"
         except CheckpointError:
             continue
     return None
 
 
-def read(folder: str) -> list[Series]:
-    """Every epoch file of the run; damaged and foreign ones become findings."""
+def read(folder: str) -> list[CheckpointSeries]:
+    """Read every epoch file of the run; damaged and foreign ones become findings."""
     checkpoints, findings = collect(_candidates(folder), _checkpoint)
-    return [Series(checkpoints, "the files' metadata", [*findings, *unfinished(folder)])]
+    return [CheckpointSeries(checkpoints, "the files' metadata", [*findings, *unfinished(folder)])]
 
 
 def _candidates(folder: str) -> list[Entry]:
@@ -50,13 +51,13 @@ def _checkpoint(entry: Entry) -> Checkpoint:
     index = read_index(entry.path)
     if not _is_ours(index):
         raise CheckpointError(
-            f"{entry.path}: does not say format=weightlapse in its metadata, as the other files do; it is left out"
+            f"{entry.path}: its metadata does not have format=weightlapse, unlike the other files; it is left out"
         )
     epoch = parse_count(index.metadata.get("epoch"))
     place = float(epoch) if epoch is not None else place_in_name(entry.name)[0]
     if place is None:
         raise CheckpointError(
-            f"{entry.path}: neither its metadata nor its name tell its epoch, so its place in the run is unknown; "
+            f"{entry.path}: neither its metadata nor its name states its epoch, so its place in the run is unknown; "
             "name it epoch_N.safetensors"
         )
     scores = {name: parse_score(index.metadata.get(name)) for name in SCORES}
@@ -73,7 +74,7 @@ def _checkpoint(entry: Entry) -> Checkpoint:
 
 
 def _settings(text: str) -> dict[str, str]:
-    """The configuration that the trainer wrote, by name; empty where it is none."""
+    """Return the configuration that the trainer wrote, as JSON by name; empty if it cannot be parsed."""
     try:
         config = json.loads(text) if len(text) <= LONGEST_SETTINGS else None
     except (ValueError, RecursionError):

@@ -1,1 +1,1 @@
-"""Scores beside checkpoints: tables by step or epoch, logs and trainer states."""
+"""Read scores stored next to checkpoints: tables by step or epoch, logs and trainer states."""

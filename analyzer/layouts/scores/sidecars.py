@@ -1,4 +1,4 @@
-"""Scores that lie beside checkpoints: CSV and JSON-lines tables by epoch or step, and the state of a trainer."""
+"""Read files with scores next to checkpoints: CSV and JSON-lines tables by epoch or step, and a trainer's state."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SCORE_FILES = ("metrics.csv", "metrics.jsonl")
 
 
 def read_scores(path: str, findings: list[Finding] | None = None) -> ScoreTable:
-    """Scores from a ``.csv``, ``.json`` or ``.jsonl`` file whose rows tell their step or epoch.
+    """Read scores from a ``.csv``, ``.json`` or ``.jsonl`` file whose rows state their step or epoch.
 
     Args:
         path: the file.
-        findings: where it is said that a cell among numbers is none, and which scores are not finite.
+        findings: receives findings about cells that are not numbers and scores that are not finite.
 
     Returns:
-        what :func:`analyzer.layouts.scores.tables.score_table` makes of the rows; empty where there are none.
+        the rows as :func:`analyzer.layouts.scores.tables.score_table` returns them; empty if there are none.
 
     Raises:
-        CheckpointError: the file cannot be read, no row tells its place, or there are too many scores.
+        CheckpointError: the file cannot be read, no row states its place, or there are too many scores.
     """
     text = read_text(path)
     return score_table(
@@ -38,8 +38,17 @@ def read_scores(path: str, findings: list[Finding] | None = None) -> ScoreTable:
     )
 
 
-def beside(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:
-    """The scores in the first of these files that the folder has; empty where there is none. ``findings`` as above."""
+def read_first_table(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:
+    """Return the scores in the first of the named files that exists in the folder; empty if none does.
+
+    Args:
+        folder: the folder.
+        findings: as for :func:`read_scores`.
+        names: names of files, in the order of preference.
+
+    Raises:
+        CheckpointError: as for :func:`read_scores`.
+    """
     for name in names:
         path = join(folder, name)
         if is_file(path):
@@ -50,14 +59,14 @@ def beside(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FI
 def latest_scores(
     placed: Sequence[tuple[Checkpoint, int | None]], log: ScoreTable, findings: list[Finding]
 ) -> list[Checkpoint]:
-    """Each checkpoint with its scores: the log entry of its own step, else the last one before it, which is said.
+    """Return each checkpoint with the scores that the log has at its step, or last had before it.
 
-    One that is not finite is left out; none before it takes its place.
+    A score whose latest value is not finite is left out; an earlier finite value does not replace it.
 
     Args:
-        placed: the checkpoints, each with its step as the log counts.
+        placed: the checkpoints, each with its step in the log's count.
         log: scores by ("step", n).
-        findings: where it is said.
+        findings: receives a finding if a score is from an earlier step.
     """
     known = _latest(log, {place for _, place in placed if place is not None})
     scored: list[Checkpoint] = []
@@ -67,22 +76,22 @@ def latest_scores(
         latest = {name: (step, value) for name, (step, value) in entries if isfinite(value)}
         scored.append(replace(checkpoint, scores={name: value for name, (_, value) in latest.items()}))
         late.extend(
-            (checkpoint.name, f"{name} in {checkpoint.name} is that of step {step:g}")
+            (checkpoint.name, f"{name} in {checkpoint.name} is from step {step:g}")
             for name, (step, _) in sorted(latest.items())
             if step != place
         )
     if late:
         names = tuple(dict.fromkeys(name for name, _ in late))
         sentence = (
-            f"The log has no entry at the very step of {len(names)} of {len(placed)} checkpoints; "
-            f"the last one before it is used (for example, {late[0][1]})."
+            f"The log has no entry at the exact step of {len(names)} of {len(placed)} checkpoints; "
+            f"the last entry before it is used (for example, {late[0][1]})."
         )
         findings.append(Finding("score_from_earlier_step", "notice", sentence, checkpoints=names))
     return scored
 
 
 def _latest(log: ScoreTable, places: set[int]) -> dict[int, dict[str, tuple[float, float]]]:
-    """For each place the last value of each score up to there, as (step, value)."""
+    """Return for each place the last value of each score up to it, as (step, value)."""
     waiting = deque(sorted((step, scores) for (_, step), scores in log.items()))
     latest: dict[str, tuple[float, float]] = {}
     known = {}
@@ -95,7 +104,7 @@ def _latest(log: ScoreTable, places: set[int]) -> dict[int, dict[str, tuple[floa
 
 
 def read_json(path: str) -> Any:
-    """A JSON sidecar, in which NaN and Infinity may occur.
+    """Read a JSON file; NaN and Infinity are accepted.
 
     Raises:
         CheckpointError: the file cannot be read or is not JSON.
@@ -104,13 +113,13 @@ def read_json(path: str) -> Any:
 
 
 def _csv_rows(path: str, text: str) -> Iterator[dict[str, Any]]:
-    """Each row's own cells by column: the library's DictReader would fill a short row up to the width of the header."""
+    """Yield each row's own cells by column; the library's DictReader would pad a short row to the header's width."""
     rows = (row for row in csv.reader(io.StringIO(text, newline="")) if row)
     try:
         header = next(rows, [])
         yield from (dict(zip(header, row, strict=False)) for row in rows)
     except csv.Error as error:
-        raise CheckpointError(f"{path}: is not sound CSV: {error}") from None
+        raise CheckpointError(f"{path}: is not valid CSV: {error}. Correct it or move it elsewhere") from None
 
 
 def _json_rows(path: str, text: str) -> list[dict[str, Any]]:
@@ -127,4 +136,4 @@ def _parse(path: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is not sound JSON: {error}") from None
+        raise CheckpointError(f"{path}: is not valid JSON: {error}. Correct it or copy it again") from None

@@ -1,4 +1,4 @@
-"""Rows of scores, put by the step or the epoch that one of their columns tells."""
+"""Arrange rows of scores by the step or epoch that one of their columns states."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from math import isfinite
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.ordering import parse_number, parse_score
+from analyzer.layouts.naming import parse_number, parse_score
 from analyzer.layouts.scores.nonfinite import nonfinite_scores
 from analyzer.model.names import is_text, listed, printable
 from analyzer.model.run import Finding
 
 ScoreTable = dict[tuple[str, float], dict[str, float]]
-# Columns that tell a row's place, whatever their case; of several, the first that has a number anywhere. Weights &
-# Biases counts in _step how often it was called, which is no step of training where another column tells that.
+# Columns that state a row's place, in any case; of several, the first with a number in any row is used. Weights &
+# Biases counts its own calls in _step, which is not the training step if another column states that.
 PLACE_COLUMNS = {
     "step": (
         *("step", "global_step", "trainer/global_step", "train/global_step"),
@@ -24,41 +24,41 @@ PLACE_COLUMNS = {
     "epoch": ("epoch", "train/epoch"),
 }
 NO_VALUE = frozenset({"", "-", "na", "n/a", "none", "null"})  # what people and libraries write for a gap
-MOST_NAMES = 10_000  # of scores: each checkpoint is given all that came before it
+MOST_NAMES = 10_000  # scores; each checkpoint may receive all of them
 
 _PLACES = {column: place for place, columns in PLACE_COLUMNS.items() for column in columns}
 
 
 def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Finding] | None = None) -> ScoreTable:
-    """Scores by place from rows that each carry a step or an epoch, or both, in one of :data:`PLACE_COLUMNS`.
+    """Arrange rows by place; each row has a step, an epoch or both in columns of :data:`PLACE_COLUMNS`.
 
     Args:
         path: the file that the rows are from.
         rows: cells by column.
-        findings: where it is said that a cell among numbers is none, and which scores are not finite.
+        findings: receives findings about cells that are not numbers and scores that are not finite.
 
     Returns:
-        scores by ("step", n) and ("epoch", n), NaN and infinite ones as such; rows of the same place are merged, cells
-        that are no numbers are gaps.
+        scores by ("step", n) and ("epoch", n), including NaN and infinite ones; rows of the same place are merged,
+        and cells that are not numbers are gaps.
 
     Raises:
-        CheckpointError: there are rows but none tells its place, or there are more than :data:`MOST_NAMES` scores.
+        CheckpointError: there are rows but none states its place, or there are more than :data:`MOST_NAMES` scores.
     """
     tables: dict[str, ScoreTable] = {}
-    columns: dict[str, None] = {}  # a set in order
+    columns: dict[str, None] = {}  # an ordered set
     names: set[str] = set()
     odd: list[tuple[int, str, str]] = []
-    places_of: Counter[frozenset[str]] = Counter()  # rows with scores, by the columns that tell their places
+    places_of: Counter[frozenset[str]] = Counter()  # rows with scores, by the columns that state their places
     for number, row in enumerate(rows, start=1):
         columns |= dict.fromkeys(row)
         if findings is not None:
             odd.extend((number, name, text) for name, text in row.items() if _is_odd(text))
         cells = ((name, parse_number(value)) for name, value in row.items() if not _is_place(name))
-        # A name that is no text (JSON can write half a character) could not be kept.
+        # A name that is not valid text (JSON can write half a surrogate pair) could not be stored.
         scores = {name: value for name, value in cells if value is not None and name and is_text(name)}
         names.update(scores)
         if len(names) > MOST_NAMES:
-            raise CheckpointError(f"{path}: has more than {MOST_NAMES} scores, which no training has")
+            raise CheckpointError(f"{path}: has more than {MOST_NAMES} scores; keep only the columns you need")
         positions = {_plain(column): parse_score(row[column]) for column in filter(_is_place, row)}
         placed = {column: position for column, position in positions.items() if position is not None}
         for column, position in placed.items():
@@ -66,11 +66,11 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
         places_of[frozenset(placed)] += bool(scores)
     if columns and not tables:
         raise CheckpointError(
-            f"{path}: no row has a number under a column that tells its step or epoch, so its scores belong nowhere. "
-            f"Its columns are {listed(list(columns), 10)}; call the one that counts steps 'step', or the one that "
-            "counts epochs 'epoch'"
+            f"{path}: no row has a number in a column for its step or epoch, so its scores cannot be placed. "
+            f"Its columns are {listed(list(columns), 10)}; rename the one that counts steps to 'step', or the one that "
+            "counts epochs to 'epoch'"
         )
-    # A column that never has a number is no score: a date, a note.
+    # A column without any number, such as a date or a note, is not a score.
     odd = [cell for cell in odd if cell[1] in names or _is_place(cell[1])]
     if odd and findings is not None:
         findings.append(_unreadable(path, odd))
@@ -82,7 +82,7 @@ def score_table(path: str, rows: Iterable[Mapping[str, Any]], findings: list[Fin
 
 
 def _without_place(path: str, chosen: Sequence[str], places_of: Mapping[frozenset[str], int]) -> Iterator[Finding]:
-    """Rows whose place only another column tells than those that were chosen, which may count something else."""
+    """Report rows whose place is only in a column that was not chosen, because that may count something else."""
     left_out = {columns: rows for columns, rows in places_of.items() if rows and columns and columns.isdisjoint(chosen)}
     if not left_out:
         return
@@ -91,13 +91,13 @@ def _without_place(path: str, chosen: Sequence[str], places_of: Mapping[frozense
     yield Finding(
         "scores_without_place",
         "warning",
-        f"{path}: {rows} of {of} rows with scores have no number under {listed(list(chosen))}, which tells the others' "
-        f"place; {others} may count otherwise. They are left out: fill that column in, or keep only the other.",
+        f"{path}: {rows} of {of} rows with scores have no number under {listed(list(chosen))}, which places the other "
+        f"rows; {others} may count differently. They are left out: fill in that column, or keep only the other one.",
     )
 
 
 def _merge(known: dict[str, float], scores: Mapping[str, float]) -> None:
-    """Add scores of the same place; NaN, which some writers put where they measured nothing, replaces no number."""
+    """Add scores of the same place; NaN, which some writers put where nothing was measured, replaces no number."""
     known.update({name: value for name, value in scores.items() if isfinite(value) or name not in known})
 
 
@@ -114,12 +114,12 @@ def _unreadable(path: str, odd: list[tuple[int, str, str]]) -> Finding:
         f"row {row}, column {printable(name, 40)}: {printable(text, 40)!r}" for row, name, text in odd[:5]
     )
     more = f", and {len(odd) - 5} more" if len(odd) > 5 else ""
-    sentence = f"{path}: what is no number is left out: {cells}{more} (rows count from 1, a header not among them)."
+    sentence = f"{path}: cells that are not numbers are left out: {cells}{more} (rows count from 1, without a header)."
     return Finding("scores_unreadable", "warning", sentence)
 
 
 def _is_odd(text: Any) -> bool:
-    """Whether a cell is meant to say something, but no number; an infinite one is one that went wrong, and a gap."""
+    """Check whether a cell is neither a number (NaN and infinity included) nor a usual way to write a gap."""
     if not isinstance(text, str) or text.strip().lower() in NO_VALUE:
         return False
     try:

@@ -1,1 +1,1 @@
-"""Where the weights of one checkpoint are: one file, shards, an adapter, a state dict, a distributed folder."""
+"""Find the weights of one checkpoint: a single file, shards, an adapter, a state dict or a distributed folder."""

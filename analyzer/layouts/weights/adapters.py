@@ -1,7 +1,7 @@
-"""Low-rank adapters (PEFT's LoRA): the update ΔW = scale · B · A of each module that was adapted.
+"""Read low-rank adapters (PEFT's LoRA) as the update ΔW = scale · B · A of each adapted module.
 
-B and A by themselves say little: any invertible r × r matrix may be moved from one to the other. Only their product is
-defined, so it is what is measured. Hu et al. (2021), "LoRA"; Kalajdzievski (2023) for the scale of rsLoRA.
+B and A are not unique: any invertible r × r matrix can be moved from one to the other. Only their product is defined,
+so the product is measured. Sources: Hu et al. (2021), "LoRA"; Kalajdzievski (2023) for the scale of rsLoRA.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
-from analyzer.layouts.ordering import parse_score
+from analyzer.layouts.naming import parse_score
 from analyzer.layouts.scores.sidecars import read_json
 from analyzer.model.names import natural_key
 from analyzer.model.run import FileStamp, Product, TensorInfo
@@ -23,16 +23,16 @@ from analyzer.sources import containing_folder, join, open_source
 CONFIG = "adapter_config.json"
 PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<letter>[AB])(?:\.weight)?")
-# Names and numbers with the usual wildcards, sets and choices; nothing that repeats what repeats itself.
+# Names and numbers with the usual wildcards, sets and alternatives; no nested repetition.
 _SIMPLE = re.compile(r"(?:[\w^$-]|(?:\.|\\[.dw]|\[[\w-]{1,40}\])[*+]?|\((?:[\w|-]|\\?\.){1,400}\)){1,400}")
 _REPEATS, _CHOICES = re.compile(r"[*+]"), re.compile(r"\([^)]*\)")
-MOST_WAYS = 1_000_000  # to try one name, about
-LARGEST_PRODUCT = 1 << 31  # elements: the embedding of the largest models has about as many
+MOST_ATTEMPTS = 1_000_000  # of a regular expression on one name, approximately
+LARGEST_PRODUCT = 1 << 31  # elements; the embeddings of the largest models have about this many
 _MAGNITUDE = ".lora_magnitude_vector"
-# Variants whose update is no plain product, by what switches them on.
+# Variants whose update is not a plain product, by the setting that enables them.
 _VARIANTS = {
-    "use_dora": "DoRA rescales the columns of the adapted weight, so its update is no product of A and B alone",
-    "use_qalora": "QALoRA pools the input of A, so its update is no product of A and B alone",
+    "use_dora": "DoRA rescales the columns of the adapted weight, so its update is not a product of A and B alone",
+    "use_qalora": "QALoRA pools the input of A, so its update is not a product of A and B alone",
     "use_bdlora": "a block-diagonal LoRA keeps its factors in blocks",
     "target_parameters": "an adapter of parameters (of experts) stacks its factors",
     "lora_bias": "an adapter with a bias changes more than the weight",
@@ -40,22 +40,22 @@ _VARIANTS = {
 
 
 def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
-    """ΔW of each adapted module as ``MODULE.delta_weight``, and what else is stored (a new head, say) as it is.
+    """Index ΔW of each adapted module as ``MODULE.delta_weight``; other tensors, such as a new head, stay as stored.
 
     Args:
-        path: ``adapter_model.safetensors`` or ``adapter_model.bin``, with ``adapter_config.json`` beside it.
-        read_file: reads it.
+        path: ``adapter_model.safetensors`` or ``adapter_model.bin``, with ``adapter_config.json`` in the same folder.
+        read_file: reads the file at ``path``.
 
     Raises:
-        CheckpointError: one of the two is damaged, or the adapter is of a kind that is not read.
+        CheckpointError: one of the two files is damaged, or the adapter is of an unsupported kind.
     """
     config_path = join(containing_folder(path), CONFIG)
     config = read_json(config_path)
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA":
         raise CheckpointError(
-            f"{config_path}: an adapter of the kind {str(kind)[:40]!r} is not read, only LORA. Merge it into the model "
-            "(merge_and_unload) and save that."
+            f"{config_path}: adapters of the kind {str(kind)[:40]!r} are not supported, only LORA. Merge it into the "
+            "model (merge_and_unload) and save that."
         )
     index = read_file(path)
     factors: dict[str, dict[str, TensorInfo]] = {}
@@ -64,7 +64,7 @@ def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
         match = _FACTOR.fullmatch(name)
         if match:
             factors.setdefault(_short(match["module"]), {})[f"{match['kind'] or ''}{match['letter']}"] = info
-        elif _MAGNITUDE not in name:  # part of DoRA's update, which is listed as one that is not measured
+        elif _MAGNITUDE not in name:  # part of DoRA's update, which is listed as unsupported
             tensors[_short(name)] = replace(info, name=_short(name))
     for module, pair in factors.items():
         tensors[f"{module}.delta_weight"] = _update(module, pair, config)
@@ -82,13 +82,13 @@ def _stamp(path: str) -> FileStamp:
 
 
 def _update(module: str, pair: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> TensorInfo:
-    """ΔW, or a tensor that tells why there is none."""
+    """Return ΔW of one module, or an unsupported tensor with the reason why it cannot be measured."""
     name = f"{module}.delta_weight"
     is_embedding = any(letter.startswith("embedding_") for letter in pair)
     a, b = (pair.get(f"embedding_{letter}" if is_embedding else letter) for letter in "AB")
     if a is None or b is None:
-        (there,) = pair.values()
-        return _unsupported(name, there, f"the adapter of {module} has only one of its two factors")
+        (only,) = pair.values()
+        return _unsupported(name, only, f"the adapter of {module} has only one of its two factors")
     reason = next(_reasons(a, b, config), None)
     if reason:
         return _unsupported(name, b, reason)
@@ -96,7 +96,7 @@ def _update(module: str, pair: Mapping[str, TensorInfo], config: Mapping[str, An
     scale = _scale(module, rank, config)
     if scale is None:
         return _unsupported(
-            name, b, f"{CONFIG} does not tell the scale: it has no lora_alpha, or patterns that are not read"
+            name, b, f"{CONFIG} does not state the scale: it has no lora_alpha, or patterns that are not supported"
         )
     left, right = _as_matrix(b), _as_matrix(a)
     shape: tuple[int, ...] = (b.shape[0], *a.shape[1:])
@@ -106,23 +106,26 @@ def _update(module: str, pair: Mapping[str, TensorInfo], config: Mapping[str, An
 
 
 def _reasons(a: TensorInfo, b: TensorInfo, config: Mapping[str, Any]) -> Iterator[str]:
-    """Why the update is not the product of these two."""
+    """Yield reasons why the update is not the product of these two factors, or cannot be read as such."""
     yield from (reason for switch, reason in _VARIANTS.items() if config.get(switch))
     for info in (a, b):
         if info.unsupported:
             yield info.unsupported
         if len(info.parts) != 1 or info.parts[0].strides or info.parts[0].inflated or info.parts[0].start:
-            yield "its factors are not stored in one piece"
+            yield "its factors are not stored contiguously"
     if a.dtype != b.dtype:
         yield f"its factors are stored as {a.dtype} and {b.dtype}"
     if len(a.shape) < 2 or len(b.shape) < 2 or b.shape[1] != a.shape[0] or prod(b.shape[2:]) != 1:
-        yield f"shapes {list(b.shape)} and {list(a.shape)} make no product (a grouped convolution has such ones)"
+        yield f"shapes {list(b.shape)} and {list(a.shape)} cannot be multiplied (as those of a grouped convolution)"
     if b.shape[:1] and prod((b.shape[0], *a.shape[1:])) > LARGEST_PRODUCT:
         yield f"the product of {list(b.shape)} and {list(a.shape)} has more than {LARGEST_PRODUCT} elements"
 
 
 def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float | None:
-    """lora_alpha / r, or lora_alpha / √r; both may be set for single modules. PEFT divides by the rank in force."""
+    """Return lora_alpha / r, or lora_alpha / √r for rsLoRA; None if it cannot be determined.
+
+    The configuration may set both for single modules. PEFT divides by the actual rank of the factors.
+    """
     alpha = parse_score(_alpha(module, config))
     if alpha is None or not rank:
         return None
@@ -130,7 +133,10 @@ def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float | None:
 
 
 def _alpha(module: str, config: Mapping[str, Any]) -> Any:
-    """The value of the first pattern that a module's name ends with, else lora_alpha; None where it cannot be told."""
+    """Return the value of the first pattern that matches the end of a module's name, else lora_alpha.
+
+    None if a pattern cannot be evaluated safely.
+    """
     pattern = config.get("alpha_pattern")
     for key, value in pattern.items() if isinstance(pattern, dict) else ():
         matches = _ends_with(module, key)
@@ -140,10 +146,11 @@ def _alpha(module: str, config: Mapping[str, Any]) -> Any:
 
 
 def _ends_with(module: str, key: str) -> bool | None:
-    """What PEFT's regular expression says; None for one that could keep us busy for ever, as a stranger's file may."""
-    ways = len(module) ** (1 + len(_REPEATS.findall(key))) * prod(1 + one.count("|") for one in _CHOICES.findall(key))
+    """Check whether PEFT's regular expression matches; None for one that could take forever, as in a hostile file."""
+    alternatives = prod(1 + group.count("|") for group in _CHOICES.findall(key))
+    attempts = len(module) ** (1 + len(_REPEATS.findall(key))) * alternatives
     try:
-        if ways <= MOST_WAYS and _SIMPLE.fullmatch(key):
+        if attempts <= MOST_ATTEMPTS and _SIMPLE.fullmatch(key):
             return re.match(rf"(.*\.)?({key})$", module) is not None
         return None
     except re.error:
@@ -155,11 +162,11 @@ def _as_matrix(info: TensorInfo) -> TensorInfo:
 
 
 def _transposed(info: TensorInfo) -> TensorInfo:
-    """The same bytes, read the other way round."""
+    """Return a matrix's transpose as a view of the same bytes."""
     rows, columns = info.shape
     part = info.parts[0]
-    turned = replace(part, shape=(columns, rows), strides=(1, columns))
-    return replace(info, shape=(columns, rows), parts=(turned,))
+    transposed = replace(part, shape=(columns, rows), strides=(1, columns))
+    return replace(info, shape=(columns, rows), parts=(transposed,))
 
 
 def _unsupported(name: str, info: TensorInfo, reason: str) -> TensorInfo:

@@ -1,4 +1,4 @@
-"""The weights of one checkpoint, whatever holds them: a file, shards with an index, an adapter, a distributed folder.
+"""Index the weights of one checkpoint: a file, shards with an index, an adapter or a distributed folder.
 
 Every layout reads its checkpoints through :func:`weights_of`, so that layouts and formats do not multiply.
 """
@@ -21,7 +21,7 @@ _FILES: Mapping[str, Reader] = {
     ".npz": npz.read_index,
     **dict.fromkeys(TORCH_FILES, torch_state.read_index),
 }
-# What a checkpoint's folder may hold, the first of them preferred: a loader would take it as well.
+# Names of weights in a checkpoint's folder, in the order of preference, which is that of the usual loaders.
 _IN_FOLDERS: Mapping[str, Reader] = {
     "model.safetensors": safetensors.read_index,
     "model.safetensors.index.json": lambda path: shards.read_index(path, _of_file),
@@ -35,19 +35,19 @@ _DISTRIBUTED_BELOW = "pytorch_model_fsdp_0"  # where accelerate and the Trainer 
 
 
 def weights_of(path: str) -> FileIndex:
-    """Where each weight of a checkpoint lies, read from headers alone.
+    """Index the weights of a checkpoint; only headers are read.
 
     Args:
-        path: a ``.safetensors``, ``.npz`` or torch file, or a folder that holds the weights of one checkpoint.
+        path: a ``.safetensors``, ``.npz`` or torch file, or a folder with the weights of one checkpoint.
 
     Raises:
-        CheckpointError: there are no weights, or they are damaged, incomplete or of a kind that is not read.
+        CheckpointError: there are no weights, or they are damaged, incomplete or of an unsupported kind.
     """
     return _of_folder(path) if is_folder(path) else _of_file(path)
 
 
-def held_by(folder: str) -> list[str]:
-    """What a folder holds of weights of one checkpoint, the one that is read first; empty where there are none.
+def weight_files_in(folder: str) -> list[str]:
+    """Return the names of a folder's weights of one checkpoint; the first is the one that is read.
 
     Raises:
         CheckpointError: the folder cannot be read.
@@ -61,17 +61,17 @@ def _of_file(path: str) -> FileIndex:
     for suffix, read in _FILES.items():
         if path.endswith(suffix):
             return read(path)
-    raise CheckpointError(f"{path}: is no file of weights that is read ({', '.join(_FILES)})")
+    raise CheckpointError(f"{path}: is not a file of weights that can be read ({', '.join(_FILES)}); convert it")
 
 
 def _of_folder(folder: str) -> FileIndex:
-    held = held_by(folder)
-    if not held:
+    present = weight_files_in(folder)
+    if not present:
         raise CheckpointError(_why_none(folder))
-    if held[0] == _DISTRIBUTED:
+    if present[0] == _DISTRIBUTED:
         return distributed.only_weights(folder, dcp.read_index(folder))
-    path = join(folder, held[0])
-    return _of_folder(path) if held[0] == _DISTRIBUTED_BELOW else _IN_FOLDERS[held[0]](path)
+    path = join(folder, present[0])
+    return _of_folder(path) if present[0] == _DISTRIBUTED_BELOW else _IN_FOLDERS[present[0]](path)
 
 
 def _why_none(folder: str) -> str:
@@ -79,14 +79,14 @@ def _why_none(folder: str) -> str:
     if any(entry.name.endswith(".distcp") for entry in entries):
         return (
             f"{folder}: has no {_DISTRIBUTED}, which is written last: the checkpoint is still being written or was "
-            "cut off. Save it again, or move it elsewhere."
+            "interrupted. Save it again, or move it elsewhere."
         )
     names = [entry.name for entry in entries if entry.name.endswith((".safetensors", ".bin"))]
     return (
         shards.missing_index(folder, names)
         or foreign_reason(folder, entries)
         or (
-            f"{folder}: holds no weights, such as model.safetensors, pytorch_model.bin or {_DISTRIBUTED}; it is still "
-            "being written, or they were moved elsewhere"
+            f"{folder}: contains no weights such as model.safetensors, pytorch_model.bin or {_DISTRIBUTED}; it is "
+            "still being written, or they were moved. Wait, or move the folder elsewhere"
         )
     )

@@ -1,4 +1,4 @@
-"""Of a distributed checkpoint's tensors the weights alone: beside them lie states of the optimiser and the data."""
+"""Select the weights among a distributed checkpoint's tensors, which include optimizer and data loader states."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NOT_WEIGHTS = (
 
 
 def only_weights(folder: str, index: FileIndex) -> FileIndex:
-    """The tensors that are not known to be something else; ``model`` or the like is taken off where it leads them all.
+    """Return the index without tensors known not to be weights; a common prefix such as ``model`` is stripped.
 
     Raises:
         CheckpointError: there are no weights.
     """
     kept = {name: info for name, info in index.tensors.items() if name.partition(".")[0] not in NOT_WEIGHTS}
     if not kept:
-        raise CheckpointError(f"{folder}: holds no weights, only the state of an optimiser; move it elsewhere")
+        raise CheckpointError(f"{folder}: contains no weights, only the state of an optimizer; move it elsewhere")
     leading = {name.partition(".")[0] for name in kept if "." in name}
     if len(leading) == 1 and leading <= set(WEIGHTS) and all("." in name for name in kept):
         kept = {(short := name.partition(".")[2]): replace(info, name=short) for name, info in kept.items()}

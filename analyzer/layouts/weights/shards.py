@@ -1,4 +1,4 @@
-"""Weights in several files, as an index beside them says: ``model.safetensors.index.json`` and its kin."""
+"""Read weights split over several files with an index such as ``model.safetensors.index.json``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SHARD = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-[0-9]{5}\.(?P<suffix>safetensors|
 
 
 def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
-    """The tensors of all shards, each from the one that the index names.
+    """Return the tensors of all shards, each from the shard that the index names.
 
-    The names of the shards are settled before any of them is opened: they are untrusted, and only plain names of
-    files in the index's own folder pass.
+    All shard names are checked before any shard is opened: they are untrusted, and only plain names of files in the
+    index's own folder are accepted.
 
     Args:
         path: the index file.
         read_file: reads one shard.
 
     Raises:
-        CheckpointError: a name leads out of the folder, a shard or a tensor is missing, or a tensor lies in two shards.
+        CheckpointError: a name leaves the folder, a shard or a tensor is missing, or a tensor is in two shards.
     """
     weight_map = _weight_map(path, read_json(path))
     folder = containing_folder(path)
@@ -36,48 +36,51 @@ def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
         _require_plain(path, folder, name)
     for name in names:
         if not is_file(join(folder, name)):
-            raise CheckpointError(f"{path}: names the shard {printable(name)}, which is not there; copy it again")
+            raise CheckpointError(f"{path}: names the shard {printable(name)}, which is missing; copy it again")
     with open_source(path) as source:
         files: list[FileStamp] = [source.stamp]
     tensors: dict[str, TensorInfo] = {}
     metadata: dict[str, str] = {}
-    held_by: dict[str, str] = {}
+    shard_of: dict[str, str] = {}
     for shard in names:
         index = read_file(join(folder, shard))
         for name, info in index.tensors.items():
-            if name in held_by:
+            if name in shard_of:
                 raise CheckpointError(
-                    f"{path}: {printable(name)} lies in two shards, {printable(held_by[name])} and {printable(shard)}"
+                    f"{path}: {printable(name)} is in two shards, {printable(shard_of[name])} and {printable(shard)}; "
+                    "copy the checkpoint again"
                 )
-            held_by[name] = shard
+            shard_of[name] = shard
             tensors[name] = info
         metadata.update(index.metadata)
         files.extend(index.files)
     for name, shard in weight_map.items():
-        if held_by.get(name) != shard:
-            raise CheckpointError(f"{path}: {printable(name)} is not in {printable(shard)}, where it should be")
+        if shard_of.get(name) != shard:
+            raise CheckpointError(
+                f"{path}: {printable(name)} is not in {printable(shard)}, where it should be; copy the shard again"
+            )
     ordered = {name: tensors[name] for name in sorted(tensors, key=natural_key)}
     return FileIndex(ordered, metadata, tuple(files))
 
 
 def missing_index(folder: str, names: Sequence[str]) -> str | None:
-    """Why files cannot be used that are all shards of one checkpoint without their index; None for any others."""
+    """Return why files cannot be used that are all shards of one checkpoint without an index; None for other files."""
     shards = [_SHARD.fullmatch(name) for name in names]
     if not shards or not shards[0] or not all(shards):
         return None
     index = f"{shards[0]['stem']}.{shards[0]['suffix']}.index.json"
     return (
-        f"{folder}: holds the shards of a single checkpoint ({printable(names[0])}, ...), but {printable(index)} is "
-        "missing, which says what lies in which; copy it there as well"
+        f"{folder}: contains the shards of a single checkpoint ({printable(names[0])}, ...), but {printable(index)} is "
+        "missing, which lists the tensors in each shard; copy it there as well"
     )
 
 
 def _weight_map(path: str, index: Any) -> Mapping[str, str]:
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise CheckpointError(f"{path}: has no weight_map from the tensors' names to the shards' names")
+        raise CheckpointError(f"{path}: has no weight_map from tensor names to shard names; copy it again")
     if not weight_map:
-        raise CheckpointError(f"{path}: its weight_map is empty, so there are no weights")
+        raise CheckpointError(f"{path}: its weight_map is empty, so there are no weights; save the checkpoint again")
     return weight_map
 
 
@@ -86,5 +89,5 @@ def _require_plain(path: str, folder: str, name: str) -> None:
     if not is_plain or not is_inside(folder, join(folder, name)):
         raise CheckpointError(
             f"{path}: its weight_map names {printable(name, 120)!r}, which is not a file of this folder; it is not "
-            "opened. Put the shards (no links) beside the index."
+            "opened. Put the shards themselves, not links, into the folder of the index."
         )

@@ -1,4 +1,4 @@
-"""What a torch file says: which of the things in it are the weights, and when in the training it was saved."""
+"""Find the weights in the content of a torch file, and the plain values saved with them."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from analyzer.model.run import TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors.kinds import numpy_dtype, unsupported_reason
 
-# Where people put a model's state, the first that is there counts; else the file is that state itself.
+# Usual keys of a model's state; the first that exists is read. Without one, the file itself is taken for the state.
 WEIGHTS = ("state_dict", "model_state_dict", "model", "net")
 DEEPEST = 16
 MOST_TENSORS, MOST_CHARACTERS, MOST_TEXTS = 500_000, 1 << 27, 1000
-# What reading all tensors may cost: so many bytes, or so many times the file's own.
+# Limit on the bytes needed to read all tensors: this many, or this many times the file's size.
 MOST_BYTES, MOST_TIMES = 64 << 30, 1000
 
 
 def read_index(path: str) -> FileIndex:
-    """Where each weight in a torch file lies; plain numbers and texts beside the weights are its metadata.
+    """Index the weights in a torch file; plain numbers and strings saved with them become metadata.
 
     Raises:
-        CheckpointError: the file is damaged, or there are no weights in it.
+        CheckpointError: the file is damaged, or contains no weights.
     """
     return index_of(path, read_torch(path))
 
 
 def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
-    """The same for a file that was opened already.
+    """Index the weights in a torch file that is already open, as :func:`read_index` does.
 
     Args:
         path: the file's path.
-        file: what it holds.
-        key: the entry with the weights, where that is not to be found out.
+        file: its content.
+        key: the key of the weights; None to try :data:`WEIGHTS` and then the file itself.
 
     Raises:
-        CheckpointError: there are no weights in it.
+        CheckpointError: the file contains no weights.
     """
     tree = file.tree
     if not isinstance(tree, dict) or "param_groups" in tree:
@@ -54,8 +54,8 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
     weights = next((found for place in places if (found := _weights(path, place, limit))), None)
     if weights is None:
         raise CheckpointError(_why_none(path, tree))
-    beside = ((name, value) for name, value in tree.items() if isinstance(name, str) and name not in weights)
-    metadata = dict(_texts(islice(beside, MOST_TEXTS)))
+    others = ((name, value) for name, value in tree.items() if isinstance(name, str) and name not in weights)
+    metadata = dict(_texts(islice(others, MOST_TEXTS)))
     return FileIndex(weights, metadata, file.files)  # in the order of the model's own modules
 
 
@@ -64,27 +64,33 @@ def _weights(path: str, value: Any, most_bytes: int) -> dict[str, TensorInfo]:
     characters = cost = 0
     for name, info in _flat(value, "", {}) if isinstance(value, dict) else ():
         if name in weights:
-            raise CheckpointError(f"{path}: two of its tensors are called {printable(name, 80)}; rename one of them")
+            raise CheckpointError(f"{path}: two of its tensors are named {printable(name, 80)}; rename one of them")
         weights[name] = replace(info, name=name)
         characters += len(name)
         cost += _cost(info)
-        # A small file can refer to the same tensors, or to the same long name, over and over.
+        # A small file can refer to the same tensors, or to the same long name, many times.
         if len(weights) > MOST_TENSORS or characters > MOST_CHARACTERS:
-            raise CheckpointError(f"{path}: refers to its tensors more than {MOST_TENSORS} times, or by endless names")
+            raise CheckpointError(
+                f"{path}: refers to tensors more than {MOST_TENSORS} times, or by names of more than "
+                f"{MOST_CHARACTERS} characters in all; save model.state_dict() alone"
+            )
         if cost > most_bytes:
-            raise CheckpointError(f"{path}: refers to its bytes so often that to read them all takes {cost >> 30} GiB")
+            raise CheckpointError(
+                f"{path}: refers to its bytes so often that reading all tensors takes {cost >> 30} GiB; "
+                "save model.state_dict() alone"
+            )
     return weights
 
 
 def _cost(info: TensorInfo) -> int:
-    """Bytes that are read for a tensor, or that it takes written out, whichever is more."""
+    """Return the bytes read for a tensor or the bytes of its array, whichever is more."""
     if info.unsupported:
         return 0
     return max(prod(info.shape) * numpy_dtype(info.dtype).itemsize, sum(part.length for part in info.parts))
 
 
 def _flat(tree: Mapping[Any, Any], prefix: str, known: dict[int, bool]) -> Iterator[tuple[str, TensorInfo]]:
-    """Tensors by name; those of a dictionary inside only where it holds nothing else, as a module's state does."""
+    """Yield tensors by name; nested dictionaries count only if they contain nothing else, as a module's state does."""
     for name, value in tree.items():
         if isinstance(name, str) and isinstance(value, TensorInfo):
             yield f"{prefix}{name}", value
@@ -93,7 +99,7 @@ def _flat(tree: Mapping[Any, Any], prefix: str, known: dict[int, bool]) -> Itera
 
 
 def _only_tensors(value: Any, depth: int, known: dict[int, bool]) -> bool:
-    """Whether a dictionary holds tensors by name and dictionaries of such; ``known`` keeps the answers by identity."""
+    """Check whether a value is a dictionary of tensors and such dictionaries; ``known`` caches answers by identity."""
     if not isinstance(value, dict) or not value or depth == DEEPEST:
         return False
     if id(value) not in known:
@@ -104,9 +110,9 @@ def _only_tensors(value: Any, depth: int, known: dict[int, bool]) -> bool:
     return known[id(value)]
 
 
-def _texts(beside: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Plain numbers and texts, as the metadata of a safetensors file has them; of a tensor only a single number."""
-    for name, value in beside:
+def _texts(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield plain strings and numbers as text, like safetensors metadata; tensors only if they are a single number."""
+    for name, value in items:
         if isinstance(value, str):
             yield name, value
         elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -126,7 +132,10 @@ def _number(info: TensorInfo) -> float:
 
 def _why_none(path: str, tree: Any) -> str:
     if isinstance(tree, dict) and "param_groups" in tree:
-        return f"{path}: holds the state of an optimiser and no weights; move it elsewhere"
+        return f"{path}: contains the state of an optimizer and no weights; move it elsewhere"
     if isinstance(tree, dict):
-        return f"{path}: holds no weights: no tensors by name, neither by themselves nor under {', '.join(WEIGHTS)}"
-    return f"{path}: holds no dictionary of weights; save model.state_dict() instead of what it was made from"
+        return (
+            f"{path}: contains no weights: no named tensors, neither at the top level nor under {', '.join(WEIGHTS)}; "
+            "move it elsewhere, or save model.state_dict()"
+        )
+    return f"{path}: does not contain a dictionary of weights; save model.state_dict() instead of the object itself"

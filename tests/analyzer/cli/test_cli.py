@@ -350,7 +350,7 @@ def test_a_file_given_instead_of_its_folder_is_said_to_be_one_with_its_folder(ma
     outcome = weightlapse(*command.split(), "run/epoch_0001.safetensors")
     assert outcome.code == 4
     assert outcome.err == (
-        "Error: run/epoch_0001.safetensors: is a file; name the folder that holds the checkpoints: run\n"
+        "Error: run/epoch_0001.safetensors: is a file; name the folder that contains the checkpoints: run\n"
     )
 
 

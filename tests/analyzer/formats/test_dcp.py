@@ -334,7 +334,7 @@ def test_fault_18_a_link_that_leaves_the_folder(folder: Path, tmp_path: Path) ->
     path = folder / "__0_0.distcp"
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    assert_refused(folder, "a link that leaves the folder")
+    assert_refused(folder, "a link that leads out of the folder")
     (tmp_path / "elsewhere").rename(folder / "beside")
     path.unlink()
     path.symlink_to("beside")
@@ -357,9 +357,9 @@ def chunks(metadata: Any) -> Any:
 @pytest.mark.parametrize(
     "change, word",
     [
-        (lambda metadata: chunks(metadata).append(chunks(metadata)[0]), "hole or overlap"),
-        (lambda metadata: chunks(metadata).clear(), "hole or overlap"),
-        (lambda metadata: setattr(chunks(metadata)[0], "sizes", torch.Size([5, 6])), "hole or overlap"),
+        (lambda metadata: chunks(metadata).append(chunks(metadata)[0]), "gap or overlap"),
+        (lambda metadata: chunks(metadata).clear(), "gap or overlap"),
+        (lambda metadata: setattr(chunks(metadata)[0], "sizes", torch.Size([5, 6])), "gap or overlap"),
         (lambda metadata: setattr(chunks(metadata)[0], "sizes", torch.Size([7, 5])), "beyond"),
         (lambda metadata: setattr(chunks(metadata)[0], "sizes", torch.Size([35])), "dimensions"),
         (lambda metadata: chunks(metadata).extend(chunks(metadata) * 5000), "more than 4096"),
@@ -380,7 +380,7 @@ def test_fault_06_any_cutting_fits_and_nothing_else() -> None:
     assert _misfit((4, 5), whole) is None
     for number in range(len(whole)):
         without = whole[:number] + whole[number + 1 :]
-        assert _misfit((4, 5), without) == "its chunks leave a hole or overlap"
+        assert _misfit((4, 5), without) == "its chunks leave a gap or overlap"
         for moved in [(1, 0), (0, 1)]:
             other = replace(whole[number], start=tuple(a + b for a, b in zip(whole[number].start, moved, strict=True)))
             assert _misfit((4, 5), [*without, other])
@@ -393,14 +393,14 @@ def test_fault_06_any_cutting_fits_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "change, word",
     [
-        (lambda metadata: metadata.storage_data.popitem(), "does not say where"),
+        (lambda metadata: metadata.storage_data.popitem(), "has no storage location for"),
         (lambda metadata: setattr(metadata, "storage_data", None), "not the metadata of a DCP checkpoint"),
         (lambda metadata: setattr(metadata, "state_dict_metadata", []), "not the metadata of a DCP checkpoint"),
         (lambda metadata: setattr(next(iter(metadata.storage_data.values())), "offset", -1), "not a tuple of sizes"),
         (lambda metadata: setattr(next(iter(metadata.storage_data.values())), "length", "9"), "not a tuple of sizes"),
         (lambda metadata: setattr(next(iter(metadata.storage_data.values())), "length", 2**62), "should end at byte"),
-        (lambda metadata: setattr(next(iter(metadata.storage_data.values())), "relative_path", 3), "is not text"),
-        (lambda metadata: metadata.state_dict_metadata.update({3: None}), "not text"),
+        (lambda metadata: setattr(next(iter(metadata.storage_data.values())), "relative_path", 3), "is not a string"),
+        (lambda metadata: metadata.state_dict_metadata.update({3: None}), "not a string"),
         (lambda metadata: setattr(chunks(metadata)[0], "offsets", (0, "a")), "not a tuple of sizes"),
         (lambda metadata: setattr(metadata.state_dict_metadata["model.bias"], "size", None), "not a tuple of sizes"),
         (lambda metadata: setattr(metadata.state_dict_metadata["model.bias"], "chunks", 3), "no list of chunks"),

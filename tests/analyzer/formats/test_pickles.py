@@ -170,7 +170,7 @@ UNSOUND = {
 
 @pytest.mark.parametrize("data", UNSOUND.values(), ids=UNSOUND.keys())
 def test_fault_04_not_sound(data: bytes) -> None:
-    assert_refused(data, "not sound")
+    assert_refused(data, "its pickle is invalid")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

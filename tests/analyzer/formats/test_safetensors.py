@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from analyzer.errors import CheckpointError
+from analyzer.formats import safetensors
 from analyzer.formats.safetensors import DTYPES, HEADER_LIMIT, read_index
 from analyzer.model.run import TensorInfo
 from analyzer.sources import LocalSource
@@ -180,6 +181,18 @@ def test_fault_02_a_limit_on_the_header_of_a_large_file(path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"declare a header of {HEADER_LIMIT + 1} bytes"):
         read_index(str(path))
     assert reference_names(path) is None
+
+
+def test_fault_02_the_limits_on_the_header_are_inclusive(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded({"w": entry()}, bytes(4))
+    length = len(data) - 12
+    monkeypatch.setattr(safetensors, "HEADER_LIMIT", length)
+    assert read_index(write(path, data)).tensors["w"].shape == (1,)
+    monkeypatch.setattr(safetensors, "HEADER_LIMIT", length - 1)
+    assert_refused(path, data, f"declare a header of {length} bytes")
+    monkeypatch.undo()
+    assert read_index(write(path, encoded(b"{}"))).tensors == {}  # the header ends where the file does
+    assert_refused(path, encoded(b"{}", length=3), "a header of 3 bytes is declared but 2 follow")
 
 
 BAD_HEADERS = {

@@ -365,13 +365,13 @@ def test_fault_04_truncated_anywhere(path: Path) -> None:
 )
 def test_fault_05_bytes_after_the_end(path: Path, extra: bytes | None) -> None:
     whole = saved(SMALL)
-    assert_refused(path, whole + (whole if extra is None else extra), "not one whole archive")
+    assert_refused(path, whole + (whole if extra is None else extra), "not a single archive")
 
 
 def test_fault_05_bytes_before_the_start(path: Path) -> None:
     whole = saved(SMALL)
     assert_refused(path, bytes(64) + whole, "not a torch file")
-    assert_refused(path, b"PK\x03\x04" + bytes(60) + whole, "not one whole archive")
+    assert_refused(path, b"PK\x03\x04" + bytes(60) + whole, "not a single archive")
 
 
 def pickled_with(whole: bytes, old: bytes, new: bytes) -> bytes:
@@ -388,7 +388,7 @@ def test_fault_07_a_tensor_beyond_its_storage(path: Path) -> None:
         (b"K\x03K\x01\x86", b"K\x04K\x01\x86"),  # strides
         (b"K\x00K\x02K\x03\x86", b"K\x00K\x02\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86"),
     ]:
-        assert_refused(path, pickled_with(whole, old, new), "reaches beyond its storage")
+        assert_refused(path, pickled_with(whole, old, new), "extends beyond its storage")
     for old, new in [
         (b"K\x00K\x02K\x03\x86", b"J\xff\xff\xff\xffK\x02K\x03\x86"),
         (b"K\x00K\x02K\x03\x86", b"K\x00J\xfe\xff\xff\xffK\x03\x86"),
@@ -398,13 +398,13 @@ def test_fault_07_a_tensor_beyond_its_storage(path: Path) -> None:
         (b"K\x00K\x02K\x03\x86", b"K\x00K\x02N\x86"),
         (b"K\x00K\x02K\x03\x86", b"K\x00K\x02\x85"),
     ]:
-        assert_refused(path, pickled_with(whole, old, new), "not sound")
+        assert_refused(path, pickled_with(whole, old, new), "its pickle is invalid")
 
 
 def test_fault_07_a_storage_of_another_size(path: Path) -> None:
     whole = saved(SMALL)
     for data in (b"", bytes(23), bytes(25)):
-        assert_refused(path, changed(whole, {"data/0": data}), f"has {len(data)} bytes where 24 are declared")
+        assert_refused(path, changed(whole, {"data/0": data}), f"has {len(data)} bytes but 24 are declared")
     assert_refused(path, changed(whole, {"data/0": None}), "the storage '0' is missing")
 
 
@@ -497,12 +497,12 @@ def test_fault_22_a_deflated_archive(path: Path) -> None:
         (10, b"\x0c\x00", "method 12"),
         (20, b"\xff\xff\xff\x00", "stored bytes"),
         (24, b"\xff\xff\xff\x00", "stored bytes"),
-        (28, b"\xff\xff", "breaks off"),
-        (34, b"\x01\x00", "breaks off"),
+        (28, b"\xff\xff", "its directory is truncated"),
+        (34, b"\x01\x00", "its directory is truncated"),
         (42, b"\x01\x00\x00\x00", "first entry"),
         (42, b"\xff\xff\xff\x00", "first entry"),
         (46, b"\xff", "not UTF-8"),
-        (0, b"PK\x01\x03", "breaks off"),
+        (0, b"PK\x01\x03", "its directory is truncated"),
     ],
 )
 def test_fault_22_the_directory_is_checked(path: Path, field: int, change: bytes, word: str) -> None:
@@ -560,7 +560,7 @@ def test_a_comment_and_a_split_archive_are_refused(path: Path) -> None:
     buffer = io.BytesIO(changed(saved(SMALL), {}))
     with zipfile.ZipFile(buffer, "a") as file:
         file.comment = b"hello"
-    assert_refused(path, buffer.getvalue(), "does not end as a zip archive")
+    assert_refused(path, buffer.getvalue(), "does not end with the end record of a zip archive")
 
 
 def test_a_zip_archive_of_something_else(path: Path) -> None:
@@ -618,7 +618,7 @@ def test_fault_21_nothing_in_a_hostile_file_runs(tmp_path: Path) -> None:
             assert outcome.startswith("refused: ")
             assert "not a torch file" in outcome or "before version 1.6" in outcome
         elif "persistent" in name:
-            assert "a persistent id that is no storage" in outcome
+            assert "a persistent id is not a storage" in outcome
         else:
             assert outcome.startswith("{'before': TensorInfo("), (name, outcome)
     assert not canary.exists()

@@ -120,7 +120,7 @@ def test_bfloat16_and_torch_files(tmp_path: Path) -> None:
     [
         ({"use_dora": True}, "DoRA rescales"),
         ({"lora_bias": True}, "changes more than the weight"),
-        ({"target_modules": ["grouped"]}, "make no product"),
+        ({"target_modules": ["grouped"]}, "cannot be multiplied"),
     ],
 )
 def test_other_variants_are_listed_with_the_reason(
@@ -146,7 +146,7 @@ def test_other_variants_are_listed_with_the_reason(
 def test_other_kinds_of_adapters_are_refused(tmp_path: Path) -> None:
     model = peft.get_peft_model(Network(), peft.IA3Config(target_modules=["up"], feedforward_modules=["up"]))
     model.save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"adapter_config\.json: an adapter of the kind 'IA3' is not read"):
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json: adapters of the kind 'IA3' are not supported"):
         weights_of(str(tmp_path))
 
 
@@ -158,7 +158,7 @@ def test_a_config_that_is_not_sound(tmp_path: Path, text: str) -> None:
     (tmp_path / "adapter_config.json").write_text(text)
     if "lora_alpha" in text:
         assert {info.unsupported for info in of_folder(tmp_path).values()} == {
-            "adapter_config.json does not tell the scale: it has no lora_alpha, or patterns that are not read"
+            "adapter_config.json does not state the scale: it has no lora_alpha, or patterns that are not supported"
         }
     else:
         with pytest.raises(CheckpointError, match=r"adapter_config\.json"):
@@ -194,7 +194,7 @@ def test_a_pattern_that_could_keep_us_busy_is_not_read_and_costs_only_what_it_co
     tensors = of_folder(tmp_path)
     product = tensors["inner.down.delta_weight"].product
     assert product and product.scale == 3 / 4
-    assert "patterns that are not read" in str(tensors["inner.up.delta_weight"].unsupported)
+    assert "patterns that are not supported" in str(tensors["inner.up.delta_weight"].unsupported)
 
 
 def test_a_hostile_name_keeps_nobody_busy(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_hostile_name_keeps_nobody_busy(tmp_path: Path) -> None:
     name = "e." * 20_000 + "z"
     factors = {f"{name}.lora_A.weight": np.ones((1, 3)), f"{name}.lora_B.weight": np.ones((3, 1))}
     save_weights(tmp_path / "adapter_model.safetensors", factors)
-    assert "patterns that are not read" in str(of_folder(tmp_path)[f"{name}.delta_weight"].unsupported)
+    assert "patterns that are not supported" in str(of_folder(tmp_path)[f"{name}.delta_weight"].unsupported)
 
 
 def test_fault_22_factors_whose_product_is_beyond_all_measure(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_ingredients_are_branches_and_never_one_line(tmp_path: Path) -> None:
     for run in analyzer.open_runs(tmp_path):
         assert run.path == str(tmp_path / "olmo")
         assert not alarms(analyzer.audit(run))
-    (said,) = found(analyzer.open_runs(tmp_path)[0], "several_lines")
+    (said,) = found(analyzer.open_runs(tmp_path)[0], "several_branches")
     assert "olmo" not in said.sentence
     assert "stage2-ingredient1" in said.sentence
 
@@ -105,8 +105,8 @@ def test_fault_25_a_checkpoint_that_is_being_written(tmp_path: Path) -> None:
     (folder / "tmp-checkpoint-4").mkdir()
     run = analyzer.open_run(folder)
     assert names(run) == ["step1", "step2"]
-    assert "step3: holds no weights" in found(run, "refused_file")[0].sentence
-    assert "The last complete checkpoint is taken as its end" in found(run, "unfinished_run")[0].sentence
+    assert "step3: contains no weights" in found(run, "refused_file")[0].sentence
+    assert "It is read up to the last complete checkpoint" in found(run, "unfinished_run")[0].sentence
 
 
 def test_several_kinds_of_weights_in_one_folder_are_said(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_several_kinds_of_weights_in_one_folder_are_said(tmp_path: Path) -> None
     run = analyzer.open_run(folder)
     (said,) = found(run, "several_weights")
     assert (said.severity, said.checkpoints) == ("notice", ("step2",))
-    assert said.sentence == "step2: hold model.safetensors and pytorch_model.bin; model.safetensors is read."
+    assert said.sentence == "step2: contain model.safetensors and pytorch_model.bin; model.safetensors is read."
 
 
 # ------------------------------------------------------------------------------------------------ real writers
@@ -208,7 +208,7 @@ def test_a_distributed_checkpoint_without_its_metadata_is_unfinished(tmp_path: P
 
 def test_a_distributed_checkpoint_of_an_optimiser_alone(tmp_path: Path) -> None:
     distributed(tmp_path / "step-1", {"optimizer": {"state": {"w": torch.ones(3)}}})
-    with pytest.raises(NoCheckpointsError, match="only the state of an optimiser"):
+    with pytest.raises(NoCheckpointsError, match="only the state of an optimizer"):
         analyzer.open_run(tmp_path)
 
 

@@ -211,7 +211,7 @@ def test_a_missing_score_is_that_of_the_last_step_before_and_is_said_once(write:
     (said,) = found(run, "score_from_earlier_step")
     assert said.checkpoints == ("checkpoint-15", "checkpoint-25", "checkpoint-35")
     assert "3 of 5 checkpoints" in said.sentence
-    assert "in checkpoint-15 is that of step 10" in said.sentence
+    assert "in checkpoint-15 is from step 10" in said.sentence
 
 
 @pytest.mark.parametrize("name", ["checkpoint-20", "final"])
@@ -307,7 +307,7 @@ def test_all_checkpoints_unusable(write: Write) -> None:
     folder = write([10, 20])
     for step in (10, 20):
         (folder / f"checkpoint-{step}" / "model.safetensors").unlink()
-    with pytest.raises(NoCheckpointsError, match="2 of them, such as checkpoint-10: holds no weights"):
+    with pytest.raises(NoCheckpointsError, match="2 of them, such as checkpoint-10: contains no weights"):
         analyzer.open_run(folder)
 
 

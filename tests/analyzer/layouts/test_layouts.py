@@ -20,8 +20,7 @@ import analyzer
 from analyzer.auditing import audit_headers
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
 from analyzer.layouts import LAYOUTS, find_runs, with_scores
-from analyzer.layouts.naming import run_name
-from analyzer.layouts.ordering import parse_count, parse_score, place_in_name
+from analyzer.layouts.naming import parse_count, parse_score, place_in_name, place_of, run_name
 from analyzer.layouts.scores.sidecars import read_scores
 from analyzer.model.run import Finding, Run
 
@@ -103,10 +102,10 @@ def test_huggingface_wins_over_a_plain_folder_beside_it(tmp_path: Path) -> None:
 
 def test_a_tie_of_equals_is_an_error(make_plain_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LAYOUTS["weightlapse"], "SPECIFICITY", 90)
-    monkeypatch.setattr(LAYOUTS["weightlapse"], "recognise", lambda folder: "it says so")
-    monkeypatch.setattr(LAYOUTS["huggingface"], "recognise", lambda folder: "it says so too")
+    monkeypatch.setattr(LAYOUTS["weightlapse"], "recognize", lambda folder: "it says so")
+    monkeypatch.setattr(LAYOUTS["huggingface"], "recognize", lambda folder: "it says so too")
     folder = make_plain_run()
-    with pytest.raises(LayoutError, match="looks like weightlapse and huggingface alike; settle it with --layout"):
+    with pytest.raises(LayoutError, match="matches weightlapse and huggingface equally well; choose one with --layout"):
         analyzer.open_run(folder)
     assert analyzer.open_run(folder, layout="safetensors").layout == "safetensors"
 
@@ -319,6 +318,51 @@ def test_without_numbers_the_age_decides_and_it_is_said(tmp_path: Path) -> None:
     assert [finding.severity for finding in found(run, "order_by_age")] == ["warning"]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_order_by_age_is_a_warning_as_soon_as_there_is_an_order(tmp_path: Path, count: int) -> None:
+    run = analyzer.open_run(plain(tmp_path, *["first.safetensors", "second.safetensors"][:count]))
+    assert run.ordered_by == "modification time"
+    assert [finding.severity for finding in found(run, "order_by_age")] == ["warning"] * (count - 1)
+
+
+@pytest.mark.parametrize(
+    "name, metadata, expected",
+    [
+        ("checkpoint-3", {"epoch": "3"}, (3.0, None)),  # the number counts epochs, so it is not a step
+        ("checkpoint-3", {"epoch": "2.5"}, (2.5, None)),
+        ("ckpt_3.pt", {"epoch": "3"}, (3.0, None)),
+        ("checkpoint-3", {"epoch": "3", "step": "30"}, (3.0, 30)),
+        ("checkpoint-3-step-40", {"epoch": "3"}, (3.0, 40)),
+        ("checkpoint-3", {"epoch": "none"}, (None, 3)),
+        ("checkpoint-3", {}, (None, 3)),
+        ("epoch_3", {"step": "x", "iter_num": "7"}, (3.0, 7)),
+    ],
+)
+def test_an_epoch_in_the_metadata_settles_what_a_bare_number_counts(
+    name: str, metadata: dict[str, str], expected: tuple[float | None, int | None]
+) -> None:
+    assert place_of(name, metadata) == expected
+
+
+def test_a_checkpoint_with_an_epoch_in_its_metadata_has_no_step(tmp_path: Path) -> None:
+    for number, weights in enumerate(random_walk(3), start=1):
+        save_weights(tmp_path / f"checkpoint-{number}.safetensors", weights, {"epoch": str(number)})
+    run = analyzer.open_run(tmp_path)
+    assert [(one.epoch, one.step) for one in run.checkpoints] == [(1, None), (2, None), (3, None)]
+
+
+def test_tables_that_were_not_searched_for_scores_are_listed(make_run: MakeRun, make_plain_run: MakeRun) -> None:
+    for folder, expected in (
+        (make_run(name="ours"), ("log.csv", "log.jsonl", "metrics.csv")),  # its scores are in the checkpoints
+        (make_plain_run(name="others"), ("log.csv", "log.jsonl")),
+    ):
+        for name in ("metrics.csv", "log.csv", "log.jsonl"):
+            (folder / name).write_text("epoch,loss\n0,1\n" if name.endswith("csv") else '{"epoch": 0, "loss": 1}\n')
+        (folder / "notes.txt").write_text("no table")
+        (folder / "folder.csv").mkdir()
+        assert analyzer.open_run(folder).unread_tables == expected
+
+
 @pytest.mark.parametrize("step", ["step", "global_step"])
 def test_metadata_wins_over_the_name_in_a_plain_folder(tmp_path: Path, step: str) -> None:
     for number, weights in enumerate(random_walk(3)):
@@ -382,7 +426,7 @@ def test_fault_14_an_epoch_that_nothing_tells_is_refused(make_run: MakeRun) -> N
     save_weights(folder / "epoch_last.safetensors", random_walk(1)[0], {"format": "weightlapse", "epoch": "NaN"})
     run = analyzer.open_run(folder)
     assert epochs(run) == [0, 1, 2, 3, 4]
-    assert "neither its metadata nor its name tell its epoch" in found(run, "refused_file")[0].sentence
+    assert "neither its metadata nor its name states its epoch" in found(run, "refused_file")[0].sentence
 
 
 @pytest.mark.parametrize("text", ["1e300", "9" * 30, "1e17"])
@@ -419,7 +463,7 @@ def test_a_foreign_file_among_ours_is_left_out(make_run: MakeRun) -> None:
     save_weights(folder / "epoch_0007.safetensors", random_walk(1)[0])
     run = analyzer.open_run(folder)
     assert epochs(run) == [0, 1, 2, 3, 4]
-    assert "does not say format=weightlapse" in found(run, "refused_file")[0].sentence
+    assert "does not have format=weightlapse" in found(run, "refused_file")[0].sentence
 
 
 def test_fault_19_a_folder_where_a_file_belongs_makes_no_run(tmp_path: Path, make_run: MakeRun) -> None:
@@ -438,7 +482,7 @@ def test_fault_25_a_run_that_is_being_written(request: pytest.FixtureRequest, ma
     assert epochs(run) == [0, 1, 2, 3, 4]
     (finding,) = run.findings
     assert (finding.rule, finding.severity) == ("unfinished_run", "notice")
-    assert "The last complete checkpoint is taken as its end" in finding.sentence
+    assert "It is read up to the last complete checkpoint" in finding.sentence
     assert "\n" not in finding.sentence
     assert "\x1b" not in finding.sentence
 
@@ -548,7 +592,7 @@ def test_fault_15_hostile_file_names_are_read_and_measured(tmp_path: Path) -> No
 def test_shards_of_one_checkpoint_are_no_series(tmp_path: Path) -> None:
     plain(tmp_path, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {}}')
-    with pytest.raises(CheckpointError, match="holds the shards of a single checkpoint"):
+    with pytest.raises(CheckpointError, match="contains the shards of a single checkpoint"):
         analyzer.open_run(tmp_path)
 
 
@@ -619,7 +663,7 @@ def test_fault_14_nan_among_numbers_may_be_a_gap(make_plain_run: MakeRun) -> Non
     assert [scores(run, "loss"), scores(run, "acc")] == [[2, None, 1, None, None], [0.5, None, 0.75, None, None]]
     (finding,) = run.findings
     assert (finding.rule, finding.severity) == ("scores_not_finite", "notice")
-    assert "loss, acc: NaN first at epoch 1, but not throughout (1 of 3 values)" in finding.sentence
+    assert "loss, acc: NaN first at epoch 1, finite again later (1 of 3 values)" in finding.sentence
 
 
 def test_fault_14_scores_that_are_nan_throughout_are_not_called_unmatched(make_plain_run: MakeRun) -> None:
@@ -628,7 +672,7 @@ def test_fault_14_scores_that_are_nan_throughout_are_not_called_unmatched(make_p
     path = folder / "metrics.csv"
     path.write_text("epoch,loss\n0,nan\n1,nan\n")
     assert [finding.rule for finding in analyzer.open_run(folder).findings] == ["scores_not_finite"]
-    with pytest.raises(CheckpointError, match="it has no number that the run has not itself"):
+    with pytest.raises(CheckpointError, match="the run already has every number in it"):
         with_scores(run, str(path))
 
 
@@ -672,13 +716,13 @@ def test_of_several_columns_of_steps_the_surer_one_counts(tmp_path: Path) -> Non
     assert [one.scores for one in run.checkpoints] == [{"acc": 0.5}, {"acc": 0.75}]
     (said,) = [one for one in run.findings if one.rule == "scores_without_place"]
     assert "1 of 3 rows with scores have no number under trainer/global_step, epoch" in said.sentence
-    assert "_step may count otherwise" in said.sentence
+    assert "_step may count differently" in said.sentence
 
 
 def test_scores_without_a_place_are_refused_with_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("time,loss\n1,0.5\n")
-    with pytest.raises(CheckpointError, match=r"Its columns are time, loss; call the one that counts steps 'step'"):
+    with pytest.raises(CheckpointError, match=r"time, loss; rename the one that counts steps to 'step'"):
         read_scores(str(path))
 
 
@@ -729,7 +773,7 @@ def test_scores_of_the_users_own(make_plain_run: MakeRun, tmp_path: Path) -> Non
     path.write_text('[{"epoch": 1, "accuracy": 0.5}, {"epoch": 3, "accuracy": 0.75}]')
     assert scores(with_scores(run, str(path)), "accuracy") == [None, 0.5, None, 0.75, None]
     path.write_text('[{"epoch": 7, "accuracy": 0.5}]')
-    with pytest.raises(CheckpointError, match="none of its epochs or steps is one of a checkpoint"):
+    with pytest.raises(CheckpointError, match="none of its epochs or steps belongs to a checkpoint"):
         with_scores(run, str(path))
     with pytest.raises(CheckpointError, match="cannot be opened"):
         with_scores(run, str(tmp_path / "nowhere.csv"))

@@ -63,7 +63,7 @@ def test_it_is_said_once_for_the_run(tmp_path: Path) -> None:
     assert list(run.checkpoints[0].tensors) == ["fc1.bias", "fc1.weight", "out.bias", "out.weight"]
     (said,) = run.findings
     assert (said.rule, said.severity) == ("names_unwrapped", "info")
-    assert said.sentence.startswith("Names of wrappers were taken out of 4 names of tensors: module.")
+    assert said.sentence.startswith("Wrapper prefixes were stripped from 4 tensor names: module.")
     measured = analyzer.measure(run, tmp_path / "store.sqlite", ["motion"])
     assert np.isfinite(measured.series("fc1.weight", "step_distance").values[1:]).all()
 
@@ -128,7 +128,7 @@ def test_a_tied_head_that_another_saver_left_out_is_explained(tmp_path: Path) ->
         torch.save(state, tmp_path / f"step_{step}.pt")
     run = analyzer.open_run(tmp_path)
     (said,) = found(run, "tied_weights")
-    assert said.sentence.endswith(" lm_head.weight: not stored in every checkpoint, as another name's twin.")
+    assert said.sentence.endswith(" lm_head.weight: not stored in every checkpoint, as a duplicate of another name.")
     assert set(run.checkpoints[1].tensors) == {"embedding.weight", "body.weight", "body.bias"}
 
 

@@ -15,7 +15,7 @@ from builders import random_walk, save_weights
 from stored import assert_same_weights
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.weights.checkpoint import held_by, weights_of
+from analyzer.layouts.weights.checkpoint import weight_files_in, weights_of
 from analyzer.model.run import Checkpoint
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -61,7 +61,7 @@ def test_sharded_equals_unsharded_as_transformers_writes_them(tmp_path: Path, la
     network.save_pretrained(tmp_path / "whole")
     network.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 3
-    assert held_by(str(tmp_path / "shards")) == [INDEX]
+    assert weight_files_in(str(tmp_path / "shards")) == [INDEX]
     state = {name: value for name, value in network.state_dict().items() if name != "lm_head.weight"}  # tied
     whole, shards = as_checkpoint(tmp_path / "whole"), as_checkpoint(tmp_path / "shards")
     assert_same_weights(whole, state)
@@ -145,7 +145,7 @@ def test_a_link_within_the_folder_is_no_danger(tmp_path: Path) -> None:
 def test_fault_20_a_missing_shard(tmp_path: Path) -> None:
     sharded(tmp_path)
     (tmp_path / SHARDS[1]).unlink()
-    with pytest.raises(CheckpointError, match=f"names the shard {SHARDS[1]}, which is not there"):
+    with pytest.raises(CheckpointError, match=f"names the shard {SHARDS[1]}, which is missing"):
         weights_of(str(tmp_path))
 
 
@@ -164,7 +164,7 @@ def test_fault_20_a_tensor_in_another_shard_than_the_index_says(tmp_path: Path) 
 def test_fault_20_a_tensor_in_two_shards(tmp_path: Path) -> None:
     weights = sharded(tmp_path)
     save_weights(tmp_path / SHARDS[1], weights)
-    with pytest.raises(CheckpointError, match="lies in two shards"):
+    with pytest.raises(CheckpointError, match="is in two shards"):
         weights_of(str(tmp_path))
 
 
@@ -186,7 +186,7 @@ def test_a_damaged_shard(tmp_path: Path) -> None:
 
 def test_a_shard_that_is_an_index_goes_round_no_circle(tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": INDEX}}))
-    with pytest.raises(CheckpointError, match="is no file of weights"):
+    with pytest.raises(CheckpointError, match="is not a file of weights"):
         weights_of(str(tmp_path))
 
 
@@ -194,5 +194,5 @@ def test_the_whole_file_is_preferred_to_shards(tmp_path: Path) -> None:
     weights = sharded(tmp_path)
     save_weights(tmp_path / "model.safetensors", {name: 2 * array for name, array in weights.items()})
     shutil.copy(tmp_path / "model.safetensors", tmp_path / "pytorch_model.bin")
-    assert held_by(str(tmp_path)) == ["model.safetensors", INDEX, "pytorch_model.bin"]
+    assert weight_files_in(str(tmp_path)) == ["model.safetensors", INDEX, "pytorch_model.bin"]
     assert_same_weights(as_checkpoint(tmp_path), {name: 2 * array for name, array in weights.items()})

@@ -152,7 +152,7 @@ def test_a_compiled_and_parallel_model_has_plain_names(tmp_path: Path) -> None:
     for checkpoint, network in zip(run.checkpoints, networks, strict=True):
         assert_same_weights(checkpoint, network.state_dict())
     (said,) = found(run, "names_unwrapped")
-    assert "18 names" in said.sentence
+    assert "18 tensor names" in said.sentence
     assert not alarms(analyzer.audit(run))
 
 
@@ -160,17 +160,17 @@ def test_a_compiled_and_parallel_model_has_plain_names(tmp_path: Path) -> None:
 
 
 NO_WEIGHTS: dict[str, tuple[Callable[[], Any], str]] = {
-    "optimiser": (lambda: optimiser(model()).state_dict(), "the state of an optimiser and no weights"),
+    "optimiser": (lambda: optimiser(model()).state_dict(), "the state of an optimizer and no weights"),
     "optimiser by names": (
         lambda: {"state": {"w": {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
-        "the state of an optimiser and no weights",
+        "the state of an optimizer and no weights",
     ),
-    "optimiser inside": (lambda: {"optimizer": optimiser(model()).state_dict(), "epoch": 3}, "holds no weights"),
-    "nothing": (dict, "holds no weights"),
-    "a number": (lambda: 3, "no dictionary of weights"),
-    "a tensor": (lambda: torch.ones(3), "no dictionary of weights"),
-    "a module": (model, "no dictionary of weights"),
-    "an empty state": (lambda: {"state_dict": {}, "epoch": 1}, "holds no weights"),
+    "optimiser inside": (lambda: {"optimizer": optimiser(model()).state_dict(), "epoch": 3}, "contains no weights"),
+    "nothing": (dict, "contains no weights"),
+    "a number": (lambda: 3, "does not contain a dictionary of weights"),
+    "a tensor": (lambda: torch.ones(3), "does not contain a dictionary of weights"),
+    "a module": (model, "does not contain a dictionary of weights"),
+    "an empty state": (lambda: {"state_dict": {}, "epoch": 1}, "contains no weights"),
 }
 
 
@@ -211,7 +211,7 @@ def test_a_folder_of_data_is_no_run(tmp_path: Path) -> None:
 def test_two_plain_layouts_tie_and_layout_settles_it(tmp_path: Path) -> None:
     torch.save(model().state_dict(), tmp_path / "epoch_1.pt")
     save_weights(tmp_path / "epoch_1.safetensors", random_walk(1)[0])
-    with pytest.raises(LayoutError, match="looks like safetensors and torch alike; settle it with --layout"):
+    with pytest.raises(LayoutError, match="matches safetensors and torch equally well; choose one with --layout"):
         analyzer.open_run(tmp_path)
     assert names(analyzer.open_run(tmp_path, layout="torch")) == ["epoch_1.pt"]
     assert names(analyzer.open_run(tmp_path, layout="safetensors")) == ["epoch_1.safetensors"]
@@ -223,7 +223,7 @@ def test_a_tie_below_spoils_no_other_run(tmp_path: Path) -> None:
     save_weights(tmp_path / "tie" / "epoch_1.safetensors", random_walk(1)[0])
     there = find_runs(str(tmp_path))
     assert [run.name for run in there.runs] == ["good"]
-    assert "settle it with --layout" in there.refused[0].sentence
+    assert "choose one with --layout" in there.refused[0].sentence
 
 
 def test_fault_36_last_is_a_duplicate_only_where_its_place_is_taken(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_fault_22_a_small_file_that_refers_to_a_tensor_without_end(
         level = {f"{number}": level for number in range(101)}
     torch.save(level, tmp_path / "epoch_1.pt")
     assert (tmp_path / "epoch_1.pt").stat().st_size < 20_000
-    with pytest.raises(CheckpointError, match="refers to its tensors more than 10000 times"):
+    with pytest.raises(CheckpointError, match="refers to tensors more than 10000 times"):
         weights_of(str(tmp_path / "epoch_1.pt"))
 
 
@@ -323,13 +323,13 @@ def test_fault_22_a_small_file_whose_tensors_would_take_days_to_read(
     torch.save({str(number): tensor for number in range(10)}, tmp_path / "epoch_1.pt")
     assert len(weights_of(str(tmp_path / "epoch_1.pt")).tensors) == 10
     torch.save({str(number): tensor for number in range(3000)}, tmp_path / "epoch_1.pt")
-    with pytest.raises(CheckpointError, match="refers to its bytes so often that to read them all takes"):
+    with pytest.raises(CheckpointError, match="refers to its bytes so often that reading all tensors takes"):
         weights_of(str(tmp_path / "epoch_1.pt"))
 
 
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
     torch.save({"a.b": torch.ones(2), "a": {"b": torch.zeros(2)}}, tmp_path / "epoch_1.pt")
-    with pytest.raises(CheckpointError, match=r"two of its tensors are called a\.b"):
+    with pytest.raises(CheckpointError, match=r"two of its tensors are named a\.b"):
         weights_of(str(tmp_path / "epoch_1.pt"))
 
 

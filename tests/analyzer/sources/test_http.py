@@ -146,10 +146,10 @@ LASTING = [
     (416, "is shorter than it was", 1),
     (500, r"the server failed \(500\), 3 times in a row", 3),
     (503, r"the server failed \(503\), 3 times in a row", 3),
-    (429, r"is asked too often \(429\)", 3),
-    ("cut", "the connection was cut on the way, 3 times in a row", 3),
-    ("short", "the connection was cut on the way, 3 times in a row", 3),
-    ("drop", "the connection was cut on the way, 3 times in a row", 3),
+    (429, r"the server limits the rate of requests \(429\)", 3),
+    ("cut", "the connection was interrupted, 3 times in a row", 3),
+    ("short", "the connection was interrupted, 3 times in a row", 3),
+    ("drop", "the connection was interrupted, 3 times in a row", 3),
     ("whole", "answers a request for a part with the whole file", 1),
 ]
 

@@ -186,9 +186,9 @@ def test_fault_46_what_passes_is_tried_again(s3: Server, moto: str, tmp_path: Pa
         (401, r"access is denied \(401\)", 1),
         (500, r"the server failed \(500\), 3 times in a row", 3),
         (503, r"the server failed \(503\), 3 times in a row", 3),
-        (429, r"is asked too often \(429\)", 3),
-        ("cut", "the connection was cut on the way, 3 times in a row", 3),
-        ("short", "the connection was cut on the way, 3 times in a row", 3),
+        (429, r"the server limits the rate of requests \(429\)", 3),
+        ("cut", "the connection was interrupted, 3 times in a row", 3),
+        ("short", "the connection was interrupted, 3 times in a row", 3),
         ("whole", "answers a request for a part with the whole file", 1),
     ],
 )

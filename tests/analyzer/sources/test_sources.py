@@ -338,7 +338,7 @@ def test_text_files(tmp_path: Path) -> None:
     path.write_bytes(b"epoch\xff")
     with pytest.raises(CheckpointError, match=r"metrics\.csv: is not UTF-8 text \(byte 5\)"):
         read_text(str(path))
-    with pytest.raises(CheckpointError, match="more than a sidecar file can have"):
+    with pytest.raises(CheckpointError, match="that are read of such a file"):
         read_text(str(path), limit=5)
 
 

@@ -187,12 +187,16 @@ def test_a_missing_package_is_named_by_its_extra(url: str, package: str, extra: 
 
 
 def test_an_unknown_protocol_is_said() -> None:
-    with pytest.raises(CheckpointError, match=r"^ftp://b/run: ftp:// is not known; weightlapse reads s3://, .*hf://"):
+    with pytest.raises(
+        CheckpointError, match=r"^ftp://b/run: ftp:// is not supported; weightlapse reads s3://, .*hf://"
+    ):
         is_folder("ftp://b/run")
     for url in ("hf://gpt2", "hf://gpt2/", "hf://datasets/squad"):
-        with pytest.raises(CheckpointError, match="names no repository of the Hub; write hf://OWNER/NAME"):
+        with pytest.raises(CheckpointError, match="does not name a repository of the Hub; write hf://OWNER/NAME"):
             is_folder(url)
-    with pytest.raises(CheckpointError, match=r"^foo://b/run: foo:// is not known; weightlapse reads s3://, .*hf://"):
+    with pytest.raises(
+        CheckpointError, match=r"^foo://b/run: foo:// is not supported; weightlapse reads s3://, .*hf://"
+    ):
         analyzer.open_run("foo://b/run")
 
 
