@@ -12,7 +12,7 @@ from compared_runs import LAYERS, stored_run, two_groups, with_settings
 
 from analyzer.comparing import compare_runs
 from analyzer.comparing.answers import number
-from analyzer.report.comparison_summary import summarise
+from analyzer.report.comparison_summary import summarize
 
 
 def answer(comparison, rule):
@@ -199,7 +199,7 @@ def test_fault_14_and_41_scores_that_are_missing_or_constant_get_no_number():
     assert difference(comparison, "test_loss").difference is None
     assert all(row.status == "undefined" for row in comparison.swaps if row.score == "test_accuracy")
     assert {one.status for one in comparison.finals if one.quantity == "test_loss"} == {"missing"}
-    json.dumps(summarise(comparison), allow_nan=False)
+    json.dumps(summarize(comparison), allow_nan=False)
 
 
 def test_one_singular_matrix_leaves_the_network_without_a_condition_number_and_with_its_status():

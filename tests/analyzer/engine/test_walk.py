@@ -13,7 +13,7 @@ from builders import random_walk, save_weights, weightlapse_metadata
 from commands import everything, measured, read_csv, rows_of, weightlapse
 
 from analyzer.engine import planning
-from analyzer.layouts import open_runs
+from analyzer import open_runs
 from analyzer.store.store import open_store
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_transformers_trainer_wrote_agrees_with_numpy(tmp_path, monke
         transformers.Trainer(model, arguments, train_dataset=data, eval_dataset=data[:8]).train()
     folders = [tmp_path / f"run/checkpoint-{step}" for step in (1, 2, 3)]
     assert_agrees_with_numpy(tmp_path / "run", tmp_path, [folder / "model.safetensors" for folder in folders])
-    (run,) = open_runs(str(tmp_path / "run"))
+    (run,) = open_runs(tmp_path / "run")
     state = json.loads((folders[-1] / "trainer_state.json").read_text())
     losses = {entry["step"]: entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry}
     assert [one.scores["eval_loss"] for one in run.checkpoints] == [losses[step] for step in (1, 2, 3)]
