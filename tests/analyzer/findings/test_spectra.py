@@ -161,6 +161,8 @@ def test_a_condition_number_explodes_at_the_place_where_it_reaches_ten_times():
     rows = {(key, "condition_number"): [1000, 9999, 10_000, 20_000, 20_000, 20_000] for key in "ab"}
     one = finding_of(condition_number_explodes, tables_with(rows))
     assert one.checkpoints == ("c2", "c5") and "at epoch 2; so does that of a. Some directions" in one.sentence
+    one = finding_of(condition_number_explodes, tables_with({"condition_number": [1000, *[10_000] * 4]}))
+    assert "at epoch 1. Some directions" in one.sentence
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,15 @@ def test_an_outlier_must_be_further_out_than_noise_in_one_of_twenty_runs():
     below = np.nextafter(limit, 0)
     assert outliers([0, 1, 1, 1], [1, below, below, below]) is not None
     assert outliers([0, 1, 1, 1], [1, below, below, limit]) is None
+
+
+def test_a_layer_with_three_numbers_is_not_among_those_that_noise_is_reckoned_for():
+    below = np.nextafter(noise_soft_rank(64, 96, 0.05), 0)
+    rows = {("a", "mp_outlier_count"): [0, 1, 1, 1], ("a", "mp_soft_rank"): [1, below, below, below]}
+    rows |= {("b", "mp_outlier_count"): [np.nan, 0, 0, 0], ("b", "mp_soft_rank"): [np.nan, 1, 1, 1]}
+    assert finding_of(outliers_leave_bulk, tables_with(rows)).tensor == "a"
+    rows |= {("b", "mp_outlier_count"): [0, 0, 0, 0]}
+    assert finding_of(outliers_leave_bulk, tables_with(rows)) is None
 
 
 @pytest.mark.parametrize(
