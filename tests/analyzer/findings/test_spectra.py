@@ -242,5 +242,8 @@ def test_an_exponent_must_be_two_standard_errors_outside_on_a_good_tail(alpha, c
 
 def test_more_layers_with_such_an_exponent_are_counted():
     rows = {(key, "alpha"): [1.5] for key in "ab"} | {(key, "alpha_tail_count"): [100] for key in "ab"}
-    one = finding_of(alpha_out_of_range, tables_with(rows | {(key, "alpha_ks_distance"): [0.05] for key in "ab"}))
+    rows |= {(key, "alpha_ks_distance"): [0.05] for key in "ab"}
+    one = finding_of(alpha_out_of_range, tables_with(rows))
     assert "of a ends below 2 (alpha 1.5, on 100 eigenvalues, KS distance 0.05), and of 1 more layer:" in one.sentence
+    alone = finding_of(alpha_out_of_range, tables_with({key[1]: row for key, row in rows.items()}))
+    assert "of w ends below 2 (alpha 1.5, on 100 eigenvalues, KS distance 0.05): a very heavy tail" in alone.sentence
