@@ -67,7 +67,7 @@ def test_what_failed_for_one_reason_is_one_sentence(tmp_path):
     [
         ([0, 1, 1], (20, 30), "warning"),  # one row in twenty
         ([0, 1, 1], (21, 30), "notice"),
-        ([0, 2, 2], (41, 30), "notice"),
+        ([0, 4, 4], (81, 30), "notice"),
         ([1, 1, 1], (20, 30), "info"),
         ([2, 1, 1], (20, 30), "info"),
         ([1, 2, 0], (20, 30), None),

@@ -234,7 +234,7 @@ def test_the_three_largest_of_many_spikes_are_reported(count):
 @pytest.mark.parametrize(
     ("cosines", "shape", "reported"),
     [
-        ([-0.21] * 5, (64, 96), True),
+        ([-0.201] * 5, (64, 96), True),
         ([-0.21] * 4, (64, 96), False),  # four on end
         ([-0.21] * 4 + [0] + [-0.21] * 4, (64, 96), False),
         ([-0.2] * 5, (64, 96), False),
