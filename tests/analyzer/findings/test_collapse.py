@@ -12,11 +12,14 @@ from planted import (
     STEADY,
     TIME,
     alarming,
+    finding_of,
     found_with,
     only,
+    tables_with,
 )
 
 from analyzer.findings.collapse import collapse_of
+from analyzer.findings.learning import score_collapses
 from analyzer.findings.score_choice import Score
 
 AFTER_25 = TIME >= 25
@@ -123,7 +126,7 @@ def test_an_accuracy_collapses_by_a_third_and_ten_points(values, collapses):
         ([1.0] * 6 + [3.01], True),
         ([1.0] * 6 + [2.99], False),
         ([21.0, *[1.0] * 6, 3.01], True),  # it gave up a tenth of what was gained, which is two
-        ([22.0, *[1.0] * 6, 3.01], False),
+        ([21.2, *[1.0] * 6, 3.01], False),
         ([21.0, *[1.0] * 6, 3.0], True),  # exactly a tenth, and exactly three times as high
         ([1.0] * 6 + [0.0, 4.0], False),  # a loss of zero has no logarithm
     ],
@@ -138,6 +141,11 @@ def test_a_collapse_exceeds_five_times_the_scatter():
     for far, collapses in ((5.05, True), (4.95, False)):
         score = Score("test_accuracy", np.append(values, 90 - far * scatter))
         assert (collapse_of(score) is not None) == collapses
+
+
+def test_a_collapse_at_the_last_checkpoint_alone_has_no_duration():
+    given = {"test_accuracy": [90.0] * 6 + [20.0]}
+    assert "to 20.0 % at epoch 6. The last" in finding_of(score_collapses, tables_with({}, given)).sentence
 
 
 def test_a_collapse_has_the_positions_of_its_best_and_of_its_beginning():

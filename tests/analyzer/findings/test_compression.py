@@ -66,7 +66,7 @@ def test_a_layer_that_is_sparse_already_is_not_said_to_be_prunable(tmp_path, zer
     ("ranks", "shape", "reported"),
     [
         ([4, 4, 4], (20, 30), True),  # exactly a fifth
-        ([4, 4.1, 4.1], (20, 30), False),
+        ([4, 4.05, 4.05], (20, 30), False),
         ([4, 4], (20, 30), False),  # two steps
         ([1, 1, 1], (16, 30), True),
         ([1, 1, 1], (15, 30), False),
@@ -80,9 +80,9 @@ def test_updates_are_low_rank_at_a_fifth_of_a_side_of_16_in_three_steps(ranks, s
     )
 
 
-@pytest.mark.parametrize(("rank", "reported"), [(16, True), (17, False)])
+@pytest.mark.parametrize(("rank", "reported"), [(250, True), (251, False)])
 def test_a_cut_in_rank_saves_at_least_half(rank, reported):
-    one = finding_of(could_be_cut_in_rank, tables_with({"energy_rank_95": [30, rank]}, shape=(64, 64)))
+    one = finding_of(could_be_cut_in_rank, tables_with({"energy_rank_95": [30, rank]}, shape=(1000, 1000)))
     assert (one is not None) == reported and (one is None or "with 50 % fewer parameters. Check" in one.sentence)
 
 
@@ -102,7 +102,7 @@ def test_more_layers_that_could_be_cut_are_named():
 @pytest.mark.parametrize(
     ("churn", "since"),
     [
-        ([0.5, 0.09, 0.09, 0.09, 0.09, 0.09], "c1"),
+        ([0.5, 0.099, 0.09, 0.09, 0.09, 0.09], "c1"),
         ([0.5, 0.1, 0.09, 0.09, 0.09, 0.09], None),  # four at the end
         ([0.5, 0.1, 0.09, 0.09, 0.09, 0.09, 0.09], "c2"),
         ([0.09] * 8, None),  # never unsettled
@@ -115,7 +115,7 @@ def test_a_mask_settles_below_a_tenth_for_five_checkpoints(churn, since):
 
 
 @pytest.mark.parametrize(
-    ("share", "zeros", "reported"), [(0.97, 0.19, True), (0.969, 0.19, False), (0.97, 0.2, False), (1, 0, True)]
+    ("share", "zeros", "reported"), [(0.97, 0.199, True), (0.969, 0.19, False), (0.97, 0.2, False), (1, 0, True)]
 )
 def test_half_could_be_pruned_from_97_percent_unless_a_fifth_is_zero(share, zeros, reported):
     one = finding_of(could_be_pruned, tables_with({"magnitude_share_50": [0.9, share], "zero_fraction": [0.0, zeros]}))
@@ -124,5 +124,10 @@ def test_half_could_be_pruned_from_97_percent_unless_a_fifth_is_zero(share, zero
 
 def test_more_layers_that_could_be_pruned_are_named():
     rows = {("a", "magnitude_share_50"): [0.98], ("b", "magnitude_share_50"): [0.99]}
+    one = finding_of(could_be_pruned, tables_with({"magnitude_share_50": [0.98]}))
+    assert one.sentence == (
+        "Half of w could be pruned: the larger half of its entries has 98.0 % of its squared weights. Check the "
+        "accuracy after the cut."
+    )
     one = finding_of(could_be_pruned, tables_with(rows))
     assert "Half of b could be pruned" in one.sentence and "squared weights; also a. Check" in one.sentence

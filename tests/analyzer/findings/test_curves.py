@@ -60,6 +60,9 @@ def test_ends_are_two_different_numbers(values, ends):
 def test_values_whose_ratios_could_overflow_are_not_sane():
     values = np.array([0, 1e-100, 1.01e-100, -1, 0.99e100, 1e100, np.nan, np.inf])
     assert sane(values).tolist() == [True, False, True, True, True, False, False, False]
+    (series,) = curves_of(tables_with({"rms": [1, 1e100, 2]}), "rms")
+    np.testing.assert_array_equal(series.values, [1, np.nan, 2])
+    assert series.stored.tolist() == [1, 1e100, 2]
 
 
 def test_a_norm_that_jumps_more_than_tenfold_and_returns_is_left_out():

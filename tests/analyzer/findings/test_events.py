@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from builders import random_walk
-from planted import SHAPES, alarming, blown_up, found_in, name, only
+from planted import SHAPES, alarming, blown_up, found_in, name, only, tables_with
+
+from analyzer.findings.events import beside
+from analyzer.model.run import Finding
 
 
 def test_what_an_explosion_brings_about_is_not_told_beside_it(tmp_path):
@@ -56,3 +60,28 @@ def test_what_begins_after_a_jump_is_told_beside_it(tmp_path):
         weights["fc1.weight"] = weights["fc1.weight"] + np.float32(0.3) * np.sign(states[0]["fc1.weight"])
     findings = found_in(tmp_path, blown_up(states, "fc1.weight", 12, 5.0))
     assert {"motion_spike", "rank_collapses"} <= set(alarming(findings))
+
+
+@pytest.mark.parametrize(
+    ("event", "event_severity", "rule", "severity", "since", "explained"),
+    [
+        ("motion_spike", "notice", "rank_collapses", "notice", "c3", True),
+        ("motion_spike", "notice", "rank_collapses", "warning", "c3", False),  # graver than the event
+        ("motion_spike", "warning", "rank_collapses", "notice", "c3", True),
+        ("motion_spike", "notice", "rank_collapses", "notice", "c4", False),  # began later
+        ("norm_explodes", "warning", "rank_collapses", "serious", "c4", True),
+        ("norm_jumps", "warning", "could_be_pruned", "info", "c4", True),  # advice, whenever
+        ("norm_jumps", "warning", "norm_collapses", "info", "c3", False),  # not one of the consequences
+        ("motion_spike", "warning", "motion_spike", "notice", "c3", False),  # no event explains itself
+    ],
+)
+def test_what_an_event_explains(event, event_severity, rule, severity, since, explained):
+    spike = Finding(event, event_severity, "", checkpoints=("c3",), evidence={"tensors": ["a"]})
+
+    def consequences(tables):
+        for row in tables.tensors:
+            yield Finding(rule, severity, "", evidence={"tensors": [row.name], "since": {row.name: since}})
+
+    tables = tables_with({("a", "rms"): [1] * 5, ("b", "rms"): [1] * 5})
+    left = [one.evidence["tensors"] for one in beside([spike], rule, consequences, tables)]
+    assert left == ([["b"]] if explained else [["a"], ["b"]])

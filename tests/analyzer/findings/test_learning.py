@@ -75,9 +75,9 @@ def test_an_evaluation_accuracy_alone_is_enough_to_see_rest(tmp_path):
 @pytest.mark.parametrize(
     ("accuracy", "loss", "count", "reported"),
     [
-        (12.9, 2.0, 6, True),
+        (12.99, 2.0, 6, True),
         (13.0, 2.0, 6, False),  # three points
-        (12.9, 1.95, 6, True),
+        (12.9, 1.941, 6, True),
         (12.9, 1.94, 6, False),  # 3 % of the loss
         (12.9, 2.0, 5, False),  # five checkpoints
         (12.9, -1.0, 6, False),
@@ -114,10 +114,10 @@ def test_weights_rest_if_they_are_20_times_slower_for_5_intervals_within_a_point
     assert (rest([20.0] + [calm] * intervals, {"test_accuracy": accuracy}) is not None) == reported
 
 
-@pytest.mark.parametrize(("intervals", "reported"), [(10, True), (9, False)])
+@pytest.mark.parametrize(("intervals", "reported"), [(50, True), (49, False)])
 def test_weights_rest_for_a_fifth_of_the_run(intervals, reported):
-    rates = [20.0] * (49 - intervals) + [1.0] * intervals  # 50 checkpoints
-    assert (rest(rates, {"test_accuracy": [10.0] * 5 + [90.0] * 45}) is not None) == reported
+    rates = [20.0] * (249 - intervals) + [1.0] * intervals  # 250 checkpoints
+    assert (rest(rates, {"test_accuracy": [10.0] * 5 + [90.0] * 245}) is not None) == reported
 
 
 @pytest.mark.parametrize(("change", "reported"), [(1.0, True), (1.01, False)])
@@ -138,6 +138,15 @@ def test_rest_deserves_a_notice_below_99_percent(level, severity, words):
     given = {"test_accuracy": [10.0] + [80.0] * 6} | ({"train_accuracy": [level] * 7} if level else {})
     one = rest([20.0] + [1.0] * 5, given)
     assert one.severity == severity and words in one.sentence
+
+
+@pytest.mark.parametrize("accuracy", [[10, np.nan, np.nan, np.nan, np.nan, 80, 80], [10, 80, 80, 80, 80, np.nan, 80]])
+def test_a_score_may_be_missing_at_some_checkpoints(accuracy):
+    assert rest([20.0] + [1.0] * 5, {"test_accuracy": accuracy}) is not None
+
+
+def test_a_score_that_is_known_once_is_not_flat():
+    assert rest([20.0] + [1.0] * 5, {"test_accuracy": [10] + [np.nan] * 5 + [80]}) is None
 
 
 def test_weights_that_stop_altogether_are_infinitely_slower():

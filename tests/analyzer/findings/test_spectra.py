@@ -161,6 +161,8 @@ def test_a_condition_number_explodes_at_the_place_where_it_reaches_ten_times():
     rows = {(key, "condition_number"): [1000, 9999, 10_000, 20_000, 20_000, 20_000] for key in "ab"}
     one = finding_of(condition_number_explodes, tables_with(rows))
     assert one.checkpoints == ("c2", "c5") and "at epoch 2; so does that of a. Some directions" in one.sentence
+    one = finding_of(condition_number_explodes, tables_with({"condition_number": [1000, *[10_000] * 4]}))
+    assert "at epoch 1. Some directions" in one.sentence
 
 
 @pytest.mark.parametrize(
@@ -211,6 +213,15 @@ def test_an_outlier_must_be_further_out_than_noise_in_one_of_twenty_runs():
     assert outliers([0, 1, 1, 1], [1, below, below, limit]) is None
 
 
+def test_a_layer_with_three_numbers_is_not_among_those_that_noise_is_reckoned_for():
+    below = np.nextafter(noise_soft_rank(64, 96, 0.05), 0)
+    rows = {("a", "mp_outlier_count"): [0, 1, 1, 1], ("a", "mp_soft_rank"): [1, below, below, below]}
+    rows |= {("b", "mp_outlier_count"): [np.nan, 0, 0, 0], ("b", "mp_soft_rank"): [np.nan, 1, 1, 1]}
+    assert finding_of(outliers_leave_bulk, tables_with(rows)).tensor == "a"
+    rows |= {("b", "mp_outlier_count"): [0, 0, 0, 0]}
+    assert finding_of(outliers_leave_bulk, tables_with(rows)) is None
+
+
 @pytest.mark.parametrize(
     ("alpha", "count", "distance", "side"),
     [
@@ -231,5 +242,8 @@ def test_an_exponent_must_be_two_standard_errors_outside_on_a_good_tail(alpha, c
 
 def test_more_layers_with_such_an_exponent_are_counted():
     rows = {(key, "alpha"): [1.5] for key in "ab"} | {(key, "alpha_tail_count"): [100] for key in "ab"}
-    one = finding_of(alpha_out_of_range, tables_with(rows | {(key, "alpha_ks_distance"): [0.05] for key in "ab"}))
+    rows |= {(key, "alpha_ks_distance"): [0.05] for key in "ab"}
+    one = finding_of(alpha_out_of_range, tables_with(rows))
     assert "of a ends below 2 (alpha 1.5, on 100 eigenvalues, KS distance 0.05), and of 1 more layer:" in one.sentence
+    alone = finding_of(alpha_out_of_range, tables_with({key[1]: row for key, row in rows.items()}))
+    assert "of w ends below 2 (alpha 1.5, on 100 eigenvalues, KS distance 0.05): a very heavy tail" in alone.sentence

@@ -170,6 +170,14 @@ def test_the_median_layer_needs_three_layers_at_that_checkpoint():
     assert finding_of(layer_hardly_moves, tables) is None
 
 
+def test_one_slow_layer_is_alone():
+    one = finding_of(layer_hardly_moves, slow_layer([1, 1, 1]))
+    assert one.sentence == (
+        "w hardly moves: 100 % of its norm per epoch from epoch 0 to 3, 100 times less than the median layer. Its "
+        "gradient or its learning rate is tiny."
+    )
+
+
 def test_two_slow_layers_are_both_named_with_the_slower_one_first():
     rows = {("a", "relative_step_distance"): [0, 1, 1, 1], ("b", "relative_step_distance"): [0, 0.5, 0.5, 0.5]}
     rows |= {(f"other{n}", "relative_step_distance"): [0, 100, 100, 100] for n in range(3)}
@@ -203,6 +211,11 @@ def test_two_long_steps_return_if_their_cosine_is_below_a_half(cosine, returns):
     assert one is None or (one.severity, one.checkpoints) == ("warning", ("c4", "c5"))
 
 
+def test_one_long_step_against_the_one_before_does_not_come_back():
+    tables = tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1], "update_cosine": [0] * 4 + [-0.9] + [0] * 3})
+    assert finding_of(motion_spike, tables).severity == "notice"
+
+
 def test_a_spike_is_measured_per_epoch():
     assert finding_of(motion_spike, tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1]})) is not None
     axis = [0, 1, 2, 3, 12, 13, 14, 15]  # nine epochs in one interval
@@ -221,7 +234,7 @@ def test_the_three_largest_of_many_spikes_are_reported(count):
 @pytest.mark.parametrize(
     ("cosines", "shape", "reported"),
     [
-        ([-0.21] * 5, (64, 96), True),
+        ([-0.201] * 5, (64, 96), True),
         ([-0.21] * 4, (64, 96), False),  # four on end
         ([-0.21] * 4 + [0] + [-0.21] * 4, (64, 96), False),
         ([-0.2] * 5, (64, 96), False),
@@ -234,6 +247,11 @@ def test_the_three_largest_of_many_spikes_are_reported(count):
 def test_updates_oscillate_if_five_cosines_on_end_are_below_chance(cosines, shape, reported):
     tables = tables_with({"update_cosine": [0, 0, *cosines, 0]}, shape=shape)
     assert (finding_of(oscillating_updates, tables) is not None) == reported
+
+
+def test_one_oscillating_layer_is_alone():
+    one = finding_of(oscillating_updates, tables_with({"update_cosine": [0, 0] + [-0.3] * 5}))
+    assert one.sentence.startswith("w oscillates from epoch 2 to 6: each step undoes part of the one before (cosine")
 
 
 def test_several_oscillating_layers_are_counted():
