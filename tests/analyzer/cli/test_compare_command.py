@@ -103,7 +103,7 @@ def test_where_the_runs_part_stands_in_the_table_the_summary_and_beside_the_figu
     (told,) = (row["sentence"] for row in summary["answers"] if row["rule"] == "divergence")
     assert "diverge at epoch 3, in out.weight" in told
     page = (compared / "index.html").read_text(encoding="utf-8")
-    assert re.search(r'<figure id="compared_motion">.*?part at epoch 3, in out\.weight.*?</figure>', page, re.DOTALL)
+    assert re.search(r'<figure id="compared_motion">.*?diverge at epoch 3, in out\.weight.*?</figure>', page, re.DOTALL)
 
 
 def test_the_page_answers_the_questions_and_needs_no_script(compared):

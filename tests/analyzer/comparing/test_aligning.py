@@ -57,6 +57,8 @@ def test_steps_in_common_go_before_epochs_that_are_merely_known():
 def test_two_places_in_common_are_enough_and_one_is_not():
     run = stored_run("a", epochs=(0, 4))
     assert common_axis([run, stored_run("b", epochs=(0, 4, 5))])[2].tolist() == [0, 4]
+    longer = [stored_run("a", epochs=(0, 3, 5)), stored_run("b", epochs=(0, 4, 5))]
+    assert common_axis(longer)[2].tolist() == [0, 5]
     assert common_axis([run, stored_run("b", epochs=(1, 4, 5))])[2].tolist() == []
     assert common_axis([stored_run("a", epochs=(4,)), stored_run("b", epochs=(1, 4, 5))])[2].tolist() == [4]
 
