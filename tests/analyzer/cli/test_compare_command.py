@@ -101,9 +101,9 @@ def test_where_the_runs_part_stands_in_the_table_the_summary_and_beside_the_figu
     assert float(rows["out.weight"]["at_least"]) <= apart * (1 + 1e-6) <= float(rows["out.weight"]["at_most"])
     summary = json.loads((compared / "summary.json").read_bytes())
     (told,) = (row["sentence"] for row in summary["answers"] if row["rule"] == "divergence")
-    assert "part at epoch 3, in out.weight" in told
+    assert "diverge at epoch 3, in out.weight" in told
     page = (compared / "index.html").read_text(encoding="utf-8")
-    assert re.search(r'<figure id="compared_motion">.*?part at epoch 3, in out\.weight.*?</figure>', page, re.DOTALL)
+    assert re.search(r'<figure id="compared_motion">.*?diverge at epoch 3, in out\.weight.*?</figure>', page, re.DOTALL)
 
 
 def test_the_page_answers_the_questions_and_needs_no_script(compared):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from compared_runs import stored_run, with_settings
 
@@ -31,12 +33,26 @@ def run(name, *digests, epochs=None):
         (run("a", "1"), run("b", "2"), False),
         (run("a", "", ""), run("b", "", ""), False),  # nothing is known of either
         (run("a", "1", "", "3"), run("b", "1", "2", "3"), True),
+        (run("a", "1", "", "3"), run("b", "1", "", "3", epochs=(10, 11, 12)), True),  # a gap at the same place
         (run("a", "1", "2", ""), run("b", "1", "x", "3"), False),
     ],
 )
 def test_a_copy_has_the_same_bytes_wherever_they_can_be_compared(first, second, is_copy):
     assert _is_copy(first, second) == is_copy
     assert _is_copy(second, first) == is_copy
+
+
+def test_runs_without_checkpoints_are_no_copies():
+    first, second = (
+        dataclasses.replace(one, tables=dataclasses.replace(one.tables, checkpoints=()), contents={})
+        for one in (run("a", "1"), run("b", "1"))
+    )
+    assert not _is_copy(first, second)
+
+
+def test_a_group_alone_is_named_after_its_first_run_without_the_seed():
+    groups, _ = group_runs([stored_run("x-seed3", settings=with_settings("normal", 3))])
+    assert [group.name for group in groups] == ["x"]
 
 
 def test_a_copy_counts_once_and_only_within_its_group():
