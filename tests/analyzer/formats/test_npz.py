@@ -335,6 +335,18 @@ def test_the_limits_of_a_header_are_inclusive(path: Path, method: int) -> None:
         assert (reason is None) == (dimensions == 64)
 
 
+def test_an_entry_of_a_few_bytes_is_no_npy_file(path: Path) -> None:
+    for length in range(6, 12):
+        assert_refused(path, zipped({"w.npy": npy(described(), bytes(4))[:length]}), "is not an npy file")
+
+
+def test_only_version_3_of_a_header_is_utf_8(path: Path) -> None:
+    header = described("[('\xe9', '<f4')]").encode("latin-1")
+    reason = read_index(write(path, zipped({"w.npy": npy(header, bytes(4))}))).tensors["w"].unsupported
+    assert reason == "records of several values"
+    assert_refused(path, zipped({"w.npy": npy(header, bytes(4), (3, 0))}), "'utf-8' codec can't decode")
+
+
 @pytest.mark.parametrize("size", [2**63 - 1, 2**63])
 def test_the_largest_size_is_one_that_a_64_bit_integer_holds(path: Path, size: int) -> None:
     tensor = zipped({"w.npy": npy(described(shape=f"({size}, 0)"))})

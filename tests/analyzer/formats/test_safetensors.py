@@ -195,6 +195,21 @@ def test_fault_02_the_limits_on_the_header_are_inclusive(path: Path, monkeypatch
     assert_refused(path, encoded(b"{}", length=3), "a header of 3 bytes is declared but 2 follow")
 
 
+def test_the_limits_of_a_number_and_of_nesting_are_those_of_the_reference(path: Path) -> None:
+    accepted = [
+        assert_as_reference(path, encoded({"w": entry("F32", [size, 0], (0, 0))}))
+        for size in (2**64 - 2, 2**64 - 1, 2**64, 2**64 + 1)
+    ]
+    assert accepted == [True, True, False, False]
+    accepted = []
+    for levels in range(123, 129):
+        for opening, closing in (("[", "]"), ('{"a":', "}")):
+            nested = opening * levels + "1" + closing * levels
+            header = f'{{"w":{{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":{nested}}}}}'
+            accepted.append(assert_as_reference(path, encoded(header.encode(), bytes(4))))
+    assert accepted[0] and not accepted[-1]
+
+
 BAD_HEADERS = {
     "not UTF-8": b'{"\xff":1}',
     "UTF-16": '{"a":1}'.encode("utf-16"),

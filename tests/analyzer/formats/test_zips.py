@@ -163,10 +163,30 @@ def test_a_small_entry_is_read_up_to_the_limit_and_against_its_checksum(path: Pa
             archive.read(archive.entries["a"], 7)
 
 
+def test_an_entry_without_a_checksum_is_read(path: Path) -> None:
+    """torch writes 0 if it is told not to compute checksums."""
+    data = zipped({"a": b"1234567"})
+    with LocalSource(write(path, patched(data, data.index(b"PK\x01\x02") + 16, "I", 0))) as source:
+        archive = Archive(source)
+        assert archive.read(archive.entries["a"], 7) == b"1234567"
+
+
+def test_the_directory_may_have_another_order_than_the_file(path: Path) -> None:
+    data = zipped({name: bytes([number]) * 5000 for number, name in enumerate("abc")})
+    start = data.index(b"PK\x01\x02")
+    entries = data[start:-END].split(b"PK\x01\x02")[1:]
+    backwards = data[:start] + b"".join(b"PK\x01\x02" + entry for entry in reversed(entries)) + data[-END:]
+    found = read(path, backwards)
+    assert list(found) == ["c", "b", "a"] and found == read(path, data)
+
+
 def test_sizes_may_be_missing_from_a_local_header_only_if_its_flag_says_so(path: Path) -> None:
     data = zipped({"a": b"1234567"})
     without = patched(patched(data, 18, "I", 0), 22, "I", 0)
     assert read(path, patched(without, 6, "H", 8)) == {"a": b"1234567"}
+    with_marks = patched(patched(data, 18, "I", 2**32 - 1), 22, "I", 2**32 - 1)  # "see the extra field"
+    for flags in (0, 8):
+        assert read(path, patched(with_marks, 6, "H", flags)) == {"a": b"1234567"}
     for flags in (0, 4):
         assert_rejected(path, patched(without, 6, "H", flags), "contradicts the directory")
     assert_rejected(path, patched(patched(data, 18, "I", 6), 6, "H", 8), "contradicts the directory")
