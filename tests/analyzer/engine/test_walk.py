@@ -12,8 +12,8 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import everything, measured, read_csv, rows_of, weightlapse
 
-from analyzer.engine import planning
 from analyzer import open_runs
+from analyzer.engine import planning
 from analyzer.store.store import open_store
 
 
