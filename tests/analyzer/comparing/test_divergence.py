@@ -77,3 +77,21 @@ def test_one_common_checkpoint_is_not_enough():
 def test_unknown_bytes_are_not_known_to_differ():
     _, comparison = pair({0: "aaa", 1: "a-a", 2: "aaa"}, {0: "aaa", 1: "aba", 2: "aaa"})
     assert comparison.divergences[0].place is None
+
+
+def test_starts_of_which_nothing_is_known_are_not_shared():
+    _, comparison = pair({0: "---", 1: "aaa", 2: "aaa"}, {0: "---", 1: "aaa", 2: "bbb"})
+    assert comparison.divergences == ()
+
+
+@pytest.mark.parametrize(("norm", "distance"), [(0.5, 4.0), (10.0, np.nan)])
+def test_bounds_need_all_numbers_and_any_positive_norm(norm, distance):
+    same = {0: "aaa", 1: "aaa"}
+    runs, _ = pair(same, {0: "aaa", 1: "bbb"})
+    curves = runs[0].tables.curves
+    for name, values in (("frobenius_norm", [norm, norm]), ("initial_distance", [0.0, distance])):
+        curves["total", "", name] = dataclasses.replace(curves["total", "", name], values=np.array(values))
+    (found,) = compare_runs(runs).divergences
+    far = runs[1].tables.curves["total", "", "initial_distance"].values[1]
+    expected = (None, None) if np.isnan(distance) else (abs(distance - far) / norm, (distance + far) / norm)
+    assert (found.at_least, found.at_most) == pytest.approx(expected)
