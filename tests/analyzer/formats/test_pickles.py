@@ -91,7 +91,7 @@ def test_what_is_no_plain_value_is_a_name(protocol: int) -> None:
     assert isinstance(read(pickle.dumps(1j, protocol)), Unknown)
     assert isinstance(read(pickle.dumps(np.zeros(3), protocol)), Unknown)
     assert read(pickle.dumps(Path, protocol)) == Unknown("pathlib.Path")
-    assert read(pickle.dumps(Example(), protocol)) == Unknown("test_pickles.Example")
+    assert read(pickle.dumps(Example(), protocol)) == Unknown(f"{Example.__module__}.Example")
 
 
 class Example:

@@ -152,7 +152,7 @@ def test_parameters_and_tensors_with_attributes(path: Path) -> None:
 
 def test_a_module_pickled_whole_is_a_name_and_tensors_beside_it_are_read(path: Path) -> None:
     tree = read(path, saved({"model": Net(), "weights": torch.arange(3.0)}))
-    assert tree["model"] == Unknown("test_torch_zip.Net")
+    assert tree["model"] == Unknown(f"{Net.__module__}.Net")
     assert loaded(tree["weights"]).tolist() == [0, 1, 2]
 
 
