@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import astuple
 
 from analyzer.errors import StoreError
+from analyzer.metrics.needs import Need
 from analyzer.model.run import Checkpoint, Finding, MetricRow, Run, TensorRow
 from analyzer.store.reader import BEGUN, SETTINGS, Asked, Reader, RowKey
 from analyzer.store.schema import connect
@@ -143,7 +144,7 @@ class Store(Reader):
             ],
         )
 
-    def writer(self, run: str, needs: Mapping[str, Collection[str]] | None = None) -> Writer:
+    def writer(self, run: str, needs: Mapping[str, Collection[Need]] | None = None) -> Writer:
         """Where the observations of one run go; ``needs`` are what each metric is computed from."""
         run_id = self._run_id(run)
         return Writer(self._connection, run_id, self._checkpoint_ids(run_id), needs or {})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.metrics.needs import Need
 from analyzer.model.run import Measurement
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Writer:
         connection: sqlite3.Connection,
         run_id: int,
         checkpoints: Mapping[str, int],
-        needs: Mapping[str, Collection[str]],
+        needs: Mapping[str, Collection[Need]],
     ) -> None:
         self._connection = connection
         self._run_id = run_id
@@ -90,11 +91,15 @@ class Writer:
         ]
         self._connection.executemany(
             "DELETE FROM sums WHERE checkpoint = ? AND tensor = ? AND need = ?",
-            [(at, tensor, need) for at, tensor, needs in needed for need in needs],
+            [(at, tensor, need.name) for at, tensor, needs in needed for need in needs if need.sums],
         )
         self._connection.executemany(
             "DELETE FROM spectra WHERE checkpoint = ? AND (tensor = ? OR (tensor >= ? AND tensor < ?))",
-            [(at, tensor, tensor + "[", tensor + "\\") for at, tensor, needs in needed if "spectrum" in needs],
+            [
+                (at, tensor, tensor + "[", tensor + "\\")
+                for at, tensor, needs in needed
+                if any(need.is_spectral for need in needs)
+            ],
         )
 
     def add_measurements(self, rows: Iterable[Measurement]) -> None:

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from math import prod
 
 import numpy as np
 
+from analyzer.model.observed import MatrixView
 from analyzer.model.run import PRODUCT, Part, Run, TensorInfo, TensorRow
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _EXPERTS = re.compile(r"(?:^|[._])experts(?:$|[._])")
 _FLOATS = re.compile(r"(?:float|bfloat)\d")
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixView:
-    """A matrix inside a tensor: the whole of it, or the ``index``-th along the first axis."""
-
-    name: str
-    index: int | None
-    shape: tuple[int, int]
 
 
 @cache

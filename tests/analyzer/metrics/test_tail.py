@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.metrics import METRICS, tail
-from analyzer.metrics.tail import fit_power_law
 from analyzer.model.observed import Spectrum
 from analyzer.model.run import Value
+from analyzer.numerics.power_law import fit_power_law
 from analyzer.numerics.singular_values import spectrum
 
 with warnings.catch_warnings():
