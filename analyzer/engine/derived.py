@@ -194,13 +194,15 @@ class _CheckpointSums:
 
 
 def _total(sums: _CheckpointSums, metric: Metric, curves: Sequence[Curve], position: int, interval: Interval) -> Value:
+    """Compute a metric from summed needs; if the sums of one tensor are absent, there is a status and no value."""
     arguments: list[Any] = []
     for need in metric.needs:
         if need.of_checkpoints:
             arguments.append(interval)
             continue
         if absent := sums.absent(need, curves):
-            return Value(None, _worst([status for curve in absent if (status := curve.statuses[position]) is not None]))
+            worst = _worst([status for curve in absent if (status := curve.statuses[position]) is not None])
+            return Value(None, "undefined" if worst in STATUSES_WITH_VALUE else worst)
         arguments.append(sums.total(need, tuple(curve.tensor for curve in curves)))
     result = metric.function(*arguments)
     value = result if isinstance(result, Value) else Value(float(result))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from analyzer import open_run
 from analyzer.engine import piecewise as through_time
 from analyzer.engine import planning
 from analyzer.engine import walk as engine
+from analyzer.model.observed import DeadLines
 from analyzer.numerics import blocks as cutting
 from analyzer.numerics import singular_values as decomposition
 
@@ -271,3 +274,31 @@ def test_small_tensors_and_metrics_that_compare_matrices_go_the_general_way(tmp_
     measure_run(series(tmp_path / "small", walk(3, (BLOCK_ROWS, SHAPE[1]))), store=tmp_path / "3.sqlite")
     measure_run(series(tmp_path / "compared", walk(3)), store=tmp_path / "4.sqlite", metrics=["subspace", "motion"])
     assert taken == []
+
+
+@pytest.mark.parametrize("shape", [(7, 60), (60, 7), (7, 7)])
+@pytest.mark.parametrize("with_zeros_counted", [True, False])
+def test_one_dead_line_of_a_block_is_counted(shape, with_zeros_counted):
+    """As many zeros as the shorter side are enough for a dead row or column, so the block must be inspected."""
+    rows, columns = shape
+    is_column = rows <= columns
+    block = np.ones(shape, np.float32)
+    block[:, 3] = 0 if is_column else 1
+    block[3] = block[3] if is_column else 0
+    tally = SimpleNamespace(zeros=0, summarize=with_zeros_counted)
+    lines = through_time._LineCounts(SimpleNamespace(tally=tally, columns=columns))
+    tally.zeros += int((block == 0).sum())
+    lines.add(block)
+    assert lines.dead() == (DeadLines(0, 1) if is_column else DeadLines(1, 0))
+
+
+def test_a_dead_row_and_a_dead_column_alone_are_counted(tmp_path, taken):
+    """The last block has seven rows, fewer than columns: seven zeros in it are enough for a column."""
+    shape = (3 * BLOCK_ROWS + 7, 24)
+    states = list(walk(3, shape))
+    states[1][BLOCK_ROWS + 5] = 0
+    states[2][:, 5] = 0
+    measurements = measure_run(series(tmp_path / "run", states), store=tmp_path / "s.sqlite", jobs=1, metrics=["size"])
+    assert taken == [("blocks", 3)]
+    assert list(measurements.series("w", "dead_row_count").values) == [0, 1, 0]
+    assert list(measurements.series("w", "dead_column_count").values) == [0, 0, 1]
