@@ -84,7 +84,7 @@ class Writer:
         )
 
     def _forget_what_they_rested_on(self, placed: Sequence[tuple[int, Observation]]) -> None:
-        """Drop earlier sums and spectra that these metrics needed: now they may have none, for a NaN or a gap."""
+        """Drop earlier sums and spectra of these metrics' needs: now there may be none, because of a NaN or a gap."""
         needed = [
             (at, one.tensor, {need for metric in one.bases for need in self._needs.get(metric, ())})
             for at, one in placed
