@@ -227,12 +227,7 @@ CONSECUTIVE_STEPS = _define(
     "consecutive_steps", _TWO_STEPS, "InnerProducts with Δ and Δ'", _products, sums=InnerProducts, served_by=_SUMS
 )
 DRIFT = _define(
-    "drift",
-    {Role.CURRENT, Role.INITIAL},
-    "InnerProducts with D",
-    _products,
-    sums=InnerProducts,
-    served_by=_SUMS,
+    "drift", {Role.CURRENT, Role.INITIAL}, "InnerProducts with D", _products, sums=InnerProducts, served_by=_SUMS
 )
 INTERVAL = _define(
     "interval",
@@ -252,13 +247,7 @@ ELEMENTS = _define(
     counts=Counts(elements=True),
 )
 FINITENESS = _define(
-    "finiteness",
-    _CURRENT,
-    "FinitenessCount of W_t",
-    _finiteness,
-    sums=FinitenessCount,
-    served_by=_SUMS,
-    any_bits=True,
+    "finiteness", _CURRENT, "FinitenessCount of W_t", _finiteness, sums=FinitenessCount, served_by=_SUMS, any_bits=True
 )
 CHANGED_BITS = _define(
     "changed_bits",
@@ -281,13 +270,7 @@ SIGN_FLIPS = _define(
     counts=Counts(sign_flips=True),
 )
 DEAD_LINES = _define(
-    "dead_lines",
-    _CURRENT,
-    "DeadLines of W_t",
-    _dead_lines,
-    sums=DeadLines,
-    served_by=ServedBy.BLOCKS,
-    matrix_only=True,
+    "dead_lines", _CURRENT, "DeadLines of W_t", _dead_lines, sums=DeadLines, served_by=ServedBy.BLOCKS, matrix_only=True
 )
 SPECTRUM = _define(
     "spectrum",

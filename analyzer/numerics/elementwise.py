@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.model.observed import ChangedBits, DeadLines
-from analyzer.numerics.blocks import CHUNK, block_size, chunks
+from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks
 from analyzer.numerics.sums import (
     NO_COUNTS,
     ChunkBuffers,
     Counts,
     ElementSums,
     Flags,
-    StateArrays,
+    Rows,
     Tally,
+    fill_signs,
     near_zero_threshold,
     squares,
 )
@@ -35,6 +36,47 @@ class KnownSquares:
 
 
 NOTHING_KNOWN = KnownSquares()
+
+
+class StateArrays:
+    """The states of a tensor as flat arrays, read chunk by chunk in float64."""
+
+    def __init__(
+        self, current: Array, previous: Array | None, before_previous: Array | None, initial: Array | None
+    ) -> None:
+        self.current = current.reshape(-1)
+        self.previous, self.before_previous, self.initial = (
+            None if other is None else other.reshape(-1) for other in (previous, before_previous, initial)
+        )
+        self.unsigned = np.dtype(f"u{min(current.dtype.itemsize, 8)}")
+
+    def rows(self, chunk: Chunk, with_signs: bool) -> Rows:
+        """Return a chunk of each state, widened, and the displacements."""
+        buffers = ChunkBuffers(chunk)
+        buffers.current[:] = chunk.of(self.current)
+        rows = Rows(buffers, buffers.current)
+        if self.previous is not None:
+            buffers.previous[:] = chunk.of(self.previous)
+            rows.previous = buffers.previous
+            rows.step = np.subtract(buffers.current, buffers.previous, out=buffers.step)
+            if with_signs:
+                fill_signs(chunk.of(self.current), buffers.current, buffers.signs)
+                fill_signs(chunk.of(self.previous), buffers.previous, buffers.previous_signs)
+        if self.before_previous is not None:
+            buffers.earlier_step[:] = chunk.of(self.before_previous)
+            rows.earlier_step = np.subtract(buffers.previous, buffers.earlier_step, out=buffers.earlier_step)
+        if self.initial is not None:
+            buffers.initial[:] = chunk.of(self.initial)
+            rows.initial = buffers.initial
+            rows.drift = np.subtract(buffers.current, buffers.initial, out=buffers.drift)
+        return rows
+
+    def bits(self, chunk: Chunk) -> tuple[Array, Array | None]:
+        """Return a chunk of W_t and of W_{t−1} as unsigned integers; the latter is None if the dtypes differ."""
+        current = chunk.of(self.current).view(self.unsigned)
+        if self.previous is None or self.previous.dtype != self.current.dtype:
+            return current, None
+        return current, chunk.of(self.previous).view(self.unsigned)
 
 
 def element_sums(
