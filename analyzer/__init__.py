@@ -121,14 +121,14 @@ def measure(
         MetricError: an unknown family.
         StoreError: the store is damaged, of another version, or cannot be written.
     """
-    from analyzer.engine.update import Request, bring_up_to_date
+    from analyzer.engine.update import MeasureRequest, bring_up_to_date
     from analyzer.metrics import select_metrics
     from analyzer.report.measurements import Measurements
     from analyzer.store.store import open_store
 
     chosen = select_metrics(metrics)
     with open_store(str(store), create=True) as opened:
-        request = Request(chosen, spectra_every, jobs, device=device)
+        request = MeasureRequest(chosen, spectra_every, jobs, device=device)
         bring_up_to_date(opened, run, request)
         with opened.transaction():
             opened.finish(run.name, request.asked)

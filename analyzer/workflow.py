@@ -15,7 +15,7 @@ import numpy as np
 from analyzer.auditing import audit
 from analyzer.auditing.contents import read_tensor
 from analyzer.auditing.weights import Digests, always_the_same, constant_infinities, same_weights
-from analyzer.engine.update import Progress, Request, bring_up_to_date
+from analyzer.engine.update import MeasureRequest, Progress, bring_up_to_date
 from analyzer.errors import ReportError, StoreError, UnreadableStoreError
 from analyzer.findings import by_severity, find
 from analyzer.model.run import Finding, Run, Tables
@@ -37,7 +37,7 @@ class MeasuredRun:
 def measure_runs(
     store: Store,
     runs: Iterable[Run],
-    request: Request,
+    request: MeasureRequest,
     progress: Progress | None = None,
 ) -> dict[str, MeasuredRun]:
     """Measure runs into an open store and keep their findings there; returns what was done by the run's name."""

@@ -23,7 +23,7 @@ from analyzer.errors import MetricError, NoCheckpointsError, WeightlapseError
 from analyzer.store.files import STORE_NAME
 
 if TYPE_CHECKING:
-    from analyzer.engine.update import Request
+    from analyzer.engine.update import MeasureRequest
     from analyzer.metrics.registry import Metric
     from analyzer.model.run import Finding, Run
 
@@ -402,10 +402,10 @@ def _measure(store: Any, prepared: _Prepared, options: dict[str, Any]) -> tuple[
     return found, sum(its.checkpoints for its in measured.values())
 
 
-def _request(metrics: list[Metric], options: dict[str, Any]) -> Request:
-    from analyzer.engine.update import Request
+def _request(metrics: list[Metric], options: dict[str, Any]) -> MeasureRequest:
+    from analyzer.engine.update import MeasureRequest
 
-    return Request(metrics, options["spectra_every"], options["jobs"], options["max_memory"], options["device"])
+    return MeasureRequest(metrics, options["spectra_every"], options["jobs"], options["max_memory"], options["device"])
 
 
 def _told_plan(prepared: _Prepared, store: str, options: dict[str, Any]) -> int:

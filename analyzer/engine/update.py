@@ -27,7 +27,7 @@ Known = Callable[[str], Mapping[tuple[str, str, str], str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class MeasureRequest:
     """What to measure, and how.
 
     ``spectra_every`` omits the spectra of all but every N-th checkpoint, the first and the last; ``jobs`` is the number
@@ -70,7 +70,7 @@ class Outlook:
     seconds: float
 
 
-def outlook(run: Run, request: Request, store: Store | None) -> Outlook:
+def outlook(run: Run, request: MeasureRequest, store: Store | None) -> Outlook:
     """Return what :func:`bring_up_to_date` would do with the store, or with a new one (None).
 
     Raises:
@@ -87,7 +87,7 @@ def outlook(run: Run, request: Request, store: Store | None) -> Outlook:
     )
 
 
-def _planned(run: Run, request: Request, known: Known) -> tuple[list[Task], int]:
+def _planned(run: Run, request: MeasureRequest, known: Known) -> tuple[list[Task], int]:
     """Return the tasks, and how many of them can run at a time."""
     jobs = request.jobs or available_cores()
     tasks = plan(run, request.metrics, known, jobs, request.spectra_every)
@@ -103,7 +103,7 @@ def _checkpoints(tasks: Sequence[Task]) -> int:
 def bring_up_to_date(
     store: Store,
     run: Run,
-    request: Request,
+    request: MeasureRequest,
     progress: Progress | None = None,
 ) -> Summary:
     """Measure what the store lacks of a run; the run counts as unfinished until the caller finishes it.
