@@ -141,11 +141,11 @@ def measure(
         WeightlapseError: not even one task fits into ``max_memory``.
     """
     from analyzer import workflow
-    from analyzer.engine.update import Request
+    from analyzer.engine.update import MeasureRequest
     from analyzer.metrics import select_metrics
     from analyzer.report.measurements import Measurements
 
-    request = Request(select_metrics(metrics), spectra_every, jobs, max_memory, device)
+    request = MeasureRequest(select_metrics(metrics), spectra_every, jobs, max_memory, device)
     workflow.measure([run], str(store), request)
     return Measurements(str(store), run.name)
 

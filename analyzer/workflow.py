@@ -15,7 +15,7 @@ from typing import Any
 
 from analyzer.auditing import Audit, audit_contents, audit_headers
 from analyzer.comparing import compare_runs
-from analyzer.engine.update import Outlook, Progress, Request, Summary, bring_up_to_date, outlook
+from analyzer.engine.update import MeasureRequest, Outlook, Progress, Summary, bring_up_to_date, outlook
 from analyzer.errors import ReportError, StoreError, WeightlapseError
 from analyzer.layouts import FoundRuns, find_runs, with_scores
 from analyzer.layouts.naming import run_name
@@ -87,14 +87,14 @@ def audit(run: Run, jobs: int | None = None, progress: Progress | None = None) -
     return audit_contents(run, jobs, progress)
 
 
-def plan(runs: Sequence[Run], store: str, request: Request) -> list[tuple[Audit, Outlook]]:
+def plan(runs: Sequence[Run], store: str, request: MeasureRequest) -> list[tuple[Audit, Outlook]]:
     """Return, for each run, what its headers say and what :func:`measure` would do with a store as it is now."""
     with open_store(store) if Path(store).is_file() else nullcontext() as opened:
         return [(audit_headers(run), outlook(run, request, opened)) for run in runs]
 
 
 def measure(
-    runs: Sequence[Run], store: str, request: Request, progress: Progress | None = None, only: bool = False
+    runs: Sequence[Run], store: str, request: MeasureRequest, progress: Progress | None = None, only: bool = False
 ) -> dict[str, Summary]:
     """Measure runs, as far as the store does not know them already, and return what was done by the run's name.
 

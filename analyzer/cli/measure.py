@@ -15,7 +15,7 @@ from analyzer.cli.terminal import EXIT_SERIOUS, progress, say, show_findings
 from analyzer.store.files import STORE_NAME
 
 if TYPE_CHECKING:
-    from analyzer.engine.update import Request
+    from analyzer.engine.update import MeasureRequest
     from analyzer.layouts import FoundRuns
     from analyzer.model.run import Finding
 
@@ -45,7 +45,7 @@ class Prepared:
     """The runs and the metrics that a command line names, and the report folder of these runs by default."""
 
     found: FoundRuns
-    request: Request
+    request: MeasureRequest
     folder: Path
 
 

@@ -12,7 +12,7 @@ import click
 from analyzer.errors import MetricError
 
 if TYPE_CHECKING:
-    from analyzer.engine.update import Request
+    from analyzer.engine.update import MeasureRequest
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -37,7 +37,7 @@ class MeasureOptions:
         """Return the options by name, for a manifest."""
         return asdict(self)
 
-    def request(self) -> Request:
+    def request(self) -> MeasureRequest:
         """Return what is to be measured and how, with metrics from files and plug-ins loaded.
 
         Raises:
@@ -45,7 +45,7 @@ class MeasureOptions:
             MetricError: a metric file or plug-in fails.
             DeviceError: the device is not available.
         """
-        from analyzer.engine.update import Request
+        from analyzer.engine.update import MeasureRequest
         from analyzer.metrics import select_metrics
         from analyzer.metrics.registry import load_installed_metrics, load_metrics_file
 
@@ -59,7 +59,7 @@ class MeasureOptions:
             chosen = select_metrics([*self.metrics.split(","), *added] if self.metrics is not None else None)
         except MetricError as error:
             raise click.UsageError(str(error), click.get_current_context()) from None
-        return Request(chosen, self.spectra_every, self.jobs, self.max_memory, self.device)
+        return MeasureRequest(chosen, self.spectra_every, self.jobs, self.max_memory, self.device)
 
 
 def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""What follows from stored rows and is never measured: sums over tensors, means over matrices, paths over time."""
+"""Derive from stored rows what is never measured: totals over tensors, means over matrices, paths over time."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from analyzer.metrics.needs import Need
 from analyzer.metrics.registry import METRICS, Metric
-from analyzer.model.observed import (
-    ChangedBits,
-    DeadLines,
-    ElementSummary,
-    FinitenessCount,
-    InnerProducts,
-    Interval,
-    SignFlips,
-)
+from analyzer.model.observed import AdditiveSums, Interval
 from analyzer.model.run import (
     STATUSES_WITH_VALUE,
     CheckpointRow,
@@ -28,18 +21,7 @@ from analyzer.model.run import (
 )
 from analyzer.store.store import Store
 
-ADDITIVE: Mapping[str, type[Any]] = {
-    "weights": InnerProducts,
-    "step": InnerProducts,
-    "consecutive_steps": InnerProducts,
-    "drift": InnerProducts,
-    "elements": ElementSummary,
-    "finiteness": FinitenessCount,
-    "changed_bits": ChangedBits,
-    "sign_flips": SignFlips,
-    "dead_lines": DeadLines,
-}
-PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})  # what counts in totals: no buffers, no integers
+PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})  # kinds that count in totals: no buffers, no integers
 MATRICES = frozenset({"matrix", "stack"})
 
 DERIVED = (
@@ -76,11 +58,11 @@ WORST_FIRST: tuple[Status, ...] = (
 
 
 def derive(store: Store, run: str, metrics: Sequence[Metric]) -> None:
-    """Write the rows that follow from the measured ones, in place of earlier ones.
+    """Replace the derived rows of a run.
 
-    For each tensor its path; for the scope ``total`` all parameters together (root of summed squares, cosines from
-    summed products); for the scope ``mean`` the arithmetic mean over weight matrices, which has a value only where
-    every matrix has one. What was measured on another day is summed up anew with the rest.
+    There is a path for each tensor; a ``total`` of all parameters together (root of summed squares, cosines from summed
+    products); and a ``mean``, the arithmetic mean over weight matrices, which has a value only if every matrix has one.
+    Metrics that were measured by earlier calls are included.
     """
     known = {**METRICS, **{metric.row.name: metric for metric in metrics}}.values()
     tensors = {row.name: row for row in store.tensors(run)}
@@ -93,7 +75,7 @@ def derive(store: Store, run: str, metrics: Sequence[Metric]) -> None:
         for row in DERIVED:
             writer.forget("tensor", row.name)
         writer.add_measurements(_paths(store, run, "tensor", checkpoints))
-        additive = [metric for metric in known if metric.additive]
+        additive = [metric for metric in known if metric.is_additive]
         writer.add_measurements(_totals(store, run, additive, tensors, checkpoints))
         writer.add_measurements(_paths(store, run, "total", checkpoints))
         for name in store.metrics():
@@ -110,14 +92,14 @@ def _worst(statuses: Sequence[Status]) -> Status:
 
 
 def _paths(store: Store, run: str, scope: str, checkpoints: Sequence[CheckpointRow]) -> list[Measurement]:
-    """Path length and tortuosity of every tensor (or of all together) whose steps are known."""
+    """Return path length and tortuosity of every tensor (or of all together) whose steps are known."""
     distances = {curve.tensor: curve for curve in store.curves(run, scope, "initial_distance")}
     steps = list(store.curves(run, scope, "step_distance"))
     return [row for step in steps for row in _path(checkpoints, step, distances.get(step.tensor))]
 
 
 def _path(checkpoints: Sequence[CheckpointRow], step: Curve, distance: Curve | None) -> list[Measurement]:
-    """Path length and tortuosity along one curve of step distances, from the first checkpoint on."""
+    """Return path length and tortuosity along one curve of step distances, from the first checkpoint on."""
     rows: list[Measurement] = []
     length, status, start = 0.0, None, None
     for position, checkpoint in enumerate(checkpoints):
@@ -126,7 +108,7 @@ def _path(checkpoints: Sequence[CheckpointRow], step: Curve, distance: Curve | N
                 continue
             start, status = checkpoint.name, "ok"
         if (now := step.statuses[position]) is not None and now != "missing":
-            # A stretch without motion adds nothing, whatever precision it was stored in.
+            # A step of length zero adds nothing, whatever precision it was stored in.
             if now not in STATUSES_WITH_VALUE or (now != "ok" and step.values[position] > 0):
                 status = _worst([status, now])  # type: ignore[list-item]
             length += float(step.values[position])
@@ -155,7 +137,7 @@ def _totals(
     tensors: Mapping[str, TensorRow],
     checkpoints: Sequence[CheckpointRow],
 ) -> Iterator[Measurement]:
-    """Each additive metric for all parameters together, at each checkpoint where any of them has it."""
+    """Yield each additive metric for all parameters together, at each checkpoint where any of them has a row."""
     curves = {metric.row.name: _parameter_curves(store, run, metric, tensors) for metric in metrics}
     steps = {checkpoint.name: checkpoint.step for checkpoint in checkpoints}
     for position, checkpoint in enumerate(checkpoints):
@@ -178,7 +160,7 @@ def _totals(
 def _parameter_curves(
     store: Store, run: str, metric: Metric, tensors: Mapping[str, TensorRow]
 ) -> list[tuple[int, Curve]]:
-    """The curves of parameters (no buffers), each with the position at which it begins."""
+    """Return the curves of parameters (no buffers), each with the position at which it begins."""
     return [
         (next(position for position, status in enumerate(curve.statuses) if status is not None), curve)
         for curve in store.curves(run, "tensor", metric.row.name)
@@ -192,33 +174,36 @@ def _interval(steps: Mapping[str, int | None], checkpoint: CheckpointRow, refere
 
 
 class _CheckpointSums:
-    """Additive needs at one checkpoint, added up over tensors once for each set of tensors that is asked for."""
+    """Additive needs at one checkpoint, summed once for each set of tensors that is requested."""
 
     def __init__(self, stored: Mapping[str, Mapping[str, tuple[float, ...]]]) -> None:
         self._stored = stored
-        self._totals: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._totals: dict[tuple[Need, tuple[str, ...]], AdditiveSums] = {}
 
-    def absent(self, need: str, curves: Sequence[Curve]) -> list[Curve]:
-        """The curves whose tensors have no such sums here."""
-        return [curve for curve in curves if curve.tensor not in self._stored.get(need, {})]
+    def absent(self, need: Need, curves: Sequence[Curve]) -> list[Curve]:
+        """Return the curves whose tensors have no such sums here."""
+        return [curve for curve in curves if curve.tensor not in self._stored.get(need.name, {})]
 
-    def total(self, need: str, tensors: tuple[str, ...]) -> Any:
-        """What a metric that needs it is handed for these tensors together."""
+    def total(self, need: Need, tensors: tuple[str, ...]) -> AdditiveSums:
+        """Return the sums of these tensors together, as a metric receives them."""
         if (need, tensors) not in self._totals:
-            rows = [self._stored[need][tensor] for tensor in tensors]
-            self._totals[need, tensors] = ADDITIVE[need].total(rows)
+            assert need.sums is not None  # only additive metrics have totals
+            rows = [self._stored[need.name][tensor] for tensor in tensors]
+            self._totals[need, tensors] = need.sums.total(rows)
         return self._totals[need, tensors]
 
 
 def _total(sums: _CheckpointSums, metric: Metric, curves: Sequence[Curve], position: int, interval: Interval) -> Value:
+    """Compute a metric from summed needs; if the sums of one tensor are absent, there is a status and no value."""
     arguments: list[Any] = []
     for need in metric.needs:
-        if need.name == "interval":
+        if need.of_checkpoints:
             arguments.append(interval)
             continue
-        if absent := sums.absent(need.name, curves):
-            return Value(None, _worst([status for curve in absent if (status := curve.statuses[position]) is not None]))
-        arguments.append(sums.total(need.name, tuple(curve.tensor for curve in curves)))
+        if absent := sums.absent(need, curves):
+            worst = _worst([status for curve in absent if (status := curve.statuses[position]) is not None])
+            return Value(None, "undefined" if worst in STATUSES_WITH_VALUE else worst)
+        arguments.append(sums.total(need, tuple(curve.tensor for curve in curves)))
     result = metric.function(*arguments)
     value = result if isinstance(result, Value) else Value(float(result))
     return value if value.value is None or isfinite(value.value) else Value(None, "nonfinite")

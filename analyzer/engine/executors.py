@@ -1,4 +1,4 @@
-"""Where bundles run: in forked processes where that is safe, else in daemon threads; one BLAS thread each."""
+"""Run tasks in forked processes where that is safe, else in daemon threads; each with one BLAS thread."""
 
 from __future__ import annotations
 
@@ -26,35 +26,36 @@ from analyzer.errors import WeightlapseError, WorkerError
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
-# The C library gives freed blocks that are larger than any before (and than 128 KiB) back to the system, and gets the
-# next matrix's anew, page by page. A block of this size, given back untouched, teaches it to keep those up to it.
+# The C library returns a freed block to the system if it is larger than any before (and than 128 KiB), and then gets
+# the memory of the next matrix again, page by page. To free one block of this size, unused, makes it keep smaller ones.
 KEPT_BY_MALLOC = 31 << 20
-# Results that come within so long of the last delivery are kept for the next one: each costs as much as many results.
+# Results that arrive within this time of the last delivery wait for the next one: a delivery costs as much as many
+# results.
 DELIVERY_SECONDS = 0.1
 _Message = tuple[str, object]
 
 
 def available_cores() -> int:
-    """The cores that this process may use: affinity and a container's quota included."""
+    """Return the number of cores that this process may use, given its affinity and a container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         if quota != "max":
             cores = min(cores, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
-        pass  # not Linux, or no cgroup of version 2: there is no quota to be found
+        pass  # not Linux, or no cgroup of version 2: there is no quota
     return cores
 
 
 def run_tasks(
     tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int, may_fork: bool = True
 ) -> Iterator[ResultT]:
-    """Results of all tasks as they come, ``jobs`` tasks at a time, each the same whatever ran it.
+    """Yield the results of all tasks as they arrive, ``jobs`` tasks at a time; the executor does not affect results.
 
-    Threads hold each other up in whatever keeps the interpreter's lock (numpy's copies and conversions among it), so
-    processes are preferred. They are forked, which costs next to nothing, shares what is loaded and needs no task or
-    metric to be picklable; but a thread's locks do not survive a fork, so only a process without other threads forks,
-    and one that uses a graphics card (``may_fork`` False) does not.
+    Threads block each other wherever the interpreter's lock is held (as in numpy's copies and conversions), so
+    processes are preferred. They are forked, which costs almost nothing, shares loaded modules and requires no task or
+    metric to be picklable. But locks of other threads do not survive a fork, so a process with several threads does not
+    fork, nor does one that uses a graphics card (``may_fork`` False).
     """
     np.empty(KEPT_BY_MALLOC, dtype=np.uint8)
     jobs = min(jobs, len(tasks))
@@ -65,26 +66,26 @@ def run_tasks(
 def run_in_processes(
     tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int
 ) -> Iterator[ResultT]:
-    """Results of all tasks as they come, from ``jobs`` forked processes that take the tasks in order.
+    """Yield the results of all tasks as they arrive, from ``jobs`` forked processes that take the tasks in order.
 
-    Closing the iterator (or Ctrl-C in the consumer) ends the processes at once; they also end when this one does.
+    Closing the iterator (or Ctrl-C in the consumer) ends the processes at once; they also end when this process does.
 
     Raises:
-        WorkerError: a process was ended from outside, by the system when memory ran out, say.
-        Exception: that of a task, after the others have stopped.
+        WorkerError: a process was killed from outside, for example by the system when memory ran out.
+        Exception: the exception of a task, after the others have stopped.
     """
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe() for _ in range(jobs)]
     processes = [context.Process(target=_serve_pipe, args=(n, pipes, tasks, work), daemon=True) for n in range(jobs)]
     with threadpool_limits(limits=1), _without_interrupts(), warnings.catch_warnings():
-        # The threads that Python 3.12 warns of are those of a BLAS, which looks after itself in a fork.
+        # The threads that Python 3.12 warns about are those of a BLAS, which handles a fork itself.
         warnings.simplefilter("ignore", DeprecationWarning)
         for process in processes:
             process.start()
     for _, end in pipes:
         end.close()
     try:
-        yield from _gathered({ours: process for (ours, _), process in zip(pipes, processes, strict=True)}, len(tasks))
+        yield from _gather({ours: process for (ours, _), process in zip(pipes, processes, strict=True)}, len(tasks))
     finally:
         for (ours, _), process in zip(pipes, processes, strict=True):
             process.kill()
@@ -92,8 +93,8 @@ def run_in_processes(
             ours.close()
 
 
-def _gathered(processes: dict[Connection, ForkProcess], tasks: int) -> Iterator[Any]:
-    """What the processes deliver; each is told the number of its next task when it asks for one."""
+def _gather(processes: dict[Connection, ForkProcess], tasks: int) -> Iterator[Any]:
+    """Yield what the processes deliver; a process that reports to be idle is sent the number of its next task."""
     waiting = iter(range(tasks))
     working = set(processes)
     while working:
@@ -118,7 +119,7 @@ def _death(process: ForkProcess) -> WorkerError:
     code = process.exitcode or 0
     how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
     return WorkerError(
-        f"a process that measures ended with {how}, which happens when memory runs out; what was measured is kept. "
+        f"a worker process ended with {how}, as happens when memory runs out; what was measured is kept. "
         "Run again with --max-memory or fewer --jobs."
     )
 
@@ -126,12 +127,12 @@ def _death(process: ForkProcess) -> WorkerError:
 def _serve_pipe(
     number: int, pipes: list[tuple[Connection, Connection]], tasks: Sequence[TaskT], work: Callable[[TaskT], Any]
 ) -> None:
-    """One process: tasks until there are none, or until nobody listens any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the consumer's to handle
+    """Run tasks in one process until there are none, or until the consumer is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the consumer handles it
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    gc.freeze()  # what is shared with the consumer is no garbage; to look through it again and again would copy it
+    gc.freeze()  # a garbage collection would copy the memory that is shared with the consumer
     connection = pipes[number][1]
-    for n, (theirs, ours) in enumerate(pipes):  # as long as any copy of its other end is open, a pipe does not break
+    for n, (theirs, ours) in enumerate(pipes):  # a pipe breaks only when every copy of its other end is closed
         theirs.close()
         if n != number:
             ours.close()
@@ -144,15 +145,15 @@ def _serve_pipe(
         connection.send(("done", None))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
-    except BaseException as error:  # handed to the consumer, which raises it
+    except BaseException as error:  # sent to the consumer, which raises it
         connection.send(("error", _portable(error)))
 
 
 def _deliver(connection: Connection, results: Iterator[object]) -> None:
-    """Send results as they come, but those that come right after another with the next ones, or with the last one.
+    """Send results as they arrive, but in batches if they arrive in quick succession.
 
-    So no more than :data:`DELIVERY_SECONDS` of work is lost with the process, however long the next result takes; those
-    before an error are delivered too.
+    At most :data:`DELIVERY_SECONDS` of work is lost if the process is killed, however long the next result takes.
+    Results before an error are delivered too.
     """
     kept: list[object] = []
     last = -inf
@@ -167,15 +168,15 @@ def _deliver(connection: Connection, results: Iterator[object]) -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """An error of ours as it is; any other, which may not travel, by its description."""
+    """Return an error of weightlapse as it is, and any other, which may not be picklable, by its description."""
     if isinstance(error, WeightlapseError | MemoryError):
         return error
-    return WorkerError(f"a process that measures failed: {type(error).__name__}: {error}")
+    return WorkerError(f"a worker process failed: {type(error).__name__}: {error}")
 
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C waits: a process must have learnt to ignore it before it comes."""
+    """Block Ctrl-C until the new processes ignore it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -184,10 +185,10 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def run_in_threads(tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int) -> Iterator[ResultT]:
-    """Results of all tasks as they come, from ``jobs`` threads that take the tasks in order.
+    """Yield the results of all tasks as they arrive, from ``jobs`` threads that take the tasks in order.
 
     Closing the iterator (or Ctrl-C in the consumer) stops each thread before its next result. An exception of a task
-    is raised here after the others have stopped.
+    is raised after the others have stopped.
     """
     waiting: queue.SimpleQueue[TaskT] = queue.SimpleQueue()
     for task in tasks:
@@ -195,11 +196,11 @@ def run_in_threads(tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[Resu
     results: queue.Queue[_Message] = queue.Queue(maxsize=8 * jobs)
     stop = threading.Event()
     with threadpool_limits(limits=1):
-        # Daemons: a decomposition that is under way when the user gives up must not keep the process alive.
+        # Daemons: a running decomposition must not keep the process alive after Ctrl-C.
         for _ in range(jobs):
             threading.Thread(target=_serve, args=(waiting, work, results, stop), daemon=True).start()
         try:
-            yield from _received(results, jobs)
+            yield from _receive(results, jobs)
         finally:
             stop.set()
             _drain(results)
@@ -211,7 +212,7 @@ def _serve(
     results: queue.Queue[_Message],
     stop: threading.Event,
 ) -> None:
-    """One thread: tasks until there are none, or until it is told to stop."""
+    """Run tasks in one thread until there are none, or until ``stop`` is set."""
     try:
         while not stop.is_set():
             for result in work(waiting.get_nowait()):
@@ -220,14 +221,14 @@ def _serve(
                     return
     except queue.Empty:
         pass
-    except BaseException as error:  # handed to the consumer, which raises it
+    except BaseException as error:  # sent to the consumer, which raises it
         results.put(("error", error))
     finally:
         results.put(("done", None))
 
 
-def _received(results: queue.Queue[_Message], running: int) -> Iterator[Any]:
-    """What the threads deliver, until all of them are done."""
+def _receive(results: queue.Queue[_Message], running: int) -> Iterator[Any]:
+    """Yield what the threads deliver until all of them are done."""
     while running:
         kind, result = results.get()
         if kind == "done":
@@ -239,7 +240,7 @@ def _received(results: queue.Queue[_Message], running: int) -> Iterator[Any]:
 
 
 def _drain(results: queue.Queue[_Message]) -> None:
-    """Make room, so that a thread that waits to deliver its last result can see that it should stop."""
+    """Empty the queue, so that a thread that waits to deliver a result can see that it should stop."""
     try:
         while True:
             results.get_nowait()

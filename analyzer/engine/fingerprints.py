@@ -1,42 +1,42 @@
-"""What rows there are of a tensor, and what their values rest on: the bytes and the code, as a digest."""
+"""Which rows a tensor should have, and a digest of what their values depend on: the stored bytes and the code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 
-from analyzer.engine.holding import ROLES
 from analyzer.metrics.registry import Metric
+from analyzer.model.observed import ROLES, Role
 from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.tensors.kinds import kind, matrices, stored_parts
 
 
 def expected_bases(run: Run, name: str, metrics: Sequence[Metric]) -> Iterator[tuple[int, str, str]]:
-    """Every row that there should be of a tensor: (checkpoint position, metric, what its value rests on)."""
+    """Yield every row that a tensor should have: (checkpoint position, metric, digest of what its value depends on)."""
     bases = Bases(run.checkpoints, name)
     for position, roles in places(run.checkpoints, name):
-        its_metrics = applicable(metrics, run.checkpoints[position].tensors.get(name), roles)
-        for metric, basis in bases.of(its_metrics, roles).items():
+        present = applicable(metrics, run.checkpoints[position].tensors.get(name), roles)
+        for metric, basis in bases.of(present, roles).items():
             yield position, metric, basis
 
 
-def places(checkpoints: Sequence[Checkpoint], name: str) -> Iterator[tuple[int, dict[str, int]]]:
-    """Each checkpoint from the tensor's first appearance on, with the checkpoints that play a part for it, by role."""
-    earlier: list[int] = []  # those that have the tensor
+def places(checkpoints: Sequence[Checkpoint], name: str) -> Iterator[tuple[int, dict[Role, int]]]:
+    """Yield each position from the tensor's first appearance on, with the positions of its other states by role."""
+    earlier: list[int] = []  # positions that have the tensor
     for position, checkpoint in enumerate(checkpoints):
         present = name in checkpoint.tensors
         if present or earlier:
-            roles = {"current": position, "initial": earlier[0] if earlier else position}
-            roles |= dict(zip(("previous", "before_previous"), reversed(earlier[-2:]), strict=False))
+            roles = {Role.CURRENT: position, Role.INITIAL: earlier[0] if earlier else position}
+            roles |= dict(zip((Role.PREVIOUS, Role.BEFORE_PREVIOUS), reversed(earlier[-2:]), strict=False))
             yield position, roles
         if present:
             earlier.append(position)
 
 
-def applicable(metrics: Sequence[Metric], info: TensorInfo | None, roles: Mapping[str, int]) -> list[Metric]:
-    """The metrics that have a row at all: a first step, a vector's spectrum, or an empty tensor's size have none.
+def applicable(metrics: Sequence[Metric], info: TensorInfo | None, roles: Mapping[Role, int]) -> list[Metric]:
+    """Return the metrics that have a row: there is none for the first step, a vector's spectrum or an empty tensor.
 
-    Where the tensor is gone (``info`` is None), rows with the status ``missing`` mark the gap.
+    If the checkpoint lacks the tensor (``info`` is None), rows with the status ``missing`` mark the gap.
     """
     is_empty = info is not None and kind(info) == "empty"
     has_matrix = info is not None and bool(matrices(info))
@@ -48,22 +48,22 @@ def applicable(metrics: Sequence[Metric], info: TensorInfo | None, roles: Mappin
 
 
 class Bases:
-    """Digests of all that the values of one tensor depend on: the metric's code and the bytes."""
+    """Digests of everything that the values of one tensor depend on: the metric's code and the stored bytes."""
 
     def __init__(self, checkpoints: Sequence[Checkpoint], name: str) -> None:
         self._checkpoints, self._name = checkpoints, name
         self._identities: dict[int, str] = {}
 
-    def of(self, metrics: Sequence[Metric], roles: Mapping[str, int]) -> dict[str, str]:
-        """What a value of each metric rests on, by its name: the metric, and the state in each role it looks at."""
-        digests: dict[frozenset[str], str] = {}
-        for looked_at in {metric.roles for metric in metrics}:
-            states = [f"{role}:{self.identity(roles[role])}" for role in ROLES if role in looked_at]
-            digests[looked_at] = sha256("|".join(states).encode()).hexdigest()[:16]
+    def of(self, metrics: Sequence[Metric], roles: Mapping[Role, int]) -> dict[str, str]:
+        """Return the digest for each metric by name: of the metric, and of the state in each role it depends on."""
+        digests: dict[frozenset[Role], str] = {}
+        for used in {metric.roles for metric in metrics}:
+            states = [f"{role}:{self.identity(roles[role])}" for role in ROLES if role in used]
+            digests[used] = sha256("|".join(states).encode()).hexdigest()[:16]
         return {metric.row.name: digests[metric.roles] + metric.digest for metric in metrics}
 
     def identity(self, position: int) -> str:
-        """The stored bytes of the tensor at one checkpoint, as far as that is known without reading them."""
+        """Return what identifies the tensor's stored bytes at one checkpoint without reading them, and its step."""
         if position not in self._identities:
             checkpoint = self._checkpoints[position]
             files = [(stamp.size, stamp.modified_ns, stamp.etag) for stamp in checkpoint.files]
@@ -73,7 +73,7 @@ class Bases:
 
 
 def _where(checkpoint: Checkpoint, info: TensorInfo | None) -> str:
-    """Where a tensor's bytes lie, whatever the files are called."""
+    """Return where a tensor's bytes are, independent of the names of the files."""
     if info is None:
         return ""
     numbers = {stamp.path: number for number, stamp in enumerate(checkpoint.files)}

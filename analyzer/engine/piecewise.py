@@ -1,15 +1,15 @@
-"""Plain tensors taken piece by piece through time, so that the processor's cache holds a piece of all their states.
+"""Walk plain tensors through time chunk by chunk, so that a chunk of all their states stays in the processor's cache.
 
-A piece of W_t needs only the same piece of W_{t−1}, W_{t−2} and W_0. To walk each piece through the checkpoints before
-the next one is read widens and subtracts everything once, and saves the trips to main memory that whole tensors take.
-What is held beside the sums depends on what is needed: nothing; the slab that the piece belongs to, until it has gone
-into a tall matrix's Gram matrix; or the whole state, where there is room for those of all the checkpoints.
+A chunk of W_t needs only the same chunk of W_{t−1}, W_{t−2} and W_0. To walk each chunk through the checkpoints before
+the next one is read widens and subtracts every element once, and avoids the transfers from main memory that whole
+tensors need. Only sums are kept, or one block of a tall matrix at a time until it is part of its Gram matrix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from math import isfinite, prod
 from zlib import crc32
 
@@ -17,168 +17,187 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from analyzer.engine.holding import DECOMPOSED, Hold
-from analyzer.engine.states import State, Taken, gone
-from analyzer.model.observed import DeadLines
+from analyzer.engine.states import Summarized
+from analyzer.metrics.needs import DEAD_LINES, SPECTRUM, Need, counts_of
+from analyzer.model.observed import DeadLines, Role
 from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
-from analyzer.numerics.blocks import PIECE, Piece, pieces_between, slab_of
+from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks_between
 from analyzer.numerics.elementwise import live_lines
 from analyzer.numerics.gram import Gram
 from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.singular_values import spectrum_of_blocks
-from analyzer.numerics.sums import LEAST_SQUARE, Array, Room, Rows, Sums, Tally, consecutive_sums, fill_signs
+from analyzer.numerics.sums import (
+    LEAST_SQUARE,
+    Array,
+    ChunkBuffers,
+    ElementSums,
+    Rows,
+    Tally,
+    consecutive_sums,
+    fill_signs,
+)
 from analyzer.sources import Source, open_source
 from analyzer.tensors.checksums import is_of_all, require
 from analyzer.tensors.kinds import numpy_dtype
-from analyzer.tensors.loading import as_tensor
 
 Memory = npt.NDArray[np.uint8]
 
 
-def walk_through_time(
-    infos: Sequence[TensorInfo],
-    checkpoints: Sequence[Checkpoint],
-    needs: Sequence[Collection[str]],
-    roles: Sequence[Collection[str]],
-    hold: Hold,
-    memory: Sequence[Memory],
-) -> list[State] | None:
-    """The states of one tensor at consecutive checkpoints, with their sums.
+@dataclass(frozen=True, slots=True)
+class PlainStates:
+    """Consecutive states of one tensor, each a plain range of a local file, all of one shape and floating dtype.
+
+    Attributes:
+        positions: their positions in the run.
+        infos: the tensor at each position.
+        checkpoints: the checkpoint at each position.
+        needs: what is needed of each, none with ``ServedBy.WHOLE``; empty for states that others only compare with.
+        roles: the roles in which each looks at others: the first state is its W_0, the one before it its W_{t−1}, and
+            the one before that its W_{t−2}.
+    """
+
+    positions: Sequence[int]
+    infos: Sequence[TensorInfo]
+    checkpoints: Sequence[Checkpoint]
+    needs: Sequence[Collection[Need]]
+    roles: Sequence[Collection[Role]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of every state."""
+        return self.infos[0].shape
+
+
+def summarize_through_time(states: PlainStates, memory: Sequence[Memory]) -> list[Summarized] | None:
+    """Summarize the states of one tensor at consecutive checkpoints in one walk over its chunks.
 
     Args:
-        infos: the tensor at each checkpoint, all of one shape and one floating-point dtype.
-        checkpoints: these checkpoints.
-        needs: what is needed of each, out of :data:`.holding.PIECEWISE_NEEDS`; nothing of those that others
-            only look at.
-        roles: in which roles each looks at others: the first one as W_0, the one before it and the one before that.
-        hold: ``nothing`` serves :data:`.holding.SUMMED_NEEDS`. ``slab`` serves also the others, of a tall
-            matrix, but no spectra of float64, whose range would need scaling before it is known. ``whole`` leaves the
-            states in ``memory``.
-        memory: for each checkpoint of which something is needed, bytes for what is held of it.
+        states: the states. Spectra are computed of tall matrices only and not of float64, whose range would require a
+            scaling before it is known.
+        memory: for each state with needs, memory for one block; empty if sums serve all needs.
 
     Returns:
-        the same bits as :func:`.elementwise.walk_sums` gives for whole tensors; None where the elements have to
-        be looked at once more: one is NaN or infinite, squares may have vanished, or too many elements may be near zero
-        to be kept until the threshold is known and no state is held as a whole.
+        the same bits as :func:`.elementwise.element_sums` and :func:`.singular_values.spectrum` return for whole
+        tensors. None if the elements have to be inspected once more: one is NaN or infinite, squares may have
+        underflowed, or too many elements may be near zero to keep them until the threshold is known.
 
     Raises:
-        CheckpointError: a file cannot be read or changed meanwhile.
+        CheckpointError: a file cannot be read or has changed.
         numpy.linalg.LinAlgError: LAPACK did not converge.
     """
-    size, slab = prod(infos[0].shape), slab_of(infos[0].shape)
+    size, block = prod(states.shape), block_size(states.shape)
     slots = iter(memory)
-    all_roles = frozenset[str]().union(*roles)
+    all_roles = frozenset[Role]().union(*states.roles)
     with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
         sources = [
             stack.enter_context(open_source(info.parts[0].path, _stamp_of(checkpoint, info)))
-            for info, checkpoint in zip(infos, checkpoints, strict=True)
+            for info, checkpoint in zip(states.infos, states.checkpoints, strict=True)
         ]
         walks = [
-            # Of a state that others only look at, sums are wanted of W_0, and of W_{t−1} of one whose rows are wanted.
-            _Walk(info, source, number, wanted, number == 0 or any(needs[number : number + 2]), hold, slots)
-            for number, (info, source, wanted) in enumerate(zip(infos, sources, needs, strict=True))
+            _Walk(info, source, number, needs, states.needs, slots)
+            for number, (info, source, needs) in enumerate(zip(states.infos, sources, states.needs, strict=True))
         ]
-        for start in range(0, size, slab):
-            end = min(start + slab, size)
-            if not _walk_slab(walks, start, end, all_roles):
+        for start in range(0, size, block):
+            end = min(start + block, size)
+            if not _walk_block(walks, start, end, all_roles):
                 return None
             for walk in walks:
-                walk.end_slab(end - start)
+                walk.end_block(end - start)
         sums = consecutive_sums([walk.tally for walk in walks])
-        if not all(walk.can_tell(one) for walk, one in zip(walks, sums, strict=True)):
+        if not all(walk.is_complete(one) for walk, one in zip(walks, sums, strict=True)):
             return None
-        states: list[State] = []
-        for walk, one, its_roles in zip(walks, sums, roles, strict=True):
-            states.append(walk.state(one.seen_from(its_roles), states[-1] if states else None))
+        found: list[Summarized] = []
+        for walk, one, roles in zip(walks, sums, states.roles, strict=True):
+            found.append(walk.summarize(one.limited_to(roles), found[-1] if found else None))
         for source, walk in zip(sources, walks, strict=True):
             source.verify_unchanged()
             walk.verify_checksum()
-    return states
+    return found
 
 
-def _walk_slab(walks: Sequence[_Walk], start: int, end: int, roles: Collection[str]) -> bool:
-    """Every piece of a slab through all checkpoints; False where the elements have to be looked at once more."""
+def _walk_block(walks: Sequence[_Walk], start: int, end: int, roles: Collection[Role]) -> bool:
+    """Walk each chunk of a block through all checkpoints; return False if elements have to be inspected once more."""
     with_signs = any(walk.tally.count_flips for walk in walks)
     dtype = walks[0].dtype
     unsigned = np.dtype(f"u{dtype.itemsize}")
-    passing = np.empty((2, PIECE), dtype)  # pieces of states that are not held: of W_t and of W_{t−1} in turn
-    for piece in pieces_between(start, end):
+    passing = np.empty((2, CHUNK), dtype)  # chunks of W_t and of W_{t−1} in turn, if no block is kept
+    for chunk in chunks_between(start, end):
         previous_bits = None
         for number, walk in enumerate(walks):
-            stored = walk.read(piece, start, passing[number % 2])
+            stored = walk.read(chunk, start, passing[number % 2])
             bits = stored.view(unsigned)
-            rows = _rows(piece, stored, number, roles, with_signs)
-            if walk.is_added:
+            rows = _rows(chunk, stored, number, roles, with_signs)
+            if walk.is_summed:
                 walk.tally.add(rows, bits, previous_bits)
                 if not isfinite(walk.tally.current):
                     return False
             previous_bits = bits
-    return all(walk.tally.near_zeros.room >= 0 for walk in walks if walk.must_count_near_zeros)
+    return all(walk.tally.near_zeros.room >= 0 for walk in walks if walk.tally.summarize)
 
 
-def _rows(piece: Piece, stored: Array, number: int, roles: Collection[str], with_signs: bool) -> Rows:
-    """The rows of the ``number``-th checkpoint that the roles ask for; those of the one before it are still there."""
-    room = Room(piece, is_odd=number % 2 == 1)
-    room.current[:] = stored
-    rows = Rows(room, room.current)
+def _rows(chunk: Chunk, stored: Array, number: int, roles: Collection[Role], with_signs: bool) -> Rows:
+    """Fill the rows of the ``number``-th checkpoint that the roles require; those of the one before are still valid."""
+    buffers = ChunkBuffers(chunk, is_odd=number % 2 == 1)
+    buffers.current[:] = stored
+    rows = Rows(buffers, buffers.current)
     if with_signs:
-        fill_signs(stored, room.current, room.signs)
-    if number and "previous" in roles:
-        rows.previous, rows.step = room.previous, np.subtract(room.current, room.previous, out=room.step)
-        rows.earlier_step = room.earlier_step if number > 1 else None
-    if "initial" in roles:
-        rows.initial = room.initial
+        fill_signs(stored, buffers.current, buffers.signs)
+    if number and Role.PREVIOUS in roles:
+        rows.previous = buffers.previous
+        rows.step = np.subtract(buffers.current, buffers.previous, out=buffers.step)
+        rows.earlier_step = buffers.earlier_step if number > 1 else None
+    if Role.INITIAL in roles:
+        rows.initial = buffers.initial
         if number == 0:
-            room.initial[:] = room.current
-            room.drift[:] = 0.0
-            rows.drift = room.drift
+            buffers.initial[:] = buffers.current
+            buffers.drift[:] = 0.0
+            rows.drift = buffers.drift
         elif number == 1 and rows.step is not None:  # the first step is the first drift
             rows.drift = rows.step
         else:
-            rows.drift = np.subtract(room.current, room.initial, out=room.drift)
+            rows.drift = np.subtract(buffers.current, buffers.initial, out=buffers.drift)
     return rows
 
 
 class _Walk:
-    """What is held of one checkpoint while the pieces go by."""
+    """What is kept of one checkpoint while the chunks are read."""
 
     def __init__(
         self,
         info: TensorInfo,
         source: Source,
         number: int,
-        needs: Collection[str],
-        is_added: bool,
-        hold: Hold,
+        needs: Collection[Need],
+        all_needs: Sequence[Collection[Need]],
         slots: Iterator[Memory],
     ) -> None:
         self.info, self.source, self.dtype = info, source, numpy_dtype(info.dtype)
-        self.hold, self.memory = hold, next(slots) if needs and hold != "nothing" else None
-        self.tally = Tally(prod(info.shape), self.dtype, self.dtype if number else None, needs)
-        self.must_count_near_zeros = self.tally.summarise and hold != "whole"  # no state is there to do it afterwards
-        self.is_wanted, self.is_added = bool(needs), is_added
+        self.memory = next(slots, None) if needs else None
+        self.tally = Tally(prod(info.shape), self.dtype, self.dtype if number else None, counts_of(needs))
+        self.is_wanted = bool(needs)
+        # Of states that others only compare with, W_0 is summed, and W_{t−1} of a state with needs.
+        self.is_summed = number == 0 or any(all_needs[number : number + 2])
         self.digest = blake3()
         part = info.parts[0]
         self.checksum = part.checksum if is_of_all(part) else None
         self.crc32 = self.checksum.seed if self.checksum else 0
-        self.lines = _Lines(self) if hold == "slab" and "dead_lines" in needs else None
-        self.gram = None
-        if hold == "slab" and DECOMPOSED & set(needs):
-            self.gram = Gram(np.empty((self.columns, self.columns)))
+        self.lines = _LineCounts(self) if DEAD_LINES in needs else None
+        is_spectral = any(need.is_spectral for need in needs)
+        self.gram = Gram(np.empty((self.columns, self.columns))) if is_spectral else None
 
     @property
     def columns(self) -> int:
-        """Columns of the matrix."""
+        """Number of columns of the matrix."""
         return prod(self.info.shape[1:])
 
-    def read(self, piece: Piece, start: int, passing: Array) -> Array:
-        """The piece's elements as they are stored, (length,): where they are held, or else in ``passing``."""
-        stored = passing[: piece.length]
+    def read(self, chunk: Chunk, start: int, passing: Array) -> Array:
+        """Read the chunk's stored elements, (length,), into the kept block or else into ``passing``."""
+        stored = passing[: chunk.length]
         if self.memory is not None:
-            first = (piece.start - (start if self.hold == "slab" else 0)) * self.dtype.itemsize
+            first = (chunk.start - start) * self.dtype.itemsize
             stored = self.memory[first : first + stored.nbytes].view(self.dtype)
         data = stored.view(np.uint8).data
-        self.source.read_into(self.info.parts[0].offset + piece.start * self.dtype.itemsize, data)
+        self.source.read_into(self.info.parts[0].offset + chunk.start * self.dtype.itemsize, data)
         if self.is_wanted:
             self.digest.update(data)
         if self.checksum:
@@ -186,13 +205,17 @@ class _Walk:
         return stored
 
     def verify_checksum(self) -> None:
-        """Raise a CheckpointError where the pieces that went by are not what was written."""
+        """Check that the bytes read are those that were written.
+
+        Raises:
+            CheckpointError: they are not.
+        """
         if self.checksum:
             require(self.source.path, self.checksum, self.crc32)
 
-    def end_slab(self, length: int) -> None:
-        """Take in a slab as rows of a matrix."""
-        if self.memory is None or not (self.lines or self.gram):
+    def end_block(self, length: int) -> None:
+        """Process a block as rows of a matrix."""
+        if self.memory is None:
             return
         rows = self.memory[: length * self.dtype.itemsize].view(self.dtype).reshape(-1, self.columns)
         if self.lines:
@@ -200,51 +223,49 @@ class _Walk:
         if self.gram:
             self.gram.add(rows)
 
-    def can_tell(self, sums: Sums) -> bool:
-        """Whether the sums say all that is wanted of them: no square has vanished, and what is near zero is counted."""
+    def is_complete(self, sums: ElementSums) -> bool:
+        """Check that the sums suffice: no square underflowed, and near zeros are counted if requested."""
         least = LEAST_SQUARE if self.dtype == np.float64 else 0.0
-        counted = sums.near_zeros is not None or not self.must_count_near_zeros
-        return not self.is_added or (sums.products.current >= least and counted)
+        counted = sums.near_zeros is not None or not self.tally.summarize
+        return not self.is_summed or (sums.products.current >= least and counted)
 
-    def state(self, sums: Sums, previous: State | None) -> State:
-        """The state with all that was taken of it; the Gram matrix is given up, unused where W_{t−1} is the same."""
+    def summarize(self, sums: ElementSums, previous: Summarized | None) -> Summarized:
+        """Return the summary; the Gram matrix is freed, unused if W_{t−1} has the same bytes."""
         content = self.digest.hexdigest(length=16) if self.is_wanted else ""
-        if self.hold == "whole" and self.memory is not None:
-            return State(as_tensor(self.info, self.memory), content, taken=Taken(sums))
-        of_matrix: dict[str, object] = {}
+        of_matrix: dict[Need, object] = {}
         if self.lines:
-            of_matrix["dead_lines"] = self.lines.dead()
-        known = previous.taken.of_matrix if previous and previous.taken and previous.content == content else {}
-        if self.gram and "spectrum" in known:
-            of_matrix["spectrum"], self.gram = known["spectrum"], None
+            of_matrix[DEAD_LINES] = self.lines.dead()
+        known = previous.of_matrix if previous and previous.content == content else {}
+        if self.gram and SPECTRUM in known:
+            of_matrix[SPECTRUM], self.gram = known[SPECTRUM], None
         elif self.gram:
             total, self.gram = self.gram.matrix, None
             rows, roundoff = self.info.shape[0], unit_roundoff(self.dtype)
-            of_matrix["spectrum"] = spectrum_of_blocks(total, self._slabs_anew, rows, roundoff)
-        return gone(self.info, content, Taken(sums, of_matrix))
+            of_matrix[SPECTRUM] = spectrum_of_blocks(total, self._read_blocks_again, rows, roundoff)
+        return Summarized(self.info.shape, self.dtype, content, sums, of_matrix)
 
-    def _slabs_anew(self) -> Iterator[Array]:
-        """The matrix read once more, slab by slab: for singular values that the Gram matrix does not hold."""
-        size, slab = prod(self.info.shape), slab_of(self.info.shape)
-        memory = np.empty(slab, self.dtype)
-        for start in range(0, size, slab):
-            flat = memory[: min(slab, size - start)]
+    def _read_blocks_again(self) -> Iterator[Array]:
+        """Read the matrix once more, block by block, for singular values that the Gram matrix does not determine."""
+        size, block = prod(self.info.shape), block_size(self.info.shape)
+        memory = np.empty(block, self.dtype)
+        for start in range(0, size, block):
+            flat = memory[: min(block, size - start)]
             self.source.read_into(self.info.parts[0].offset + start * self.dtype.itemsize, flat.view(np.uint8).data)
             yield flat.reshape(-1, self.columns)
 
 
-class _Lines:
-    """Counts the rows and columns of a matrix that are entirely zero, slab by slab."""
+class _LineCounts:
+    """Counts the rows and columns of a matrix that are entirely zero, block by block."""
 
     def __init__(self, walk: _Walk) -> None:
         self.tally, self.zeros_before = walk.tally, 0
         self.dead_rows, self.live_columns = 0, np.zeros(walk.columns, dtype=bool)
 
     def add(self, rows: Array) -> None:
-        """Take in a slab, (rows, columns), whose elements went into the tally already."""
-        zeros = self.tally.zeros - self.zeros_before if self.tally.summarise else rows.size
+        """Count in a block, (rows, columns), whose elements are in the tally already."""
+        zeros = self.tally.zeros - self.zeros_before if self.tally.summarize else rows.size
         self.zeros_before = self.tally.zeros
-        if zeros < min(rows.shape):  # too few for a row or a column of them
+        if zeros < min(rows.shape):  # too few for a whole row or column
             self.live_columns[:] = True
             return
         live_rows, live_columns = live_lines(rows)
@@ -252,10 +273,10 @@ class _Lines:
         self.live_columns |= live_columns
 
     def dead(self) -> DeadLines:
-        """What was counted."""
+        """Return the counts."""
         return DeadLines(self.dead_rows, self.live_columns.size - int(np.count_nonzero(self.live_columns)))
 
 
 def _stamp_of(checkpoint: Checkpoint, info: TensorInfo) -> FileStamp | None:
-    """What the checkpoint's file that holds a plain tensor was like when it was indexed."""
+    """Return the stamp of the checkpoint's file that contains a plain tensor, taken when it was indexed."""
     return next((stamp for stamp in checkpoint.files if stamp.path == info.parts[0].path), None)

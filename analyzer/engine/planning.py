@@ -1,42 +1,50 @@
-"""What has to be measured: which metrics of which tensors at which checkpoints, in bundles that fit in memory."""
+"""Plan what has to be measured: which metrics of which tensors at which checkpoints, in tasks that fit in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
 from math import ceil, inf, prod
 
 from analyzer.engine.fingerprints import applicable, expected_bases, places
-from analyzer.engine.holding import DECOMPOSED, ROLES, way_of
 from analyzer.errors import WeightlapseError
+from analyzer.metrics.needs import Need, ServedBy, counts_of
 from analyzer.metrics.registry import Metric
+from analyzer.model.observed import ROLES
 from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.model.sizes import size_text
-from analyzer.numerics.blocks import slab_rows
-from analyzer.tensors.kinds import matrices, size_of
+from analyzer.numerics.blocks import block_rows, block_size
+from analyzer.tensors.kinds import matrices, numpy_dtype, size_of
 
 BUNDLE_BYTES = 8 << 20
-PROCESS_MEMORY = 250 << 20  # Python, the libraries, the blocks that are worked on, the plan
-# A stretch much shorter than this spends its time on reading W_0, W_{t−1} and W_{t−2} again.
-SHORTEST_STRETCH = 3
-# Seconds, measured on one core; only their proportion matters here: for each row's bookkeeping, for each element, and
-# for a spectrum (times n²(m + 4n)).
+PROCESS_MEMORY = 250 << 20  # Python, the libraries, working blocks, the plan
+# A much shorter segment spends its time on reading W_0, W_{t−1} and W_{t−2} again.
+SHORTEST_SEGMENT = 3
+# Seconds, measured on one core; only their proportion matters here: for the bookkeeping of each row, for each element,
+# and for a spectrum (times n²(m + 4n)).
 OBSERVATION_COST, ELEMENT_COST, SPECTRUM_COST = 4e-4, 5e-9, 2.2e-11
-# For each element of a state that a stretch reads again: into memory of its own, or piece by piece.
-REREAD_COST, REREAD_PIECES_COST = 9e-9, 1.5e-9
+# For each element of a state that a segment reads again: as a whole tensor, or in chunks.
+REREAD_COST, REREAD_CHUNKS_COST = 9e-9, 1.5e-9
+
+MOST_FILES = 128  # open at a time for each job, plus up to three that others only compare with
+# Checkpoints at a time if magnitudes near zero are kept for each (at most 1/64 of the elements, in float64).
+MOST_KEEPING = 16
+# Checkpoints whose blocks are walked together: the more, the more Gram matrices are in memory, and the longer nothing
+# is stored and no progress is visible; the fewer, the more often W_0, W_{t−2} and W_{t−1} are read again.
+MOST_BLOCKS, LEAST_BLOCKS = 4, 3
 
 Wanted = Mapping[int, frozenset[str]]
-Needs = Mapping[str, frozenset[str]]  # of each metric
+Needs = Mapping[str, frozenset[Need]]  # of each metric
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Some tensors to be walked through a stretch of a run.
+    """Some tensors to walk through a segment of a run.
 
-    ``checkpoints`` is the whole run in order; ``wanted`` maps a tensor's name to the checkpoint positions at which
-    something is to be measured, and these to the names of the metrics. ``bytes`` is what these states hold, ``memory``
-    what is held at a time, ``cost`` an estimate in seconds, ``overlap`` that of what a further stretch reads again.
+    ``checkpoints`` is the whole run in order; ``wanted`` maps a tensor's name to the checkpoint positions to measure,
+    and these to the names of the metrics. ``bytes`` is the size of these states, ``memory`` the largest amount in
+    memory at a time, ``cost`` an estimate in seconds, ``overlap`` the cost of what a further segment reads again.
     """
 
     checkpoints: tuple[Checkpoint, ...]
@@ -54,50 +62,49 @@ def plan(
     jobs: int = 1,
     spectra_every: int = 1,
 ) -> list[Task]:
-    """The tasks that measure what is not known yet, the costliest first.
+    """Return the tasks that measure what is not stored yet, the most expensive first.
 
     Args:
         run: the run.
-        metrics: what is asked for.
-        known: for a tensor's name, what its stored rows rest on: (matrix, metric, checkpoint) -> basis.
-        jobs: how many tasks will run at a time; long walks are cut so that all of them are busy to the end.
-        spectra_every: what needs a spectrum is measured at every N-th checkpoint only, and at the last one.
+        metrics: the requested metrics.
+        known: for a tensor's name, the bases of its stored rows: (matrix, metric, checkpoint) -> basis.
+        jobs: how many tasks will run at a time; long walks are cut so that all jobs are busy to the end.
+        spectra_every: metrics that need a decomposition are measured at every N-th and at the last checkpoint only.
     """
-    needs = {metric.row.name: frozenset(need.name for need in metric.needs) for metric in metrics}
-    spectral = frozenset(name for name, its_needs in needs.items() if its_needs & DECOMPOSED)
+    needs = {metric.row.name: frozenset(metric.needs) for metric in metrics}
+    spectral = frozenset(name for name, required in needs.items() if _decompose(required))
     last = len(run.checkpoints) - 1
     sparse = {position: spectral for position in range(last) if position % spectra_every}
     wanted = {name: _wanted(run, name, metrics, known(name), sparse) for name in tensor_names(run)}
     bundles = _bundles(run, [name for name, places in wanted.items() if places])
     tasks = [_task(run, {name: wanted[name] for name in bundle}, needs) for bundle in bundles]
-    longest = _longest_stretch(tasks, jobs)
-    stretches = [stretch for task in tasks for stretch in _cut(run, task, needs, longest)]
-    return sorted(stretches, key=lambda task: task.cost, reverse=True)
+    longest = _longest_segment(tasks, jobs)
+    segments = [segment for task in tasks for segment in _cut(run, task, needs, longest)]
+    return sorted(segments, key=lambda task: task.cost, reverse=True)
 
 
 def tensor_names(run: Run) -> list[str]:
-    """Every tensor's name, in the order of first appearance."""
+    """Return the names of all tensors in the order of first appearance."""
     return list(dict.fromkeys(name for checkpoint in run.checkpoints for name in checkpoint.tensors))
 
 
 def affordable_streams(tasks: Sequence[Task], memory: int) -> int:
-    """How many of the tasks may run at a time in ``memory`` bytes.
+    """Return how many of the tasks can run at a time in ``memory`` bytes.
 
     Raises:
-        WeightlapseError: not even one.
+        WeightlapseError: not even one can.
     """
     largest = max((task.memory for task in tasks), default=1)
     if memory < largest + PROCESS_MEMORY:
         raise WeightlapseError(
             f"--max-memory {size_text(memory)}: the largest stream needs {size_text(largest + PROCESS_MEMORY)} (what "
-            "is held of its states, and the work on spectra); grant that much, as in 4GB, or leave spectra out "
-            "(--metrics)"
+            "its states and the work on spectra take); allow that much, for example 4GB, or omit spectra (--metrics)"
         )
     return max(1, (memory - PROCESS_MEMORY) // largest)
 
 
 def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
-    """Neighbouring small tensors together, a large one alone."""
+    """Group neighboring small tensors into bundles; a large tensor is a bundle of its own."""
     bundle: list[str] = []
     held = 0
     for name in names:
@@ -111,44 +118,80 @@ def _bundles(run: Run, names: list[str]) -> Iterator[tuple[str, ...]]:
         yield tuple(bundle)
 
 
+def checkpoints_together(info: TensorInfo, needs: Collection[Need], wanted: int) -> int:
+    """Return at how many checkpoints a tensor is measured in one walk over its chunks; 0 if it must be loaded whole.
+
+    Args:
+        info: the tensor, which must be the same at all checkpoints.
+        needs: all needs of the metrics.
+        wanted: at how many checkpoints something is measured.
+    """
+    if info.unsupported or 0 in info.shape or not needs or any(need.served_by is ServedBy.WHOLE for need in needs):
+        return 0
+    if not needs_blocks(needs):
+        return MOST_KEEPING if counts_of(needs).elements else MOST_FILES
+    return _blocks_together(info, _decompose(needs), wanted)
+
+
+def needs_blocks(needs: Collection[Need]) -> bool:
+    """Return whether sums over the elements do not serve all these needs."""
+    return any(need.served_by is not ServedBy.SUMS for need in needs)
+
+
+def _blocks_together(info: TensorInfo, with_spectra: bool, wanted: int) -> int:
+    """Return for how many checkpoints a block and a Gram matrix each fit in the memory of four whole states."""
+    rows, columns = prod(info.shape[:1]), prod(info.shape[1:])
+    block = block_size(info.shape) * numpy_dtype(info.dtype).itemsize
+    is_one_matrix = [view.shape for view in matrices(info)] == [(rows, columns)]
+    if not is_one_matrix or block == size_of(info) or (with_spectra and info.dtype == "float64"):
+        return 0
+    room = len(ROLES) * size_of(info) // (block + (8 * columns**2 if with_spectra else 0))
+    together = min(room, MOST_BLOCKS)
+    return together if together >= min(LEAST_BLOCKS, wanted) else 0
+
+
+def _decompose(needs: Collection[Need]) -> bool:
+    return any(need.decomposes for need in needs)
+
+
 def _task(run: Run, wanted: Mapping[str, Wanted], needs: Needs) -> Task:
-    size, cost, overlap, states, held, work = 0, 0.0, 0.0, 0, 0, 0
+    size, cost, overlap, memory, work = 0, 0.0, 0.0, 0, 0
+    spectral = {metric for metric, required in needs.items() if _decompose(required)}
     for name, moments in wanted.items():
         largest, reread = 0, 0.0
         seen: set[tuple[tuple[int, ...], str]] = set()
-        all_needs = frozenset[str]().union(*(needs[metric] for metrics in moments.values() for metric in metrics))
+        all_needs = frozenset[Need]().union(*(needs[metric] for metrics in moments.values() for metric in metrics))
         for position, metrics in moments.items():
             info = run.checkpoints[position].tensors.get(name)
-            with_spectrum = any(needs[metric] & DECOMPOSED for metric in metrics)
+            with_spectrum = not spectral.isdisjoint(metrics)
             size += size_of(info)
             largest = max(largest, size_of(info))
             cost += _cost(info, with_spectrum)
             work = max(work, _spectral_memory(info) if with_spectrum else 0)
             if info and (like := (info.shape, info.dtype)) not in seen:
                 seen.add(like)
-                hold, together = way_of(info, all_needs, len(moments))
-                held = max(held, together * size_of(info) if hold == "whole" else 0)
-                reread = max(reread, prod(info.shape) * (REREAD_PIECES_COST if together else REREAD_COST))
-        states += len(ROLES) * largest
+                in_chunks = checkpoints_together(info, all_needs, len(moments)) > 0
+                reread = max(reread, prod(info.shape) * (REREAD_CHUNKS_COST if in_chunks else REREAD_COST))
+        memory += len(ROLES) * largest
         overlap += (len(ROLES) - 1) * reread
-    return Task(run.checkpoints, wanted, size, max(states, held) + work, cost, overlap)
+    return Task(run.checkpoints, wanted, size, memory + work, cost, overlap)
 
 
 def _spectral_memory(info: TensorInfo | None) -> int:
-    """Bytes of what the spectrum of a tensor's largest matrix takes besides the matrix itself.
+    """Return the bytes that the spectrum of a tensor's largest matrix takes in addition to the matrix itself.
 
-    A widened slab, and squares of the Gram matrix's size: the sum, one slab's part of it, and what Cholesky's and
-    LAPACK's ways through them hold (six were seen at most).
+    These are a widened block, and squares of the size of the Gram matrix: the sum, the contribution of one block, and
+    the copies of Cholesky's and LAPACK's algorithms (six were observed at most).
     """
     most = 0
     for view in matrices(info) if info else ():
         n, m = sorted(view.shape)
-        most = max(most, 8 * n * (6 * n + min(m, slab_rows(n))))
+        most = max(most, 8 * n * (6 * n + min(m, block_rows(n))))
     return most
 
 
 def _cost(info: TensorInfo | None, with_spectrum: bool) -> float:
-    """Seconds, roughly: a walk over the elements, and for each matrix its Gram matrix and eigenvalues."""
+    """Estimate the seconds for a walk over the elements, and for each matrix its Gram matrix and eigenvalues."""
     if info is None:
         return 0.0
     seconds = OBSERVATION_COST + ELEMENT_COST * prod(info.shape)
@@ -158,10 +201,10 @@ def _cost(info: TensorInfo | None, with_spectrum: bool) -> float:
     return seconds
 
 
-def _longest_stretch(tasks: Sequence[Task], jobs: int) -> float:
-    """How long (in seconds of the estimate) a stretch may be, for the last job to end the earliest.
+def _longest_segment(tasks: Sequence[Task], jobs: int) -> float:
+    """Return the longest segment, in estimated seconds, for which the last job ends the earliest.
 
-    A task much longer than the others leaves the other jobs idle at the end; to cut it means reading states again.
+    A task much longer than the others leaves other jobs idle at the end; to cut it costs reading states again.
     """
     total = sum(task.cost for task in tasks)
     limits = [inf, *(total / jobs / parts for parts in (1, 2, 4, 8, 16))] if jobs > 1 else [inf]
@@ -169,12 +212,12 @@ def _longest_stretch(tasks: Sequence[Task], jobs: int) -> float:
 
 
 def _makespan(tasks: Sequence[Task], jobs: int, longest: float) -> float:
-    """When the last job ends, if each takes the longest stretch that is left (Graham 1969)."""
+    """Return when the last job ends, if each takes the longest segment that is left (Graham 1969)."""
     costs = [
-        task.cost / pieces + (task.overlap if pieces > 1 else 0.0)
+        task.cost / count + (task.overlap if count > 1 else 0.0)
         for task in tasks
-        for pieces in [_pieces(task, longest)]
-        for _ in range(pieces)
+        for count in [_segment_count(task, longest)]
+        for _ in range(count)
     ]
     ends = [0.0] * jobs
     for cost in sorted(costs, reverse=True):
@@ -182,29 +225,29 @@ def _makespan(tasks: Sequence[Task], jobs: int, longest: float) -> float:
     return max(ends)
 
 
-def _pieces(task: Task, longest: float) -> int:
-    """Into how many stretches a task is cut."""
+def _segment_count(task: Task, longest: float) -> int:
+    """Return into how many segments a task is cut."""
     if task.cost <= longest:
         return 1
     positions = len(set().union(*task.wanted.values()))
-    return max(1, min(ceil(task.cost / longest), positions // SHORTEST_STRETCH))
+    return max(1, min(ceil(task.cost / longest), positions // SHORTEST_SEGMENT))
 
 
 def _cut(run: Run, task: Task, needs: Needs, longest: float) -> Iterator[Task]:
-    """The task in stretches of time of about equal length."""
-    pieces = _pieces(task, longest)
-    if pieces == 1:
+    """Cut the task into segments of time of about equal length."""
+    count = _segment_count(task, longest)
+    if count == 1:
         yield task
         return
     positions = sorted(set().union(*task.wanted.values()))
-    for piece in range(pieces):
-        chosen = positions[len(positions) * piece // pieces : len(positions) * (piece + 1) // pieces]
+    for number in range(count):
+        chosen = positions[len(positions) * number // count : len(positions) * (number + 1) // count]
         within = range(chosen[0], chosen[-1] + 1)
-        stretch = {
-            name: {position: metrics for position, metrics in places.items() if position in within}
-            for name, places in task.wanted.items()
+        segment = {
+            name: {position: metrics for position, metrics in moments.items() if position in within}
+            for name, moments in task.wanted.items()
         }
-        yield _task(run, {name: places for name, places in stretch.items() if places}, needs)
+        yield _task(run, {name: moments for name, moments in segment.items() if moments}, needs)
 
 
 def _wanted(
@@ -212,25 +255,25 @@ def _wanted(
     name: str,
     metrics: Sequence[Metric],
     known: Mapping[tuple[str, str, str], str],
-    left_out: Mapping[int, frozenset[str]],
+    omitted: Mapping[int, frozenset[str]],
 ) -> Wanted:
-    """Checkpoint position -> metrics whose stored row is missing or rests on other bytes, less those left out."""
-    if not known:  # nothing is stored: no need to work out what it would have to rest on
+    """Map checkpoint positions to the metrics whose row is missing or has another basis, less the omitted ones."""
+    if not known:  # nothing is stored: there is no need to compute bases
         everything = {
             position: frozenset(one.row.name for one in applicable(metrics, checkpoint.tensors.get(name), roles))
             for position, roles in places(run.checkpoints, name)
             if (checkpoint := run.checkpoints[position])
         }
-        less = {position: names - left_out.get(position, frozenset()) for position, names in everything.items()}
+        less = {position: names - omitted.get(position, frozenset()) for position, names in everything.items()}
         return {position: names for position, names in less.items() if names}
     stored: dict[tuple[str, str], set[str]] = {}
     for (_, metric_name, checkpoint_name), basis in known.items():
         stored.setdefault((metric_name, checkpoint_name), set()).add(basis)
     chosen: dict[int, set[str]] = {}
     for position, metric, basis in expected_bases(run, name, metrics):
-        if metric in left_out.get(position, ()):
+        if metric in omitted.get(position, ()):
             continue
         if stored.get((metric, run.checkpoints[position].name)) != {basis}:
             chosen.setdefault(position, set()).add(metric)
-    shared: dict[frozenset[str], frozenset[str]] = {}  # most positions want the very same: one set serves them all
+    shared: dict[frozenset[str], frozenset[str]] = {}  # most positions want the same metrics: they share one set
     return {position: shared.setdefault(one := frozenset(names), one) for position, names in chosen.items()}

@@ -1,4 +1,4 @@
-"""The states of tensors at one checkpoint: read once, hashed on the way, and checked not to have changed meanwhile."""
+"""States of tensors at one checkpoint: read once, hashed while they are read, and checked not to have changed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from analyzer.errors import CheckpointError
+from analyzer.metrics.needs import Need
 from analyzer.model.run import Checkpoint, Product, TensorInfo
-from analyzer.numerics.sums import Sums
+from analyzer.numerics.sums import ElementSums
 from analyzer.sources import Source, open_source
-from analyzer.tensors.kinds import numpy_dtype, stored_parts
+from analyzer.tensors.kinds import stored_parts
 from analyzer.tensors.loading import SourceOf, load_all
 from analyzer.tensors.low_rank import Factors, load_factors, multiply
 
@@ -23,45 +24,57 @@ Memory = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """One tensor at one checkpoint, in memory: the array in its stored dtype and shape, and its content's hash.
+class Loaded:
+    """One tensor at one checkpoint, in memory: the array in its stored dtype and shape, and the hash of its content.
 
-    ``factors`` are those of a tensor that is stored as a product; ``taken`` is what a state gave whose elements are not
-    there any more.
+    ``factors`` are those of a tensor that is stored as a product.
     """
 
     array: npt.NDArray[Any]
     content: str
     factors: Factors | None = None
-    taken: Taken | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Stored dtype of the tensor."""
+        return self.array.dtype
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What was taken from a state while it went by: its sums, and needs of its matrix by name."""
+class Summarized:
+    """One tensor at one checkpoint that was read in chunks and not kept: it has sums, but no array.
 
-    sums: Sums
-    of_matrix: Mapping[str, object] = field(default_factory=dict)
+    ``of_matrix`` are the needs of its matrix that were computed while it was read.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    content: str
+    sums: ElementSums
+    of_matrix: Mapping[Need, object] = field(default_factory=dict)
 
 
-def gone(info: TensorInfo, content: str, taken: Taken) -> State:
-    """A state whose elements went by: its array has the shape but no memory."""
-    return State(np.broadcast_to(np.zeros((), numpy_dtype(info.dtype)), info.shape), content, taken=taken)
+State = Loaded | Summarized
 
 
 def read_states(
     checkpoint: Checkpoint, infos: Sequence[TensorInfo], memories: Sequence[Memory]
-) -> Iterator[tuple[int, State | CheckpointError]]:
-    """Read some tensors of a checkpoint into memory that is lent to them.
+) -> Iterator[tuple[int, Loaded | CheckpointError]]:
+    """Read some tensors of a checkpoint into the given memory.
 
     Args:
         checkpoint: the checkpoint.
         infos: tensors of it that :func:`analyzer.tensors.loading.is_readable`.
-        memories: for each its row-major bytes.
+        memories: for each tensor, memory for its row-major bytes.
 
     Yields:
-        the number of a tensor and its state, or why it cannot be had, as soon as it is there; at the end, for tensors
-        whose file is no longer the one that was indexed, the number again with the reason.
+        the index of a tensor and its state, or the error that prevents reading it, as soon as it is available. At the
+        end, for tensors whose file has changed since it was indexed, the index again with an error.
     """
     stamps = {stamp.path: stamp for stamp in checkpoint.files}
     stored = [number for number, info in enumerate(infos) if not info.product]
@@ -76,26 +89,26 @@ def read_states(
         arrays = load_all([infos[number] for number in stored], [memories[number] for number in stored], source_of)
         for place, array in arrays:
             number = stored[place]
-            yield number, array if isinstance(array, CheckpointError) else State(array, _hash(memories[number]))
+            yield number, array if isinstance(array, CheckpointError) else Loaded(array, _hash(memories[number]))
         for number, info in enumerate(infos):
             if info.product:
-                yield number, _product(info, info.product, memories[number], source_of)
+                yield number, _read_product(info, info.product, memories[number], source_of)
         for source in sources.values():
             try:
                 source.verify_unchanged()
             except CheckpointError as error:
-                yield from ((number, error) for number, info in enumerate(infos) if _lies_in(info, source.path))
+                yield from ((number, error) for number, info in enumerate(infos) if _is_in_file(info, source.path))
 
 
-def _product(info: TensorInfo, product: Product, memory: Memory, source_of: SourceOf) -> State | CheckpointError:
+def _read_product(info: TensorInfo, product: Product, memory: Memory, source_of: SourceOf) -> Loaded | CheckpointError:
     try:
         factors = load_factors(product, source_of)
     except CheckpointError as error:
         return error
-    return State(multiply(factors, info.shape, memory), _hash(memory), factors)
+    return Loaded(multiply(factors, info.shape, memory), _hash(memory), factors)
 
 
-def _lies_in(info: TensorInfo, path: str) -> bool:
+def _is_in_file(info: TensorInfo, path: str) -> bool:
     return any(part.path == path for part in stored_parts(info))
 
 

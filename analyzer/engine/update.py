@@ -1,4 +1,4 @@
-"""Brings a store up to date with a run: plans what is missing, measures it, keeps it, derives the rest."""
+"""Bring a store up to date with a run: plan what is missing, measure it, store it, derive the rest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 from analyzer.engine.derived import DERIVED, derive
 from analyzer.engine.executors import available_cores, run_tasks
@@ -20,19 +21,18 @@ from analyzer.store.writer import Observation, Writer
 from analyzer.tensors.kinds import tensor_rows
 
 COMMIT_SECONDS = 1.0
-WITH_SCIPY = frozenset({"leading_subspaces", "previous_subspaces", "initial_subspaces"})  # needs that scipy serves
 
 Progress = Callable[[int, int], None]
 Known = Callable[[str], Mapping[tuple[str, str, str], str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What to measure and with which means.
+class MeasureRequest:
+    """What to measure, and how.
 
-    ``spectra_every`` leaves out the spectra of all but every N-th checkpoint, the first and the last; ``jobs`` is a
-    number of tasks at a time, by default as many as there are cores; ``max_memory`` (bytes) lowers it;
-    ``device`` is ``cpu``, or ``cuda`` for spectra from a graphics card.
+    ``spectra_every`` omits the spectra of all but every N-th checkpoint, the first and the last; ``jobs`` is the number
+    of tasks at a time, by default the number of cores; ``max_memory`` (bytes) lowers it; ``device`` is ``cpu``, or
+    ``cuda`` to compute spectra on a graphics card.
     """
 
     metrics: Sequence[Metric]
@@ -43,13 +43,13 @@ class Request:
 
     @property
     def asked(self) -> Asked:
-        """What a store notes as begun, and as finished."""
+        """What a store records as begun, and as finished."""
         return Asked(tuple(metric.row.name for metric in self.metrics), self.spectra_every)
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one call did: bytes walked, how many checkpoints had to be measured, and those that are gone."""
+    """What one call did: bytes measured, how many checkpoints had to be measured, and checkpoints that disappeared."""
 
     bytes: int
     checkpoints: int
@@ -58,9 +58,9 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What there is to be measured of a run: how many tensors at how many checkpoints, by how many jobs.
+    """What remains to be measured of a run: how many tensors at how many checkpoints, by how many jobs.
 
-    ``bytes`` are those to be read; ``seconds`` is a rough estimate for a core of 2024.
+    ``bytes`` is how much has to be read; ``seconds`` is a rough estimate for a core of 2024.
     """
 
     tensors: int
@@ -70,11 +70,11 @@ class Outlook:
     seconds: float
 
 
-def outlook(run: Run, request: Request, store: Store | None) -> Outlook:
-    """What :func:`bring_up_to_date` would do with a store as it is now; None stands for one that does not exist.
+def outlook(run: Run, request: MeasureRequest, store: Store | None) -> Outlook:
+    """Return what :func:`bring_up_to_date` would do with the store, or with a new one (None).
 
     Raises:
-        WeightlapseError: not even one stream fits into the memory that was granted.
+        WeightlapseError: not even one stream fits in ``max_memory``.
     """
     is_known = store is not None and run.name in store.runs()
     tasks, jobs = _planned(run, request, partial(store.bases, run.name) if store and is_known else lambda _: {})
@@ -87,8 +87,8 @@ def outlook(run: Run, request: Request, store: Store | None) -> Outlook:
     )
 
 
-def _planned(run: Run, request: Request, known: Known) -> tuple[list[Task], int]:
-    """The tasks, and how many of them may run at a time."""
+def _planned(run: Run, request: MeasureRequest, known: Known) -> tuple[list[Task], int]:
+    """Return the tasks, and how many of them can run at a time."""
     jobs = request.jobs or available_cores()
     tasks = plan(run, request.metrics, known, jobs, request.spectra_every)
     if request.max_memory is not None:
@@ -103,47 +103,49 @@ def _checkpoints(tasks: Sequence[Task]) -> int:
 def bring_up_to_date(
     store: Store,
     run: Run,
-    request: Request,
+    request: MeasureRequest,
     progress: Progress | None = None,
 ) -> Summary:
-    """Measure what the store does not know yet of a run, which counts as unfinished until the caller finishes it.
+    """Measure what the store lacks of a run; the run counts as unfinished until the caller finishes it.
 
     Args:
-        store: where the measurements are kept; what is there already and rests on the same bytes is not measured again.
+        store: where the measurements are stored; rows that depend on the same bytes and code are not measured again.
         run: the run.
         request: what to measure.
-        progress: called with (bytes done, bytes in all).
+        progress: called with (bytes done, total bytes).
+
+    Returns:
+        what was done.
 
     Raises:
         StoreError: the store cannot be written; what was measured before is kept.
-        DeviceError: the device is not to be had.
-        WeightlapseError: not even one stream fits into the memory that was granted.
+        DeviceError: the device is not available.
+        WeightlapseError: not even one stream fits in ``max_memory``.
     """
     metrics = request.metrics
-    work = _walking(metrics, request.device)
+    work = _worker(metrics, request.device)
     with store.transaction():
         has_only_grown = store.has_only_grown(run)
         gone = store.put_run(run, tensor_rows(run), [*(metric.row for metric in metrics), *DERIVED])
         if not has_only_grown:
             store.forget_rows(run.name, _outdated(store, run, metrics))
-    # In one transaction: whoever finished the same before left no task, and whoever does so later strikes this out too.
+    # In one transaction: a process that finished the same before left no task; one that finishes later ends this too.
     with store.transaction():
         tasks, jobs = _planned(run, request, partial(store.bases, run.name))
         if tasks:
             store.begin(run.name, request.asked)
     total = sum(task.bytes for task in tasks)
-    writer = store.writer(run.name, {metric.row.name: [need.name for need in metric.needs] for metric in metrics})
+    writer = store.writer(run.name, {metric.row.name: metric.needs for metric in metrics})
     _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
     derive(store, run.name, metrics)
     return Summary(total, _checkpoints(tasks), tuple(gone))
 
 
-def _walking(metrics: Sequence[Metric], device: str) -> Callable[[Task], Iterator[Observation]]:
-    """What a job does with its task."""
+def _worker(metrics: Sequence[Metric], device: str) -> Callable[[Task], Iterator[Observation]]:
+    """Return the worker function, bound to the metrics and the device, with all that it needs imported."""
     work = partial(walk, metrics={metric.row.name: metric for metric in metrics})
-    if any(need.name in WITH_SCIPY for metric in metrics for need in metric.needs):
-        # Loaded before the tasks start: a BLAS that is loaded later would take as many threads as there are cores.
-        import scipy.linalg  # noqa: F401
+    for module in {module for metric in metrics for need in metric.needs for module in need.imports}:
+        import_module(module)
     if device == "cpu":
         return work
     from analyzer.numerics.torch_backend import check_device, spectra
@@ -153,9 +155,9 @@ def _walking(metrics: Sequence[Metric], device: str) -> Callable[[Task], Iterato
 
 
 def _outdated(store: Store, run: Run, metrics: Sequence[Metric]) -> Iterator[RowKey]:
-    """Stored rows that rest on other bytes than the run has now, asked for or not.
+    """Yield the stored rows that depend on other bytes than the run has now, requested or not.
 
-    Rows of metrics that are not loaded now (a user's own of another day) cannot be judged; they go.
+    Rows of metrics that are not loaded now (from a user's file, for example) cannot be checked and are included.
     """
     known_metrics = {**METRICS, **{metric.row.name: metric for metric in metrics}}
     for name in tensor_names(run):
@@ -170,11 +172,11 @@ def _outdated(store: Store, run: Run, metrics: Sequence[Metric]) -> Iterator[Row
 def _collect(
     store: Store, writer: Writer, observations: Iterator[Observation], total: int, progress: Progress | None
 ) -> None:
-    """Keep observations as they come, a batch per transaction, the last batch also when interrupted."""
+    """Store observations as they arrive, one batch per transaction; an interruption stores the last batch too."""
     batch: list[Observation] = []
     done, last = 0, time.monotonic()
 
-    def keep() -> None:
+    def write() -> None:
         with store.transaction():
             writer.add(batch)
         batch.clear()
@@ -186,7 +188,7 @@ def _collect(
             if progress:
                 progress(done, total)
             if time.monotonic() - last > COMMIT_SECONDS:
-                keep()
+                write()
                 last = time.monotonic()
     finally:
-        keep()
+        write()

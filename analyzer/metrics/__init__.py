@@ -1,8 +1,8 @@
 """Metrics: pure functions whose parameter names declare what they need; one file per family.
 
-The engine computes each need once per tensor and checkpoint (see :mod:`analyzer.metrics.needs`) and hands it to
-every metric that names it. A metric returns a number, or an :class:`analyzer.Value` where it has a status to report.
-A metric all of whose needs are additive also has a value for all parameters together.
+The engine computes each need once per tensor and checkpoint (see :mod:`analyzer.metrics.needs`) and passes it to every
+metric that names it. A metric returns a number, or an :class:`analyzer.Value` if it reports a status. If all its needs
+are additive, it also has a value for all parameters together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How far a tensor moved: since the previous checkpoint, and since the first.
+"""How far a tensor moved since the previous checkpoint and since the first.
 
-All of it follows from a few inner products. W_{t−1} is the previous available checkpoint, W_0 the first one.
+All metrics follow from a few inner products. W_{t−1} is the previous available checkpoint, W_0 the first one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from analyzer.model.observed import ChangedBits, InnerProducts, Interval, SignFl
 from analyzer.model.run import Value
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"
-PRECISION_MARGIN = 6.0  # below six times the storage rounding, a step is not told from rounding (METRICS)
+PRECISION_MARGIN = 6.0  # a step below six times the storage rounding may be rounding (docs/metrics.md)
 UNDEFINED = Value(None, "undefined")
 
 
@@ -28,13 +28,13 @@ def _of_step(value: float, step: InnerProducts) -> Value:
     source=TEXTBOOK,
 )
 def step_distance(step: InnerProducts) -> Value:
-    """‖W_t − W_{t−1}‖_F."""
+    """Return ‖W_t − W_{t−1}‖_F."""
     return _of_step(sqrt(step.step), step)
 
 
 @metric(family="motion", unit="1", definition="‖Δ_t‖_F / ‖W_{t−1}‖_F", source=TEXTBOOK)
 def relative_step_distance(step: InnerProducts) -> Value:
-    """The step as a share of what was there; undefined where W_{t−1} is zero."""
+    """Return the step relative to W_{t−1}; undefined if W_{t−1} is zero."""
     if step.previous == 0:
         return UNDEFINED
     return _of_step(sqrt(step.step / step.previous), step)
@@ -44,10 +44,10 @@ def relative_step_distance(step: InnerProducts) -> Value:
     family="motion",
     unit="weight units per step",
     definition="‖Δ_t‖_F / (step_t − step_{t−1})",
-    source="the distance per optimisation step, so that unevenly spaced checkpoints compare",
+    source="distance per optimization step, which makes unevenly spaced checkpoints comparable",
 )
 def distance_rate(step: InnerProducts, interval: Interval) -> Value:
-    """The step distance per optimisation step; undefined where the run does not tell its steps."""
+    """Return the step distance per optimization step; undefined if the run does not record its steps."""
     if not interval.steps or interval.steps < 0:
         return UNDEFINED
     return _of_step(sqrt(step.step) / interval.steps, step)
@@ -55,7 +55,7 @@ def distance_rate(step: InnerProducts, interval: Interval) -> Value:
 
 @metric(family="motion", unit="weight units", definition="‖W_t − W_0‖_F", source=TEXTBOOK)
 def initial_distance(drift: InnerProducts) -> float:
-    """Distance from the first available checkpoint."""
+    """Return the distance from the first available checkpoint."""
     return sqrt(drift.drift)
 
 
@@ -66,18 +66,18 @@ def initial_distance(drift: InnerProducts) -> float:
     source="cosine similarity, all elements as one vector",
 )
 def initial_cosine(drift: InnerProducts) -> Value:
-    """Cosine between W_t and W_0; undefined where one of them is zero."""
+    """Return the cosine between W_t and W_0; undefined if one of them is zero."""
     return _cosine(drift.current_initial, drift.current, drift.initial)
 
 
 @metric(
     family="motion",
     unit="1",
-    definition="⟨Δ_t, Δ_{t−1}⟩ / (‖Δ_t‖_F ‖Δ_{t−1}‖_F): above 0 keeps going, below 0 oscillates",
+    definition="⟨Δ_t, Δ_{t−1}⟩ / (‖Δ_t‖_F ‖Δ_{t−1}‖_F): above 0 the motion continues, below 0 it oscillates",
     source="cosine similarity of consecutive updates",
 )
 def update_cosine(consecutive_steps: InnerProducts) -> Value:
-    """Cosine between this step and the one before; undefined where one of them is zero."""
+    """Return the cosine between this step and the one before; undefined if one of them is zero."""
     products = consecutive_steps
     cosine = _cosine(products.step_earlier_step, products.step, products.earlier_step)
     hidden = min(products.step, products.earlier_step) < PRECISION_MARGIN**2 * products.rounding
@@ -97,7 +97,7 @@ def _cosine(product: float, first: float, second: float) -> Value:
     source="Kahan, How futile are mindless assessments of roundoff (2006), sec. 12: arccos loses small angles",
 )
 def rotation(step: InnerProducts) -> Value:
-    """How far the weights turned; undefined where W_t or W_{t−1} is zero."""
+    """Return how far the weights turned; undefined if W_t or W_{t−1} is zero."""
     if step.previous == 0 or step.current == 0:
         return UNDEFINED
     length = sqrt(step.previous)
@@ -108,7 +108,7 @@ def rotation(step: InnerProducts) -> Value:
 
 @metric(family="motion", unit="weight units", definition="‖W_t‖_F − ‖W_{t−1}‖_F", source=TEXTBOOK)
 def norm_change(step: InnerProducts) -> Value:
-    """How far the weights grew; the difference of squares over the sum of norms keeps small changes exact."""
+    """Return the growth of the norm; the difference of squares over the sum of norms keeps small changes exact."""
     total = sqrt(step.current) + sqrt(step.previous)
     if total == 0:
         return Value(0.0)
@@ -122,7 +122,7 @@ def norm_change(step: InnerProducts) -> Value:
     source="exact comparison of the stored bytes",
 )
 def changed_fraction(changed_bits: ChangedBits) -> float:
-    """Exactly 0 for a frozen tensor."""
+    """Return the share of changed elements; exactly 0 for a frozen tensor."""
     return changed_bits.changed / changed_bits.count
 
 
@@ -133,5 +133,5 @@ def changed_fraction(changed_bits: ChangedBits) -> float:
     source="Zhou et al., Deconstructing Lottery Tickets (NeurIPS 2019), on signs",
 )
 def sign_flip_fraction(sign_flips: SignFlips) -> float:
-    """Share of elements that crossed zero."""
+    """Return the share of elements that crossed zero."""
     return sign_flips.flipped / sign_flips.count

@@ -1,67 +1,344 @@
-"""What metrics can ask for by naming a parameter, and the plain data that they are handed.
+"""Needs: what metrics can request by naming a parameter, each defined once with all that the engine has to know of it.
 
-Additive needs can be summed over tensors; what is computed from the sum holds for all parameters together.
+An additive need can be summed over tensors; a metric computed from the sum describes all parameters together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import reduce
+from math import isfinite
+from typing import Any, Protocol, TypeVar
+
+import numpy.typing as npt
+
+from analyzer.model.observed import (
+    AdditiveSums,
+    ChangedBits,
+    DeadLines,
+    ElementSummary,
+    FinitenessCount,
+    InnerProducts,
+    Interval,
+    LeadingSubspaces,
+    MatrixView,
+    Role,
+    SignFlips,
+    Spectrum,
+    StepSpectrum,
+)
+from analyzer.numerics import elementwise
+from analyzer.numerics.magnitudes import magnitude_shares
+from analyzer.numerics.power_law import fit_power_law
+from analyzer.numerics.subspaces import leading_subspaces
+from analyzer.numerics.sums import NO_COUNTS, Counts, ElementSums
+from analyzer.numerics.update_spectrum import difference_spectrum
 
 LEADING = 8  # k: how many leading singular directions the family ``subspace`` compares
 
+Array = npt.NDArray[Any]
+ResultT = TypeVar("ResultT")
 
-@dataclass(frozen=True, slots=True)
+
+class Observed(Protocol):
+    """One tensor at one checkpoint with its earlier states, as the engine provides it to the needs."""
+
+    @property
+    def interval(self) -> Interval:
+        """Optimization steps since the previous checkpoint."""
+
+    @property
+    def counts(self) -> Counts:
+        """What the sums count in addition to inner products, for all metrics together."""
+
+    @property
+    def is_floating(self) -> bool:
+        """Whether the elements are floating-point numbers, so that there are sums."""
+
+    def array(self, role: Role) -> Array:
+        """Return a state in its stored dtype and shape."""
+
+    def matrix(self, role: Role, view: MatrixView) -> Array:
+        """Return a matrix of a state, (rows, columns), in its stored dtype."""
+
+    def sums(self) -> ElementSums:
+        """Return all requested sums, computed in one walk over all states."""
+
+    def spectrum(self, view: MatrixView) -> Spectrum:
+        """Compute the spectrum of a matrix of W_t."""
+
+    def need(self, need: Need, view: MatrixView | None) -> Any:
+        """Return another need, computed once."""
+
+    def of_state(self, role: Role, view: MatrixView, function: Callable[[Array], ResultT]) -> ResultT:
+        """Return a function of a matrix of a state, computed once for all roles that the state plays."""
+
+
+class ServedBy(Enum):
+    """The least that a need is computed from; all but ``WHOLE`` allow to read a tensor in chunks and not to keep it."""
+
+    SUMS = auto()  # sums over the elements
+    BLOCKS = auto()  # a look at each block of rows of W_t, one after the other
+    GRAM = auto()  # the singular values of W_t, from its Gram matrix, accumulated from blocks; they are stored
+    WHOLE = auto()  # whole states
+
+
+Compute = Callable[[Observed, Any], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Need:
-    """Something that the engine computes for metrics.
+    """Something that the engine computes for metrics, at most once per tensor or matrix and checkpoint.
 
-    ``roles`` are the states of the tensor that it looks at; a metric has no row where one of them does not exist, and
-    the status ``nonfinite`` where one holds NaN or Inf, unless ``any_bits`` says that this does not matter.
+    Attributes:
+        name: the name of a metric's parameter that requests it.
+        roles: the states of the tensor that it depends on. A metric has no row if one of them does not exist, and the
+            status ``nonfinite`` if one contains NaN or Inf, unless all its needs have ``any_bits``.
+        meaning: what a metric receives.
+        compute: computes it for one tensor, or for one matrix if ``matrix_only``.
+        served_by: the least that it is computed from.
+        sums: the class that adds it up over tensors; None if it is not additive.
+        of_checkpoints: whether it depends on the checkpoints alone and so is the same for all tensors together.
+        matrix_only: whether it exists for each matrix of a tensor rather than for the tensor.
+        any_bits: whether it is defined for NaN and Inf too.
+        any_dtype: whether it is defined for integers too.
+        decomposes: whether it costs a Gram matrix or more.
+        counts: what the walk over the elements has to count for it.
+        imports: modules to import before workers start. A BLAS loaded later would use as many threads as there are
+            cores.
     """
 
     name: str
-    roles: frozenset[str]
+    roles: frozenset[Role]
     meaning: str
-    additive: bool = False
+    compute: Compute
+    served_by: ServedBy = ServedBy.WHOLE
+    sums: type[AdditiveSums] | None = None
+    of_checkpoints: bool = False
     matrix_only: bool = False
     any_bits: bool = False
     any_dtype: bool = False
+    decomposes: bool = False
+    counts: Counts = NO_COUNTS
+    imports: tuple[str, ...] = ()
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether it also exists for all parameters together."""
+        return self.sums is not None or self.of_checkpoints
+
+    @property
+    def is_spectral(self) -> bool:
+        """Whether it follows from the singular values of W_t, which are stored."""
+        return self.served_by is ServedBy.GRAM
 
 
-def _need(name: str, roles: str, meaning: str, **flags: bool) -> tuple[str, Need]:
-    return name, Need(name, frozenset(roles.split()), meaning, **flags)
+def counts_of(needs: Iterable[Need]) -> Counts:
+    """Return what a walk over the elements has to count for all these needs."""
+    return reduce(Counts.__or__, (need.counts for need in needs), NO_COUNTS)
 
 
-NEEDS: Mapping[str, Need] = dict(
-    [
-        _need("current", "current", "W_t, numpy array as stored"),
-        _need("previous", "previous", "W_{t−1}, numpy array as stored"),
-        _need("initial", "initial", "W_0, numpy array as stored"),
-        _need("matrix", "current", "W_t as (rows, columns), stored dtype", matrix_only=True),
-        _need("weights", "current", "InnerProducts of W_t with itself", additive=True),
-        _need("step", "current previous", "InnerProducts with Δ", additive=True),
-        _need(
-            "consecutive_steps",
-            "current previous before_previous",
-            "InnerProducts with Δ and Δ'",
-            additive=True,
-        ),
-        _need("drift", "current initial", "InnerProducts with D", additive=True),
-        _need("interval", "current previous", "Interval between the two checkpoints", additive=True),
-        _need("elements", "current", "ElementSummary of W_t", additive=True),
-        _need("finiteness", "current", "FinitenessCount of W_t", additive=True, any_bits=True),
-        _need("changed_bits", "current previous", "ChangedBits", additive=True, any_bits=True, any_dtype=True),
-        _need("sign_flips", "current previous", "SignFlips", additive=True),
-        _need("dead_lines", "current", "DeadLines of W_t", additive=True, matrix_only=True),
-        _need("spectrum", "current", "Spectrum of W_t", matrix_only=True),
-        _need("singular_values", "current", "float64 singular values of W_t, falling", matrix_only=True),
-        _need("power_law", "current", "PowerLaw of W_t, None where it has too few eigenvalues", matrix_only=True),
-        _need("previous_matrix", "previous", "W_{t−1} as (rows, columns), stored dtype", matrix_only=True),
-        _need("matrix_step", "current previous", "InnerProducts with Δ of this matrix alone", matrix_only=True),
-        _need("step_spectrum", "current previous", "StepSpectrum", matrix_only=True),
-        _need("leading_subspaces", "current", f"LeadingSubspaces of W_t, None up to {LEADING} σ", matrix_only=True),
-        _need("previous_subspaces", "previous", "LeadingSubspaces of W_{t−1}, or None", matrix_only=True),
-        _need("initial_subspaces", "initial", "LeadingSubspaces of W_0, or None", matrix_only=True),
-        _need("magnitude_shares", "current", "MagnitudeShares of W_t, None for the zero matrix", matrix_only=True),
-    ]
+NEEDS: dict[str, Need] = {}
+_CURRENT = frozenset({Role.CURRENT})
+_STEP = frozenset({Role.CURRENT, Role.PREVIOUS})
+_TWO_STEPS = frozenset({Role.CURRENT, Role.PREVIOUS, Role.BEFORE_PREVIOUS})
+_SCIPY = ("scipy.linalg",)
+
+
+def _define(name: str, roles: Iterable[Role], meaning: str, compute: Compute, **options: Any) -> Need:
+    need = NEEDS[name] = Need(name, frozenset(roles), meaning, compute, **options)
+    return need
+
+
+def _array(role: Role) -> Compute:
+    return lambda observed, _: observed.array(role)
+
+
+def _matrix(role: Role) -> Compute:
+    return lambda observed, view: observed.matrix(role, view)
+
+
+def _products(observed: Observed, _: MatrixView | None) -> InnerProducts:
+    return observed.sums().products
+
+
+def _elements(observed: Observed, _: MatrixView | None) -> ElementSummary:
+    """Summarize magnitudes; near zeros are counted in another walk if the first one could not keep them."""
+    sums = observed.sums()
+    near_zeros, squares = sums.near_zeros, sums.products.current
+    if near_zeros is None:
+        near_zeros = elementwise.count_near_zeros(observed.array(Role.CURRENT), squares)
+    return ElementSummary(sums.products.count, sums.absolute, sums.largest, sums.zeros, near_zeros, squares)
+
+
+def _finiteness(observed: Observed, _: MatrixView | None) -> FinitenessCount:
+    """Count NaN and Inf; elements are inspected only if their sum of squares is not finite."""
+    products = observed.sums().products
+    if isfinite(products.current):
+        return FinitenessCount(products.count, 0, 0)
+    return FinitenessCount(products.count, *elementwise.count_nonfinite(observed.array(Role.CURRENT)))
+
+
+def _changed_bits(observed: Observed, _: MatrixView | None) -> ChangedBits:
+    counted = observed.sums().changed if observed.is_floating else None
+    return counted or elementwise.changed_bits(observed.array(Role.CURRENT), observed.array(Role.PREVIOUS))
+
+
+def _dead_lines(observed: Observed, view: MatrixView) -> DeadLines:
+    """Count zero rows and columns; the matrix is not inspected if the tensor has too few zeros for a single one."""
+    if view.index is None and observed.counts.elements and observed.sums().zeros < min(view.shape):
+        return DeadLines(0, 0)
+    return elementwise.dead_lines(observed.matrix(Role.CURRENT, view))
+
+
+def _matrix_step(observed: Observed, view: MatrixView) -> InnerProducts:
+    if view.index is None:
+        return observed.sums().products
+    current, previous = observed.matrix(Role.CURRENT, view), observed.matrix(Role.PREVIOUS, view)
+    return elementwise.element_sums(current, previous).products
+
+
+def _step_spectrum(observed: Observed, view: MatrixView) -> StepSpectrum:
+    current, previous = observed.matrix(Role.CURRENT, view), observed.matrix(Role.PREVIOUS, view)
+    return StepSpectrum(difference_spectrum(current, previous))
+
+
+def _leading(matrix: Array) -> LeadingSubspaces | None:
+    return leading_subspaces(matrix, LEADING)
+
+
+def _leading_of(role: Role) -> Compute:
+    return lambda observed, view: observed.of_state(role, view, _leading)
+
+
+_SUMS = ServedBy.SUMS
+
+CURRENT = _define("current", _CURRENT, "W_t, numpy array as stored", _array(Role.CURRENT))
+PREVIOUS = _define("previous", {Role.PREVIOUS}, "W_{t−1}, numpy array as stored", _array(Role.PREVIOUS))
+INITIAL = _define("initial", {Role.INITIAL}, "W_0, numpy array as stored", _array(Role.INITIAL))
+MATRIX = _define("matrix", _CURRENT, "W_t as (rows, columns), stored dtype", _matrix(Role.CURRENT), matrix_only=True)
+WEIGHTS = _define(
+    "weights", _CURRENT, "InnerProducts of W_t with itself", _products, sums=InnerProducts, served_by=_SUMS
+)
+STEP = _define("step", _STEP, "InnerProducts with Δ", _products, sums=InnerProducts, served_by=_SUMS)
+CONSECUTIVE_STEPS = _define(
+    "consecutive_steps", _TWO_STEPS, "InnerProducts with Δ and Δ'", _products, sums=InnerProducts, served_by=_SUMS
+)
+DRIFT = _define(
+    "drift", {Role.CURRENT, Role.INITIAL}, "InnerProducts with D", _products, sums=InnerProducts, served_by=_SUMS
+)
+INTERVAL = _define(
+    "interval",
+    _STEP,
+    "Interval between the two checkpoints",
+    lambda observed, _: observed.interval,
+    of_checkpoints=True,
+    served_by=_SUMS,
+)
+ELEMENTS = _define(
+    "elements",
+    _CURRENT,
+    "ElementSummary of W_t",
+    _elements,
+    sums=ElementSummary,
+    served_by=_SUMS,
+    counts=Counts(elements=True),
+)
+FINITENESS = _define(
+    "finiteness", _CURRENT, "FinitenessCount of W_t", _finiteness, sums=FinitenessCount, served_by=_SUMS, any_bits=True
+)
+CHANGED_BITS = _define(
+    "changed_bits",
+    _STEP,
+    "ChangedBits",
+    _changed_bits,
+    sums=ChangedBits,
+    served_by=_SUMS,
+    any_bits=True,
+    any_dtype=True,
+    counts=Counts(changed_bits=True),
+)
+SIGN_FLIPS = _define(
+    "sign_flips",
+    _STEP,
+    "SignFlips",
+    lambda observed, _: observed.sums().flips,
+    sums=SignFlips,
+    served_by=_SUMS,
+    counts=Counts(sign_flips=True),
+)
+DEAD_LINES = _define(
+    "dead_lines", _CURRENT, "DeadLines of W_t", _dead_lines, sums=DeadLines, served_by=ServedBy.BLOCKS, matrix_only=True
+)
+SPECTRUM = _define(
+    "spectrum",
+    _CURRENT,
+    "Spectrum of W_t",
+    lambda observed, view: observed.spectrum(view),
+    served_by=ServedBy.GRAM,
+    matrix_only=True,
+    decomposes=True,
+)
+SINGULAR_VALUES = _define(
+    "singular_values",
+    _CURRENT,
+    "float64 singular values of W_t in descending order",
+    lambda observed, view: observed.need(SPECTRUM, view).values,
+    served_by=ServedBy.GRAM,
+    matrix_only=True,
+    decomposes=True,
+)
+POWER_LAW = _define(
+    "power_law",
+    _CURRENT,
+    "PowerLaw of W_t, None if it has too few eigenvalues",
+    lambda observed, view: fit_power_law(observed.need(SPECTRUM, view)),
+    served_by=ServedBy.GRAM,
+    matrix_only=True,
+    decomposes=True,
+)
+PREVIOUS_MATRIX = _define(
+    "previous_matrix",
+    {Role.PREVIOUS},
+    "W_{t−1} as (rows, columns), stored dtype",
+    _matrix(Role.PREVIOUS),
+    matrix_only=True,
+)
+MATRIX_STEP = _define("matrix_step", _STEP, "InnerProducts with Δ of this matrix alone", _matrix_step, matrix_only=True)
+STEP_SPECTRUM = _define("step_spectrum", _STEP, "StepSpectrum", _step_spectrum, matrix_only=True, decomposes=True)
+LEADING_SUBSPACES = _define(
+    "leading_subspaces",
+    _CURRENT,
+    f"LeadingSubspaces of W_t, None if it has at most {LEADING} σ",
+    _leading_of(Role.CURRENT),
+    matrix_only=True,
+    decomposes=True,
+    imports=_SCIPY,
+)
+PREVIOUS_SUBSPACES = _define(
+    "previous_subspaces",
+    {Role.PREVIOUS},
+    "LeadingSubspaces of W_{t−1}, or None",
+    _leading_of(Role.PREVIOUS),
+    matrix_only=True,
+    decomposes=True,
+    imports=_SCIPY,
+)
+INITIAL_SUBSPACES = _define(
+    "initial_subspaces",
+    {Role.INITIAL},
+    "LeadingSubspaces of W_0, or None",
+    _leading_of(Role.INITIAL),
+    matrix_only=True,
+    decomposes=True,
+    imports=_SCIPY,
+)
+MAGNITUDE_SHARES = _define(
+    "magnitude_shares",
+    _CURRENT,
+    "MagnitudeShares of W_t, None for the zero matrix",
+    lambda observed, view: magnitude_shares(observed.matrix(Role.CURRENT, view)),
+    matrix_only=True,
 )

@@ -22,13 +22,13 @@ JOHNSTONE = "Johnstone, On the distribution of the largest eigenvalue in PCA (An
 MARTIN = "Martin & Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021), sec. 3.3"
 UNDEFINED = Value(None, "undefined")
 EPSILON = float(np.finfo(np.float64).eps)
-TRACY_WIDOM_95 = 0.9793161  # 95 % quantile of the Tracy–Widom law of β = 1
+TRACY_WIDOM_95 = 0.9793161  # 95 % quantile of the Tracy–Widom law with β = 1
 QUADRATURE_NODES, HALVINGS = 80, 60
 
 
 @dataclass(frozen=True, slots=True)
 class _Bulk:
-    """Bulk of singular values: standard deviation of an entry, upper edge, and where outliers begin."""
+    """The bulk of singular values: standard deviation of an entry, upper edge, and where outliers begin."""
 
     scale: float
     edge: float
@@ -37,10 +37,10 @@ class _Bulk:
 
 @lru_cache(maxsize=1024)
 def marchenko_pastur_median(ratio: float) -> float:
-    """Median μ_β of the Marchenko–Pastur law with unit variance, for β = ``ratio`` in (0, 1].
+    """Return the median μ_β of the Marchenko–Pastur law with unit variance, for β = ``ratio`` in (0, 1].
 
-    With λ = 1 + β + 2√β cos θ the density becomes 2 sin²θ / (π λ), smooth on the upper half of the law, so that
-    Gauss–Legendre quadrature has it to rounding; θ is found by halving.
+    With λ = 1 + β + 2√β cos θ the density becomes 2 sin²θ / (π λ), which is smooth on the upper half of the law, so
+    Gauss–Legendre quadrature is accurate to rounding; θ is found by bisection.
     """
     nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     low, high = 0.0, pi
@@ -53,7 +53,7 @@ def marchenko_pastur_median(ratio: float) -> float:
 
 
 def _bulk(spectrum: Spectrum) -> _Bulk | None:
-    """The bulk that has the spectrum's median; None where that median is zero but for rounding, or W a product."""
+    """Return the bulk with the spectrum's median; None if the median is zero up to rounding, or W is a product."""
     m, n = max(spectrum.rows, spectrum.columns), min(spectrum.rows, spectrum.columns)
     if len(spectrum.values) < n:
         return None
@@ -70,11 +70,11 @@ def _bulk(spectrum: Spectrum) -> _Bulk | None:
     family="random_matrix",
     unit="weight units",
     definition="s = median(σ)/√(m·μ_β): standard deviation of an entry of the noise; m = max(rows, columns), μ_β the "
-    "median of the Marchenko–Pastur law of β = n/m",
+    "median of the Marchenko–Pastur law for β = n/m",
     source=GAVISH,
 )
 def mp_scale(spectrum: Spectrum) -> Value:
-    """Standard deviation of the noise that would have this median; undefined where half of the σ are zero."""
+    """Return the standard deviation of noise with this median; undefined if half of the σ are zero."""
     bulk = _bulk(spectrum)
     return UNDEFINED if bulk is None else Value(bulk.scale)
 
@@ -82,11 +82,11 @@ def mp_scale(spectrum: Spectrum) -> Value:
 @metric(
     family="random_matrix",
     unit="weight units",
-    definition="s(√m + √n): upper edge of the bulk as a singular value (others give λ = σ², or λ/m)",
+    definition="s(√m + √n): upper edge of the bulk as a singular value (other tools report λ = σ², or λ/m)",
     source=MARCHENKO,
 )
 def mp_edge(spectrum: Spectrum) -> Value:
-    """The largest singular value of noise of scale s, for large matrices."""
+    """Return the largest singular value of noise of scale s, for large matrices."""
     bulk = _bulk(spectrum)
     return UNDEFINED if bulk is None else Value(bulk.edge)
 
@@ -95,12 +95,12 @@ def mp_edge(spectrum: Spectrum) -> Value:
     family="random_matrix",
     unit="singular values",
     definition="number of σ² > s²(μ + 0.9793·τ), μ = (√(m−1)+√n)², τ = (√(m−1)+√n)(1/√(m−1)+1/√n)^⅓: edge + 95 % "
-    "of Tracy–Widom β=1, so one pure noise matrix in twenty has one; below n = 50, where the median is uncertain, up "
+    "of Tracy–Widom β=1, so one pure-noise matrix in twenty has one; for n < 50, where the median is uncertain, up "
     "to one in six",
     source=JOHNSTONE,
 )
 def mp_outlier_count(spectrum: Spectrum) -> Value:
-    """How many singular values are too large to be noise."""
+    """Return how many singular values are too large to be noise."""
     bulk = _bulk(spectrum)
     return UNDEFINED if bulk is None else Value(float(np.count_nonzero(spectrum.values > bulk.outliers_from)))
 
@@ -108,10 +108,10 @@ def mp_outlier_count(spectrum: Spectrum) -> Value:
 @metric(
     family="random_matrix",
     unit="1",
-    definition="mp_edge²/σ₁² = λ₊/λ_max: about 1 for noise, small where a few directions stand out",
+    definition="mp_edge²/σ₁² = λ₊/λ_max: about 1 for noise, small if a few directions stand out",
     source=MARTIN,
 )
 def mp_soft_rank(spectrum: Spectrum) -> Value:
-    """Edge of the noise over the largest eigenvalue."""
+    """Return the edge of the noise divided by the largest eigenvalue."""
     bulk = _bulk(spectrum)
     return UNDEFINED if bulk is None else Value((bulk.edge / float(spectrum.values[0])) ** 2)

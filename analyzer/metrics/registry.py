@@ -1,4 +1,4 @@
-"""The register of metrics: checked when a metric is declared, so that a mistake names its author's function."""
+"""Registry of metrics. A declaration is validated at once, so that an error names the function at fault."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from analyzer.errors import MetricError
 from analyzer.metrics.needs import NEEDS, Need
+from analyzer.model.observed import Role
 from analyzer.model.run import MetricRow, Value
 
 MetricFunction = Callable[..., "float | Value"]
@@ -25,17 +26,17 @@ class Metric:
     row: MetricRow
     function: MetricFunction
     needs: tuple[Need, ...]
-    roles: frozenset[str]  # which of ``current``, ``previous``, ``before_previous`` and ``initial`` it looks at
-    reference: str | None  # the role of what it compares with
-    matrix_only: bool  # whether it has a value for each matrix of a tensor, rather than one for the tensor
-    any_bits: bool  # whether NaN and Inf do not matter to it
+    roles: frozenset[Role]  # the states that it depends on
+    reference: Role | None  # the state that W_t is compared with
+    matrix_only: bool  # whether it has a value for each matrix of a tensor rather than one for the tensor
+    any_bits: bool  # whether it is defined for NaN and Inf too
     any_dtype: bool  # whether it is defined for integers too
-    digest: str  # of its name, its version and, for a user's own, its file: stored values depend on them
+    digest: str  # of its name, its version and, for a user's metric, its file: stored values depend on them
 
     @property
-    def additive(self) -> bool:
+    def is_additive(self) -> bool:
         """Whether it can be computed for all parameters together, from summed needs."""
-        return all(need.additive for need in self.needs)
+        return all(need.is_additive for need in self.needs)
 
 
 METRICS: dict[str, Metric] = {}
@@ -47,15 +48,19 @@ def metric(
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Register a function as the metric of its name.
 
-    Its parameters name what it needs, out of :data:`analyzer.metrics.needs.NEEDS`: ``current``, ``previous`` and
-    ``initial`` are the tensor's arrays as stored, ``singular_values`` its float64 spectrum in falling order, ...
+    The function's parameters name its needs, from :data:`analyzer.metrics.needs.NEEDS`: ``current``, ``previous`` and
+    ``initial`` are the tensor's arrays as stored, ``singular_values`` its float64 spectrum in descending order, and so
+    on. The function returns a number, or a :class:`analyzer.Value` with a status.
 
     Args:
-        family: the group that ``--metrics`` selects it by.
-        unit: for the axis of a figure, e.g. ``"weight units"``, or ``"1"`` for a pure number.
+        family: the group by which ``--metrics`` selects it.
+        unit: for the axis of a figure, for example ``"weight units"``, or ``"1"`` for a pure number.
         definition: the formula, with its convention.
-        source: paper, book or section; for a metric of one's own, its name will do.
-        version: to be raised when the number changes, so that stored ones are measured again.
+        source: paper, book or section; for a metric of your own, its name is enough.
+        version: increase it when the number changes, so that stored values are measured again.
+
+    Returns:
+        a decorator that returns the function unchanged.
 
     Raises:
         MetricError: an unknown need, an empty description, or a name that is taken.
@@ -78,18 +83,18 @@ def metric(
         unknown = [parameter for parameter in names if parameter not in NEEDS]
         if unknown or not names:
             raise MetricError(
-                f"{where}: its parameters must name what it needs, out of {', '.join(NEEDS)}; "
+                f"{where}: its parameters must name what it needs, one or more of {', '.join(NEEDS)}; "
                 f"unknown: {', '.join(unknown) or 'none given at all'}"
             )
         row = MetricRow(name, family, unit, definition, source, version)
         needs = tuple(NEEDS[parameter] for parameter in names)
-        roles = frozenset[str]().union(*(need.roles for need in needs))
+        roles = frozenset[Role]().union(*(need.roles for need in needs))
         METRICS[name] = Metric(
             row,
             function,
             needs,
             roles,
-            reference=next((role for role in ("initial", "previous") if role in roles), None),
+            reference=next((role for role in (Role.INITIAL, Role.PREVIOUS) if role in roles), None),
             matrix_only=any(need.matrix_only for need in needs),
             any_bits=all(need.any_bits for need in needs),
             any_dtype=all(need.any_dtype for need in needs),
@@ -107,7 +112,10 @@ def _digest(text: str) -> str:
 def load_metrics_file(path: str) -> list[str]:
     """Run a user's Python file and register the metrics that it declares; loading it again replaces them.
 
-    Stored values depend on the whole file: whatever is edited in it, its metrics are measured again.
+    Stored values depend on the whole file: after any edit, its metrics are measured again.
+
+    Returns:
+        the names of the metrics.
 
     Raises:
         MetricError: the file cannot be read, fails, or declares no metric.
@@ -138,16 +146,20 @@ def load_metrics_file(path: str) -> list[str]:
 
 
 def load_installed_metrics() -> None:
-    """Import what other packages offer under the entry point ``weightlapse.metrics``."""
+    """Import the metrics that installed packages offer under the entry point ``weightlapse.metrics``.
+
+    Raises:
+        MetricError: a plug-in fails.
+    """
     for entry_point in entry_points(group="weightlapse.metrics"):
         try:
             entry_point.load()
-        except Exception as error:  # a broken plug-in is named rather than left to a traceback
+        except Exception as error:  # report the broken plug-in by name rather than by a traceback
             raise MetricError(f"the plug-in {entry_point.name} ({entry_point.value}) fails: {error}") from error
 
 
 def select_metrics(families: Iterable[str] | None = None) -> list[Metric]:
-    """The metrics of the given families (or single metrics by name); by default all but those on request.
+    """Return the metrics of the given families (or single metrics by name); by default all but those on request.
 
     Raises:
         MetricError: a name that is neither a family nor a metric.

@@ -1,4 +1,4 @@
-"""How large the elements of a tensor are, and how many of them are nothing or not a number."""
+"""How large the elements of a tensor are, and how many of them are zero, NaN or infinite."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ COUNT = "a count of elements"
 
 @metric(family="size", unit="weight units", definition="‖W_t‖_F", source=TEXTBOOK)
 def frobenius_norm(weights: InnerProducts) -> float:
-    """Root of the summed squares."""
+    """Return the root of the summed squares."""
     return sqrt(weights.current)
 
 
 @metric(family="size", unit="weight units", definition="mean of |w|", source="arithmetic mean")
 def mean_absolute(elements: ElementSummary) -> float:
-    """Mean magnitude of an element."""
+    """Return the mean magnitude of an element."""
     return elements.absolute / elements.count
 
 
 @metric(family="size", unit="weight units", definition="√(mean of w²)", source="root mean square")
 def rms(elements: ElementSummary) -> float:
-    """Root mean square of the elements."""
+    """Return the root mean square of the elements."""
     return sqrt(elements.squares / elements.count)
 
 
 @metric(family="size", unit="weight units", definition="max |w|", source="largest magnitude")
 def max_absolute(elements: ElementSummary) -> float:
-    """Largest magnitude of an element."""
+    """Return the largest magnitude of an element."""
     return elements.largest
 
 
 @metric(family="size", unit="share of elements", definition="share of elements that are exactly 0", source=COUNT)
 def zero_fraction(elements: ElementSummary) -> float:
-    """Share of exact zeros, negative zero included."""
+    """Return the share of exact zeros, including negative zero."""
     return elements.zeros / elements.count
 
 
 @metric(
     family="size",
     unit="share of elements",
-    definition="share of elements with |w| < 10⁻³ · rms of their tensor, exact zeros included",
+    definition="share of elements with |w| < 10⁻³ · rms of their tensor, including exact zeros",
     source=COUNT,
 )
 def near_zero_fraction(elements: ElementSummary) -> Value:
-    """Share of elements that are negligible beside their neighbours; undefined for the zero tensor."""
+    """Return the share of elements that are negligible in their tensor; undefined for the zero tensor."""
     if elements.squares == 0:
         return Value(None, "undefined")
     return Value(elements.near_zeros / elements.count)
@@ -57,7 +57,7 @@ def near_zero_fraction(elements: ElementSummary) -> Value:
 
 @metric(family="size", unit="rows", definition="number of rows that are entirely 0", source="a count of rows")
 def dead_row_count(dead_lines: DeadLines) -> float:
-    """Outputs that are switched off."""
+    """Return the number of outputs that are switched off."""
     return float(dead_lines.rows)
 
 
@@ -68,11 +68,11 @@ def dead_row_count(dead_lines: DeadLines) -> float:
     source="a count of columns",
 )
 def dead_column_count(dead_lines: DeadLines) -> float:
-    """Inputs that are ignored."""
+    """Return the number of inputs that are ignored."""
     return float(dead_lines.columns)
 
 
 @metric(family="size", unit="elements", definition="number of elements that are NaN or infinite", source=COUNT)
 def nonfinite_count(finiteness: FinitenessCount) -> float:
-    """The one metric that has a value where NaN or Inf are present."""
+    """Return the number of NaN and Inf; the only metric with a value in their presence, besides changed_fraction."""
     return float(finiteness.nonfinite)

@@ -1,6 +1,6 @@
-"""What the singular values σ₁ ≥ … ≥ σ_n of a weight matrix say; n = min(rows, columns).
+"""Metrics of the singular values σ₁ ≥ … ≥ σ_n of a weight matrix; n = min(rows, columns).
 
-Conventions: singular values (not eigenvalues λ = σ²), natural logarithms, no normalisation by n.
+Conventions: singular values (not eigenvalues λ = σ²), natural logarithms, no normalization by n.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 
 def _smallest(spectrum: Spectrum) -> Value:
-    """σ_n with the status that it and the condition number share."""
+    """Return σ_n with the status that it and the condition number share."""
     largest, smallest = float(spectrum.values[0]), float(spectrum.values[-1])
     if largest == 0:
         return UNDEFINED
     if smallest <= max(spectrum.rows, spectrum.columns) * EPSILON * largest:
         return Value(None, "singular")
-    # σ_n below what rounding each element to the stored dtype adds at random: the σ of the finer matrix is unknown.
+    # If σ_n is below the random perturbation of rounding to the stored dtype, the σ_n before rounding is unknown.
     rms = sqrt(float(np.square(spectrum.values).sum()) / (spectrum.rows * spectrum.columns))
     noise = ROUNDING_DISPLACEMENT * spectrum.roundoff * rms * (sqrt(spectrum.rows) + sqrt(spectrum.columns))
     return Value(smallest, "precision_limited" if smallest < noise else "ok", spectrum.bound)
@@ -34,19 +34,19 @@ def _smallest(spectrum: Spectrum) -> Value:
 
 @metric(family="spectrum", unit="weight units", definition="σ₁", source=TEXTBOOK)
 def spectral_norm(spectrum: Spectrum) -> float:
-    """The largest singular value."""
+    """Return the largest singular value."""
     return float(spectrum.values[0])
 
 
 @metric(family="spectrum", unit="weight units", definition="σ_n, n = min(rows, columns)", source=TEXTBOOK)
 def smallest_singular_value(spectrum: Spectrum) -> Value:
-    """The smallest singular value; ``singular`` where it is rounding only, ``undefined`` for the zero matrix."""
+    """Return the smallest singular value; ``singular`` if it is only rounding, ``undefined`` for the zero matrix."""
     return _smallest(spectrum)
 
 
 @metric(family="spectrum", unit="weight units", definition="Σσ", source=TEXTBOOK)
 def nuclear_norm(spectrum: Spectrum) -> float:
-    """The sum of the singular values."""
+    """Return the sum of the singular values."""
     return float(spectrum.values.sum())
 
 
@@ -57,7 +57,7 @@ def nuclear_norm(spectrum: Spectrum) -> float:
     source=TEXTBOOK,
 )
 def condition_number(spectrum: Spectrum) -> Value:
-    """How much the matrix stretches one direction more than another."""
+    """Return how much more the matrix stretches one direction than another."""
     smallest = _smallest(spectrum)
     if smallest.value is None:
         return smallest
@@ -71,7 +71,7 @@ def condition_number(spectrum: Spectrum) -> Value:
     source="Rudelson & Vershynin, Sampling from large matrices (JACM 2007)",
 )
 def stable_rank(spectrum: Spectrum) -> Value:
-    """A rank that small singular values hardly move; undefined for the zero matrix."""
+    """Return a rank that small singular values hardly affect; undefined for the zero matrix."""
     shares = _relative(spectrum)
     return UNDEFINED if shares is None else Value(float(np.square(shares).sum()))
 
@@ -79,11 +79,11 @@ def stable_rank(spectrum: Spectrum) -> Value:
 @metric(
     family="spectrum",
     unit="dimensions",
-    definition="exp(−Σ p ln p), p = σ/Σσ (natural log, not normalised by n)",
+    definition="exp(−Σ p ln p), p = σ/Σσ (natural log, not normalized by n)",
     source="Roy & Vetterli, The effective rank (EUSIPCO 2007)",
 )
 def effective_rank(spectrum: Spectrum) -> Value:
-    """The exponential of the spectrum's entropy; undefined for the zero matrix."""
+    """Return the exponential of the spectrum's entropy; undefined for the zero matrix."""
     relative = _relative(spectrum)
     if relative is None:
         return UNDEFINED
@@ -99,7 +99,7 @@ def effective_rank(spectrum: Spectrum) -> Value:
     source="Bell & Dean, Atomic vibrations in vitreous silica (1970); of the eigenvalues λ = σ²",
 )
 def participation_ratio(spectrum: Spectrum) -> Value:
-    """How many directions share the energy; undefined for the zero matrix."""
+    """Return how many directions share the energy; undefined for the zero matrix."""
     relative = _relative(spectrum)
     if relative is None:
         return UNDEFINED
@@ -114,13 +114,13 @@ def participation_ratio(spectrum: Spectrum) -> Value:
     source="Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1; Press et al., Numerical Recipes",
 )
 def numerical_rank(spectrum: Spectrum) -> float:
-    """The rank that is left if rounding in the stored dtype counts as zero."""
+    """Return the rank if singular values at the rounding level of the stored dtype count as zero."""
     threshold = max(spectrum.rows, spectrum.columns) * 2 * spectrum.roundoff * float(spectrum.values[0])
     return float(np.count_nonzero(spectrum.values > threshold))
 
 
 def _relative(spectrum: Spectrum) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-    """σ/σ₁, so that no square overflows or vanishes; None for the zero matrix."""
+    """Return σ/σ₁, whose squares neither overflow nor underflow; None for the zero matrix."""
     largest = float(spectrum.values[0])
     return None if largest == 0 else spectrum.values / largest
 
@@ -138,17 +138,17 @@ ENERGY = "truncated SVD: Eckart & Young (1936)"
 
 @metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.90 ‖W‖_F²", source=ENERGY)
 def energy_rank_90(spectrum: Spectrum) -> Value:
-    """What a low-rank cut that keeps 90 % of the energy would need."""
+    """Return the rank of the smallest truncated SVD that keeps 90 % of the energy."""
     return _energy_rank(spectrum, 0.90)
 
 
 @metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.95 ‖W‖_F²", source=ENERGY)
 def energy_rank_95(spectrum: Spectrum) -> Value:
-    """What a low-rank cut that keeps 95 % of the energy would need."""
+    """Return the rank of the smallest truncated SVD that keeps 95 % of the energy."""
     return _energy_rank(spectrum, 0.95)
 
 
 @metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.99 ‖W‖_F²", source=ENERGY)
 def energy_rank_99(spectrum: Spectrum) -> Value:
-    """What a low-rank cut that keeps 99 % of the energy would need."""
+    """Return the rank of the smallest truncated SVD that keeps 99 % of the energy."""
     return _energy_rank(spectrum, 0.99)

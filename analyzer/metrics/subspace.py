@@ -10,29 +10,29 @@ from analyzer.model.observed import LeadingSubspaces
 from analyzer.model.run import Value
 
 SOURCE = "Björck & Golub, Numerical methods for computing angles between linear subspaces (1973)"
-# Where σ_k and σ_{k+1} are closer than this share of σ_k, a change of the weights by as much can swap their directions.
+# If σ_k and σ_{k+1} differ by less than this share of σ_k, so small a change of W can swap their directions.
 SEPARATION = 1e-3
 CONVENTION = (
     f"mean cos² of the principal angles between the top-{LEADING} singular subspaces, mean of left and right; by "
-    f"chance (k/rows + k/columns)/2, k = {LEADING}; undefined where (σ_k − σ_k+1)/σ_k < {SEPARATION:g} in either "
+    f"chance (k/rows + k/columns)/2, k = {LEADING}; undefined if (σ_k − σ_k+1)/σ_k < {SEPARATION:g} in either "
     "matrix, or min(rows, columns) ≤ k"
 )
 
 
 @metric(family="subspace", unit="1", definition=f"W_t against W_{{t−1}}: {CONVENTION}", source=SOURCE)
 def overlap_previous(leading_subspaces: LeadingSubspaces | None, previous_subspaces: LeadingSubspaces | None) -> Value:
-    """1 where the leading directions span the same spaces as at the previous checkpoint."""
+    """Return the overlap with the previous checkpoint; 1 if the leading directions span the same spaces."""
     return _overlap(leading_subspaces, previous_subspaces)
 
 
 @metric(family="subspace", unit="1", definition=f"W_t against W_0: {CONVENTION}", source=SOURCE)
 def overlap_initial(leading_subspaces: LeadingSubspaces | None, initial_subspaces: LeadingSubspaces | None) -> Value:
-    """1 where the leading directions span the same spaces as at the first checkpoint."""
+    """Return the overlap with the first checkpoint; 1 if the leading directions span the same spaces."""
     return _overlap(leading_subspaces, initial_subspaces)
 
 
 def _overlap(one: LeadingSubspaces | None, other: LeadingSubspaces | None) -> Value:
-    """‖AᵀB‖_F²/k for orthonormal bases A and B; ``precision_limited`` where storage rounding exceeds a gap."""
+    """Return ‖AᵀB‖_F²/k for orthonormal bases A and B; ``precision_limited`` if storage rounding exceeds a gap."""
     if one is None or other is None or min(one.gap, other.gap) < SEPARATION:
         return Value(None, "undefined")
     shares = [

@@ -1,4 +1,4 @@
-"""Is the update low-rank? The ranks of Δ_t = W_t − W_{t−1} (on request), defined as those of W_t are."""
+"""Is the update low-rank? Ranks of Δ_t = W_t − W_{t−1} (on request), defined like those of W_t."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analyzer.model.run import Value
 
 
 def _of_step(rank: float | Value, matrix_step: InnerProducts) -> float | Value:
-    """The rank with the status of every step metric; rounding of the stored elements is full-rank noise."""
+    """Return the rank with the status of a step metric; rounding of the stored elements is full-rank noise."""
     if not isinstance(rank, Value) or rank.value is None:
         return rank
     hidden = matrix_step.step < PRECISION_MARGIN**2 * matrix_step.rounding
@@ -24,16 +24,16 @@ def _of_step(rank: float | Value, matrix_step: InnerProducts) -> float | Value:
     source="Rudelson & Vershynin, Sampling from large matrices (JACM 2007)",
 )
 def update_stable_rank(step_spectrum: StepSpectrum, matrix_step: InnerProducts) -> float | Value:
-    """Stable rank of the step; undefined where nothing moved."""
+    """Return the stable rank of the step; undefined if nothing moved."""
     return _of_step(stable_rank(step_spectrum.spectrum), matrix_step)
 
 
 @metric(
     family="update",
     unit="dimensions",
-    definition="exp(−Σ p ln p), p = σ/Σσ of Δ_t (natural log, not normalised by n)",
+    definition="exp(−Σ p ln p), p = σ/Σσ of Δ_t (natural log, not normalized by n)",
     source="Roy & Vetterli, The effective rank (EUSIPCO 2007)",
 )
 def update_effective_rank(step_spectrum: StepSpectrum, matrix_step: InnerProducts) -> float | Value:
-    """Effective rank of the step; undefined where nothing moved."""
+    """Return the effective rank of the step; undefined if nothing moved."""
     return _of_step(effective_rank(step_spectrum.spectrum), matrix_step)

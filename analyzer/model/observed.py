@@ -1,12 +1,13 @@
-"""Plain data that the engine observes of a tensor and hands to metrics: sums over elements, and spectra.
+"""Plain data that the engine computes from a tensor and passes to metrics: sums over elements, spectra, subspaces.
 
-Sums can be added up over tensors; what is computed from the total holds for all parameters together.
+Sums can be added up over tensors; what is computed from the total describes all parameters together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from math import fsum, nan
 from typing import TYPE_CHECKING, Self
 
@@ -14,33 +15,54 @@ if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
 
+class Role(StrEnum):
+    """The part that a state of a tensor plays for one checkpoint, in the order in which fingerprints name them."""
+
+    CURRENT = "current"  # W_t
+    PREVIOUS = "previous"  # W_{t−1}
+    BEFORE_PREVIOUS = "before_previous"  # W_{t−2}
+    INITIAL = "initial"  # W_0
+
+
+ROLES = tuple(Role)
+
+
 @dataclass(frozen=True, slots=True)
-class _Sums:
-    """Plain sums, which can be added up over tensors."""
+class MatrixView:
+    """A matrix inside a tensor: the whole tensor, or the ``index``-th matrix along its first axis."""
+
+    name: str
+    index: int | None
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AdditiveSums:
+    """Plain sums over elements, which can be added up over tensors."""
 
     def numbers(self) -> tuple[float, ...]:
-        """The fields in order, as they are stored."""
+        """Return the fields in order, as they are stored."""
         return tuple(getattr(self, name) for name in self.__dataclass_fields__)
 
     @classmethod
     def total(cls, rows: Sequence[tuple[float, ...]]) -> Self:
-        """Those of all tensors together; each row holds the fields of one tensor's."""
+        """Return the sums of several tensors together; each row contains the fields of one tensor."""
         return cls(*(_exact_sum(column) for column in zip(*rows, strict=True)))
 
 
 def _exact_sum(numbers: Sequence[float]) -> float:
-    """Rounded once, so that the order of the tensors does not matter."""
+    """Return the sum, rounded once, so that the order of the tensors does not matter."""
     if all(isinstance(number, int) for number in numbers):
         return sum(numbers)
     try:
         return fsum(numbers)
-    except (ValueError, OverflowError):  # infinities of both signs, or more than a float holds
+    except (ValueError, OverflowError):  # infinities of both signs, or a sum beyond the range of a float
         return nan
 
 
 @dataclass(frozen=True, slots=True)
-class InnerProducts(_Sums):
-    """Inner products ⟨A, B⟩ = Σ a·b of weights and displacements, float64; NaN where one of the two is missing.
+class InnerProducts(AdditiveSums):
+    """Inner products ⟨A, B⟩ = Σ a·b of weights and displacements in float64; NaN if one of the two is missing.
 
     Δ = W_t − W_{t−1}, Δ' = W_{t−1} − W_{t−2}, D = W_t − W_0.
     """
@@ -55,11 +77,23 @@ class InnerProducts(_Sums):
     step_previous: float  # ⟨Δ, W_{t−1}⟩
     drift: float  # ⟨D, D⟩
     current_initial: float  # ⟨W_t, W_0⟩
-    rounding: float  # squared displacement that rounding to the stored dtype alone brings about
+    rounding: float  # expected squared displacement from rounding to the stored dtype alone
+
+    def squares(self, role: Role) -> float:
+        """Return the sum of squares that shows whether a state is finite: of W_{t−2} it is that of Δ'."""
+        match role:
+            case Role.CURRENT:
+                return self.current
+            case Role.PREVIOUS:
+                return self.previous
+            case Role.INITIAL:
+                return self.initial
+            case Role.BEFORE_PREVIOUS:
+                return self.earlier_step
 
 
 @dataclass(frozen=True, slots=True)
-class ElementSummary(_Sums):
+class ElementSummary(AdditiveSums):
     """Sums over the elements of W_t; ``largest`` is max |w|."""
 
     count: int
@@ -71,14 +105,14 @@ class ElementSummary(_Sums):
 
     @classmethod
     def total(cls, rows: Sequence[tuple[float, ...]]) -> Self:
-        """Those of all tensors together; each row holds the fields of one tensor's."""
+        """Return the sums of several tensors together; ``largest`` is the maximum over them."""
         together = super(ElementSummary, cls).total(rows)
         return replace(together, largest=max(row[2] for row in rows))
 
 
 @dataclass(frozen=True, slots=True)
-class FinitenessCount(_Sums):
-    """How many elements of W_t there are, how many of them are NaN or infinite, and how many NaN."""
+class FinitenessCount(AdditiveSums):
+    """Number of elements of W_t, how many of them are NaN or infinite, and how many of these are NaN."""
 
     count: int
     nonfinite: int
@@ -86,24 +120,24 @@ class FinitenessCount(_Sums):
 
 
 @dataclass(frozen=True, slots=True)
-class ChangedBits(_Sums):
-    """How many elements there are, and in how many the stored bits differ from those in W_{t−1}."""
+class ChangedBits(AdditiveSums):
+    """Number of elements, and how many have stored bits that differ from those in W_{t−1}."""
 
     count: int
     changed: int
 
 
 @dataclass(frozen=True, slots=True)
-class SignFlips(_Sums):
-    """How many elements there are, and how many have the opposite sign in W_{t−1} (zero has none)."""
+class SignFlips(AdditiveSums):
+    """Number of elements, and how many have the opposite sign in W_{t−1} (zero has no sign)."""
 
     count: int
     flipped: int
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLines(_Sums):
-    """How many rows and columns of a matrix are entirely zero."""
+class DeadLines(AdditiveSums):
+    """Number of rows and columns of a matrix that are entirely zero."""
 
     rows: int
     columns: int
@@ -111,17 +145,17 @@ class DeadLines(_Sums):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Optimisation steps between W_{t−1} and W_t; None where the run does not tell."""
+    """Optimization steps between W_{t−1} and W_t; None if the run does not record them."""
 
     steps: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """Singular values of a rows × columns matrix, falling, float64, shape (min(rows, columns),).
+    """Singular values of a rows × columns matrix in descending order, float64, shape (min(rows, columns),).
 
-    Of a product of rank r there are only the r that are not zero by construction. ``bound`` bounds the relative error
-    of the smallest one where it is more than plain rounding. ``roundoff`` is the unit roundoff u of the stored dtype.
+    A product of rank r has only the r values that are not zero by construction. ``bound`` bounds the relative error of
+    the smallest value, if that is more than plain rounding. ``roundoff`` is the unit roundoff u of the stored dtype.
     """
 
     values: FloatArray
@@ -133,14 +167,14 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True)
 class StepSpectrum:
-    """The Spectrum of Δ_t = W_t − W_{t−1}, told apart from that of W_t, which is stored."""
+    """The Spectrum of Δ_t = W_t − W_{t−1}; a type of its own, since only the spectrum of W_t is stored."""
 
     spectrum: Spectrum
 
 
 @dataclass(frozen=True, slots=True)
 class PowerLaw:
-    """p(λ) ∝ λ^−alpha of the ``tail_count`` eigenvalues λ = σ² ≥ ``xmin``, and how far from it they are."""
+    """The fit p(λ) ∝ λ^−alpha to the ``tail_count`` eigenvalues λ = σ² ≥ ``xmin``, with its KS distance."""
 
     alpha: float
     xmin: float
@@ -152,8 +186,9 @@ class PowerLaw:
 class LeadingSubspaces:
     """Orthonormal bases of the top-k singular subspaces: ``left`` (rows, k) and ``right`` (columns, k), float64.
 
-    ``gap`` is (σ_k − σ_{k+1})/σ_k, 0 where σ_k is zero but for rounding. ``rounding`` is the spectral norm of what
-    rounding each element to the stored dtype adds at random, over σ_k too: a gap below it may be that of rounding.
+    ``gap`` is (σ_k − σ_{k+1})/σ_k, or 0 if σ_k is zero up to rounding. ``rounding`` is the spectral norm of the random
+    perturbation that rounding each element to the stored dtype causes, also relative to σ_k: a smaller gap may be
+    rounding.
     """
 
     left: FloatArray

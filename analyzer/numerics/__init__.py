@@ -1,1 +1,1 @@
-"""Arrays in, numbers out: sums over elements, Gram matrices, singular values. Touches no files and no store."""
+"""Numerical core: sums over elements, Gram matrices, singular values. It accesses no files and no store."""

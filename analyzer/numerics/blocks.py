@@ -1,6 +1,6 @@
-"""How tensors are cut: into slabs, so that a tall matrix need not be held as a whole, and these into pieces.
+"""Cut tensors into blocks, so that a tall matrix need not be in memory as a whole, and blocks into chunks.
 
-The cuts depend on the shape alone, so every way of walking over a tensor adds up the same numbers in the same order.
+The cuts depend on the shape alone, so every walk over a tensor adds up the same numbers in the same order.
 """
 
 from __future__ import annotations
@@ -12,46 +12,50 @@ from typing import Any
 
 import numpy.typing as npt
 
-# Elements that are widened at a time: so many that the interpreter's share does not count, so few that seven float64
-# rows of them stay near the processor (measured: a quarter of it is a sixth slower, twice as many up to an eighth).
-PIECE = 1 << 17
-# Elements of a slab of a tall matrix: so many that its part of the Gram matrix, which has to be mirrored and added, is
-# taken at full speed (768 columns: a third of it is a tenth slower), so few that its float64 is 24 MB, or as large as
-# the Gram matrix.
-LEAST_SLAB, MOST_SLAB, SLAB_HEIGHT = 1 << 20, 3 << 20, 6  # the last in units of the number of columns
+# Elements that are widened at a time: enough to make the interpreter's overhead negligible, few enough that seven
+# float64 rows of them stay in the processor's cache (measured: a quarter of it is a sixth slower, twice as many up to
+# an eighth).
+CHUNK = 1 << 17
+# Elements in a block of a tall matrix: enough that its contribution to the Gram matrix, which has to be mirrored and
+# added, runs at full speed (768 columns: a third of it is a tenth slower), few enough that its float64 copy takes 24 MB
+# or as much as the Gram matrix.
+MIN_BLOCK, MAX_BLOCK, BLOCK_HEIGHT = 1 << 20, 3 << 20, 6  # the last in units of the number of columns
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """``length`` elements from ``start`` on."""
+class Chunk:
+    """A range of ``length`` elements that begins at ``start``."""
 
     start: int
     length: int
 
     def of(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The piece of a flat array, shape (length,)."""
+        """Return the chunk of a flat array, shape (length,)."""
         return flat[self.start : self.start + self.length]
 
 
-def slab_of(shape: Sequence[int]) -> int:
-    """How many elements make a slab: some rows of a tall matrix, at least as many as it has columns; else all."""
+def block_size(shape: Sequence[int]) -> int:
+    """Return the number of elements in a block: some rows of a tall matrix, otherwise the whole tensor.
+
+    A block of a tall matrix has at least as many rows as the matrix has columns.
+    """
     if len(shape) < 2 or shape[0] <= (columns := prod(shape[1:])):
         return prod(shape)
-    return min(shape[0], slab_rows(columns)) * columns
+    return min(shape[0], block_rows(columns)) * columns
 
 
-def slab_rows(columns: int) -> int:
-    """How many rows make a slab of a tall matrix."""
-    return max(columns, min(max(SLAB_HEIGHT * columns**2, LEAST_SLAB), MOST_SLAB) // columns)
+def block_rows(columns: int) -> int:
+    """Return the number of rows in a block of a tall matrix."""
+    return max(columns, min(max(BLOCK_HEIGHT * columns**2, MIN_BLOCK), MAX_BLOCK) // columns)
 
 
-def pieces(size: int, slab: int) -> Iterator[Piece]:
-    """``size`` elements in pieces, slab by slab: whole pieces, then what is left over of the slab."""
-    for start in range(0, size, slab):
-        yield from pieces_between(start, min(start + slab, size))
+def chunks(size: int, block: int) -> Iterator[Chunk]:
+    """Cut ``size`` elements into chunks, block by block: full chunks, then the remainder of the block."""
+    for start in range(0, size, block):
+        yield from chunks_between(start, min(start + block, size))
 
 
-def pieces_between(start: int, end: int) -> Iterator[Piece]:
-    """The elements of a slab in pieces."""
-    for piece in range(start, end, PIECE):
-        yield Piece(piece, min(PIECE, end - piece))
+def chunks_between(start: int, end: int) -> Iterator[Chunk]:
+    """Cut the elements of one block into chunks."""
+    for first in range(start, end, CHUNK):
+        yield Chunk(first, min(CHUNK, end - first))

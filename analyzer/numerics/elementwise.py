@@ -1,106 +1,173 @@
-"""What is summed and counted over the elements of whole tensors, all sums in one walk."""
+"""Sums and counts over the elements of whole tensors, all sums in one walk."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from math import isfinite
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.model.observed import ChangedBits, DeadLines, ElementSummary, FinitenessCount
-from analyzer.numerics.blocks import PIECE, pieces, slab_of
-from analyzer.numerics.sums import Flags, Room, States, Sums, Tally, near_zero_threshold
+from analyzer.model.observed import ChangedBits, DeadLines
+from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks
+from analyzer.numerics.sums import (
+    NO_COUNTS,
+    ChunkBuffers,
+    Counts,
+    ElementSums,
+    Flags,
+    Rows,
+    Tally,
+    fill_signs,
+    near_zero_threshold,
+    squares,
+)
 
 Array = npt.NDArray[Any]
 
 
-def walk_sums(
+@dataclass(frozen=True, slots=True)
+class KnownSquares:
+    """Sums of squares that walks over earlier checkpoints computed; None if they have to be computed."""
+
+    previous: float | None = None
+    initial: float | None = None
+    earlier_step: float | None = None  # of Δ_{t−1}
+
+
+NOTHING_KNOWN = KnownSquares()
+
+
+class StateArrays:
+    """The states of a tensor as flat arrays, read chunk by chunk in float64."""
+
+    def __init__(
+        self, current: Array, previous: Array | None, before_previous: Array | None, initial: Array | None
+    ) -> None:
+        self.current = current.reshape(-1)
+        self.previous, self.before_previous, self.initial = (
+            None if other is None else other.reshape(-1) for other in (previous, before_previous, initial)
+        )
+        self.unsigned = np.dtype(f"u{min(current.dtype.itemsize, 8)}")
+
+    def rows(self, chunk: Chunk, with_signs: bool) -> Rows:
+        """Return a chunk of each state, widened, and the displacements."""
+        buffers = ChunkBuffers(chunk)
+        buffers.current[:] = chunk.of(self.current)
+        rows = Rows(buffers, buffers.current)
+        if self.previous is not None:
+            buffers.previous[:] = chunk.of(self.previous)
+            rows.previous = buffers.previous
+            rows.step = np.subtract(buffers.current, buffers.previous, out=buffers.step)
+            if with_signs:
+                fill_signs(chunk.of(self.current), buffers.current, buffers.signs)
+                fill_signs(chunk.of(self.previous), buffers.previous, buffers.previous_signs)
+        if self.before_previous is not None:
+            buffers.earlier_step[:] = chunk.of(self.before_previous)
+            rows.earlier_step = np.subtract(buffers.previous, buffers.earlier_step, out=buffers.earlier_step)
+        if self.initial is not None:
+            buffers.initial[:] = chunk.of(self.initial)
+            rows.initial = buffers.initial
+            rows.drift = np.subtract(buffers.current, buffers.initial, out=buffers.drift)
+        return rows
+
+    def bits(self, chunk: Chunk) -> tuple[Array, Array | None]:
+        """Return a chunk of W_t and of W_{t−1} as unsigned integers; the latter is None if the dtypes differ."""
+        current = chunk.of(self.current).view(self.unsigned)
+        if self.previous is None or self.previous.dtype != self.current.dtype:
+            return current, None
+        return current, chunk.of(self.previous).view(self.unsigned)
+
+
+def element_sums(
     current: Array,
     previous: Array | None = None,
     before_previous: Array | None = None,
     initial: Array | None = None,
-    wanted: Collection[str] = (),
-    known: dict[str, float] | None = None,
-) -> Sums:
-    """All sums that metrics of motion and size rest on, in one walk.
+    counts: Counts = NO_COUNTS,
+    known: KnownSquares = NOTHING_KNOWN,
+) -> ElementSums:
+    """Compute all sums that metrics of motion and size depend on, in one walk.
 
     Args:
         current: W_t, any shape, a floating-point dtype; the others have the same number of elements.
         previous: W_{t−1}.
         before_previous: W_{t−2}; used together with ``previous``.
         initial: W_0.
-        wanted: of the needs ``elements``, ``sign_flips`` and ``changed_bits``, those to be taken besides the products.
-        known: sums of squares of ``previous``, ``initial`` and ``earlier_step`` (Δ_{t−1}), as far as walks over earlier
-            checkpoints gave them: they need not be taken again.
+        counts: what to count in addition to the inner products.
+        known: sums of squares that need not be computed again.
 
     Returns:
-        inner products exact to about 1e-14 of the product of the norms; NaN or Inf in an input makes its sums
-        non-finite, and those for which an input is missing are NaN.
+        inner products exact to about 1e-14 of the product of the norms. NaN or Inf in an input makes its sums
+        non-finite; sums for which an input is missing are NaN.
     """
-    states = States(current, previous, before_previous if previous is not None else None, initial)
-    tally = Tally(current.size, current.dtype, None if previous is None else previous.dtype, wanted)
-    known = known or {}
-    beside = {"previous": 0.0, "initial": 0.0, "earlier_step": 0.0} | known
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in, NaN and Inf out: a status tells of them
-        for piece in pieces(current.size, slab_of(current.shape)):
-            rows = states.rows(piece, tally.count_flips)
-            tally.add(rows, *states.stored(piece))
-            for name in beside.keys() - known.keys():
-                beside[name] += rows.squares(name)
-    return tally.sums(**beside)
+    states = StateArrays(current, previous, before_previous if previous is not None else None, initial)
+    tally = Tally(current.size, current.dtype, None if previous is None else previous.dtype, counts)
+    previous_squares = initial_squares = earlier_squares = 0.0
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in give NaN and Inf out; a status reports them
+        for chunk in chunks(current.size, block_size(current.shape)):
+            rows = states.rows(chunk, tally.count_flips)
+            tally.add(rows, *states.bits(chunk))
+            if known.previous is None:
+                previous_squares += squares(rows.previous)
+            if known.initial is None:
+                initial_squares += squares(rows.initial)
+            if known.earlier_step is None:
+                earlier_squares += rows.earlier_squares()
+    return tally.sums(
+        previous_squares if known.previous is None else known.previous,
+        initial_squares if known.initial is None else known.initial,
+        earlier_squares if known.earlier_step is None else known.earlier_step,
+    )
 
 
-def element_summary(current: Array, sums: Sums) -> ElementSummary:
-    """Magnitudes and zeros of W_t; what is near zero is counted in another walk where the first one could not."""
-    near_zeros = sums.near_zeros
-    if near_zeros is None:
-        near_zeros, threshold = 0, near_zero_threshold(sums.products.current, current.size)
-        flat = current.reshape(-1)
-        for piece in pieces(flat.size, flat.size):
-            room = Room(piece)
-            room.scratch[:] = piece.of(flat)
-            np.abs(room.scratch, out=room.scratch)
-            near_zeros += int(np.count_nonzero(np.less(room.scratch, threshold, out=room.flags)))
-    return ElementSummary(current.size, sums.absolute, sums.largest, sums.zeros, near_zeros, sums.products.current)
+def count_near_zeros(current: Array, squared: float) -> int:
+    """Count the elements below the near-zero threshold; ``squared`` is the sum of squares of W_t."""
+    near_zeros, threshold = 0, near_zero_threshold(squared, current.size)
+    flat = current.reshape(-1)
+    for chunk in chunks(flat.size, flat.size):
+        buffers = ChunkBuffers(chunk)
+        buffers.scratch[:] = chunk.of(flat)
+        np.abs(buffers.scratch, out=buffers.scratch)
+        near_zeros += int(np.count_nonzero(np.less(buffers.scratch, threshold, out=buffers.flags)))
+    return near_zeros
 
 
-def finiteness(current: Array, squares: float) -> FinitenessCount:
-    """Count the elements that are NaN or infinite; only where ``squares``, their sum of squares, is not finite."""
+def count_nonfinite(current: Array) -> tuple[int, int]:
+    """Count the elements that are NaN or infinite, and those that are NaN."""
     flat = current.reshape(-1)
     nonfinite = nan = 0
-    with np.errstate(invalid="ignore"):  # widening a signalling NaN
-        for start in range(0, 0 if isfinite(squares) else flat.size, PIECE):
-            wide = flat[start : start + PIECE].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # widening a signaling NaN
+        for start in range(0, flat.size, CHUNK):
+            wide = flat[start : start + CHUNK].astype(np.float64)
             nonfinite += int(np.count_nonzero(~np.isfinite(wide)))
             nan += int(np.count_nonzero(np.isnan(wide)))
-    return FinitenessCount(flat.size, nonfinite, nan)
+    return nonfinite, nan
 
 
 def changed_bits(current: Array, previous: Array) -> ChangedBits:
-    """How many elements differ in their stored bits, for any dtype; both arrays have the same dtype and size."""
+    """Count the elements that differ in their stored bits, for any dtype; both arrays have the same dtype and size."""
     unsigned = np.dtype(f"u{min(current.dtype.itemsize, 8)}")
     halves = current.dtype.itemsize // unsigned.itemsize  # a complex128 element changes with either half
     a, b = (state.reshape(-1).view(unsigned).reshape(-1, halves) for state in (current, previous))
     changed = 0
-    for start in range(0, len(a), PIECE):
-        differs = a[start : start + PIECE] != b[start : start + PIECE]
+    for start in range(0, len(a), CHUNK):
+        differs = a[start : start + CHUNK] != b[start : start + CHUNK]
         changed += int(np.count_nonzero(differs.any(axis=1)))
     return ChangedBits(current.size, changed)
 
 
 def dead_lines(matrix: Array) -> DeadLines:
-    """How many rows and columns of a matrix (rows, columns) are entirely zero."""
+    """Count the rows and columns of a matrix (rows, columns) that are entirely zero."""
     live_rows, live_columns = live_lines(matrix)
     return DeadLines(matrix.shape[0] - live_rows, matrix.shape[1] - int(np.count_nonzero(live_columns)))
 
 
 def live_lines(matrix: Array) -> tuple[int, Flags]:
-    """How many rows of a matrix (rows, columns) are not entirely zero, and which columns, shape (columns,)."""
+    """Return how many rows of a matrix (rows, columns) are not entirely zero, and which columns, shape (columns,)."""
     live_columns = np.zeros(matrix.shape[1], dtype=bool)
     live_rows = 0
-    rows = max(1, PIECE // matrix.shape[1])
+    rows = max(1, CHUNK // matrix.shape[1])
     for start in range(0, matrix.shape[0], rows):
         live = matrix[start : start + rows] != 0
         live_columns |= live.any(axis=0)

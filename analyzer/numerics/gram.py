@@ -1,6 +1,6 @@
-"""Dense matrices in float64 a slab of rows at a time: their Gram matrices, and the triangular factors of their QR.
+"""Gram matrices and triangular factors of dense matrices, computed in float64 one block of rows at a time.
 
-Nothing of rows × columns is ever held in float64.
+No array of rows × columns in float64 is ever allocated.
 """
 
 from __future__ import annotations
@@ -13,29 +13,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.numerics.blocks import slab_rows
+from analyzer.numerics.blocks import block_rows
 
 Array = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]
 
+# Beyond 2^±400 the squares of float64 numbers, and sums of many of them, leave the range of float64 (2^±1022).
+UNSCALED_EXPONENT = 400
 
-def gram(matrix: Array, exponent: int = 0, memory: Matrix | None = None) -> Matrix:
-    """WᵀW, or WWᵀ where W has more columns than rows, of W·2^−exponent, in float64 by blocks.
 
-    It is put into ``memory``, shape (n, n), or into new memory.
+def gram(matrix: Array, exponent: int = 0, out: Matrix | None = None) -> Matrix:
+    """Return WᵀW, or WWᵀ if W has more columns than rows, of W·2^−exponent in float64.
+
+    Args:
+        matrix: W.
+        exponent: of the power of two to divide by.
+        out: memory for the result, shape (n, n); allocated by default.
     """
     n = min(matrix.shape)
-    total = Gram(np.empty((n, n)) if memory is None else memory)
-    for piece in slabs_of(matrix):
-        total.add(piece, exponent)
+    total = Gram(np.empty((n, n)) if out is None else out)
+    for block in stored_blocks(matrix):
+        total.add(block, exponent)
     return total.matrix
 
 
 class Gram:
-    """WᵀW in float64, added up in ``memory`` (n, n) from blocks of rows (k, n) in their order.
+    """WᵀW in float64, accumulated in ``memory`` (n, n) from blocks of rows (k, n) in their order.
 
-    numpy hands ``B.T @ B`` to BLAS's syrk, which does half the work of a general product and, unlike scipy's wrapper,
-    lets other threads run.
+    numpy passes ``B.T @ B`` to BLAS's syrk, which does half the work of a general product and, unlike scipy's wrapper,
+    releases the interpreter's lock.
     """
 
     def __init__(self, memory: Matrix) -> None:
@@ -43,67 +49,76 @@ class Gram:
         self._is_empty = True
 
     def add(self, rows: Array, exponent: int = 0) -> None:
-        """Take in a block of W·2^−exponent."""
-        block = widened_into_lent(rows, exponent)
+        """Add a block of W·2^−exponent."""
+        block = widen(rows, exponent)
         if self._is_empty:
             np.dot(block.T, block, out=self.matrix)
         else:
-            self.matrix += np.dot(block.T, block, out=lent.square("product", block.shape[1]))
+            self.matrix += np.dot(block.T, block, out=workspace.square("product", block.shape[1]))
         self._is_empty = False
 
 
-class _Lent(threading.local):
-    """One thread's block and squares: fresh memory for each would cost more than to fill it."""
+class _Workspace(threading.local):
+    """Reused memory of one thread: to allocate a block and squares for each matrix costs more than to fill them."""
 
     def __init__(self) -> None:
         self.block = np.empty(0)
         self.squares: dict[str, Matrix] = {}
 
     def square(self, use: str, n: int) -> Matrix:
-        """Memory of shape (n, n), which holds until it is asked for again for the same use."""
+        """Return memory of shape (n, n), valid until the next call for the same use."""
         if len(self.squares.get(use, ())) != n:
-            self.squares.pop(use, None)  # the old one goes before the new one comes
+            self.squares.pop(use, None)  # free the old one before the new one is allocated
             self.squares[use] = np.empty((n, n))
         return self.squares[use]
 
 
-lent = _Lent()
+workspace = _Workspace()
 
 
-def widened_into_lent(piece: Array, exponent: int) -> Matrix:
-    """A piece in float64, in its own order of elements; it holds until this thread asks for the next one."""
-    if len(lent.block) < piece.size:
-        lent.block = np.empty(piece.size)
-    flat = lent.block[: piece.size]
-    wide = flat.reshape(piece.shape) if piece.flags.c_contiguous else flat.reshape(piece.shape[::-1]).T
-    wide[...] = piece
+def widen(rows: Array, exponent: int) -> Matrix:
+    """Return rows in float64, times 2^−exponent, in the same memory order; valid until this thread's next call."""
+    if len(workspace.block) < rows.size:
+        workspace.block = np.empty(rows.size)
+    flat = workspace.block[: rows.size]
+    wide = flat.reshape(rows.shape) if rows.flags.c_contiguous else flat.reshape(rows.shape[::-1]).T
+    wide[...] = rows
     return np.ldexp(wide, -exponent, out=wide) if exponent else wide
 
 
-def blocks_of(matrix: Array, exponent: int) -> Iterator[Matrix]:
-    """The matrix the tall way round, in float64; each block holds until the next one is asked for."""
-    return (widened_into_lent(piece, exponent) for piece in slabs_of(matrix))
+def widened_blocks(matrix: Array, exponent: int) -> Iterator[Matrix]:
+    """Yield the blocks of the matrix as tall, in float64; each block is valid until the next one is requested."""
+    return (widen(block, exponent) for block in stored_blocks(matrix))
 
 
-def slabs_of(matrix: Array) -> Iterator[Array]:
-    """The matrix the tall way round, (m, n), as it is stored, a slab of rows at a time."""
+def stored_blocks(matrix: Array) -> Iterator[Array]:
+    """Yield the matrix as tall, (m, n), in its stored dtype, one block of rows at a time."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    step = slab_rows(tall.shape[1])
+    step = block_rows(tall.shape[1])
     return (tall[start : start + step] for start in range(0, len(tall), step))
 
 
 def power_of_two(matrix: Array) -> int:
-    """A power of two to divide by, so that squares neither overflow nor vanish; only float64 has such a range."""
+    """Return the exponent of a power of two to divide by, so that squares neither overflow nor underflow.
+
+    It is 0 unless the matrix is float64 with a largest magnitude beyond 2^±400: only float64 has such a range.
+    """
     if matrix.dtype != np.float64:
         return 0
-    exponent = frexp(max(float(matrix.max()), -float(matrix.min())))[1]
-    return exponent if abs(exponent) > 400 else 0
+    return scaling_exponent(max(float(matrix.max()), -float(matrix.min())))
+
+
+def scaling_exponent(largest: float) -> int:
+    """Return the exponent to divide by for a matrix with this largest magnitude; 0 if no scaling is needed."""
+    exponent = frexp(largest)[1]
+    return exponent if abs(exponent) > UNSCALED_EXPONENT else 0
 
 
 def triangular_factor(blocks: Iterator[Matrix], n: int) -> Matrix:
-    """R of W = QR, shape (n, n), from blocks of rows (k, n), which are taken in one by one; it has the σ of W.
+    """Return R of W = QR, shape (n, n), from blocks of rows (k, n); it has the singular values of W.
 
-    Rows of zeros are passed over. (Demmel, Grigori, Hoemmen & Langou, Communication-optimal QR, SISC 2012.)
+    Blocks are factored one after the other, without their rows of zeros. (Demmel, Grigori, Hoemmen & Langou,
+    Communication-optimal QR, SISC 2012.)
     """
     factor = np.zeros((0, n))
     for block in blocks:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-# Root-mean-square relative displacement of a number rounded to nearest, in units of the unit roundoff, for
-# significands spread as Benford's law has them (METRICS "Storage rounding").
+# Root-mean-square relative displacement of a number that is rounded to nearest, in units of the unit roundoff, for
+# significands distributed by Benford's law (docs/metrics.md, "Storage rounding").
 ROUNDING_DISPLACEMENT = 0.4245
 
 

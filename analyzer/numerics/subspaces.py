@@ -7,18 +7,22 @@ from math import sqrt
 import numpy as np
 
 from analyzer.model.observed import LeadingSubspaces
-from analyzer.numerics.gram import Array, Matrix, blocks_of, gram, power_of_two, triangular_factor
+from analyzer.numerics.gram import Array, Matrix, gram, power_of_two, triangular_factor, widened_blocks
 from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT, unit_roundoff
 from analyzer.numerics.singular_values import EPSILON, TRUSTED_SMALLEST
 
 
 def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
-    """The spaces of the ``count`` leading left and right singular vectors of (rows, columns); None up to count σ.
+    """Return the spaces of the ``count`` leading left and right singular vectors; None if there are no more σ.
 
-    The short side's vectors come from the Gram matrix, of which only these are asked for. Its rounding turns the space
-    by up to :data:`GRAM_ERROR` of :mod:`.singular_values` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6 where
-    σ_k is above :data:`TRUSTED_SMALLEST` · σ₁ and separates by 1e-3. Below that they come from the triangular factor
-    of W.
+    The vectors of the short side come from the Gram matrix, of which only these are computed. Its rounding turns the
+    space by up to :data:`GRAM_ERROR` of :mod:`.singular_values` · λ₁ / (λ_k − λ_{k+1}) (Davis & Kahan 1970): below 1e-6
+    if σ_k is above :data:`TRUSTED_SMALLEST` · σ₁ and separated by 1e-3. If σ_k is smaller, they come from the
+    triangular factor of W.
+
+    Args:
+        matrix: W, shape (rows, columns).
+        count: k.
 
     Raises:
         numpy.linalg.LinAlgError: LAPACK did not converge.
@@ -35,18 +39,18 @@ def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
     squares, vectors = eigh(product, subset_by_index=[n - count - 1, n - 1], overwrite_a=True, check_finite=False)
     values, short = np.sqrt(np.maximum(squares[::-1], 0.0)), vectors[:, :0:-1]
     if values[count - 1] < TRUSTED_SMALLEST * values[0]:
-        factor = triangular_factor(blocks_of(matrix, exponent), n)
-        _, values, turned = np.linalg.svd(factor)
-        short = turned[:count].T
+        factor = triangular_factor(widened_blocks(matrix, exponent), n)
+        _, values, rotation = np.linalg.svd(factor)
+        short = rotation[:count].T
     long = np.linalg.qr(_times(matrix, exponent, short))[0]
-    least = float(values[count - 1])
+    smallest = float(values[count - 1])
     left, right = (long, short) if rows >= columns else (short, long)
-    if least <= max(rows, columns) * EPSILON * float(values[0]):
+    if smallest <= max(rows, columns) * EPSILON * float(values[0]):
         return LeadingSubspaces(left, right, 0.0, 0.0)
     noise = ROUNDING_DISPLACEMENT * unit_roundoff(matrix.dtype) * norm * (1 / sqrt(rows) + 1 / sqrt(columns))
-    return LeadingSubspaces(left, right, (least - float(values[count])) / least, noise / least)
+    return LeadingSubspaces(left, right, (smallest - float(values[count])) / smallest, noise / smallest)
 
 
 def _times(matrix: Array, exponent: int, right: Matrix) -> Matrix:
-    """W·X, shape (m, k), for X of shape (n, k)."""
-    return np.concatenate([block @ right for block in blocks_of(matrix, exponent)])
+    """Return W·X, shape (m, k), for X of shape (n, k)."""
+    return np.concatenate([block @ right for block in widened_blocks(matrix, exponent)])

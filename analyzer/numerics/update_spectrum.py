@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import frexp
 
 import numpy as np
 
 from analyzer.model.observed import Spectrum
-from analyzer.numerics.gram import Array, Matrix, blocks_of, slabs_of, triangular_factor
+from analyzer.numerics.gram import Array, Matrix, scaling_exponent, stored_blocks, triangular_factor, widened_blocks
 from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.singular_values import SMALL_WORK, TRUSTED
 
 
 def difference_spectrum(current: Array, previous: Array) -> Spectrum:
-    """All singular values of W_t − W_{t−1}, both (rows, columns) of any floating-point dtype, falling, in float64.
+    """Return all singular values of W_t − W_{t−1} in descending order, in float64.
 
-    The difference is taken in float64 by blocks and never held as a whole. Where the Gram matrix does not hold every
-    singular value, those of the triangular factor of Δ are taken: an update of few rows, say, has many that are zero.
+    The difference is computed in float64 by blocks and never stored as a whole. If the Gram matrix does not determine
+    every singular value, they are those of the triangular factor of Δ: an update of few rows, for example, has many
+    that are zero.
+
+    Args:
+        current: W_t, shape (rows, columns), any floating-point dtype.
+        previous: W_{t−1}, the same shape.
 
     Raises:
         numpy.linalg.LinAlgError: LAPACK did not converge.
     """
     rows, columns = current.shape
     n = min(rows, columns)
-    exponent = frexp(max(float(np.abs(block).max()) for block in _difference_blocks(current, previous)))[1]
-    exponent = exponent if abs(exponent) > 400 else 0
+    exponent = scaling_exponent(max(float(np.abs(block).max()) for block in _difference_blocks(current, previous)))
     values = None
     if rows * columns * n > SMALL_WORK:
         product = np.zeros((n, n))
@@ -40,7 +43,7 @@ def difference_spectrum(current: Array, previous: Array) -> Spectrum:
 
 
 def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[Matrix]:
-    """(W_t − W_{t−1})·2^−exponent the tall way round, a few rows at a time in float64."""
-    for piece, block in zip(slabs_of(current), blocks_of(previous, 0), strict=True):
-        step = np.subtract(piece.astype(np.float64), block, out=block)
+    """Yield (W_t − W_{t−1})·2^−exponent as a tall matrix, in blocks of rows in float64."""
+    for rows, block in zip(stored_blocks(current), widened_blocks(previous, 0), strict=True):
+        step = np.subtract(rows.astype(np.float64), block, out=block)
         yield np.ldexp(step, -exponent, out=step) if exponent else step

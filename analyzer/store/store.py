@@ -10,6 +10,7 @@ from dataclasses import astuple
 from hashlib import sha256
 
 from analyzer.errors import StoreError
+from analyzer.metrics.needs import Need
 from analyzer.model.run import Checkpoint, MetricRow, Run, TensorRow
 from analyzer.store.reader import Asked, Reader, RowKey
 from analyzer.store.schema import connect
@@ -167,7 +168,7 @@ class Store(Reader):
             ],
         )
 
-    def writer(self, run: str, needs: Mapping[str, Collection[str]] | None = None) -> Writer:
+    def writer(self, run: str, needs: Mapping[str, Collection[Need]] | None = None) -> Writer:
         """Return the writer of one run's observations; ``needs`` are those that each metric is computed from."""
         run_id = self._run_id(run)
         return Writer(self._connection, run_id, self._checkpoint_ids(run_id), needs or {})

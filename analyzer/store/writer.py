@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.metrics.needs import Need
 from analyzer.model.run import Measurement
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Writer:
         connection: sqlite3.Connection,
         run_id: int,
         checkpoints: Mapping[str, int],
-        needs: Mapping[str, Collection[str]],
+        needs: Mapping[str, Collection[Need]],
     ) -> None:
         self._connection = connection
         self._run_id = run_id
@@ -83,18 +84,22 @@ class Writer:
         )
 
     def _forget_what_they_rested_on(self, placed: Sequence[tuple[int, Observation]]) -> None:
-        """Drop earlier sums and spectra that these metrics needed: now they may have none, for a NaN or a gap."""
+        """Drop earlier sums and spectra of these metrics' needs: now there may be none, because of a NaN or a gap."""
         needed = [
             (at, one.tensor, {need for metric in one.bases for need in self._needs.get(metric, ())})
             for at, one in placed
         ]
         self._connection.executemany(
             "DELETE FROM sums WHERE checkpoint = ? AND tensor = ? AND need = ?",
-            [(at, tensor, need) for at, tensor, needs in needed for need in needs],
+            [(at, tensor, need.name) for at, tensor, needs in needed for need in needs if need.sums],
         )
         self._connection.executemany(
             "DELETE FROM spectra WHERE checkpoint = ? AND (tensor = ? OR (tensor >= ? AND tensor < ?))",
-            [(at, tensor, tensor + "[", tensor + "\\") for at, tensor, needs in needed if "spectrum" in needs],
+            [
+                (at, tensor, tensor + "[", tensor + "\\")
+                for at, tensor, needs in needed
+                if any(need.is_spectral for need in needs)
+            ],
         )
 
     def add_measurements(self, rows: Iterable[Measurement]) -> None:

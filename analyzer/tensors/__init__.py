@@ -1,1 +1,1 @@
-"""Stored tensors: what kind each one is, and how its bytes become an array."""
+"""Stored tensors: the kind of each, and how its bytes become an array."""

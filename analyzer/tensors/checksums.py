@@ -1,4 +1,4 @@
-"""The checksums that zip archives keep of their entries: whether bytes are still those that were written."""
+"""Compare bytes with the checksums that zip archives contain for their entries."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Buffer = bytes | bytearray | memoryview
 
 
 def is_of_all(part: Part) -> bool:
-    """Whether the bytes of a part are just those that its checksum is of: nothing else lies in the entry."""
+    """Return whether the checksum of a part covers exactly its bytes: the entry contains nothing else."""
     checksum = part.checksum
     return checksum is not None and (part.offset, part.length) == (checksum.offset, checksum.length)
 
 
 def check(part: Part, data: Buffer) -> None:
-    """Compare a part's bytes as they are in the file, if they have a checksum of their own.
+    """Verify a part's bytes, as they are in the file, if a checksum covers exactly them.
 
     Raises:
         CheckpointError: they were changed after they were written.
@@ -27,7 +27,7 @@ def check(part: Part, data: Buffer) -> None:
 
 
 def require(path: str, checksum: Checksum, crc32: int) -> None:
-    """Compare the CRC-32 of an entry's bytes with the one that is kept of them.
+    """Compare the CRC-32 of an entry's bytes with the stored one.
 
     Raises:
         CheckpointError: they differ.

@@ -1,14 +1,14 @@
-"""What a stored tensor is to the analysis: its kind, and which matrices are read out of it."""
+"""Classify stored tensors: their kinds, and the matrices that they contain."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from math import prod
 
 import numpy as np
 
+from analyzer.model.observed import MatrixView
 from analyzer.model.run import EXPERT, PRODUCT, Part, Run, TensorInfo, TensorRow
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -16,39 +16,30 @@ _EXPERTS = re.compile(r"(?:^|[._])experts(?:$|[._])")
 _FLOATS = re.compile(r"(?:float|bfloat)\d")
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixView:
-    """A matrix inside a tensor: the whole of it, or the ``index``-th along the first axis."""
-
-    name: str
-    index: int | None
-    shape: tuple[int, int]
-
-
 @cache
 def numpy_dtype(name: str) -> np.dtype[np.generic]:
-    """The little-endian numpy (or ml-dtypes) type of a stored dtype's name."""
+    """Return the little-endian numpy (or ml-dtypes) type for the name of a stored dtype."""
     try:
         return np.dtype(name).newbyteorder("<")
     except TypeError:
         import ml_dtypes
 
-        its_type: type[np.generic] = getattr(ml_dtypes, name)
-        return np.dtype(its_type)
+        scalar_type: type[np.generic] = getattr(ml_dtypes, name)
+        return np.dtype(scalar_type)
 
 
 def stored_parts(info: TensorInfo) -> tuple[Part, ...]:
-    """Where a tensor's bytes lie, or those of the factors that it is the product of."""
+    """Return where a tensor's bytes are, or those of its factors if it is stored as a product."""
     return info.product.left.parts + info.product.right.parts if info.product else info.parts
 
 
 def size_of(info: TensorInfo | None) -> int:
-    """Bytes of a tensor in memory, row-major; 0 where it is absent or not read."""
+    """Return the bytes of a tensor in memory, row-major; 0 if it is absent or not read."""
     return 0 if info is None or info.unsupported else prod(info.shape) * numpy_dtype(info.dtype).itemsize
 
 
 def unsupported_reason(info: TensorInfo) -> str | None:
-    """Why a tensor's values are not measured, or None."""
+    """Return why a tensor's values are not measured, or None if they are."""
     if info.unsupported:
         return info.unsupported
     if not _FLOATS.match(info.dtype):
@@ -57,7 +48,7 @@ def unsupported_reason(info: TensorInfo) -> str | None:
 
 
 def kind(info: TensorInfo) -> str:
-    """``matrix``, ``stack`` (of experts), ``vector``, ``scalar``, ``buffer``, ``empty`` or ``unsupported``."""
+    """Return ``matrix``, ``stack`` (of experts), ``vector``, ``scalar``, ``buffer``, ``empty`` or ``unsupported``."""
     if unsupported_reason(info):
         return "unsupported"
     if 0 in info.shape:
@@ -72,10 +63,10 @@ def kind(info: TensorInfo) -> str:
 
 
 def matrices(info: TensorInfo) -> tuple[MatrixView, ...]:
-    """The matrices of a tensor: none, one, or one for each expert.
+    """Return the matrices of a tensor: none, one, or one for each expert.
 
-    Linear weights are (out, in) as they are; convolutions and any other become (out, in·k·…); a stack of experts
-    (E, m, n), known by ``experts`` in its name, gives E matrices ``name[e]``.
+    Linear weights are (out, in) as stored; convolutions and all others become (out, in·k·…); a stack of experts
+    (E, m, n), recognized by ``experts`` in its name, contains E matrices ``name[e]``.
     """
     what = kind(info)
     if what == "stack":
@@ -86,7 +77,7 @@ def matrices(info: TensorInfo) -> tuple[MatrixView, ...]:
 
 
 def tensor_rows(run: Run) -> list[TensorRow]:
-    """One row for each tensor name, as at its first appearance, and for each expert of a stack."""
+    """Return one row for each tensor name, as at its first appearance, and for each expert of a stack."""
     first: dict[str, TensorInfo] = {}
     for checkpoint in run.checkpoints:
         for name, info in checkpoint.tensors.items():

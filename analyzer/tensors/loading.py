@@ -1,8 +1,8 @@
-"""The one reader of tensors: any format's parts, as one row-major little-endian array in memory that is lent to it.
+"""Read tensors of any format: all parts, as one row-major little-endian array in memory that the caller provides.
 
-A plain tensor is read straight into that memory. Boxes, strides and foreign byte order go through blocks of at most
-:data:`BLOCK` bytes. Only a deflated entry that is not row-major is held a second time as a whole, for a deflate stream
-has no middle to start from.
+A plain tensor is read directly into that memory. Boxes, strides and foreign byte order go through buffers of at most
+:data:`BLOCK` bytes. Only a deflated entry that is not row-major is in memory a second time as a whole, since a deflate
+stream cannot be read from the middle.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SourceOf = Callable[[str], Source]
 
 
 def is_plain(info: TensorInfo) -> bool:
-    """Whether a tensor is one range of row-major little-endian elements, so that any piece of it can be read alone."""
+    """Return whether a tensor is one range of row-major little-endian elements, so that any chunk can be read alone."""
     if len(info.parts) != 1 or info.big_endian:
         return False
     (part,) = info.parts
@@ -38,18 +38,23 @@ def is_plain(info: TensorInfo) -> bool:
 
 
 def is_readable(info: TensorInfo) -> bool:
-    """Whether a tensor has elements that can be read."""
+    """Return whether a tensor has elements that can be read."""
     return not info.unsupported and 0 not in info.shape
 
 
 def load_all(
     infos: Sequence[TensorInfo], memories: Sequence[Bytes], source_of: SourceOf
 ) -> Iterator[tuple[int, Array | CheckpointError]]:
-    """Several tensors, as :func:`load` gives each; those that lie plainly in one file in as few requests as may be.
+    """Load several tensors as :func:`load` does, with as few requests as possible for plain tensors in one file.
+
+    Args:
+        infos: the tensors.
+        memories: for each, the memory to fill.
+        source_of: returns the open file at a path.
 
     Yields:
-        the number of a tensor and its array, or why it cannot be had; each as soon as it is there, so that its bytes
-        are still in the processor's cache.
+        the index of a tensor and its array, or the error that prevents reading it; each as soon as it is available, so
+        that its bytes are still in the processor's cache.
     """
     plain: dict[str, list[int]] = {}
     for number, info in enumerate(infos):
@@ -72,7 +77,7 @@ def load_all(
 
 
 def _plain(info: TensorInfo, memory: Bytes) -> Array | CheckpointError:
-    """A plain tensor that was read into ``memory``."""
+    """Verify a plain tensor that was read into ``memory`` and return its array."""
     try:
         check(info.parts[0], _data(info, memory).data)
     except CheckpointError as error:
@@ -85,17 +90,17 @@ def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
 
     Args:
         info: the tensor, which must not be unsupported.
-        source_of: the open file at a path.
+        source_of: returns the open file at a path.
         memory: (n,) bytes, n at least the tensor's row-major size.
 
     Returns:
         a read-only view of ``memory``: row-major, little-endian, of the stored dtype and shape.
 
     Raises:
-        CheckpointError: a file is cut short, does not inflate to what it should, or was changed after it was written.
+        CheckpointError: a file is truncated, does not have its declared size when inflated, or was changed.
     """
     dtype, data = numpy_dtype(info.dtype), _data(info, memory)
-    # Copied as unsigned integers: no bit of a NaN may change, and no type has to know how to be copied.
+    # Copied as unsigned integers, so that no bit of a NaN changes and every dtype can be copied.
     carrier = np.dtype(f"u{dtype.itemsize}") if dtype.itemsize <= 8 else np.dtype("c16")
     whole = data.view(carrier).reshape(info.shape)
     for part in info.parts:
@@ -107,9 +112,9 @@ def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
 
 
 def as_tensor(info: TensorInfo, memory: Bytes) -> Array:
-    """The elements of a tensor that fill the beginning of ``memory``, in their shape, read-only."""
+    """Return the elements of a tensor at the beginning of ``memory`` as a read-only array in their shape."""
     array = _data(info, memory).view(numpy_dtype(info.dtype)).reshape(info.shape)
-    array.setflags(write=False)  # a metric of the user's may not spoil what others look at
+    array.setflags(write=False)  # a user's metric must not change what other metrics read
     return array
 
 
@@ -118,7 +123,7 @@ def _data(info: TensorInfo, memory: Bytes) -> Bytes:
 
 
 def _load_part(part: Part, source: Source, whole: Array) -> None:
-    """Put a part where it belongs in the whole tensor."""
+    """Copy a part to its place in the whole tensor."""
     start = part.start or (0,) * whole.ndim
     shape = whole.shape if part.shape is None else part.shape
     target = whole[_box(start, shape)]
@@ -143,15 +148,15 @@ def _load_part(part: Part, source: Source, whole: Array) -> None:
 
 
 def _copy_block(source: Source, part: Part, offset: int, target: Array, strides: tuple[int, ...]) -> None:
-    """A block that is gone again before the next one is read."""
+    """Read and copy one block; it is freed before the next one is read."""
     block = source.read(part.offset + offset, _span(target.shape, strides, target.itemsize))
-    if len(block) == part.length:  # several blocks overlap, and come in another order than the bytes
+    if len(block) == part.length:  # several blocks overlap, and are not in the order of the bytes
         check(part, block)
     target[...] = _strided(np.frombuffer(block, np.uint8), target.dtype, target.shape, strides)
 
 
 def _box(start: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice | EllipsisType, ...]:
-    """An index that gives a view, also where there are no dimensions."""
+    """Return an index that gives a view, even of an array without dimensions."""
     return (*(slice(first, first + size) for first, size in zip(start, shape, strict=True)), ...)
 
 
@@ -160,19 +165,19 @@ def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _span(shape: tuple[int, ...], strides: tuple[int, ...], width: int) -> int:
-    """Bytes from the first element to the end of the last."""
+    """Return the number of bytes from the first element to the end of the last."""
     return width * (1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)))
 
 
 def _strided(data: Bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
-    # Unlike as_strided, this constructor refuses what would reach beyond the data.
+    # Unlike as_strided, this constructor rejects strides that reach beyond the data.
     return np.ndarray(shape, dtype, data.data, strides=tuple(stride * dtype.itemsize for stride in strides))
 
 
 def _blocks(
     shape: tuple[int, ...], strides: tuple[int, ...], width: int, offset: int = 0, place: tuple[int, ...] = ()
 ) -> Iterator[tuple[int, tuple[int, ...], tuple[int, ...]]]:
-    """Boxes of at most :data:`BLOCK` bytes that make up a box: (byte offset, place in the box, shape)."""
+    """Cut a box into boxes of at most :data:`BLOCK` bytes: (byte offset, place in the box, shape)."""
     place = place or (0,) * len(shape)
     if _span(shape, strides, width) <= BLOCK:
         yield offset, place, shape
@@ -186,7 +191,7 @@ def _blocks(
 
 
 def _inflate_into(part: Part, source: Source, out: memoryview) -> None:
-    """Inflate a raw deflate stream; it must give exactly what was declared, and no memory is taken beyond that."""
+    """Inflate a raw deflate stream; it must have exactly the declared size, and no more memory is allocated."""
     assert part.inflated
     skip, take = part.inflated
     decoder = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -197,15 +202,15 @@ def _inflate_into(part: Part, source: Source, out: memoryview) -> None:
             if not pending and fed < part.length:
                 pending = bytes(source.read(part.offset + fed, min(_DEFLATED_BLOCK, part.length - fed)))
                 fed += len(pending)
-            piece = decoder.decompress(pending, _DEFLATED_BLOCK)
+            inflated = decoder.decompress(pending, _DEFLATED_BLOCK)
             pending = decoder.unconsumed_tail
-            if position + len(piece) > take or not (piece or pending or decoder.eof or fed < part.length):
+            if position + len(inflated) > take or not (inflated or pending or decoder.eof or fed < part.length):
                 break
-            crc32 = zlib.crc32(piece, crc32)
-            kept = memoryview(piece)[max(0, -position) :]
+            crc32 = zlib.crc32(inflated, crc32)
+            kept = memoryview(inflated)[max(0, -position) :]
             begin = max(0, position)
             out[begin : begin + len(kept)] = kept
-            position += len(piece)
+            position += len(inflated)
     except zlib.error as error:
         raise CheckpointError(f"{source.path}: a compressed entry cannot be inflated: {error}") from None
     if not decoder.eof or position != take or pending or decoder.unused_data or fed != part.length:

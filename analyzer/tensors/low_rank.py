@@ -1,7 +1,8 @@
-"""Tensors that are stored as two factors: ΔW = scale · B · A of an adapter, whose rank r is far below its size.
+"""Tensors stored as two factors: ΔW = scale · B · A of an adapter, whose rank r is far below its size.
 
-Elements are those of the product in float64. Its singular values come from the r × r core: with B = Q₁R₁ and Aᵀ = Q₂R₂
-they are those of R₁R₂ᵀ, for Q₁ and Q₂ have orthonormal columns (Golub & Van Loan, Matrix Computations, sec. 5.4).
+The elements are those of the product in float64. Its singular values come from the r × r core: with B = Q₁R₁ and
+Aᵀ = Q₂R₂ they are those of R₁R₂ᵀ, since Q₁ and Q₂ have orthonormal columns (Golub & Van Loan, Matrix Computations,
+sec. 5.4).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """``scale`` · left · right, in float64, of shapes (rows, r) and (r, columns)."""
+    """The factors of ``scale`` · left · right in float64, of shapes (rows, r) and (r, columns)."""
 
     left: Matrix
     right: Matrix
@@ -31,10 +32,10 @@ class Factors:
 
 
 def load_factors(product: Product, source_of: SourceOf) -> Factors:
-    """Both factors in memory of their own; they are small.
+    """Load both factors into new memory; they are small.
 
     Raises:
-        CheckpointError: a file is cut short.
+        CheckpointError: a file is truncated.
     """
     left, right = (_load(info, source_of) for info in (product.left, product.right))
     return Factors(left, right, product.scale)
@@ -46,7 +47,7 @@ def _load(info: TensorInfo, source_of: SourceOf) -> Matrix:
 
 
 def multiply(factors: Factors, shape: tuple[int, ...], memory: npt.NDArray[np.uint8]) -> Matrix:
-    """The product's elements, put into ``memory``: a read-only float64 view of it, of the given shape."""
+    """Write the elements of the product into ``memory`` and return a read-only float64 view of it in this shape."""
     rows, columns = len(factors.left), factors.right.shape[1]
     matrix = memory[: 8 * rows * columns].view(np.float64).reshape(rows, columns)
     np.matmul(factors.left, factors.right, out=matrix)
@@ -57,12 +58,12 @@ def multiply(factors: Factors, shape: tuple[int, ...], memory: npt.NDArray[np.ui
 
 
 def _triangle(matrix: Matrix) -> Matrix:
-    """R of its QR decomposition."""
+    """Return R of the QR decomposition."""
     return np.asarray(np.linalg.qr(matrix, mode="r"))
 
 
 def product_spectrum(factors: Factors) -> Spectrum:
-    """The singular values that are not zero by construction: r of them, or all where r is no less than the size.
+    """Return the singular values that are not zero by construction: r of them, or all if r is at least the size.
 
     Raises:
         numpy.linalg.LinAlgError: LAPACK's SVD did not converge.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from math import sqrt
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured, rows_of
 
-from analyzer.engine.derived import DERIVED, WORST_FIRST
+from analyzer.engine.derived import DERIVED, WORST_FIRST, derive
 from analyzer.model.run import STATUSES_WITH_VALUE
+from analyzer.report.measurements import Measurements
+from analyzer.store.store import open_store
 
 
 def run_of(tmp_path, states, steps=None):
@@ -47,6 +51,25 @@ def test_a_total_is_defined_where_one_of_its_tensors_is_zero(tmp_path):
     rows = run_of(tmp_path, [first, second])
     assert row(rows, 1, "relative_step_distance", "tensor", "b")["status"] == "undefined"
     assert row(rows, 1, "relative_step_distance", "total")["value"] == pytest.approx(sqrt(1 + 3) / 2)
+
+
+def test_a_total_is_never_short_of_a_tensor_whose_sums_are_absent(tmp_path):
+    states = random_walk(3)
+    for t, weights in enumerate(states):
+        save_weights(tmp_path / f"run/epoch_{t}.safetensors", weights, weightlapse_metadata(t))
+    rows = rows_of(measured(tmp_path / "run"))
+    norm = sqrt(sum(float((weights.astype(np.float64) ** 2).sum()) for weights in states[1].values()))
+    assert row(rows, 1, "frobenius_norm", "total")["value"] == pytest.approx(norm, rel=1e-12)
+    path = tmp_path / "run.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        assert connection.execute("DELETE FROM sums WHERE tensor = 'fc1.bias' AND need = 'weights'").rowcount == 3
+    with open_store(str(path), create=True) as store:
+        derive(store, "run", [])
+    rows = rows_of(Measurements(str(path), "run"))
+    for t in range(3):
+        total = row(rows, t, "frobenius_norm", "total")
+        assert (total["value"], total["status"]) == (None, "undefined")
+        assert row(rows, t, "rms", "total")["status"] == "ok"
 
 
 def test_a_mean_has_a_value_only_where_every_matrix_has_one(tmp_path):

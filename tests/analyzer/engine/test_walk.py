@@ -407,7 +407,7 @@ def test_row42_float64_weights_whose_squares_float64_cannot_hold_have_a_status(m
 
 
 def test_a_frozen_matrix_is_decomposed_once_and_has_the_same_rows_as_ever(make_run, tmp_path, monkeypatch):
-    from analyzer.engine import observing as frame
+    from analyzer.engine import observing
 
     states = random_walk(6, {"frozen.weight": (30, 20), "learns.weight": (30, 20), "thaws.weight": (30, 20)})
     for state in states:
@@ -416,11 +416,11 @@ def test_a_frozen_matrix_is_decomposed_once_and_has_the_same_rows_as_ever(make_r
         state["thaws.weight"] = states[2]["thaws.weight"]
     folder = make_run(states)
     with monkeypatch.context() as patch:
-        patch.setattr(frame.Frame, "seen", lambda self: frame.Seen(self.state, None, {}))
+        patch.setattr(observing.Observer, "observed", lambda self: observing.Observed(self.state, None, {}))
         expected = everything(measured(folder, tmp_path / "often.sqlite"))
     decomposed = []
-    plain = frame.spectrum
-    monkeypatch.setattr(frame, "spectrum", lambda matrix: decomposed.append(1) or plain(matrix))
+    plain = observing.spectrum
+    monkeypatch.setattr(observing, "spectrum", lambda matrix: decomposed.append(1) or plain(matrix))
     assert everything(measured(folder, tmp_path / "once.sqlite")) == expected
     assert len(decomposed) == 1 + 6 + 4
 
@@ -449,19 +449,21 @@ def test_float64_zeros_and_weights_whose_squares_vanish_are_told_apart_whatever_
 
 
 def test_a_plain_matrix_does_not_inherit_the_spectrum_of_a_product_with_the_same_bytes():
-    from analyzer.engine.observing import Frame
-    from analyzer.engine.states import State
-    from analyzer.metrics.needs import NEEDS
-    from analyzer.model.observed import Interval
+    from analyzer.engine.observing import Observer
+    from analyzer.engine.states import Loaded
+    from analyzer.metrics.needs import SPECTRUM
+    from analyzer.model.observed import Interval, Role
     from analyzer.model.run import TensorInfo
     from analyzer.tensors.low_rank import Factors
 
     generator = np.random.default_rng(0)
     left, right = generator.standard_normal((12, 3)), generator.standard_normal((3, 10))
     info = TensorInfo("w", "float64", (12, 10), ())
-    product = State(left @ right, "same", Factors(left, right, 1.0))
-    before = Frame(info, {"current": product}, Interval(None), {"spectrum"}, {})
-    assert len(before.need(NEEDS["spectrum"], before.views[0]).values) == 3
-    plain = State(left @ right, "same")
-    after = Frame(info, {"current": plain, "previous": product}, Interval(1), {"spectrum"}, {"previous": before.seen()})
-    assert len(after.need(NEEDS["spectrum"], after.views[0]).values) == 10
+    wanted = frozenset({SPECTRUM})
+    product = Loaded(left @ right, "same", Factors(left, right, 1.0))
+    before = Observer(info, {Role.CURRENT: product}, Interval(None), wanted, {})
+    assert len(before.need(SPECTRUM, before.views[0]).values) == 3
+    plain = Loaded(left @ right, "same")
+    states = {Role.CURRENT: plain, Role.PREVIOUS: product}
+    after = Observer(info, states, Interval(1), wanted, {Role.PREVIOUS: before.observed()})
+    assert len(after.need(SPECTRUM, after.views[0]).values) == 10

@@ -15,7 +15,7 @@ from commands import everything
 
 from analyzer import measure as measure_run
 from analyzer import open_run
-from analyzer.engine import holding, planning
+from analyzer.engine import planning
 from analyzer.engine import walk as engine
 from analyzer.numerics import blocks as cutting
 from analyzer.numerics import singular_values as decomposition
@@ -34,18 +34,15 @@ METRICS = [None, ["motion"], ["size"], ["motion", "size"], ["near_zero_fraction"
            ["tail", "motion"], ["subspace", "motion"], ["update", "size"], ["nonfinite_count", "motion"],
            ["initial_distance"], ["update_cosine"]]  # fmt: skip
 CHOICES = {
-    (cutting, "PIECE"): [3, 64, 1000],
-    (cutting, "LEAST_SLAB"): [8, 100, 400],
-    (cutting, "MOST_SLAB"): [100, 400, 3 << 20],
-    (cutting, "SLAB_HEIGHT"): [1, 6],
-    (holding, "LEAST_ALONE"): [0, 100, 512 << 10],
-    (holding, "HELD_BYTES"): [500, 5000, 50_000, 1 << 20],
-    (holding, "LEAST_WHOLE"): [1, 3, 5],
-    (holding, "MOST_SLABS"): [1, 2, 4, 6],
-    (holding, "LEAST_SLABS"): [1, 3],
-    (holding, "MOST_FILES"): [1, 2, 5, 128],
-    (holding, "MOST_KEEPING"): [1, 2, 16],
-    (planning, "SHORTEST_STRETCH"): [1, 3],
+    (cutting, "CHUNK"): [3, 64, 1000],
+    (cutting, "MIN_BLOCK"): [8, 100, 400],
+    (cutting, "MAX_BLOCK"): [100, 400, 3 << 20],
+    (cutting, "BLOCK_HEIGHT"): [1, 6],
+    (planning, "MOST_BLOCKS"): [1, 2, 4, 6],
+    (planning, "LEAST_BLOCKS"): [1, 3],
+    (planning, "MOST_FILES"): [1, 2, 5, 128],
+    (planning, "MOST_KEEPING"): [1, 2, 16],
+    (planning, "SHORTEST_SEGMENT"): [1, 3],
     (planning, "BUNDLE_BYTES"): [1, 2000, 8 << 20],
     (decomposition, "SMALL_WORK"): [0, 1000, 300_000],
 }
@@ -102,5 +99,5 @@ def test_every_way_stores_the_same(tmp_path, monkeypatch, seed):
         return everything(measure_run(run, store, metrics, jobs, spectra_every=every))
 
     through_time = stored("time", jobs)
-    with mock.patch.object(engine, "_way", lambda stream: ("nothing", 0)):
+    with mock.patch.object(engine, "_together", lambda stream: 0):
         assert stored("general", 1) == through_time

@@ -83,7 +83,7 @@ def oracle(request, tmp_path_factory):
 
 
 def inner_products(current, previous=None, before_previous=None):
-    return elementwise.walk_sums(current, previous, before_previous).products
+    return elementwise.element_sums(current, previous, before_previous).products
 
 
 def flat_products(states, t, names):

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from analyzer.metrics import METRICS, pruning, select_metrics, subspace
 from analyzer.model.run import Value
 from analyzer.numerics import elementwise
+from analyzer.numerics.magnitudes import magnitude_shares
 from analyzer.numerics.subspaces import leading_subspaces
 from analyzer.numerics.update_spectrum import difference_spectrum
 
@@ -343,7 +344,7 @@ def test_pruning_metrics_are_their_definition(oracle):
 
 def churn(current, previous, dtype=np.float32) -> Value:
     current, previous = (np.asarray(one).astype(dtype) for one in (current, previous))
-    return pruning.mask_churn(current, previous, elementwise.walk_sums(current, previous).products)
+    return pruning.mask_churn(current, previous, elementwise.element_sums(current, previous).products)
 
 
 SMALL_INTEGERS = st.integers(2, 5).flatmap(
@@ -375,7 +376,7 @@ def test_churn_is_nothing_for_the_same_mask_all_for_its_complement_and_half_by_c
 @settings(max_examples=30, deadline=None)
 def test_shares_grow_with_the_part_that_is_kept_and_ignore_scale(seed, rows, columns):
     matrix = random(seed, rows, columns)
-    shares, tiny = (pruning.magnitude_shares(one) for one in (matrix, matrix * 1e-200))
+    shares, tiny = (magnitude_shares(one) for one in (matrix, matrix * 1e-200))
     found = (shares.largest_10, shares.largest_50, shares.largest_90)
     assert 0.1 <= found[0] <= found[1] <= found[2] <= 1
     assert found == pytest.approx([expected_share(matrix, percent) for percent in (10, 50, 90)], rel=1e-12)
@@ -383,7 +384,7 @@ def test_shares_grow_with_the_part_that_is_kept_and_ignore_scale(seed, rows, col
 
 
 def test_shares_of_normal_weights_are_those_of_the_normal_distribution():
-    shares = pruning.magnitude_shares(random(16, 1000, 800).astype(np.float32))
+    shares = magnitude_shares(random(16, 1000, 800).astype(np.float32))
     for part, q in (("largest_10", 1.6448536), ("largest_50", 0.6744898), ("largest_90", 0.1256613)):
         expected = 2 * q * exp(-q * q / 2) / sqrt(2 * pi) + 1 - erf(q / sqrt(2))
         assert getattr(shares, part) == pytest.approx(expected, rel=0.01)
@@ -396,7 +397,7 @@ def test_a_zero_matrix_has_no_shares_and_no_churn(tmp_path):
 
 
 def test_a_matrix_of_equal_magnitudes_shares_its_energy_evenly():
-    shares = pruning.magnitude_shares(np.where(random(17, 20, 10) > 0, 2.0, -2.0).astype(ml_dtypes.float8_e4m3fn))
+    shares = magnitude_shares(np.where(random(17, 20, 10) > 0, 2.0, -2.0).astype(ml_dtypes.float8_e4m3fn))
     assert (shares.largest_10, shares.largest_50, shares.largest_90) == pytest.approx((0.1, 0.5, 0.9), rel=1e-14)
 
 

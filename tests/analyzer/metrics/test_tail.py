@@ -13,10 +13,11 @@ from commands import measured, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.metrics import METRICS, tail
-from analyzer.metrics.tail import fit_power_law
+from analyzer.metrics import METRICS
 from analyzer.model.observed import Spectrum
 from analyzer.model.run import Value
+from analyzer.numerics import power_law
+from analyzer.numerics.power_law import fit_power_law
 from analyzer.numerics.singular_values import spectrum
 
 with warnings.catch_warnings():
@@ -107,8 +108,8 @@ def test_no_tail_is_passed_over_that_could_be_the_best(make, monkeypatch):
     """With bounds from two points and one candidate at a time, the best is rarely the first to be looked at."""
     spectra = [spectrum(make(np.random.default_rng(seed), 64, 40)) for seed in range(12)]
     fits = [fit_power_law(one) for one in spectra]
-    monkeypatch.setattr(tail, "SAMPLES", 2)
-    monkeypatch.setattr(tail, "CHUNK", 1)
+    monkeypatch.setattr(power_law, "SAMPLES", 2)
+    monkeypatch.setattr(power_law, "CANDIDATES", 1)
     assert [fit_power_law(one) for one in spectra] == fits
 
 

@@ -11,20 +11,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyzer.engine.observing import Observer
+from analyzer.engine.states import Loaded
+from analyzer.metrics.needs import ELEMENTS, FINITENESS
+from analyzer.model.observed import FinitenessCount, Interval, Role
+from analyzer.model.run import TensorInfo
 from analyzer.numerics import elementwise
-from analyzer.numerics.blocks import PIECE
+from analyzer.numerics.blocks import CHUNK
 from analyzer.numerics.rounding import unit_roundoff
+from analyzer.numerics.sums import Counts
 
+ALL = Counts(elements=True, sign_flips=True, changed_bits=True)
 SIZES = [1, 2, 7, 1000, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 3 * (1 << 16) + 5]
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
 
 
 def inner_products(current, previous=None, before_previous=None, initial=None):
-    return elementwise.walk_sums(current, previous, before_previous, initial).products
+    return elementwise.element_sums(current, previous, before_previous, initial).products
 
 
 def flips(current, previous):
-    return elementwise.walk_sums(current, previous, wanted={"sign_flips"}).flips
+    return elementwise.element_sums(current, previous, counts=Counts(sign_flips=True)).flips
+
+
+def summary_of(w):
+    """The need ``elements`` of a tensor, as the engine computes it."""
+    return ELEMENTS.compute(observer_of(w, {ELEMENTS}), None)
+
+
+def observer_of(w, needs):
+    info = TensorInfo("w", "float64", w.shape, ())
+    return Observer(info, {Role.CURRENT: Loaded(w, "")}, Interval(None), frozenset(needs), {})
 
 
 def dot(a: np.ndarray, b: np.ndarray) -> float:
@@ -95,11 +112,11 @@ def test_the_products_of_some_states_are_those_of_all():
 
 def test_nan_in_one_tensor_does_not_reach_the_next_one_through_the_buffers():
     w, p, q, i = states(4, 50_000, np.float32)
-    before = elementwise.walk_sums(w, p, q, i, {"elements", "sign_flips", "changed_bits"})
+    before = elementwise.element_sums(w, p, q, i, ALL)
     bad = np.full(60_000, np.nan, dtype=np.float32)
-    elementwise.walk_sums(bad, bad, bad, bad, {"elements", "sign_flips", "changed_bits"})
-    assert elementwise.walk_sums(w, p, q, i, {"elements", "sign_flips", "changed_bits"}) == before
-    elementwise.walk_sums(bad, bad, bad, bad)
+    elementwise.element_sums(bad, bad, bad, bad, ALL)
+    assert elementwise.element_sums(w, p, q, i, ALL) == before
+    elementwise.element_sums(bad, bad, bad, bad)
     assert inner_products(w, p).step == before.products.step
     assert inner_products(w).current == pytest.approx(before.products.current, rel=1e-13)
 
@@ -125,13 +142,13 @@ def test_row39_a_bad_element_anywhere_makes_its_sums_nonfinite_and_is_counted(ba
     result = inner_products(w, p, None, p)
     assert not np.isfinite([result.current, result.step, result.drift]).any()
     assert np.isfinite([result.previous, result.initial]).all()
-    count = elementwise.finiteness(w, result.current)
+    count = FINITENESS.compute(observer_of(w, {FINITENESS}), None)
     assert (count.count, count.nonfinite) == (100_000, 1)
 
 
 def test_row39_finiteness_of_sound_weights():
     (w,) = states(1, 10, np.float32)
-    assert elementwise.finiteness(w, 10.0).nonfinite == 0
+    assert FINITENESS.compute(observer_of(w, {FINITENESS}), None) == FinitenessCount(10, 0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -141,7 +158,7 @@ def test_element_summary_beside_numpy(size, dtype):
     w[::7] = 0
     w[1::97] = np.asarray(-0.0, dtype=dtype)
     W = w.astype(np.float64)
-    summary = elementwise.element_summary(w, elementwise.walk_sums(w, wanted={"elements"}))
+    summary = summary_of(w)
     rms = np.sqrt(np.mean(W**2))
     assert summary.count == size
     assert summary.absolute == pytest.approx(fsum(np.abs(W).tolist()), rel=1e-12)
@@ -172,7 +189,7 @@ def test_changed_bits_compares_stored_bits_not_values(dtype):
     result = elementwise.changed_bits(b, a)
     assert (result.count, result.changed) == (size, 37)
     if dtype in DTYPES:
-        assert elementwise.walk_sums(b, a, wanted={"changed_bits"}).changed == result
+        assert elementwise.element_sums(b, a, counts=Counts(changed_bits=True)).changed == result
     assert elementwise.changed_bits(a, a).changed == 0
 
 
@@ -249,7 +266,7 @@ def test_threads_do_not_share_their_buffers():
 
 
 def test_elements_whose_squares_vanish_are_near_zero_beside_others():
-    w = np.ones(3 * PIECE)
-    w[:PIECE] = 1e-170
-    summary = elementwise.element_summary(w, elementwise.walk_sums(w, wanted={"elements"}))
-    assert (summary.near_zeros, summary.zeros) == (PIECE, 0)
+    w = np.ones(3 * CHUNK)
+    w[:CHUNK] = 1e-170
+    summary = summary_of(w)
+    assert (summary.near_zeros, summary.zeros) == (CHUNK, 0)

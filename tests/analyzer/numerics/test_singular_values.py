@@ -121,3 +121,44 @@ def test_nothing_of_the_whole_matrix_is_held_in_float64():
 def test_same_matrix_same_bits():
     matrix = planted((300, 200), 1e6, "few_small", np.float32)
     assert spectrum(matrix).values.tobytes() == spectrum(matrix.copy()).values.tobytes()
+
+
+def with_smallest(share, seed):
+    """A float64 matrix whose σ fall from 1 to 0.3, but for the smallest, which is ``share``."""
+    return planted((300, 100), 1 / share, "one_small", np.float64, seed)
+
+
+@pytest.mark.parametrize("share", [1 / 300, 1 / 499, 1 / 600, 1 / 2000, 1 / 5000, 1 / 9000])
+def test_the_smallest_value_is_accurate_to_1e_9(share):
+    """The Gram matrix alone is not: its error is up to 20 · eps · (σ₁/σ)², 1e-9 at σ₁/500."""
+    errors, from_gram = [], []
+    for seed in range(6):
+        matrix = with_smallest(share, seed)
+        true = np.linalg.svd(matrix, compute_uv=False)[-1]
+        errors.append(abs(spectrum(matrix).values[-1] / true - 1))
+        from_gram.append(abs(np.sqrt(np.linalg.eigvalsh(matrix.T @ matrix)[0]) / true - 1))
+    assert max(errors) <= 1e-9
+    if share < 1 / 3000:
+        assert max(from_gram) > 1e-9  # so that the test fails if such a value comes from the Gram matrix
+
+
+@pytest.mark.parametrize("share", [1 / 600, 1 / 3000, 1 / 9000])
+def test_the_bound_of_a_dense_lower_end_is_that_of_the_gram_matrix(monkeypatch, share):
+    """Where the smallest values do not converge one by one, those of G are used, with a bound that contains them."""
+    monkeypatch.setattr(decomposition, "_smallest", lambda *_: None)
+    for seed in range(3):
+        matrix = planted((300, 100), 1 / share, "even", np.float64, seed)
+        found, true = spectrum(matrix), np.linalg.svd(matrix, compute_uv=False)
+        expected = 20 * 2.0**-52 / share**2
+        assert found.bound == pytest.approx(expected, rel=1e-5)
+        assert abs(found.values[-1] / true[-1] - 1) <= found.bound
+    assert 1e-9 < expected < 4.4e-7
+
+
+def test_the_gram_matrix_is_not_used_for_values_below_a_ten_thousandth(monkeypatch):
+    monkeypatch.setattr(decomposition, "_smallest", lambda *_: None)
+    for seed in range(3):
+        matrix = planted((300, 100), 50_000, "even", np.float64, seed)
+        found, true = spectrum(matrix), np.linalg.svd(matrix, compute_uv=False)[-1]
+        assert found.values[-1] == pytest.approx(true, rel=1e-10)
+        assert found.bound is None  # of the SVD: plain rounding

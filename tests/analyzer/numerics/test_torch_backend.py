@@ -173,14 +173,14 @@ def test_threads_that_share_the_device_get_the_same_bits():
 
 def with_failing_start(monkeypatch, fails):
     """A device on which sending a matrix fails where ``fails(resident)`` gives an error."""
-    plain = gpu._TorchProducts._sent
+    plain = gpu._TorchBackend._sent
 
     def sent(self):
         if error := fails(self._resident):
             raise error
         return plain(self)
 
-    monkeypatch.setattr(gpu._TorchProducts, "_sent", sent)
+    monkeypatch.setattr(gpu._TorchBackend, "_sent", sent)
 
 
 MEMORY_ERRORS = [
@@ -192,7 +192,7 @@ MEMORY_ERRORS = [
 @pytest.mark.parametrize("error", MEMORY_ERRORS)
 def test_a_matrix_that_does_not_fit_is_sent_piece_by_piece(monkeypatch, error):
     matrix = planted(with_small_end(100, 1e5), (3000, 100), np.float32)
-    monkeypatch.setattr(gram, "slab_rows", lambda columns: 2 * columns)
+    monkeypatch.setattr(gram, "block_rows", lambda columns: 2 * columns)
     expected = gpu.spectra([matrix], "cpu")[0].values
     with_failing_start(monkeypatch, lambda resident: error if resident else None)
     assert np.array_equal(gpu.spectra([matrix], "cpu")[0].values, expected)  # the same bits

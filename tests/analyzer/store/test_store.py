@@ -303,7 +303,7 @@ def test_row29_a_full_disk_is_a_named_error_and_what_was_there_stays(make_run, t
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
         with pytest.raises(StoreError, match=r"s\.sqlite: the measurements cannot be written: .*full"):
-            request = measuring.Request(analyzer.metrics.select_metrics(), jobs=1)
+            request = measuring.MeasureRequest(analyzer.metrics.select_metrics(), jobs=1)
             measuring.bring_up_to_date(store, analyzer.open_run(folder), request)
     assert_as_if_measured_at_once(folder, measured(folder, path), tmp_path)
 

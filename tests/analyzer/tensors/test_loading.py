@@ -231,7 +231,7 @@ def test_what_a_value_rests_on_names_every_field_of_a_part() -> None:
     assert basis(replace(info, parts=(replace(plain, path="elsewhere/w"),)), moved) == basis(info)
 
 
-def test_only_plain_tensors_are_taken_piece_by_piece() -> None:
+def test_only_plain_tensors_are_read_in_chunks() -> None:
     plain = TensorInfo("w", "float32", (3, 4), (Part("w", 8, 48),))
     assert is_plain(plain)
     for change in ({"start": (0, 0)}, {"shape": (3, 4)}, {"strides": (1, 3)}, {"inflated": (0, 48)}):
@@ -245,7 +245,7 @@ def test_only_plain_tensors_are_taken_piece_by_piece() -> None:
             Checkpoint(str(number), "", None, number, {}, {"w": one}, ()) for number, one in enumerate(infos)
         ]
         (task,) = plan(Run("r", "r", "", "", tuple(checkpoints)), list(motion.values()), lambda _: {})
-        return Stream(task, "w", motion).plain_series is not None
+        return Stream(task, "w", motion).plain_states is not None
 
     assert is_taken(plain, plain, plain)
     assert not is_taken(plain, plain, replace(plain, big_endian=True))

@@ -1,0 +1,36 @@
+"""What stored rows depend on: rows whose basis changed are measured again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from builders import random_walk
+from commands import rows_of
+
+import analyzer
+
+
+@pytest.mark.parametrize("metrics", [["distance_rate"], None])
+def test_rates_are_measured_again_when_steps_turn_out_to_be_unusable(make_run, tmp_path, metrics):
+    """The steps of a run that grows may turn out to restart in each epoch; then there is no rate per step."""
+    states, store = random_walk(5), tmp_path / "s.sqlite"
+    run = analyzer.open_run(make_run(states))
+    early = replace(run, checkpoints=run.checkpoints[:3])
+    rows = rows_of(analyzer.measure(early, store, metrics, jobs=1))
+    assert rows["epoch_0001.safetensors", "tensor", "fc1.weight", "distance_rate"]["status"] == "ok"
+    stepless = replace(run, checkpoints=tuple(replace(one, step=None) for one in run.checkpoints))
+    rows = rows_of(analyzer.measure(stepless, store, metrics, jobs=1))
+    rates = [row for (_, _, _, metric), row in rows.items() if metric == "distance_rate"]
+    assert {(row["value"], row["status"]) for row in rates} == {(None, "undefined")}
+    assert len([row for row in rates if row["scope"] == "tensor"]) == 4 * len(states[0])
+
+
+def test_rates_are_measured_again_when_steps_change(make_run, tmp_path):
+    store = tmp_path / "s.sqlite"
+    run = analyzer.open_run(make_run(random_walk(3)))
+    key = ("epoch_0002.safetensors", "tensor", "fc1.weight", "distance_rate")
+    before = rows_of(analyzer.measure(run, store, ["motion"], jobs=1))
+    doubled = replace(run, checkpoints=tuple(replace(one, step=2 * one.step) for one in run.checkpoints))
+    after = rows_of(analyzer.measure(doubled, store, ["motion"], jobs=1))
+    assert after[key]["value"] == before[key]["value"] / 2
