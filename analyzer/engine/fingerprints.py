@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 
 from analyzer.metrics.registry import Metric
-from analyzer.model.observed import ROLES, Role
+from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, ROLES, Role
 from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.tensors.kinds import kind, matrices, stored_parts
 
@@ -26,8 +26,8 @@ def places(checkpoints: Sequence[Checkpoint], name: str) -> Iterator[tuple[int, 
     for position, checkpoint in enumerate(checkpoints):
         present = name in checkpoint.tensors
         if present or earlier:
-            roles = {Role.CURRENT: position, Role.INITIAL: earlier[0] if earlier else position}
-            roles |= dict(zip((Role.PREVIOUS, Role.BEFORE_PREVIOUS), reversed(earlier[-2:]), strict=False))
+            roles = {CURRENT: position, INITIAL: earlier[0] if earlier else position}
+            roles |= dict(zip((PREVIOUS, BEFORE_PREVIOUS), reversed(earlier[-2:]), strict=False))
             yield position, roles
         if present:
             earlier.append(position)

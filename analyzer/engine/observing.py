@@ -14,7 +14,7 @@ import numpy.typing as npt
 from analyzer.engine.states import Loaded, State, Summarized
 from analyzer.metrics.needs import SPECTRUM, Need, counts_of
 from analyzer.metrics.registry import Metric
-from analyzer.model.observed import Interval, MatrixView, Role, Spectrum
+from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, Interval, MatrixView, Role, Spectrum
 from analyzer.model.run import Status, TensorInfo
 from analyzer.numerics.elementwise import KnownSquares, element_sums
 from analyzer.numerics.singular_values import spectrum
@@ -64,7 +64,7 @@ class Observer:
         earlier: Mapping[Role, Observed],
         decompose: Decompose | None = None,
     ) -> None:
-        current = states[Role.CURRENT]
+        current = states[CURRENT]
         assert current is not None  # nothing is observed of a state that could not be read
         self.state: State = current
         self.states = states
@@ -116,7 +116,7 @@ class Observer:
         """Check whether a sum of squares overflowed, or lost digits below the normal range: only float64 can."""
         if self.state.dtype != np.float64 or LEAST_SQUARE <= squares < inf:
             return False
-        if role is Role.BEFORE_PREVIOUS or self.states[role] is None:  # its sum is that of a step, which may be zero
+        if role is BEFORE_PREVIOUS or self.states[role] is None:  # its sum is that of a step, which may be zero
             return False
         largest = float(np.abs(self.array(role)).max())
         return 0 < largest < inf
@@ -154,11 +154,11 @@ class Observer:
             return product_spectrum(self.state.factors)
         if self._decompose:
             return self._decompose_all(self._decompose)[view.name]
-        return spectrum(self.matrix(Role.CURRENT, view))
+        return spectrum(self.matrix(CURRENT, view))
 
     def _decompose_all(self, decompose: Decompose) -> Mapping[str, Spectrum]:
         """Compute and cache the spectra of all the tensor's matrices: small ones are decomposed together."""
-        spectra = decompose([self.matrix(Role.CURRENT, view) for view in self.views])
+        spectra = decompose([self.matrix(CURRENT, view) for view in self.views])
         found = {view.name: one for view, one in zip(self.views, spectra, strict=True)}
         self._cache |= {(SPECTRUM, name): one for name, one in found.items()}
         return found
@@ -166,7 +166,7 @@ class Observer:
     def of_state(self, role: Role, view: MatrixView, function: Callable[[Array], ResultT]) -> ResultT:
         """Return a function of a matrix of a state, computed once for all its roles: W_0 is also W_t or W_{t−1}."""
         state = self.states[role]
-        same = next(other for other in (Role.INITIAL, Role.PREVIOUS, role) if self.states.get(other) is state)
+        same = next(other for other in (INITIAL, PREVIOUS, role) if self.states.get(other) is state)
         key = (function, same, view.name)
         if key not in self._of_states:
             self._of_states[key] = function(self.matrix(same, view))
@@ -182,10 +182,10 @@ class Observer:
                 if state is not None and state.shape == self.state.shape
             }
             self._sums = element_sums(
-                self.array(Role.CURRENT),
-                usable.get(Role.PREVIOUS),
-                usable.get(Role.BEFORE_PREVIOUS),
-                usable.get(Role.INITIAL),
+                self.array(CURRENT),
+                usable.get(PREVIOUS),
+                usable.get(BEFORE_PREVIOUS),
+                usable.get(INITIAL),
                 self.counts,
                 self._known_squares(usable),
             )
@@ -193,12 +193,12 @@ class Observer:
 
     def _known_squares(self, usable: Mapping[Role, Array]) -> KnownSquares:
         """Return the sums of squares that walks over earlier checkpoints computed."""
-        previous = self._earlier_sums(Role.PREVIOUS)
-        initial = self._earlier_sums(Role.INITIAL)
+        previous = self._earlier_sums(PREVIOUS)
+        initial = self._earlier_sums(INITIAL)
         return KnownSquares(
-            previous=_known(previous.products.current) if previous and Role.PREVIOUS in usable else None,
-            initial=_known(initial.products.current) if initial and Role.INITIAL in usable else None,
-            earlier_step=_known(previous.products.step) if previous and Role.BEFORE_PREVIOUS in usable else None,
+            previous=_known(previous.products.current) if previous and PREVIOUS in usable else None,
+            initial=_known(initial.products.current) if initial and INITIAL in usable else None,
+            earlier_step=_known(previous.products.step) if previous and BEFORE_PREVIOUS in usable else None,
         )
 
     def _earlier_sums(self, role: Role) -> ElementSums | None:
@@ -215,7 +215,7 @@ class Observer:
         known: dict[tuple[Need, str], Any] = {}
         if isinstance(current, Summarized):
             known = {(need, view.name): value for view in self.views for need, value in current.of_matrix.items()}
-        before = self._earlier.get(Role.PREVIOUS)
+        before = self._earlier.get(PREVIOUS)
         if before and before.spectral and before.state.content == current.content:
             same = (before.state.shape, before.state.dtype) == (current.shape, current.dtype)
             are_plain = not (_is_product(current) or _is_product(before.state))  # a product has no more σ than its rank

@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from analyzer.engine.states import Summarized
 from analyzer.metrics.needs import DEAD_LINES, SPECTRUM, Need, counts_of
-from analyzer.model.observed import DeadLines, Role
+from analyzer.model.observed import INITIAL, PREVIOUS, DeadLines, Role
 from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
 from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks_between
 from analyzer.numerics.elementwise import live_lines
@@ -142,11 +142,11 @@ def _rows(chunk: Chunk, stored: Array, number: int, roles: Collection[Role], wit
     rows = Rows(buffers, buffers.current)
     if with_signs:
         fill_signs(stored, buffers.current, buffers.signs)
-    if number and Role.PREVIOUS in roles:
+    if number and PREVIOUS in roles:
         rows.previous = buffers.previous
         rows.step = np.subtract(buffers.current, buffers.previous, out=buffers.step)
         rows.earlier_step = buffers.earlier_step if number > 1 else None
-    if Role.INITIAL in roles:
+    if INITIAL in roles:
         rows.initial = buffers.initial
         if number == 0:
             buffers.initial[:] = buffers.current

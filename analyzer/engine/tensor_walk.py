@@ -18,7 +18,7 @@ from analyzer.engine.states import State, Summarized
 from analyzer.errors import CheckpointError
 from analyzer.metrics.needs import Need
 from analyzer.metrics.registry import Metric
-from analyzer.model.observed import Interval, MatrixView, Role
+from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, Interval, MatrixView, Role
 from analyzer.model.run import STATUSES_WITH_VALUE, Measurement, Status, TensorInfo, Value
 from analyzer.sources import is_remote
 from analyzer.store.writer import Observation
@@ -44,7 +44,7 @@ class Stream:
         self._bases = Bases(task.checkpoints, name)
         self.roles = {position: roles for position, roles in places(task.checkpoints, name) if position in self.wanted}
         self.used_roles = {
-            position: frozenset({Role.CURRENT}).union(*(metric.roles for metric in chosen))
+            position: frozenset({CURRENT}).union(*(metric.roles for metric in chosen))
             for position, chosen in self.wanted.items()
         }
         # The last checkpoint that compares with each state; the state is kept until then.
@@ -104,10 +104,10 @@ class Stream:
             previous = before.get(position)
             before_previous = None if previous is None else before.get(previous)
             chain = {
-                Role.CURRENT: position,
-                Role.INITIAL: positions[0],
-                Role.PREVIOUS: previous,
-                Role.BEFORE_PREVIOUS: before_previous,
+                CURRENT: position,
+                INITIAL: positions[0],
+                PREVIOUS: previous,
+                BEFORE_PREVIOUS: before_previous,
             }
             if any(self.roles[position].get(role) != chain[role] for role in used):
                 return False
@@ -172,13 +172,13 @@ class Stream:
         bases = self._bases.of(metrics, positions)
         unread = {role for role, other in positions.items() if isinstance(self.states.get(other), CheckpointError)}
         if unread:
-            bases |= {metric.row.name: UNREAD for metric in metrics if unread & {Role.CURRENT, *metric.roles}}
+            bases |= {metric.row.name: UNREAD for metric in metrics if unread & {CURRENT, *metric.roles}}
         return bases
 
     def _observer(self, info: TensorInfo, positions: Mapping[Role, int], metrics: Sequence[Metric]) -> Observer:
         states: dict[Role, State | None] = {}
         for role, other in positions.items():
-            if other in self.states and role in self.used_roles[positions[Role.CURRENT]]:
+            if other in self.states and role in self.used_roles[positions[CURRENT]]:
                 state = self.states[other]
                 states[role] = None if isinstance(state, CheckpointError) else state
         needs = frozenset(need for metric in metrics for need in metric.needs)
@@ -187,9 +187,9 @@ class Stream:
 
     def _interval(self, positions: Mapping[Role, int]) -> Interval:
         """Return the optimization steps since the previous checkpoint, if both are known."""
-        if Role.PREVIOUS not in positions:
+        if PREVIOUS not in positions:
             return Interval(None)
-        now, before = (self.checkpoints[positions[role]].step for role in (Role.CURRENT, Role.PREVIOUS))
+        now, before = (self.checkpoints[positions[role]].step for role in (CURRENT, PREVIOUS))
         return Interval(None if now is None or before is None else now - before)
 
 
@@ -235,7 +235,7 @@ class _Recorder:
         number, status, bound = value
         reference = self.names[metric.reference] if metric.reference else None
         self.rows.append(
-            Measurement(self.names[Role.CURRENT], "tensor", tensor, metric.row.name, number, bound, status, reference)
+            Measurement(self.names[CURRENT], "tensor", tensor, metric.row.name, number, bound, status, reference)
         )
 
 

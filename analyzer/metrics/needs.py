@@ -137,7 +137,7 @@ class Need:
 
 def counts_of(needs: Iterable[Need]) -> Counts:
     """Return what a walk over the elements has to count for all these needs."""
-    return reduce(Counts.__or__, (need.counts for need in needs), NO_COUNTS)
+    return reduce(Counts.__or__, (need.counts for need in needs if need.counts is not NO_COUNTS), NO_COUNTS)
 
 
 NEEDS: dict[str, Need] = {}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.model.observed import ChangedBits, InnerProducts, Role, SignFlips
+from analyzer.model.observed import BEFORE_PREVIOUS, INITIAL, PREVIOUS, ChangedBits, InnerProducts, Role, SignFlips
 from analyzer.numerics.blocks import CHUNK, Chunk
 from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT, unit_roundoff
 
@@ -135,11 +135,11 @@ class ElementSums:
     def limited_to(self, roles: Collection[Role]) -> ElementSums:
         """Return the same sums as if only the states in these roles had existed."""
         products = self.products
-        if Role.INITIAL not in roles:
+        if INITIAL not in roles:
             products = replace(products, initial=nan, drift=nan, current_initial=nan)
-        if Role.PREVIOUS not in roles:
+        if PREVIOUS not in roles:
             products = replace(products, previous=nan, step=nan, step_previous=nan)
-        if Role.BEFORE_PREVIOUS not in roles:
+        if BEFORE_PREVIOUS not in roles:
             products = replace(products, earlier_step=nan, step_earlier_step=nan)
         return replace(self, products=products)
 
