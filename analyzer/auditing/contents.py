@@ -14,7 +14,8 @@ from analyzer.auditing.archive_entries import Checks
 from analyzer.engine.executors import available_cores, run_tasks
 from analyzer.engine.states import read_states
 from analyzer.errors import CheckpointError
-from analyzer.model.run import Checkpoint, Problem, Run, StoredElements, TensorInfo
+from analyzer.model.run import Checkpoint, Run, TensorInfo
+from analyzer.model.tables import Problem, StoredElements
 from analyzer.tensors.kinds import size_of, unsupported_reason
 from analyzer.tensors.loading import is_readable
 from analyzer.tensors.low_rank import Factors

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.model.comparison import Band, Comparison, Group, Quantity, StoredRun
-from analyzer.model.run import CheckpointRow
+from analyzer.model.tables import CheckpointRow
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.model.comparison import Course, Quantity, StoredRun
-from analyzer.model.run import STATUSES_WITH_VALUE, Curve, Status, Tables
+from analyzer.model.run import STATUSES_WITH_VALUE, Status
+from analyzer.model.tables import Curve, Tables
 from analyzer.statistics import ordered_scalars
 
 if TYPE_CHECKING:

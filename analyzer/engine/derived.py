@@ -9,16 +9,8 @@ from typing import Any
 from analyzer.metrics.needs import Need
 from analyzer.metrics.registry import METRICS, Metric
 from analyzer.model.observed import AdditiveSums, Interval
-from analyzer.model.run import (
-    STATUSES_WITH_VALUE,
-    CheckpointRow,
-    Curve,
-    Measurement,
-    MetricRow,
-    Status,
-    TensorRow,
-    Value,
-)
+from analyzer.model.run import STATUSES_WITH_VALUE, Measurement, Status, Value
+from analyzer.model.tables import CheckpointRow, Curve, MetricRow, TensorRow
 from analyzer.store.store import Store
 
 PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})  # kinds that count in totals: no buffers, no integers

@@ -1,6 +1,6 @@
 """The figures of a report, and in :mod:`analyzer.figures.compared` those of a comparison of runs.
 
-A figure is a pure function of :class:`analyzer.model.run.Tables`. It has a file of its own or, if it only shows metrics
+A figure is a pure function of :class:`.model.tables.Tables`. It has a file of its own or, if it only shows metrics
 by layer, a declaration in ``by_layer.py``. It returns None if the run has nothing to show. Every module of this package
 is imported here, so a new file is enough to add a figure. matplotlib is imported only in this package, and
 ``import analyzer`` does not load it.
@@ -13,7 +13,7 @@ import pkgutil
 
 from analyzer.figures.catalog import FigureSpec, compared_figure, figure, report_figures
 from analyzer.figures.drawing.rendering import render
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

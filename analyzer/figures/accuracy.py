@@ -31,7 +31,8 @@ from analyzer.figures.drawing.ticks import linear_limits, log_limits
 from analyzer.model.score_names import data_of, is_loss, is_share
 
 if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray, Tables
+    from analyzer.model.run import FloatArray
+    from analyzer.model.tables import Tables
 
 _LOSS = Panel("loss", "Loss", "", "positive")
 _SETS = ("train", "test", "eval")  # each has the same look in both panels

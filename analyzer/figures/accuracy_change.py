@@ -16,7 +16,7 @@ from analyzer.figures.drawing.line_panels import draw_line, finish_panel
 from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
 from analyzer.figures.drawing.style import INK, LABEL_SIZE, LOOKS, SMALL_SIZE
 from analyzer.figures.drawing.ticks import linear_limits, linear_ticks
-from analyzer.model.run import ChangePair, Correlation, Tables
+from analyzer.model.tables import ChangePair, Correlation, Tables
 
 _HEIGHT, _GAP = 2.1, 0.95  # inches
 _LEFT, _SERIES_WIDTH, _BETWEEN = 0.6, 4.7, 0.85  # inches

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analyzer.figures.catalog import FigureSpec, add_figure
 from analyzer.figures.drawing.layer_figure import layer_figure
 from analyzer.figures.drawing.layer_table import Panel
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analyzer.figures.drawing.sheet import draw_head
 from analyzer.figures.drawing.style import house_style
 from analyzer.model.comparison import Comparison
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 
 Content = TypeVar("Content", Tables, Comparison)
 Draw = Callable[[Content], Figure | None]

@@ -9,7 +9,7 @@ from analyzer.figures.drawing.labels import fitted
 from analyzer.figures.drawing.layer_figure import layer_figure
 from analyzer.figures.drawing.layer_table import Panel
 from analyzer.figures.drawing.style import LABEL_SIZE
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 
 _BUILT_IN = frozenset({"motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning"})
 _MAX_PANELS = 3

@@ -15,7 +15,8 @@ from itertools import chain
 from analyzer.findings.broken_layers import not_measured
 from analyzer.findings.events import EVENTS, beside
 from analyzer.findings.rules import SEVERITIES, registered, registered_for_files
-from analyzer.model.run import Finding, Tables
+from analyzer.model.run import Finding
+from analyzer.model.tables import Tables
 
 # Findings of equal severity are listed in the order in which their rules were declared, so it is fixed here and does
 # not depend on file names. Modules that are not named follow.

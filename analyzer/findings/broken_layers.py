@@ -10,7 +10,8 @@ from analyzer.findings.curves import PARAMETERS, curves_of
 from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, place, plural, span
 from analyzer.model.names import listed, printable
-from analyzer.model.run import Finding, Problem, Tables
+from analyzer.model.run import Finding
+from analyzer.model.tables import Problem, Tables
 
 NEWLY_DEAD = 0.05  # share of a layer's rows or columns that turns a notice into a warning
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from analyzer.findings.rules import file_rule
 from analyzer.model.names import listed
-from analyzer.model.run import Checkpoint, Finding, Tables
+from analyzer.model.run import Checkpoint, Finding
+from analyzer.model.tables import Tables
 
 MOST_CHANGES = 5  # of shape or dtype, in one sentence
 WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs round epochs

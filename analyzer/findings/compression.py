@@ -9,7 +9,8 @@ import numpy as np
 from analyzer.findings.curves import ReliableCurve, curves_of
 from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, number, percent, place, plural
-from analyzer.model.run import PRODUCT, Finding, Tables
+from analyzer.model.run import PRODUCT, Finding
+from analyzer.model.tables import Tables
 
 LOW_RANK = 0.2  # of the smaller side
 SMALLEST_SIDE = 16  # with fewer directions, a share says little

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.model.run import Curve, Status, Tables, TensorRow
+from analyzer.model.run import Status
+from analyzer.model.tables import Curve, Tables, TensorRow
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from analyzer.findings.rules import SEVERITIES, Rule
-from analyzer.model.run import Finding, Tables
+from analyzer.model.run import Finding
+from analyzer.model.tables import Tables
 
 EVENTS = ("norm_explodes", "norm_jumps", "motion_spike")  # an event comes before those that it explains
 ADVICE = frozenset({"low_rank_updates", "could_be_cut_in_rank", "could_be_pruned"})  # for healthy matrices

@@ -13,8 +13,9 @@ from analyzer.findings.overfitting import gap_between
 from analyzer.findings.rules import rule
 from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import finding, number, percent, place, span, times, unit
-from analyzer.model.run import Finding, Severity, Tables
+from analyzer.model.run import Finding, Severity
 from analyzer.model.score_names import is_accuracy
+from analyzer.model.tables import Tables
 
 NOTHING_POINTS, NOTHING_LOSS = 3.0, 0.03  # percentage points, and share of the first loss, that count as nothing
 AT_REST = 20  # times slower than at the peak

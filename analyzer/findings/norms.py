@@ -9,7 +9,8 @@ import numpy as np
 from analyzer.findings.curves import NORM_FACTOR, curves_of, norm_jumps_at, without_returns
 from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, number, place, plural, span, times
-from analyzer.model.run import PRODUCT, Finding, Tables
+from analyzer.model.run import PRODUCT, Finding
+from analyzer.model.tables import Tables
 
 ABOVE_PEERS = 3  # times the median of all layers' first root mean squares
 

@@ -13,7 +13,8 @@ from analyzer.findings.curves import at_the_end, curves_of, deviation, smoothed
 from analyzer.findings.rules import rule
 from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span
-from analyzer.model.run import Finding, Tables
+from analyzer.model.run import Finding
+from analyzer.model.tables import Tables
 
 GAP_NOTICE, GAP_WARNING = 5.0, 10.0  # percentage points
 FALL_POINTS = 3.0  # of test accuracy below its best

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 
-from analyzer.model.run import Finding, Tables
+from analyzer.model.run import Finding
+from analyzer.model.tables import Tables
 
 Rule = Callable[[Tables], Iterator[Finding]]
 SEVERITIES = ("serious", "warning", "notice", "info")

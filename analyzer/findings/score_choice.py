@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.findings.curves import sane
-from analyzer.model.run import Tables
 from analyzer.model.score_names import accuracies, is_held_out, is_training, losses
+from analyzer.model.tables import Tables
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

@@ -10,7 +10,8 @@ import numpy as np
 from analyzer.findings.curves import ReliableCurve, at_the_end, curves_of
 from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, number, place, plural
-from analyzer.model.run import Finding, Severity, Tables
+from analyzer.model.run import Finding, Severity
+from analyzer.model.tables import Tables
 
 KAPPA_FACTOR, KAPPA_WARNING = 10, 100  # times the first condition number
 KAPPA_CHANCE = 1e-3  # of a random matrix to exceed the bound on its condition number

@@ -20,7 +20,8 @@ from analyzer.findings.curves import (
 )
 from analyzer.findings.rules import rule
 from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
-from analyzer.model.run import Finding, Tables
+from analyzer.model.run import Finding
+from analyzer.model.tables import Tables
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

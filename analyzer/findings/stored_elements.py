@@ -16,7 +16,8 @@ from analyzer.findings.curves import EVERYTHING, MATRICES, PARAMETERS, stretches
 from analyzer.findings.rules import file_rule
 from analyzer.findings.wording import finding, layers, place, plural, span
 from analyzer.model.names import listed
-from analyzer.model.run import Finding, StoredElements, Tables, TensorRow, is_expert
+from analyzer.model.run import Finding
+from analyzer.model.tables import StoredElements, Tables, TensorRow, is_expert
 
 SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a tensor that moved before
 LONGER_THAN_CHANCE = 2  # intervals without a change, from which on a matrix is called frozen rather than unlucky

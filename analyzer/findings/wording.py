@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from analyzer.model.names import listed
-from analyzer.model.run import Finding, Severity, Tables
+from analyzer.model.run import Finding, Severity
+from analyzer.model.tables import Tables
 
 MOST_NAMED = 3  # layers named in a sentence; the evidence names all of them
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from analyzer.errors import MetricError
 from analyzer.metrics.needs import NEEDS, Need
 from analyzer.model.observed import Role
-from analyzer.model.run import MetricRow, Value
+from analyzer.model.run import Value
+from analyzer.model.tables import MetricRow
 
 MetricFunction = Callable[..., "float | Value"]
 ON_REQUEST = frozenset({"subspace", "pruning", "update"})

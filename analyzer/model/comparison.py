@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from analyzer.model.run import Finding, Status, Tables
+from analyzer.model.run import Finding, Status
+from analyzer.model.tables import Tables
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.model import score_names
-from analyzer.model.run import CheckpointRow, Finding, Run, StoredElements, Tables, TensorRow
+from analyzer.model.run import Finding, Run
+from analyzer.model.tables import CheckpointRow, StoredElements, Tables, TensorRow
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

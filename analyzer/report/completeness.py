@@ -7,7 +7,8 @@ from shlex import quote
 
 from analyzer.metrics import METRICS, Metric, select_metrics
 from analyzer.model.names import listed
-from analyzer.model.run import Finding, Tables, TensorRow
+from analyzer.model.run import Finding
+from analyzer.model.tables import Tables, TensorRow
 from analyzer.store.reader import Reader
 
 UNFINISHED = "unfinished_measuring"  # the finding's rule

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from analyzer.model.run import MetricRow, Tables
+from analyzer.model.tables import MetricRow, Tables
 from analyzer.store.reader import Reader
 
 HEADERS: Mapping[str, str] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 from analyzer.report import csv_tables
 from analyzer.store.reader import Reader
 

@@ -11,7 +11,8 @@ from analyzer.store.store import open_store
 if TYPE_CHECKING:
     import pandas
 
-    from analyzer.model.run import Curve, Finding, FloatArray
+    from analyzer.model.run import Finding, FloatArray
+    from analyzer.model.tables import Curve
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from analyzer import statistics
 from analyzer.findings import by_severity, find
 from analyzer.model.describing import describe
 from analyzer.model.names import listed
-from analyzer.model.run import Finding, StoredElements, Tables
+from analyzer.model.run import Finding
+from analyzer.model.tables import StoredElements, Tables
 from analyzer.report.completeness import unfinished
 from analyzer.store.reader import Reader
 

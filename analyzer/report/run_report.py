@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analyzer.model.names import slug
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 from analyzer.report import csv_tables
 from analyzer.report.page import render_page
 from analyzer.report.summary import summarize

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from analyzer.model.describing import finding_record
-from analyzer.model.run import Tables, is_expert
 from analyzer.model.score_names import best_place
+from analyzer.model.tables import Tables, is_expert
 from analyzer.statistics import is_tested
 
 SCHEMA_VERSION = 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.model.run import Correlation, Tables
+from analyzer.model.tables import Correlation, Tables
 from analyzer.statistics.curves import (
     PICTURED,
     WeightCurve,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.model.run import Curve, Tables
 from analyzer.model.score_names import leading
+from analyzer.model.tables import Curve, Tables
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from analyzer.model.run import Correlation, Status
+from analyzer.model.run import Status
+from analyzer.model.tables import Correlation
 from analyzer.statistics.curves import WeightCurve
 from analyzer.statistics.relating import METHODS
 from analyzer.statistics.significance import FEWEST_EFFECTIVE

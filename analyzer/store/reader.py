@@ -10,21 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analyzer.errors import StoreError
-from analyzer.model.run import (
-    Checkpoint,
-    CheckpointRow,
-    Curve,
-    FileStamp,
-    Finding,
-    Measurement,
-    MetricRow,
-    Run,
-    Severity,
-    Status,
-    TensorInfo,
-    TensorRow,
-    is_expert,
-)
+from analyzer.model.run import Checkpoint, FileStamp, Finding, Measurement, Run, Severity, Status, TensorInfo
+from analyzer.model.tables import CheckpointRow, Curve, MetricRow, TensorRow, is_expert
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

@@ -11,7 +11,8 @@ from hashlib import sha256
 
 from analyzer.errors import StoreError
 from analyzer.metrics.needs import Need
-from analyzer.model.run import Checkpoint, MetricRow, Run, TensorRow
+from analyzer.model.run import Checkpoint, Run
+from analyzer.model.tables import MetricRow, TensorRow
 from analyzer.store.reader import Asked, Reader, RowKey
 from analyzer.store.schema import connect
 from analyzer.store.writer import Writer

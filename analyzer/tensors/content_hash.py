@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from blake3 import blake3
 
-from analyzer.model.run import Checkpoint, StoredElements
+from analyzer.model.run import Checkpoint
+from analyzer.model.tables import StoredElements
 from analyzer.tensors.loading import is_readable
 
 

@@ -9,7 +9,8 @@ from math import prod
 import numpy as np
 
 from analyzer.model.observed import MatrixView
-from analyzer.model.run import EXPERT, PRODUCT, Part, Run, TensorInfo, TensorRow
+from analyzer.model.run import EXPERT, PRODUCT, Part, Run, TensorInfo
+from analyzer.model.tables import TensorRow
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _EXPERTS = re.compile(r"(?:^|[._])experts(?:$|[._])")

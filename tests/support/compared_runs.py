@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from analyzer.model.comparison import StoredRun
-from analyzer.model.run import CheckpointRow, Curve, Status, Tables, TensorRow
+from analyzer.model.run import Status
+from analyzer.model.tables import CheckpointRow, Curve, Tables, TensorRow
 
 LAYERS = ("fc1.weight", "fc2.weight", "out.weight")
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from analyzer.model.run import ChangePair, CheckpointRow, Correlation, Curve, MetricRow, Status, Tables, TensorRow
+from analyzer.model.run import Status
+from analyzer.model.tables import ChangePair, CheckpointRow, Correlation, Curve, MetricRow, Tables, TensorRow
 
 BLOCK = (
     "self_attn.q_proj",

@@ -15,7 +15,8 @@ from curve_tables import tables_of
 
 from analyzer.figures import FIGURES
 from analyzer.findings import SEVERITIES, find
-from analyzer.model.run import Finding, Tables
+from analyzer.model.run import Finding
+from analyzer.model.tables import Tables
 from analyzer.report.reading import read_tables
 from analyzer.store.store import open_store
 

@@ -15,7 +15,8 @@ from analyzer.figures.drawing.style import INK, LABEL_SIZE
 from analyzer.figures.drawing.ticks import linear_ticks
 
 if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray, Tables
+    from analyzer.model.run import FloatArray
+    from analyzer.model.tables import Tables
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -11,7 +11,7 @@ from analyzer.figures.drawing.layer_heat_maps import heat_figure
 from analyzer.figures.drawing.layer_lines import line_figure
 from analyzer.figures.drawing.layer_table import Panel, anything_to_show, layer_names, layer_table, only_zeros
 from analyzer.figures.drawing.style import LOOKS
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 
 MAX_LINES = len(LOOKS)
 

@@ -22,7 +22,8 @@ from analyzer.figures.drawing.style import GAP_MARKER, INK, MEAN_LOOK, SMALL_SIZ
 from analyzer.figures.drawing.ticks import linear_limits
 
 if TYPE_CHECKING:
-    from analyzer.model.run import Curve, FloatArray, Tables
+    from analyzer.model.run import FloatArray
+    from analyzer.model.tables import Curve, Tables
 
 _NAME_WIDTH = 150.0  # points for a layer's name
 _GAP = 0.5  # inches between panels

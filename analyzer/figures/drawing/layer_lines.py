@@ -35,7 +35,8 @@ from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK
 from analyzer.figures.drawing.ticks import linear_limits, log_limits, make_room
 
 if TYPE_CHECKING:
-    from analyzer.model.run import Curve, FloatArray, Tables
+    from analyzer.model.run import FloatArray
+    from analyzer.model.tables import Curve, Tables
 
 _LANE = 9.0  # points, the height of a row of marks at the edge of a panel
 

@@ -12,7 +12,8 @@ from analyzer.figures.drawing.ticks import spans_decades
 from analyzer.model.run import STATUSES_WITH_VALUE
 
 if TYPE_CHECKING:
-    from analyzer.model.run import Curve, FloatArray, Status, Tables
+    from analyzer.model.run import FloatArray, Status
+    from analyzer.model.tables import Curve, Tables
 
 
 @dataclass(frozen=True, slots=True)

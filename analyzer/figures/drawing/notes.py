@@ -10,7 +10,7 @@ from analyzer.figures.drawing.checkpoint_axis import BoolArray, CheckpointAxis, 
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.layer_table import MARKS, LayerTable, precision_note
 from analyzer.figures.drawing.style import GAP_MARKER
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 
 
 def notes(

@@ -14,7 +14,7 @@ from figure_tables import BLOCK, make_tables, with_marks
 from legibility import HOSTILE, drawn_texts, problems
 
 from analyzer.figures import FIGURES, render
-from analyzer.model.run import Tables
+from analyzer.model.tables import Tables
 
 
 @pytest.fixture(params=[spec.name for spec in FIGURES])

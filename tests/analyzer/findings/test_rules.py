@@ -14,7 +14,8 @@ from planted import checked
 from analyzer import findings
 from analyzer.findings import wording
 from analyzer.findings.rules import registered, rule
-from analyzer.model.run import CheckpointRow, Curve, Finding, Status, Tables, TensorRow
+from analyzer.model.run import Finding, Status
+from analyzer.model.tables import CheckpointRow, Curve, Tables, TensorRow
 from analyzer.report.page import FigureOnPage, render_page
 from analyzer.statistics import Correlations
 

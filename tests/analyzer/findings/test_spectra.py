@@ -18,7 +18,7 @@ from analyzer.findings.spectra import (
 from analyzer.findings.wording import number
 from analyzer.metrics.random_matrix import mp_outlier_count, mp_soft_rank
 from analyzer.model.observed import Spectrum
-from analyzer.model.run import CheckpointRow, Curve, Tables, TensorRow
+from analyzer.model.tables import CheckpointRow, Curve, Tables, TensorRow
 
 
 def test_a_condition_number_beyond_chance(tmp_path):

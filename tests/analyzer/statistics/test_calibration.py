@@ -14,7 +14,7 @@ import scipy.stats
 from builders import full_count
 from curve_tables import correlations, tables_of
 
-from analyzer.model.run import Correlation
+from analyzer.model.tables import Correlation
 from analyzer.statistics import is_tested
 
 MOST_FALSE = 0.07

@@ -1,0 +1,170 @@
+"""Tables: what figures, findings, statistics and pages are made from, and the rows of a report's CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from analyzer.model.run import EXPERT, Finding, Run, Status
+
+if TYPE_CHECKING:
+    from analyzer.model.run import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """One row of ``checkpoints.csv``, without the scores."""
+
+    name: str
+    epoch: float | None
+    step: int | None
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRow:
+    """One row of ``tensors.csv``.
+
+    ``kind`` is ``matrix``, ``vector``, ``scalar``, ``buffer``, ``empty`` or ``unsupported``; ``matrix_shape``
+    is (rows, columns) after ``rule`` was applied, or None where the tensor has no spectrum.
+    """
+
+    name: str
+    module: str
+    kind: str
+    shape: tuple[int, ...]
+    matrix_shape: tuple[int, int] | None
+    rule: str
+    dtype: str
+
+
+def is_expert(row: TensorRow) -> bool:
+    """Check whether a row is one matrix of a stack of experts rather than a stored tensor."""
+    return row.rule.startswith(EXPERT)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One row of ``metrics.csv``."""
+
+    name: str
+    family: str
+    unit: str
+    definition: str
+    source: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One metric of one tensor (or aggregate) over all checkpoints of a run.
+
+    ``values`` has shape (checkpoints,), float64, NaN where there is no value; ``statuses`` and ``references``
+    run alongside, None where the metric has no row for that checkpoint.
+    """
+
+    scope: str
+    tensor: str
+    metric: str
+    values: FloatArray
+    statuses: tuple[Status | None, ...]
+    references: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """One row of ``correlations.csv``; METRICS "Statistics of curves" defines the fields.
+
+    ``autocorrelations`` are the lag-1 autocorrelations r₁ (score) and r₂ (metric) that ``n_effective`` rests on; they
+    are shown beside it, but are no columns of the table.
+    """
+
+    scope: str
+    tensor: str
+    metric: str
+    scalar: str
+    transform: str
+    lag: int
+    method: str
+    coefficient: float | None
+    low: float | None
+    high: float | None
+    n: int
+    n_effective: float | None
+    p_value: float | None
+    q_value: float | None
+    status: Status
+    autocorrelations: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePair:
+    """The classic picture for one scalar: z-scored accuracy differences beside z-scored mean step distances.
+
+    ``positions`` (n,) are places on the run's axis; ``score_change`` and ``weight_change`` (n,) are z-scores.
+    ``coefficient`` is Pearson's r of the two, a description only, None where ``status`` is not ``ok``.
+    ``stationary`` is the row that may carry a p-value: the same two as differences without trend.
+    """
+
+    scalar: str
+    positions: FloatArray
+    score_change: FloatArray
+    weight_change: FloatArray
+    coefficient: float | None
+    n: int
+    status: Status
+    stationary: Correlation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredElements:
+    """What is known of a tensor's stored elements at one checkpoint, None where it is not known.
+
+    ``digest`` is the hash of their bytes, ``nonfinite`` how many are NaN or infinite, and ``nan`` how many of these are
+    NaN. Of a tensor that is stored as a product, ``bad_factors`` are the factors that are not finite themselves.
+    """
+
+    digest: str | None = None
+    nonfinite: int | None = None
+    nan: int | None = None
+    bad_factors: tuple[str, ...] = ()
+
+
+Problem = tuple[str, str, str, str]  # (checkpoint, tensor, metric, reason); no metric: the tensor cannot be read
+NO_RUN = Run("", "", "", "", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All that a figure may draw of one run: plain arrays, read from the store.
+
+    ``axis`` (checkpoints,) places each checkpoint on the horizontal axis that ``axis_label`` names (epoch, step or
+    position). ``scalars`` maps a score's name to its values, shape (checkpoints,), NaN where absent. ``curves`` is
+    keyed by (scope, tensor, metric); for the scopes ``total`` and ``mean`` the tensor is the empty string.
+    ``correlations`` maps a metric to its rows; of the metrics ``uncorrelated`` the tensors were too many to be related.
+    ``explained`` are tensors of which nothing more is to be said, and which are counted nevertheless.
+
+    ``source`` is the run as it was opened; from a store it lacks where the tensors' bytes are. ``elements`` maps
+    checkpoint -> tensor -> what is known of the stored elements. ``twins`` maps a checkpoint without a place to the one
+    that has the same weights, or to None; it is None itself where they were not compared.
+    """
+
+    run: str
+    axis: FloatArray
+    axis_label: str
+    checkpoints: tuple[CheckpointRow, ...]
+    tensors: tuple[TensorRow, ...]
+    metrics: Mapping[str, MetricRow]
+    scalars: Mapping[str, FloatArray]
+    curves: Mapping[tuple[str, str, str], Curve]
+    correlations: Mapping[str, Sequence[Correlation]]
+    change_pairs: tuple[ChangePair, ...]
+    findings: tuple[Finding, ...]
+    uncorrelated: tuple[str, ...] = ()
+    explained: tuple[TensorRow, ...] = ()
+    source: Run = NO_RUN
+    elements: Mapping[str, Mapping[str, StoredElements]] = field(default_factory=dict)
+    twins: Mapping[str, str | None] | None = None
+    problems: tuple[Problem, ...] = ()
