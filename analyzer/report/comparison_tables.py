@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from analyzer.model.comparison import Comparison
-from analyzer.report.csv_tables import Row
+from analyzer.report.csv_tables import Row, columns_of
 
 HEADERS: Mapping[str, str] = {
     "runs": "run,group,seed,independent,checkpoints,path,store",
@@ -21,15 +21,15 @@ HEADERS: Mapping[str, str] = {
 
 def rows(name: str, comparison: Comparison) -> Iterator[Row]:
     """Return the rows of the table ``name``, a key of :data:`HEADERS`."""
-    return {
-        "runs": _runs,
-        "curves": _curves,
-        "groups": _groups,
-        "final_values": _final_values,
-        "differences": _differences,
-        "divergence": _divergence,
-        "swap": _swap,
-    }[name](comparison)
+    of_fields = {
+        "final_values": comparison.finals,
+        "differences": comparison.differences,
+        "swap": comparison.swaps,
+    }
+    if name in of_fields:
+        return map(columns_of(HEADERS[name]), of_fields[name])
+    composed = {"runs": _runs, "curves": _curves, "groups": _groups, "divergence": _divergence}
+    return composed[name](comparison)
 
 
 def _number(value: float) -> float | None:
@@ -56,17 +56,10 @@ def _curves(comparison: Comparison) -> Iterator[Row]:
         for quantity in comparison.quantities:
             course = comparison.courses[run.name, quantity.name]
             for position, row in enumerate(run.tables.checkpoints):
-                yield (
-                    run.name,
-                    groups[run.name],
-                    row.name,
-                    row.epoch,
-                    row.step,
-                    _number(path.values[position]) if path else None,
-                    quantity.name,
-                    _number(course.values[position]),
-                    course.statuses[position],
-                )
+                length = _number(path.values[position]) if path else None
+                value, status = _number(course.values[position]), course.statuses[position]
+                where = (run.name, groups[run.name], row.name, row.epoch, row.step)
+                yield (*where, length, quantity.name, value, status)
 
 
 def _groups(comparison: Comparison) -> Iterator[Row]:
@@ -76,52 +69,8 @@ def _groups(comparison: Comparison) -> Iterator[Row]:
             yield (band.group, band.quantity, band.along, float(place), band.n, *numbers)
 
 
-def _final_values(comparison: Comparison) -> Iterator[Row]:
-    for one in comparison.finals:
-        where = (one.run, one.group, one.checkpoint, one.scope, one.tensor)
-        yield (*where, one.quantity, one.value, one.status, one.difference)
-
-
-def _differences(comparison: Comparison) -> Iterator[Row]:
-    for one in comparison.differences:
-        yield (
-            one.quantity,
-            one.first,
-            one.second,
-            one.first_n,
-            one.second_n,
-            one.first_mean,
-            one.second_mean,
-            one.form,
-            one.difference,
-            one.low,
-            one.high,
-            one.p_value,
-            one.q_value,
-            one.status,
-        )
-
-
 def _divergence(comparison: Comparison) -> Iterator[Row]:
     axis = comparison.axis_label
     for pair in comparison.divergences:
         for one in pair.tensors:
             yield (pair.first, pair.second, one.tensor, pair.start, one.place, axis, one.at_least, one.at_most)
-
-
-def _swap(comparison: Comparison) -> Iterator[Row]:
-    for one in comparison.swaps:
-        yield (
-            one.group,
-            one.score,
-            one.quantity,
-            one.coefficient,
-            one.unmatched,
-            one.rank,
-            one.arrangements,
-            one.p_value,
-            one.q_value,
-            one.runs,
-            one.n,
-            one.status,
-        )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
-from analyzer.model.tables import MetricRow, Tables
+from analyzer.model.tables import Tables
 from analyzer.store.reader import Reader
 
 HEADERS: Mapping[str, str] = {
@@ -22,6 +23,7 @@ HEADERS: Mapping[str, str] = {
     "correlations": "run,scope,tensor,metric,scalar,transform,lag,method,coefficient,low,high,n,n_effective,p_value,"
     "q_value,status",
 }
+LEADING_SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 Row = tuple[Any, ...]
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
@@ -29,7 +31,8 @@ NEEDS_QUOTES = re.compile(r'[",\r\n]')
 def rows(name: str, store: Reader, runs: Iterable[Tables]) -> Iterator[Row]:
     """Return the rows of the table ``name`` (a key of :data:`HEADERS`) as Python objects, None for no value."""
     if name == "metrics":
-        return (_metric(row) for row in store.metrics().values())
+        fields = attrgetter("name", "family", "unit", "definition", "source", "version")
+        return map(fields, store.metrics().values())
     table = {
         "measurements": lambda tables: _measurements(store, tables),
         "checkpoints": _checkpoints,
@@ -38,6 +41,11 @@ def rows(name: str, store: Reader, runs: Iterable[Tables]) -> Iterator[Row]:
         "correlations": _correlations,
     }[name]
     return ((tables.run, *row) for tables in runs for row in table(tables))
+
+
+def columns_of(header: str, skip: int = 0) -> Callable[[object], Row]:
+    """Return the function that reads a table's columns, but the first ``skip``, from attributes of the same names."""
+    return attrgetter(*header.split(",")[skip:])
 
 
 def to_csv(name: str, content: Iterable[Row]) -> bytes:
@@ -74,33 +82,15 @@ def _cell(value: Any) -> str:
     return f"'{text}" if isinstance(value, str) and text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def _places(tables: Tables) -> dict[str, tuple[float | None, int | None]]:
-    return {row.name: (row.epoch, row.step) for row in tables.checkpoints}
-
-
 def _measurements(store: Reader, tables: Tables) -> Iterator[Row]:
-    places = _places(tables)
-    for one in store.measurements(tables.run):
-        epoch, step = places[one.checkpoint]
-        yield (
-            one.checkpoint,
-            epoch,
-            step,
-            one.scope,
-            one.tensor,
-            one.metric,
-            one.value,
-            one.bound,
-            one.status,
-            one.reference,
-        )
+    places = {row.name: (row.epoch, row.step) for row in tables.checkpoints}
+    for checkpoint, scope, tensor, metric, value, bound, status, reference in store.measurements(tables.run):
+        yield (checkpoint, *places[checkpoint], scope, tensor, metric, value, bound, status, reference)
 
 
 def _checkpoints(tables: Tables) -> Iterator[Row]:
     for position, row in enumerate(tables.checkpoints):
-        scores = [
-            _score(tables, name, position) for name in ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
-        ]
+        scores = [_score(tables, name, position) for name in LEADING_SCORES]
         yield (row.name, row.epoch, row.step, *scores, row.path, row.bytes)
 
 
@@ -124,25 +114,4 @@ def _tensors(tables: Tables) -> Iterator[Row]:
 
 
 def _correlations(tables: Tables) -> Iterator[Row]:
-    for one in chain.from_iterable(tables.correlations.values()):
-        yield (
-            one.scope,
-            one.tensor,
-            one.metric,
-            one.scalar,
-            one.transform,
-            one.lag,
-            one.method,
-            one.coefficient,
-            one.low,
-            one.high,
-            one.n,
-            one.n_effective,
-            one.p_value,
-            one.q_value,
-            one.status,
-        )
-
-
-def _metric(row: MetricRow) -> Row:
-    return (row.name, row.family, row.unit, row.definition, row.source, row.version)
+    return map(columns_of(HEADERS["correlations"], skip=1), chain.from_iterable(tables.correlations.values()))
