@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from threadpoolctl import threadpool_limits
 
 # The tests themselves run in as many processes as there are cores.
 threadpool_limits(limits=1)
+# A shell starts background jobs with SIGINT ignored, which Python and every process it starts would inherit.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
