@@ -227,9 +227,9 @@ def test_fault_13_very_many_tensors_are_audited_quickly() -> None:
     names = [f"experts.{number}.weight" for number in range(50_000)]
     odd = {name: TensorInfo(name, "F4", (2,), (), "elements of F4 are smaller than a byte") for name in names}
     states = [Checkpoint(f"c{epoch}", "", float(epoch), None, {"loss": 1.0}, odd, ()) for epoch in range(3)]
-    started = time.perf_counter()
+    started = time.process_time()
     (finding,) = audit(run_of(*states))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert finding.evidence["tensors"] == names
     assert "and 49995 more" in finding.sentence
 

