@@ -237,7 +237,7 @@ def test_fault_13_very_many_tensors_are_audited_quickly() -> None:
 # ------------------------------------------------------------------------------------------------ no scores
 
 
-def test_row14_a_run_without_scores_is_told_where_they_were_looked_for(make_plain_run: MakeRun) -> None:
+def test_fault_14_a_run_without_scores_is_told_where_they_were_looked_for(make_plain_run: MakeRun) -> None:
     folder = make_plain_run()
     (finding,) = audit(analyzer.open_run(folder))
     assert (finding.rule, finding.severity) == ("no_scores", "notice")
@@ -249,7 +249,7 @@ def test_row14_a_run_without_scores_is_told_where_they_were_looked_for(make_plai
     assert audit(with_scores(analyzer.open_run(folder), str(folder / "log.csv"))) == []
 
 
-def test_row14_why_there_are_no_scores_is_said_once(make_plain_run: MakeRun) -> None:
+def test_fault_14_why_there_are_no_scores_is_said_once(make_plain_run: MakeRun) -> None:
     folder = make_plain_run()
     (folder / "metrics.csv").write_text("time,loss\n0,0.5\n")
     assert [finding.rule for finding in audit(analyzer.open_run(folder))] == ["scores_unreadable"]

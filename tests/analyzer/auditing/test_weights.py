@@ -60,7 +60,7 @@ def test_the_verdict_tells_the_size_of_an_adapter_not_of_its_product(tmp_path: P
     assert "All weights (100 kB) were read" in weightlapse("audit", tmp_path / "run").out
 
 
-def test_row37_two_first_checkpoints_that_are_the_same(make_run: MakeRun) -> None:
+def test_fault_37_two_first_checkpoints_that_are_the_same(make_run: MakeRun) -> None:
     states = random_walk(6)
     states[1] = states[0]
     folder = make_run(states)
@@ -72,14 +72,14 @@ def test_row37_two_first_checkpoints_that_are_the_same(make_run: MakeRun) -> Non
     assert outcome.code == 3 and outcome.out.splitlines()[-1].startswith("Verdict: not sound, 1 serious defect.")
 
 
-def test_row37_a_checkpoint_copied_over_a_later_one(make_run: MakeRun) -> None:
+def test_fault_37_a_checkpoint_copied_over_a_later_one(make_run: MakeRun) -> None:
     states = random_walk(8)
     states[6] = states[2]
     (finding,) = said(make_run(states), "same_weights")
     assert (finding.checkpoints, finding.evidence) == (names(2, 6), {"neighbors": False})
 
 
-def test_row37_several_checkpoints_that_are_the_same_are_said_once(make_run: MakeRun) -> None:
+def test_fault_37_several_checkpoints_that_are_the_same_are_said_once(make_run: MakeRun) -> None:
     states = random_walk(8)
     states[1] = states[2] = states[0]
     states[5] = states[7] = states[3]
@@ -112,7 +112,7 @@ def test_a_file_without_a_place_that_is_a_copy_is_a_notice_and_no_warning(make_p
     )  # only names
 
 
-def test_row37_hundreds_of_tensors_that_never_change(make_run: MakeRun) -> None:
+def test_fault_37_hundreds_of_tensors_that_never_change(make_run: MakeRun) -> None:
     shapes = {f"layers.{n}.weight": (3, 4) for n in range(400)} | {"head.weight": (3, 4)}
     states = random_walk(5, shapes)
     for state in states[1:]:
@@ -125,7 +125,7 @@ def test_row37_hundreds_of_tensors_that_never_change(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(("until", "severity"), [(5, "warning"), (4, "notice")])
-def test_row37_a_tensor_frozen_over_an_interval(make_run: MakeRun, until: int, severity: str) -> None:
+def test_fault_37_a_tensor_frozen_over_an_interval(make_run: MakeRun, until: int, severity: str) -> None:
     states = random_walk(9)
     for state in states[4 : until + 1]:
         state["fc1.weight"] = states[3]["fc1.weight"]
@@ -142,7 +142,7 @@ def test_buffers_and_integers_may_stand_still(make_plain_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_row39_nan_and_inf_are_counted_and_placed(make_plain_run: MakeRun, dtype: type, value: float) -> None:
+def test_fault_39_nan_and_inf_are_counted_and_placed(make_plain_run: MakeRun, dtype: type, value: float) -> None:
     states = random_walk(6, dtype=dtype)
     for state in states[2:5]:
         state["out.weight"] = state["out.weight"].copy()
@@ -161,7 +161,7 @@ def masked(value: float, change: bool = False) -> list[dict[str, np.ndarray]]:
     return states
 
 
-def test_row39_infinite_elements_that_never_change_are_a_mask(make_plain_run: MakeRun) -> None:
+def test_fault_39_infinite_elements_that_never_change_are_a_mask(make_plain_run: MakeRun) -> None:
     folder = make_plain_run(masked(-np.inf))
     assert said(folder, "nonfinite_weights") == []
     (finding,) = said(folder, "constant_infinities")
@@ -173,7 +173,7 @@ def test_row39_infinite_elements_that_never_change_are_a_mask(make_plain_run: Ma
 
 
 @pytest.mark.parametrize(("value", "change"), [(np.nan, False), (-np.inf, True)])
-def test_row39_nan_is_serious_though_it_never_changes_and_so_is_inf_that_does(
+def test_fault_39_nan_is_serious_though_it_never_changes_and_so_is_inf_that_does(
     make_plain_run: MakeRun, value: float, change: bool
 ) -> None:
     folder = make_plain_run(masked(value, change))
@@ -196,7 +196,7 @@ def test_factors_of_an_adapter_are_named_and_shown_as_they_are_stored(tmp_path: 
     assert "float32" in outcome.out and "float64" not in outcome.out
 
 
-def test_row23_a_file_that_shrinks_after_it_was_indexed(make_run: MakeRun) -> None:
+def test_fault_23_a_file_that_shrinks_after_it_was_indexed(make_run: MakeRun) -> None:
     folder = make_run(random_walk(4))
     run = analyzer.open_run(folder)
     os.truncate(folder / names(2)[0], 900)
@@ -205,7 +205,7 @@ def test_row23_a_file_that_shrinks_after_it_was_indexed(make_run: MakeRun) -> No
     assert sorted(finding.evidence["tensors"]) == sorted(run.checkpoints[2].tensors)
 
 
-def test_row24_a_file_that_is_replaced_meanwhile(make_run: MakeRun) -> None:
+def test_fault_24_a_file_that_is_replaced_meanwhile(make_run: MakeRun) -> None:
     folder = make_run(random_walk(3))
     run = analyzer.open_run(folder)
     path = folder / names(1)[0]

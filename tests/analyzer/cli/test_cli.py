@@ -232,14 +232,14 @@ def test_scalars_by_epoch_from_a_file(make_plain_run, tmp_path, kind):
     assert float(scalars["4", "f1"]) == 16
 
 
-def test_row14_scores_that_are_no_numbers_are_gaps(make_plain_run, tmp_path):
+def test_fault_14_scores_that_are_no_numbers_are_gaps(make_plain_run, tmp_path):
     (tmp_path / "s.csv").write_text("epoch,test_accuracy\n0,0.5\n1,NaN\n2,1e999\n3,good\n4,\n")
     weightlapse("report", make_plain_run(), "--scalars", "s.csv", "--out", "r")
     rows = read_csv(tmp_path / "r/data/checkpoints.csv")
     assert [one["test_accuracy"] for one in rows] == ["0.5", "", "", "", ""]
 
 
-def test_row14_a_huge_step_in_the_metadata_is_no_crash(tmp_path):
+def test_fault_14_a_huge_step_in_the_metadata_is_no_crash(tmp_path):
     from builders import weightlapse_metadata
 
     for t, weights in enumerate(random_walk(3)):
@@ -308,7 +308,7 @@ def test_a_report_is_drawn_again_without_checkpoints(make_run, tmp_path):
 
 @pytest.mark.parametrize("damage", ["version", "text", "truncated", "page"])
 @pytest.mark.parametrize("command", ["report", "measure"])
-def test_row43_an_unreadable_store_is_measured_again_with_a_warning(make_run, tmp_path, damage, command):
+def test_fault_43_an_unreadable_store_is_measured_again_with_a_warning(make_run, tmp_path, damage, command):
     folder = make_run(random_walk(4))
     weightlapse("report", folder)
     store = tmp_path / "reports/run/measurements.sqlite"
@@ -336,7 +336,7 @@ def test_row43_an_unreadable_store_is_measured_again_with_a_warning(make_run, tm
     assert (tmp_path / "reports/run/data/measurements.csv").read_bytes() == expected
 
 
-def test_row43_a_file_given_as_store_that_is_none_is_left_alone(make_run, tmp_path):
+def test_fault_43_a_file_given_as_store_that_is_none_is_left_alone(make_run, tmp_path):
     (tmp_path / "thesis.txt").write_text("chapter one " * 500)
     for command in ("measure", "report"):
         outcome = weightlapse(command, make_run(), "--store", "thesis.txt")
@@ -369,7 +369,7 @@ def test_a_folder_given_as_store_is_said_to_be_one(make_run, tmp_path):
     assert "stores: is a folder; name a file in it, such as stores" in outcome.err
 
 
-def test_row43_a_damaged_page_anywhere_never_is_a_traceback(make_run, tmp_path):
+def test_fault_43_a_damaged_page_anywhere_never_is_a_traceback(make_run, tmp_path):
     weightlapse("measure", make_run(random_walk(4)), "--store", "s.sqlite")
     whole = (tmp_path / "s.sqlite").read_bytes()
     refused = 0
@@ -386,7 +386,7 @@ def test_row43_a_damaged_page_anywhere_never_is_a_traceback(make_run, tmp_path):
 # ------------------------------------------------------------------------------------------------- interruption
 
 
-def test_row47_ctrl_c_exits_130_and_keeps_what_was_measured(make_run, monkeypatch):
+def test_fault_47_ctrl_c_exits_130_and_keeps_what_was_measured(make_run, monkeypatch):
     folder = make_run(random_walk(5))
     walk = measuring.walk
 
@@ -404,7 +404,7 @@ def test_row47_ctrl_c_exits_130_and_keeps_what_was_measured(make_run, monkeypatc
         assert len({(row.checkpoint, row.tensor) for row in store.measurements("run")}) == 7
 
 
-def test_row47_an_audit_that_is_interrupted_does_not_say_that_anything_is_kept(make_run, monkeypatch):
+def test_fault_47_an_audit_that_is_interrupted_does_not_say_that_anything_is_kept(make_run, monkeypatch):
     folder = make_run()
 
     def pressed(run, jobs, progress):
@@ -415,7 +415,7 @@ def test_row47_an_audit_that_is_interrupted_does_not_say_that_anything_is_kept(m
     assert (outcome.code, outcome.err.strip(), outcome.out) == (130, "Interrupted.", "")
 
 
-def test_row47_ctrl_c_while_the_command_is_being_loaded(monkeypatch, capsys):
+def test_fault_47_ctrl_c_while_the_command_is_being_loaded(monkeypatch, capsys):
     class Pressed:
         def find_spec(self, name, path=None, target=None):
             if name == "analyzer.cli":
@@ -437,7 +437,7 @@ def slow(current):
 """
 
 
-def test_row47_a_real_sigint_ends_within_two_seconds(make_run, tmp_path):
+def test_fault_47_a_real_sigint_ends_within_two_seconds(make_run, tmp_path):
     folder = make_run(random_walk(60))
     (tmp_path / "slow.py").write_text(SLOW)
     command = [sys.executable, "-m", "analyzer", "measure", folder, "--store", "s.sqlite", "--metrics-from", "slow.py"]
@@ -478,7 +478,7 @@ def test_export_into_a_pipe_that_is_closed_is_no_traceback(make_run, tmp_path):
 # --------------------------------------------------------------------------------------------------------- locale
 
 
-def test_row44_another_locale_writes_the_same_bytes(make_run, tmp_path):
+def test_fault_44_another_locale_writes_the_same_bytes(make_run, tmp_path):
     import locale
 
     folder = make_run(random_walk(3))
@@ -505,7 +505,7 @@ def _has_locale(locale, name):
     return True
 
 
-def test_row44_an_ascii_only_environment_works(tmp_path):
+def test_fault_44_an_ascii_only_environment_works(tmp_path):
     name = "größe.weight"
     for t in range(2):
         save_weights(tmp_path / f"runs/epoch_{t}.safetensors", {name: np.full((3, 3), np.nan, np.float32)})

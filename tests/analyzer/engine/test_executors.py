@@ -77,7 +77,7 @@ def test_an_error_of_a_task_is_raised_here(error, expected, text):
 
 
 @forked
-def test_row30_a_killed_process_is_named_and_nothing_hangs():
+def test_fault_30_a_killed_process_is_named_and_nothing_hangs():
     def die(task):
         yield task
         if task == 1:
@@ -142,7 +142,7 @@ for pid in run_in_processes(range(2), slow, 2):
 
 
 @forked
-def test_row33_processes_end_when_their_consumer_is_killed():
+def test_fault_33_processes_end_when_their_consumer_is_killed():
     consumer = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
     assert consumer.stdout
     pids = {int(consumer.stdout.readline()) for _ in range(6)}

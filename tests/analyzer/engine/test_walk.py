@@ -111,7 +111,7 @@ def test_a_run_that_transformers_trainer_wrote_agrees_with_numpy(tmp_path, monke
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_row39_a_bad_weight_flags_its_layer_and_checkpoint_and_the_next_step(tmp_path, bad):
+def test_fault_39_a_bad_weight_flags_its_layer_and_checkpoint_and_the_next_step(tmp_path, bad):
     states = random_walk(6)
     states[2]["fc1.weight"][3, 4:6] = bad
     folder = written(tmp_path / "run", states)
@@ -143,7 +143,7 @@ def test_row39_a_bad_weight_flags_its_layer_and_checkpoint_and_the_next_step(tmp
     assert row(rows, 2, "step_distance", "out.weight")["value"] == pytest.approx(expected)
 
 
-def test_row39_a_bad_first_checkpoint_leaves_the_steps_numeric(tmp_path):
+def test_fault_39_a_bad_first_checkpoint_leaves_the_steps_numeric(tmp_path):
     states = random_walk(4)
     states[0]["fc1.bias"][0] = np.nan
     rows = rows_of(measured(written(tmp_path / "run", states)))
@@ -154,7 +154,7 @@ def test_row39_a_bad_first_checkpoint_leaves_the_steps_numeric(tmp_path):
 # ----------------------------------------------------------------------- rows 40, 42: zero, rank-deficient, extreme
 
 
-def test_row40_a_zero_matrix_has_distances_but_no_condition_number(tmp_path):
+def test_fault_40_a_zero_matrix_has_distances_but_no_condition_number(tmp_path):
     states = random_walk(3)
     states[1]["fc1.weight"][:] = 0
     rows = rows_of(measured(written(tmp_path / "run", states)))
@@ -170,7 +170,7 @@ def test_row40_a_zero_matrix_has_distances_but_no_condition_number(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (20, 8), (8, 20)])
-def test_row40_a_rank_deficient_matrix_is_singular(tmp_path, shape):
+def test_fault_40_a_rank_deficient_matrix_is_singular(tmp_path, shape):
     generator = np.random.default_rng(0)
     product = generator.integers(-3, 4, (shape[0], 3)) @ generator.integers(-3, 4, (3, shape[1]))
     rows = rows_of(measured(written(tmp_path / "run", [{"fc1.weight": product.astype(np.float32)}])))
@@ -179,7 +179,7 @@ def test_row40_a_rank_deficient_matrix_is_singular(tmp_path, shape):
 
 
 @pytest.mark.parametrize("size", [1e20, 1e-30, 1e-42, 3e37])
-def test_row42_extreme_weights_give_finite_correct_numbers(tmp_path, size):
+def test_fault_42_extreme_weights_give_finite_correct_numbers(tmp_path, size):
     generator = np.random.default_rng(1)
     first = (generator.standard_normal((6, 9)) * size).astype(np.float32)
     second = (first.astype(np.float64) + 0.1 * size * generator.standard_normal((6, 9))).astype(np.float32)
@@ -205,7 +205,7 @@ def test_row42_extreme_weights_give_finite_correct_numbers(tmp_path, size):
 # ------------------------------------------------------------------------- rows 38, 35, 9: what comes, goes, is empty
 
 
-def test_row38_a_layer_that_goes_and_comes_back_is_a_gap_with_the_true_reference(tmp_path):
+def test_fault_38_a_layer_that_goes_and_comes_back_is_a_gap_with_the_true_reference(tmp_path):
     states = random_walk(6)
     for t in (2, 3):
         del states[t]["fc1.weight"]
@@ -226,7 +226,7 @@ def test_row38_a_layer_that_goes_and_comes_back_is_a_gap_with_the_true_reference
     assert status(rows, 2, "step_distance", "", "mean") == "missing"
 
 
-def test_row38_a_layer_that_appears_late_has_a_first_state_of_its_own(tmp_path):
+def test_fault_38_a_layer_that_appears_late_has_a_first_state_of_its_own(tmp_path):
     states = random_walk(5)
     for t in (0, 1):
         del states[t]["out.bias"]
@@ -247,7 +247,7 @@ def sqrt_of_squares(arrays):
 @pytest.mark.parametrize(
     "shapes", [((5, 1), (5,)), ((5,), (5, 1)), ((1, 4), (5, 4)), ((4, 5), (5, 4)), ((20,), (4, 5))]
 )
-def test_row38_a_changed_shape_is_undefined_not_broadcast(tmp_path, shapes):
+def test_fault_38_a_changed_shape_is_undefined_not_broadcast(tmp_path, shapes):
     generator = np.random.default_rng(0)
     states = random_walk(4)
     for t in range(4):
@@ -260,7 +260,7 @@ def test_row38_a_changed_shape_is_undefined_not_broadcast(tmp_path, shapes):
     assert [status(rows, t, "step_distance", "", "total") for t in (1, 2, 3)] == ["ok", "undefined", "ok"]
 
 
-def test_row38_a_changed_dtype_still_has_a_distance(tmp_path):
+def test_fault_38_a_changed_dtype_still_has_a_distance(tmp_path):
     states = random_walk(3)
     states[2]["fc1.weight"] = states[2]["fc1.weight"].astype(np.float16)
     rows = rows_of(measured(written(tmp_path / "run", states)))
@@ -269,7 +269,7 @@ def test_row38_a_changed_dtype_still_has_a_distance(tmp_path):
     assert status(rows, 2, "changed_fraction") == "undefined"  # bits of two kinds do not compare
 
 
-def test_row35_a_missing_epoch_makes_a_step_that_names_its_true_reference(tmp_path):
+def test_fault_35_a_missing_epoch_makes_a_step_that_names_its_true_reference(tmp_path):
     states = random_walk(6)
     folder = written(tmp_path / "run", [states[t] for t in (0, 1, 2, 4, 5)], [0, 1, 2, 4, 5])
     out, store = tmp_path / "rows.csv", tmp_path / "s.sqlite"
@@ -285,7 +285,7 @@ def test_row35_a_missing_epoch_makes_a_step_that_names_its_true_reference(tmp_pa
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (0,), (3, 0, 2)])
-def test_row9_an_empty_tensor_is_listed_and_has_no_rows(tmp_path, shape):
+def test_fault_9_an_empty_tensor_is_listed_and_has_no_rows(tmp_path, shape):
     states = random_walk(3)
     for state in states:
         state["empty"] = np.zeros(shape, np.float32)
@@ -298,7 +298,7 @@ def test_row9_an_empty_tensor_is_listed_and_has_no_rows(tmp_path, shape):
         assert {one.name: one.kind for one in store.tensors("run")}["empty"] == "empty"
 
 
-def test_row9_a_tensor_that_becomes_empty_is_a_gap(tmp_path):
+def test_fault_9_a_tensor_that_becomes_empty_is_a_gap(tmp_path):
     states = random_walk(4)
     states[2]["out.bias"] = np.zeros((0,), np.float32)
     rows = rows_of(measured(written(tmp_path / "run", states)))
@@ -307,7 +307,7 @@ def test_row9_a_tensor_that_becomes_empty_is_a_gap(tmp_path):
     assert status(rows, 2, "condition_number") == status(rows, 3, "step_distance") == "ok"
 
 
-def test_row9_a_huge_empty_shape_allocates_nothing(tmp_path):
+def test_fault_9_a_huge_empty_shape_allocates_nothing(tmp_path):
     header = json.dumps({"w": {"dtype": "F32", "shape": [0, 2**62], "data_offsets": [0, 0]}}).encode()
     for epoch in range(2):
         path = tmp_path / f"run/epoch_{epoch}.safetensors"
@@ -396,7 +396,7 @@ def test_one_run_beside_others_has_the_same_rows_as_alone(make_run, tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1e-170, 1e160])
-def test_row42_float64_weights_whose_squares_float64_cannot_hold_have_a_status(make_run, tmp_path, scale):
+def test_fault_42_float64_weights_whose_squares_float64_cannot_hold_have_a_status(make_run, tmp_path, scale):
     import analyzer
 
     states = [{"w": (scale * state["fc1.weight"]).astype(np.float64)} for state in random_walk(3, dtype=np.float64)]

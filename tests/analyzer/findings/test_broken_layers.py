@@ -16,7 +16,7 @@ from analyzer.report.reading import read_tables
 from analyzer.store.store import open_store
 
 
-def test_row40_a_singular_matrix_is_named_with_its_checkpoints(tmp_path):
+def test_fault_40_a_singular_matrix_is_named_with_its_checkpoints(tmp_path):
     states = random_walk(6)
     for weights in states[2:5]:
         weights["out.weight"][1] = 0

@@ -31,7 +31,7 @@ def test_the_most_serious_comes_first_and_ties_keep_their_order():
     assert [one.rule for one in by_severity(findings)] == ["3", "4", "2", "5", "1", "6", "0", "7"]
 
 
-def test_row15_hostile_names_are_harmless_in_sentences(tmp_path):
+def test_fault_15_hostile_names_are_harmless_in_sentences(tmp_path):
     hostile = "\x1b[31m<b>\u202e\n"
     states = [{hostile: np.full((3, 3), np.nan, np.float32)}, {hostile: np.zeros((3, 3), np.float32)}] * 2
     findings = found_in(tmp_path, states)

@@ -12,7 +12,7 @@ import analyzer
 
 
 @pytest.mark.parametrize("later", [0, 1])
-def test_row39_nan_is_serious_with_its_count_place_and_figure(tmp_path, later):
+def test_fault_39_nan_is_serious_with_its_count_place_and_figure(tmp_path, later):
     states = random_walk(5)
     states[1]["fc1.weight"][0, :3] = np.nan
     if later:
@@ -58,7 +58,7 @@ def test_nan_that_spreads_is_one_finding(tmp_path):
     assert one.evidence["since"] == dict(zip(("fc1.weight", "fc1.bias", "out.weight"), name(3, 4, 5), strict=True))
 
 
-def test_row37_frozen_tensors_are_named_with_their_intervals(tmp_path):
+def test_fault_37_frozen_tensors_are_named_with_their_intervals(tmp_path):
     states = random_walk(7)
     for t in range(1, 7):
         states[t]["fc1.bias"] = states[0]["fc1.bias"]

@@ -782,7 +782,7 @@ def test_scores_of_the_users_own(make_plain_run: MakeRun, tmp_path: Path) -> Non
         with_scores(run, str(path))
 
 
-def test_row14_a_cell_among_numbers_that_is_none_is_said_with_its_place(
+def test_fault_14_a_cell_among_numbers_that_is_none_is_said_with_its_place(
     make_plain_run: MakeRun, tmp_path: Path
 ) -> None:
     run = analyzer.open_run(make_plain_run())
@@ -915,7 +915,7 @@ def test_a_tensor_named_like_an_expert_of_a_stack_is_left_out_and_said(tmp_path)
     assert analyzer.measure(run, tmp_path / "store.sqlite").series("m.experts.w[0]", "spectral_norm").values.size == 1
 
 
-def test_row14_scores_that_belong_to_no_checkpoint_are_said(make_plain_run):
+def test_fault_14_scores_that_belong_to_no_checkpoint_are_said(make_plain_run):
     folder = make_plain_run(random_walk(3))
     (folder / "metrics.csv").write_text("step,test_accuracy\n100,0.5\n200,0.6\n")
     (finding,) = analyzer.open_run(folder).findings

@@ -136,7 +136,7 @@ def test_products_with_an_absent_state_are_nan():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 50_000, 99_999])
-def test_row39_a_bad_element_anywhere_makes_its_sums_nonfinite_and_is_counted(bad, place):
+def test_fault_39_a_bad_element_anywhere_makes_its_sums_nonfinite_and_is_counted(bad, place):
     w, p = states(2, 100_000, np.float32)
     w[place] = bad
     result = inner_products(w, p, None, p)
@@ -146,7 +146,7 @@ def test_row39_a_bad_element_anywhere_makes_its_sums_nonfinite_and_is_counted(ba
     assert (count.count, count.nonfinite) == (100_000, 1)
 
 
-def test_row39_finiteness_of_sound_weights():
+def test_fault_39_finiteness_of_sound_weights():
     (w,) = states(1, 10, np.float32)
     assert FINITENESS.compute(observer_of(w, {FINITENESS}), None) == FinitenessCount(10, 0)
 
@@ -236,7 +236,7 @@ def test_unit_roundoff_is_the_largest_relative_error_of_rounding_to_nearest(dtyp
     assert unit_roundoff(np.dtype(dtype)) == u
 
 
-def test_row42_extreme_float32_weights_neither_overflow_nor_vanish():
+def test_fault_42_extreme_float32_weights_neither_overflow_nor_vanish():
     for size in (1e20, 1e-30, 1e-45, 3e38):
         w = np.full(1000, size, dtype=np.float32)
         result = inner_products(w, -w, None, w)

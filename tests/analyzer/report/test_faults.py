@@ -29,7 +29,7 @@ def script(mode: str, folder: Path, count: int) -> dict[str, int]:
     return json.loads(result.stdout)
 
 
-def test_row27_row33_killed_at_any_moment_no_file_is_half_written_and_the_next_run_finishes(make_run, tmp_path):
+def test_fault_27_row33_killed_at_any_moment_no_file_is_half_written_and_the_next_run_finishes(make_run, tmp_path):
     make_run(random_walk(8))
     kills = full_count(100, 6)
     outcome = script("kill", tmp_path, kills)
@@ -37,7 +37,7 @@ def test_row27_row33_killed_at_any_moment_no_file_is_half_written_and_the_next_r
     assert outcome["unfinished"] > 0  # or the moments were none
 
 
-def test_row33_the_journal_of_a_killed_process_is_ours_and_is_rolled_back(make_run, tmp_path, monkeypatch):
+def test_fault_33_the_journal_of_a_killed_process_is_ours_and_is_rolled_back(make_run, tmp_path, monkeypatch):
     monkeypatch.setattr("analyzer.report.writer.draw_figures", lambda *_: [])
     folder, out = make_run(random_walk(4)), tmp_path / "report"
     assert weightlapse("report", folder, "--out", out).code == 0
@@ -54,7 +54,7 @@ def test_row33_the_journal_of_a_killed_process_is_ours_and_is_rolled_back(make_r
     assert not (out / "measurements.sqlite-journal").exists()
 
 
-def test_row32_two_analyzers_with_one_report_folder_both_end_well(make_run, tmp_path):
+def test_fault_32_two_analyzers_with_one_report_folder_both_end_well(make_run, tmp_path):
     make_run(random_walk(6))
     script("race", tmp_path, full_count(30, 2))
 
@@ -125,7 +125,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_row29_an_error_at_any_write_is_named_and_leaves_each_file_old_or_new(make_run, tmp_path, failing, fresh):
+def test_fault_29_an_error_at_any_write_is_named_and_leaves_each_file_old_or_new(make_run, tmp_path, failing, fresh):
     states = random_walk(4)
     folder = make_run(states[:3])
     first, store = tmp_path / "first.sqlite", tmp_path / "s.sqlite"
@@ -168,7 +168,7 @@ def test_row29_an_error_at_any_write_is_named_and_leaves_each_file_old_or_new(ma
         }
 
 
-def test_row29_the_command_says_so_and_exits_1(make_run, tmp_path, failing):
+def test_fault_29_the_command_says_so_and_exits_1(make_run, tmp_path, failing):
     folder = make_run(random_walk(2))
     failing(12)
     outcome = weightlapse("report", folder, "--out", tmp_path / "r")
@@ -176,7 +176,7 @@ def test_row29_the_command_says_so_and_exits_1(make_run, tmp_path, failing):
     assert outcome.err.startswith("Error: ") and "Traceback" not in outcome.err
 
 
-def test_row30_too_many_open_files_is_a_named_error_and_no_half_report(make_run, tmp_path, monkeypatch):
+def test_fault_30_too_many_open_files_is_a_named_error_and_no_half_report(make_run, tmp_path, monkeypatch):
     store = tmp_path / "s.sqlite"
     measured(make_run(random_walk(2)), store)
     real, calls = tempfile.mkstemp, []
@@ -207,7 +207,7 @@ def test_a_file_is_replaced_as_a_whole_with_the_usual_permissions(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_row28_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+def test_fault_28_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     order = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
@@ -216,7 +216,7 @@ def test_row28_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypat
     assert order == ["fsync", "replace"]
 
 
-def test_row47_an_interruption_leaves_no_temporary_file(tmp_path, monkeypatch):
+def test_fault_47_an_interruption_leaves_no_temporary_file(tmp_path, monkeypatch):
     def pressed(*_):
         raise KeyboardInterrupt
 

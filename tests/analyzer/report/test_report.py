@@ -391,7 +391,7 @@ EXPECTED_TAGS = {
 
 
 @pytest.mark.parametrize("which", ["plain", "hostile"])
-def test_row15_the_page_has_no_script_no_event_and_no_address_outside_itself(which, request):
+def test_fault_15_the_page_has_no_script_no_event_and_no_address_outside_itself(which, request):
     folder = request.getfixturevalue(which)[0]
     text = (folder / "index.html").read_text(encoding="utf-8")
     page = Page(text)
@@ -409,7 +409,7 @@ def test_row15_the_page_has_no_script_no_event_and_no_address_outside_itself(whi
     assert "@import" not in (folder / "report.css").read_text()
 
 
-def test_row15_hostile_names_are_shown_as_text(hostile):
+def test_fault_15_hostile_names_are_shown_as_text(hostile):
     page = Page((hostile[0] / "index.html").read_text(encoding="utf-8"))
     assert "<script>alert(1)</script>" in page.text
     assert "{{ 7 * 7 }}" in page.text
@@ -418,7 +418,7 @@ def test_row15_hostile_names_are_shown_as_text(hostile):
         assert not [c for c in text if unicodedata.category(c) in ("Cc", "Cf") and c != "\n" and c != "\ufe0f"]
 
 
-def test_row15_figures_of_hostile_names_are_sound_and_inert(hostile):
+def test_fault_15_figures_of_hostile_names_are_sound_and_inert(hostile):
     import xml.etree.ElementTree as ElementTree
 
     for path in (hostile[0] / "figures").iterdir():
@@ -431,7 +431,7 @@ def test_row15_figures_of_hostile_names_are_sound_and_inert(hostile):
             assert data.startswith(b"\x89PNG") and data.endswith(b"IEND\xaeB`\x82")
 
 
-def test_row15_the_terminal_gets_no_control_characters_and_no_forged_line(hostile):
+def test_fault_15_the_terminal_gets_no_control_characters_and_no_forged_line(hostile):
     outcome = hostile[2]
     assert outcome.code == 3
     for line in outcome.err.split("\n"):
@@ -442,7 +442,7 @@ def test_row15_the_terminal_gets_no_control_characters_and_no_forged_line(hostil
     assert not re.search("(?m)^Error: forged", audit.out + audit.err)
 
 
-def test_row16_no_name_becomes_a_path(hostile):
+def test_fault_16_no_name_becomes_a_path(hostile):
     folder, new, _ = hostile
     assert new
     for path in new:
@@ -454,7 +454,7 @@ def test_row16_no_name_becomes_a_path(hostile):
     assert not Path("/tmp/weightlapse_escape").exists()
 
 
-def test_row17_text_that_a_spreadsheet_takes_for_a_formula_is_neutralised(hostile):
+def test_fault_17_text_that_a_spreadsheet_takes_for_a_formula_is_neutralised(hostile):
     seen = set()
     for path in (hostile[0] / "data").iterdir():
         for row in read_csv(path):
@@ -465,7 +465,7 @@ def test_row17_text_that_a_spreadsheet_takes_for_a_formula_is_neutralised(hostil
     assert "'=cmd()|' /C calc'!A0" in seen and "'+1+1" in seen and "'@SUM(1)" in seen
 
 
-def test_row16_every_name_stays_apart_and_comes_back_from_the_table(hostile):
+def test_fault_16_every_name_stays_apart_and_comes_back_from_the_table(hostile):
     rows = read_csv(hostile[0] / "data/tensors.csv")
     names = [row["tensor"] for row in rows]
     assert len(names) == len(set(names)) == len(HOSTILE)
@@ -476,7 +476,7 @@ def test_row16_every_name_stays_apart_and_comes_back_from_the_table(hostile):
         assert len(values) == 4 and len(set(values)) == 4
 
 
-def test_row16_hostile_names_can_be_asked_for_from_python(hostile):
+def test_fault_16_hostile_names_can_be_asked_for_from_python(hostile):
     measurements = analyzer.open_measurements(hostile[0] / "measurements.sqlite")
     assert measurements.run == RUN_NAME
     for name in HOSTILE.values():
@@ -510,7 +510,7 @@ def report(make_run, tmp_path, without_figures):
 
 @pytest.mark.parametrize("out", ["run", "run/", ".", "link", "sub/../run"])
 @pytest.mark.parametrize("options", [(), ("--force",)])
-def test_row34_a_report_into_the_checkpoints_is_refused_even_by_force(report, make_run, tmp_path, out, options):
+def test_fault_34_a_report_into_the_checkpoints_is_refused_even_by_force(report, make_run, tmp_path, out, options):
     make_run()
     (tmp_path / "link").symlink_to(tmp_path / "run")
     (tmp_path / "sub").mkdir()
@@ -521,7 +521,7 @@ def test_row34_a_report_into_the_checkpoints_is_refused_even_by_force(report, ma
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_row34_foreign_files_are_refused_and_kept(report, tmp_path):
+def test_fault_34_foreign_files_are_refused_and_kept(report, tmp_path):
     foreign = tmp_path / "report/thesis.txt"
     foreign.parent.mkdir()
     foreign.write_text("precious")
@@ -534,7 +534,7 @@ def test_row34_foreign_files_are_refused_and_kept(report, tmp_path):
     assert (tmp_path / "report/manifest.json").exists()
 
 
-def test_row34_force_keeps_foreign_files_everywhere(report, tmp_path):
+def test_fault_34_force_keeps_foreign_files_everywhere(report, tmp_path):
     report()
     foreign = [tmp_path / "report" / name for name in ("notes.md", "data/mine.csv", "figures/mine.png", ".hidden",
                                                        "data/.mine.tmp", "figures/sub/x.svg")]  # fmt: skip
@@ -547,7 +547,7 @@ def test_row34_force_keeps_foreign_files_everywhere(report, tmp_path):
     assert "notes.md" not in manifest["files"]
 
 
-def test_row34_the_report_of_another_run_is_refused_without_force(report, tmp_path):
+def test_fault_34_the_report_of_another_run_is_refused_without_force(report, tmp_path):
     assert report("a", seed=1).code == 0
     before = (tmp_path / "report/data/measurements.csv").read_bytes()
     outcome = report("b", seed=2)
@@ -557,7 +557,7 @@ def test_row34_the_report_of_another_run_is_refused_without_force(report, tmp_pa
     assert {row["run"] for row in read_csv(tmp_path / "report/data/measurements.csv")} == {"b"}
 
 
-def test_row34_a_run_of_the_same_name_elsewhere_is_another_run(report, tmp_path):
+def test_fault_34_a_run_of_the_same_name_elsewhere_is_another_run(report, tmp_path):
     assert report("x/run", seed=1).code == 0
     assert report("y/run", seed=2).code == 1
     assert report("x/run").code == 0
@@ -602,7 +602,7 @@ def test_a_stale_figure_of_our_own_goes(make_run, tmp_path):
     assert list((tmp_path / "report/figures").iterdir()) == []
 
 
-def test_row31_read_only_checkpoints_are_only_read(report, make_run, tmp_path):
+def test_fault_31_read_only_checkpoints_are_only_read(report, make_run, tmp_path):
     folder = make_run(random_walk(3))
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
     for path in folder.iterdir():

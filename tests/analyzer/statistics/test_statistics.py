@@ -65,18 +65,18 @@ def test_spearman_ranks_only_the_pairs_that_are_complete():
 
 @pytest.mark.parametrize("function", [pearson, spearman])
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_row41_fewer_than_three_pairs_are_undefined_with_n(function, n):
+def test_fault_41_fewer_than_three_pairs_are_undefined_with_n(function, n):
     assert function(np.arange(float(n)), np.arange(float(n))) == (None, n, "undefined")
 
 
 @pytest.mark.parametrize("function", [pearson, spearman])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e300, -3.3])
-def test_row41_a_constant_series_is_undefined_with_n(function, constant):
+def test_fault_41_a_constant_series_is_undefined_with_n(function, constant):
     assert function(np.full(7, constant), np.arange(7.0)) == (None, 7, "undefined")
     assert function(np.arange(7.0), np.full(7, constant)) == (None, 7, "undefined")
 
 
-def test_row41_a_constant_series_with_rounding_noise_is_not_blown_up():
+def test_fault_41_a_constant_series_with_rounding_noise_is_not_blown_up():
     noisy = np.array([0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3])
     assert len(set(noisy)) == 2
     assert pearson(noisy, np.array([1.0, 2.0, 1.5, 9.0])).status == "undefined"
@@ -172,7 +172,7 @@ def test_the_generalization_gap_is_train_minus_test_accuracy_and_correlates_as_s
     assert (one.n, one.coefficient) == (6, pytest.approx(expected, rel=1e-9))
 
 
-def test_row41_a_constant_accuracy_is_undefined_with_n_in_every_table(tmp_path):
+def test_fault_41_a_constant_accuracy_is_undefined_with_n_in_every_table(tmp_path):
     for epoch, weights in enumerate(random_walk(6)):
         changes = {"test_accuracy": "0.5", "train_accuracy": None}
         save_weights(tmp_path / f"run/epoch_{epoch}.safetensors", weights, weightlapse_metadata(epoch, **changes))

@@ -32,7 +32,7 @@ def version(path: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def test_row43_a_store_of_schema_1_is_read_without_being_changed(earlier: Path) -> None:
+def test_fault_43_a_store_of_schema_1_is_read_without_being_changed(earlier: Path) -> None:
     before = earlier.read_bytes()
     findings = analyzer.open_measurements(earlier).findings()
     assert {"refused_file", "nonfinite_weights"} <= {finding.rule for finding in findings}
@@ -45,7 +45,7 @@ def test_row43_a_store_of_schema_1_is_read_without_being_changed(earlier: Path) 
     assert earlier.read_bytes() == before
 
 
-def test_row43_a_report_is_drawn_from_a_store_of_schema_1(
+def test_fault_43_a_report_is_drawn_from_a_store_of_schema_1(
     earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyzer.report.writer.draw_figures", lambda *_: [])
@@ -56,7 +56,7 @@ def test_row43_a_report_is_drawn_from_a_store_of_schema_1(
     assert (earlier.read_bytes(), version(tmp_path / "report/measurements.sqlite")) == (before, SCHEMA_VERSION)
 
 
-def test_row43_a_store_of_schema_1_is_migrated_when_it_is_written(earlier: Path) -> None:
+def test_fault_43_a_store_of_schema_1_is_migrated_when_it_is_written(earlier: Path) -> None:
     with open_store(str(earlier)) as store:
         rows, spectra = list(store.measurements("run")), store.spectra("run", "fc.weight")
     with open_store(str(earlier), create=True) as store:
@@ -70,7 +70,7 @@ def test_row43_a_store_of_schema_1_is_migrated_when_it_is_written(earlier: Path)
     assert not {"meta", "findings"} & tables
 
 
-def test_row43_a_migration_that_fails_leaves_the_store_as_it_was(
+def test_fault_43_a_migration_that_fails_leaves_the_store_as_it_was(
     earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from analyzer.store import schema

@@ -179,7 +179,7 @@ REPLACEMENTS = {
 @pytest.mark.parametrize("changed", [0, 2])
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
 @pytest.mark.parametrize("back", [False, True])
-def test_row38_a_replaced_file_with_other_content_leaves_nothing_stale(tmp_path, changed, replacement, back):
+def test_fault_38_a_replaced_file_with_other_content_leaves_nothing_stale(tmp_path, changed, replacement, back):
     states = numbered(5)
     other = {name: array.copy() for name, array in states[changed].items()}
     REPLACEMENTS[replacement](other)
@@ -296,7 +296,7 @@ def test_a_transaction_that_fails_leaves_nothing(make_run, tmp_path):
     assert everything(measurements) == before
 
 
-def test_row29_a_full_disk_is_a_named_error_and_what_was_there_stays(make_run, tmp_path):
+def test_fault_29_a_full_disk_is_a_named_error_and_what_was_there_stays(make_run, tmp_path):
     folder = make_run(random_walk(4, {"w.weight": (30, 30)}))
     path = tmp_path / "s.sqlite"
     with open_store(str(path), create=True) as store:
@@ -308,7 +308,7 @@ def test_row29_a_full_disk_is_a_named_error_and_what_was_there_stays(make_run, t
     assert_as_if_measured_at_once(folder, measured(folder, path), tmp_path)
 
 
-def test_row43_another_version_is_refused_naming_both(make_run, tmp_path):
+def test_fault_43_another_version_is_refused_naming_both(make_run, tmp_path):
     path = tmp_path / "s.sqlite"
     measured(make_run(), path)
     with closing(sqlite3.connect(path)) as connection:
@@ -320,7 +320,7 @@ def test_row43_another_version_is_refused_naming_both(make_run, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["text", "truncated", "another database", "zeros"])
-def test_row43_what_is_no_store_is_refused_and_unchanged(make_run, tmp_path, kind):
+def test_fault_43_what_is_no_store_is_refused_and_unchanged(make_run, tmp_path, kind):
     path = tmp_path / "s.sqlite"
     if kind == "text":
         path.write_text("This is a letter to my aunt, and longer than the header of a database. " * 20)
@@ -340,7 +340,7 @@ def test_row43_what_is_no_store_is_refused_and_unchanged(make_run, tmp_path, kin
     assert path.read_bytes() == before
 
 
-def test_row43_a_store_with_a_damaged_page_is_refused(make_run, tmp_path):
+def test_fault_43_a_store_with_a_damaged_page_is_refused(make_run, tmp_path):
     path = tmp_path / "s.sqlite"
     measured(make_run(random_walk(5)), path)
     data = bytearray(path.read_bytes())
@@ -365,7 +365,7 @@ def test_a_store_that_is_not_there_is_a_named_error(tmp_path):
     assert not (tmp_path / "absent.sqlite").exists()
 
 
-def test_row32_many_openers_of_a_new_store_all_get_the_same(tmp_path):
+def test_fault_32_many_openers_of_a_new_store_all_get_the_same(tmp_path):
     for attempt in range(full_count(50, 8)):
         path = str(tmp_path / f"{attempt}.sqlite")
         barrier = threading.Barrier(6)
@@ -387,7 +387,7 @@ def test_row32_many_openers_of_a_new_store_all_get_the_same(tmp_path):
         assert outcomes == [[]] * 6
 
 
-def test_row32_two_measure_the_same_run_into_one_store(make_run, tmp_path):
+def test_fault_32_two_measure_the_same_run_into_one_store(make_run, tmp_path):
     folder = make_run(random_walk(5))
     errors: list[BaseException] = []
 
@@ -406,7 +406,7 @@ def test_row32_two_measure_the_same_run_into_one_store(make_run, tmp_path):
     assert_as_if_measured_at_once(folder, analyzer.open_measurements(tmp_path / "s.sqlite"), tmp_path)
 
 
-def test_row32_a_locked_store_is_not_called_damaged(make_run, tmp_path, monkeypatch):
+def test_fault_32_a_locked_store_is_not_called_damaged(make_run, tmp_path, monkeypatch):
     path = tmp_path / "s.sqlite"
     measured(make_run(), path)
     real = sqlite3.connect
