@@ -10,8 +10,8 @@ DEMO_REPORT := reports/demo
 # The comparison: 18 runs like the demo's, two at a time.
 COMPARED_INITS := pytorch orthogonal normal
 COMPARED_SEEDS := 0 1 2 3 4 5
-COMPARED_RUNS := checkpoints/initialisations
-COMPARISON := reports/initialisations
+COMPARED_RUNS := checkpoints/initializations
+COMPARISON := reports/initializations
 
 .PHONY: demo compare test stress check format clean
 

@@ -1,4 +1,4 @@
-"""``weightlapse compare``: show runs beside each other."""
+"""``weightlapse compare``: compare runs."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from analyzer.findings.broken_layers import not_measured
-from analyzer.findings.events import EVENTS, beside
+from analyzer.findings.events import EVENTS, unexplained
 from analyzer.findings.rules import SEVERITIES, registered, registered_for_files
 from analyzer.model.run import Finding
 from analyzer.model.tables import Tables
@@ -42,8 +42,8 @@ def find(tables: Tables) -> list[Finding]:
     rules = registered()
     events: list[Finding] = []
     for name in EVENTS:
-        events += beside(events, name, rules[name], tables)
-    others = [beside(events, name, rule, tables) for name, rule in rules.items() if name not in EVENTS]
+        events += unexplained(events, name, rules[name], tables)
+    others = [unexplained(events, name, rule, tables) for name, rule in rules.items() if name not in EVENTS]
     return by_severity([*find_in_files(tables), *events, *chain.from_iterable(others)])
 
 

@@ -24,7 +24,7 @@ CONSEQUENCES = ADVICE | {
 }
 
 
-def beside(events: Sequence[Finding], name: str, rule: Rule, tables: Tables) -> list[Finding]:
+def unexplained(events: Sequence[Finding], name: str, rule: Rule, tables: Tables) -> list[Finding]:
     """Return the findings of a rule about the tensors that no event explains.
 
     Args:

@@ -148,8 +148,8 @@ def _advice(lasts: bool, count: int) -> str:
 def same_weights(tables: Tables) -> Iterator[Finding]:
     """Checkpoints that contain exactly the same weights: neighbors, or the same one under other names.
 
-    Source: exact comparison of the hashes of all tensors; no threshold. Of a run of which only some tensors were
-    selected nothing is said, for the others may differ.
+    Source: exact comparison of the hashes of all tensors; no threshold. Nothing is reported for a run of which
+    only some tensors were selected, because the others may differ.
     """
     if tables.source.is_partial:
         return

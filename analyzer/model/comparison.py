@@ -45,8 +45,8 @@ class Group:
 class Quantity:
     """A quantity that is compared across runs: a score, or one number about the weights of the whole network.
 
-    ``scope`` names what it is computed over; ``scale`` is as in :class:`analyzer.figures.layers.Panel`. If ``ratio``,
-    values are averaged and compared as logarithms: means are geometric, differences are ratios.
+    ``scope`` names what it is computed over; ``scale`` is as in :class:`analyzer.figures.drawing.layer_table.Panel`.
+    If ``ratio``, values are averaged and compared as logarithms: means are geometric, differences are ratios.
     """
 
     name: str

@@ -75,10 +75,10 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """One row of ``correlations.csv``; METRICS "Statistics of curves" defines the fields.
+    """One row of ``correlations.csv``; docs/metrics.md, "Statistics of curves", defines the fields.
 
     ``autocorrelations`` are the lag-1 autocorrelations r₁ (score) and r₂ (metric) that ``n_effective`` rests on; they
-    are shown beside it, but are no columns of the table.
+    are shown with it, but are not columns of the table.
     """
 
     scope: str
@@ -101,7 +101,7 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True)
 class ChangePair:
-    """The classic picture for one scalar: z-scored accuracy differences beside z-scored mean step distances.
+    """The classic picture for one scalar: z-scored accuracy differences and z-scored mean step distances.
 
     ``positions`` (n,) are places on the run's axis; ``score_change`` and ``weight_change`` (n,) are z-scores.
     ``coefficient`` is Pearson's r of the two, a description only, None where ``status`` is not ``ok``.

@@ -32,8 +32,8 @@ def render_page(comparison: Comparison, figures: Sequence[FigureOnPage], reports
         reports: run name -> address of that run's own report, of the runs that have one.
     """
     scores = [one.name for one in comparison.quantities if one.is_score]
-    told = {*ON_PAGE, *accuracies(scores), *(name for name in losses(scores) if not is_training(name))}
-    shown = [one for one in comparison.quantities if one.name in told]
+    included = {*ON_PAGE, *accuracies(scores), *(name for name in losses(scores) if not is_training(name))}
+    shown = [one for one in comparison.quantities if one.name in included]
     drawn = {figure.name for figure in figures}
     with_repeats = any(len(group.independent) > 1 for group in comparison.groups)
     return rendered(
@@ -43,7 +43,7 @@ def render_page(comparison: Comparison, figures: Sequence[FigureOnPage], reports
         figures=figures,
         drawn=drawn,
         questions=QUESTIONS,
-        beside=_beside(comparison.answers),
+        answers_by_figure=_answers_by_figure(comparison.answers),
         attention=_attention(comparison),
         reports=reports,
         quantities=shown,
@@ -68,7 +68,7 @@ def digits(value: float | None) -> str:
     return "–" if value is None else number(value)
 
 
-def _beside(answers: Sequence[Finding]) -> dict[str, list[Finding]]:
+def _answers_by_figure(answers: Sequence[Finding]) -> dict[str, list[Finding]]:
     """Return the answers that refer to each figure, by the figure's name."""
     found: dict[str, list[Finding]] = {}
     for answer in answers:

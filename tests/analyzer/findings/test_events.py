@@ -7,7 +7,7 @@ import pytest
 from builders import random_walk
 from planted import SHAPES, alarming, blown_up, found_in, name, only, tables_with
 
-from analyzer.findings.events import beside
+from analyzer.findings.events import unexplained
 from analyzer.model.run import Finding
 
 
@@ -83,5 +83,5 @@ def test_what_an_event_explains(event, event_severity, rule, severity, since, ex
             yield Finding(rule, severity, "", evidence={"tensors": [row.name], "since": {row.name: since}})
 
     tables = tables_with({("a", "rms"): [1] * 5, ("b", "rms"): [1] * 5})
-    left = [one.evidence["tensors"] for one in beside([spike], rule, consequences, tables)]
+    left = [one.evidence["tensors"] for one in unexplained([spike], rule, consequences, tables)]
     assert left == ([["b"]] if explained else [["a"], ["b"]])
