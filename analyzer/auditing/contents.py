@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was read of a run.
+    """The contents that were read of a run.
 
     ``elements`` maps checkpoint -> tensor -> what was read; ``problems`` name what could not be read. ``twins`` maps
     each checkpoint without a place to the one that has the same weights, or to None.

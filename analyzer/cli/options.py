@@ -19,7 +19,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @dataclass(frozen=True, slots=True)
 class MeasureOptions:
-    """What the options of ``measure`` say; ``report`` and ``compare`` have them, too."""
+    """The options that ``measure``, ``report`` and ``compare`` share."""
 
     store: str | None
     metrics: str | None

@@ -31,7 +31,7 @@ _counts_of = lru_cache(maxsize=256)(counts_of)
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What later checkpoints can reuse of one: ``spectral`` are its spectra and what follows from them, by matrix.
+    """The results of one checkpoint that later ones can reuse; ``spectral`` holds spectra and derived values by matrix.
 
     ``sums`` are None if none were computed.
     """

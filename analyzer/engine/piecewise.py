@@ -160,7 +160,7 @@ def _rows(chunk: Chunk, stored: Array, number: int, roles: Collection[Role], wit
 
 
 class _Walk:
-    """What is kept of one checkpoint while the chunks are read."""
+    """The partial results of one checkpoint while its chunks are read."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ Known = Callable[[str], Mapping[tuple[str, str, str], str]]
 
 @dataclass(frozen=True, slots=True)
 class MeasureRequest:
-    """What to measure, and how.
+    """The metrics to measure, and how.
 
     ``spectra_every`` omits the spectra of all but every N-th checkpoint, the first and the last; ``jobs`` is the number
     of tasks at a time, by default the number of cores; ``max_memory`` (bytes) lowers it; ``device`` is ``cpu``, or
@@ -43,13 +43,13 @@ class MeasureRequest:
 
     @property
     def asked(self) -> Asked:
-        """What a store records as begun, and as finished."""
+        """The request as a store records it, when it is begun and when it is finished."""
         return Asked(tuple(metric.row.name for metric in self.metrics), self.spectra_every)
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one call did: bytes measured, how many checkpoints had to be measured, and checkpoints that disappeared."""
+    """The result of one call: bytes measured, how many checkpoints had to be measured, and checkpoints that disappeared."""
 
     bytes: int
     checkpoints: int
@@ -58,7 +58,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What remains to be measured of a run: how many tensors at how many checkpoints, by how many jobs.
+    """The work that remains for a run: how many tensors at how many checkpoints, by how many jobs.
 
     ``bytes`` is how much has to be read; ``seconds`` is a rough estimate for a core of 2024.
     """

@@ -27,7 +27,7 @@ NO_ELEMENTS = StoredElements()
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """What is known of one tensor's elements, checkpoint by checkpoint; ``places`` are positions in the run."""
+    """The stored elements of one tensor at each checkpoint; ``places`` are positions in the run."""
 
     tensor: TensorRow
     places: tuple[int, ...]

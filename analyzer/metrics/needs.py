@@ -51,7 +51,7 @@ class Observed(Protocol):
 
     @property
     def counts(self) -> Counts:
-        """What the sums count in addition to inner products, for all metrics together."""
+        """The counts that sums take in addition to inner products, for all metrics together."""
 
     @property
     def is_floating(self) -> bool:

@@ -1,4 +1,4 @@
-"""What magnitude pruning would keep, and how much that still changes (on request)."""
+"""Metrics of magnitude pruning: which weights it would keep, and how that set changes (on request)."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class ChangePair:
 
 @dataclass(frozen=True, slots=True)
 class StoredElements:
-    """What is known of a tensor's stored elements at one checkpoint, None where it is not known.
+    """The facts about a tensor's stored elements at one checkpoint, None where unknown.
 
     ``digest`` is the hash of their bytes, ``nonfinite`` how many are NaN or infinite, and ``nan`` how many of these are
     NaN. Of a tensor that is stored as a product, ``bad_factors`` are the factors that are not finite themselves.

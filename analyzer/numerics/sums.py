@@ -32,7 +32,7 @@ KEPT_MARGIN, MOST_KEPT = 4.0, 1 / 64
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a walk counts in addition to the inner products."""
+    """The counts that a walk takes in addition to inner products."""
 
     elements: bool = False  # magnitudes and zeros
     sign_flips: bool = False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What was measured of one run in a store; each call reads the file."""
+    """The measurements of one run in a store; each call reads the file."""
 
     path: str
     run: str

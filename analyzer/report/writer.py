@@ -43,7 +43,7 @@ class FigureSet:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What a folder is to contain.
+    """The contents of a report folder before they are written.
 
     ``tables`` maps a name to its header and rows; ``page`` renders the page from what was drawn of each figure set;
     ``runs`` are (name, path) and ``inputs`` describe the checkpoints, both for the manifest.

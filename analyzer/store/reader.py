@@ -20,7 +20,7 @@ RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 
 
 class Asked(NamedTuple):
-    """What was asked to be measured of a run: metric names, and that spectra are taken of every N-th checkpoint."""
+    """A request that a run was measured with: metric names, and N where every N-th checkpoint has spectra."""
 
     metrics: tuple[str, ...]
     spectra_every: int

@@ -1,1 +1,1 @@
-"""What figures are drawn with: sheets, axes, ticks, labels, colors, lines, heat maps and keys."""
+"""Building blocks of figures: sheets, axes, ticks, labels, colors, lines, heat maps and keys."""

@@ -19,7 +19,7 @@ LINE_WIDTH = 1.3
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What distinguishes a line from the others, also in gray print and for color-blind readers."""
+    """The look that distinguishes a line from the others, also in gray print and for color-blind readers."""
 
     color: str
     dash: str | tuple[int, tuple[float, ...]]

@@ -73,7 +73,7 @@ def test_the_folder_holds_exactly_what_it_should(compared):
     present = sorted(path.relative_to(compared).as_posix() for path in compared.rglob("*") if path.is_file())
     assert sorted([*manifest["files"], "manifest.json"]) == present
     assert {one["run"] for one in manifest["inputs"]} == {"slow", "fast"}
-    assert all(one["content"].startswith("sha256:") for one in manifest["inputs"])
+    assert all(re.fullmatch("[0-9a-f]{32}", one["content"]) for one in manifest["inputs"])
 
 
 def test_the_tables_have_their_headers_and_whole_rows(compared):
@@ -135,7 +135,8 @@ def test_what_needs_attention_is_told_with_its_run_on_the_terminal_and_on_the_pa
     assert [line.replace(": a run: ", ": ") for line in said] == [
         line for line in alone.splitlines() if line.startswith(("Serious:", "Warning:"))
     ]
-    assert apart.code == 0, apart.err
+    assert apart.code == 3, apart.err
+    assert [line for line in apart.err.splitlines() if line.startswith(("Serious:", "Warning:"))] == said
     for folder, link in (("runs-compared", None), ("a-run-and-sound", "../a-run/index.html")):
         page = (tmp_path / "reports" / folder / "index.html").read_text(encoding="utf-8")
         (section,) = re.findall(r"What needs attention</h3>(.*?)</ul>", page, re.DOTALL)
@@ -240,7 +241,7 @@ def test_the_report_of_the_very_runs_that_are_compared_is_not_written_over(tmp_p
         write_run(tmp_path / "runs" / name, states)
     assert weightlapse("measure", tmp_path / "runs", "--store", tmp_path / "both/measurements.sqlite").code == 0
     outcome = weightlapse("compare", tmp_path / "both", "--out", tmp_path / "both")
-    assert outcome.code == 1 and "holds the report of a run" in outcome.err
+    assert outcome.code == 1 and "contains a report, not a comparison" in outcome.err
     assert [path.name for path in (tmp_path / "both").iterdir()] == ["measurements.sqlite"]
 
 
@@ -249,10 +250,12 @@ def test_a_comparison_is_brought_up_to_date_and_another_one_or_a_report_may_not_
     before = (compared / "summary.json").read_bytes()
     assert weightlapse("compare", *reports, "--out", compared).code == 0
     assert (compared / "summary.json").read_bytes() == before
-    other = weightlapse("compare", *reports[::-1], "--out", compared)
-    assert other.code == 1 and "another comparison" in other.err
+    write_run(two_reports / "third", parting()[0])
+    other = weightlapse("compare", reports[0], two_reports / "third", "--out", compared)
+    assert other.code == 1 and "contains the comparison of fast" in other.err
+    assert (compared / "summary.json").read_bytes() == before
     report = weightlapse("report", two_reports / "slow", "--out", compared)
-    assert report.code == 1 and "holds a comparison" in report.err
+    assert report.code == 1 and "contains a comparison, not a report" in report.err
     (compared / "manifest.json").unlink()  # as a killed process leaves it
     assert weightlapse("compare", *reports, "--out", compared).code == 0
     assert (compared / "manifest.json").is_file()
@@ -310,5 +313,3 @@ def test_settings_that_change_within_a_run_are_none_of_its_settings(tmp_path):
     weightlapse("measure", tmp_path / "run", "--store", tmp_path / "s.sqlite", "--metrics", "motion")
     with open_store(str(tmp_path / "s.sqlite")) as store:
         assert store.settings("run") == {"batch_size": "64", "init": '"orthogonal"', "seed": "0"}
-        store.drop_runs_but(set())
-        assert store.settings("run") == {}

@@ -118,7 +118,7 @@ def test_fault_39_a_bad_weight_flags_its_layer_and_checkpoint_and_the_next_step(
     store = tmp_path / "s.sqlite"
     outcome = weightlapse("measure", folder, "--store", store)
     assert outcome.code == 3
-    assert "NaN or infinite elements at epoch 2 only, in fc1.weight (2 elements at first)" in outcome.err
+    assert "NaN or infinite weights at epoch 2 only in fc1.weight (2 elements at first)" in outcome.err
     rows = rows_of(measured(folder, store))
 
     assert [row(rows, t, "nonfinite_count")["value"] for t in range(6)] == [0, 0, 2, 0, 0, 0]
