@@ -49,7 +49,7 @@ class MeasureRequest:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The result of one call: bytes measured, how many checkpoints had to be measured, and checkpoints that disappeared."""
+    """The result of one call: bytes and checkpoints that were measured, and checkpoints that disappeared."""
 
     bytes: int
     checkpoints: int
