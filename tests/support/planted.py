@@ -47,7 +47,7 @@ def found_in(
         save_weights(folder / f"run/epoch_{epoch}.safetensors", weights, metadata)
     measurements = measured(folder / "run", metrics=metrics)
     with open_store(measurements.path) as store:
-        return checked(find(read_tables(store, "run"), store.problems("run")))
+        return checked(find(read_tables(store, "run")))
 
 
 def checked(findings: list[Finding]) -> list[Finding]:

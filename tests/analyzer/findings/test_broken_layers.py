@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_what_failed_for_one_reason_is_one_sentence(tmp_path):
         (f"epoch_{t}.safetensors", tensor, "odd", "ValueError: \x1b[31mno") for t in (0, 1) for tensor in ("a", "b")
     ]
     with open_store(measurements.path) as store:
-        (one,) = find(read_tables(store, "run"), problems)
+        (one,) = find(dataclasses.replace(read_tables(store, "run"), problems=tuple(problems)))
     assert (one.rule, one.severity) == ("not_measured", "serious")
     assert one.evidence["tensors"] == ["a", "b"] and len(one.checkpoints) == 2
     assert "\x1b" not in one.sentence and "odd of a, b could not be measured" in one.sentence

@@ -111,7 +111,7 @@ def test_a_healthy_schedule_of_the_learning_rate_is_no_warning(tmp_path, schedul
         drift = 0.01 * schedule(epoch / 40)
         weights = {key: array + drift * generator.standard_normal(array.shape) for key, array in weights.items()}
     with open_store(measured(tmp_path / "run").path) as store:
-        findings = checked(find(read_tables(store, "run"), store.problems("run")))
+        findings = checked(find(read_tables(store, "run")))
     assert [one.sentence for one in findings if one.severity in ("warning", "serious")] == []
     assert not {"layer_hardly_moves", "oscillating_updates", "motion_spike"} & {one.rule for one in findings}
 

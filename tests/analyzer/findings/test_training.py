@@ -31,7 +31,7 @@ def trained(folder: Path, images: int, epochs: int, **changes):
     for _ in training.train(TrainingConfig(**changes), part, folder, epochs):
         pass
     with open_store(measured(folder).path) as store:
-        return checked(find(read_tables(store, folder.name), store.problems(folder.name)))
+        return checked(find(read_tables(store, folder.name)))
 
 
 def test_training_on_500_images_is_overfitting(tmp_path):

@@ -354,7 +354,7 @@ def adapter(folder: Path, states: list[dict[str, np.ndarray]]) -> dict[str, Any]
         (at / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}')
     measurements = analyzer.measure(analyzer.open_run(folder), folder.with_suffix(".sqlite"))
     with open_store(measurements.path) as store:
-        findings = find(read_tables(store, folder.name), store.problems(folder.name))
+        findings = find(read_tables(store, folder.name))
     return {one.rule: one for one in findings}
 
 
