@@ -177,13 +177,17 @@ def same_weights(tables: Tables) -> Iterator[Finding]:
 
 
 def _complete_digests(tables: Tables) -> list[Mapping[str, str]]:
-    """Return the hashes of each checkpoint's tensors, empty where one that could be read is not known."""
+    """Return the hashes of each checkpoint's tensors, empty where one that could be read is not known.
+
+    Empty, too, where no tensor is finite: weights that are all NaN stay as they are without being a copy.
+    """
     found: list[Mapping[str, str]] = []
     for checkpoint in tables.source.checkpoints:
         held = tables.elements.get(checkpoint.name, {})
         readable = [name for name, info in checkpoint.tensors.items() if not info.unsupported and 0 not in info.shape]
         digests = {name: digest for name in readable if (digest := held.get(name, NO_ELEMENTS).digest)}
-        found.append(digests if len(digests) == len(readable) else {})
+        is_lost = all(held[name].nonfinite for name in digests)
+        found.append(digests if len(digests) == len(readable) and not is_lost else {})
     return found
 
 

@@ -56,6 +56,6 @@ def test_20_healthy_seeds_have_at_most_one_warning_in_all(tmp_path):
 
 def test_a_learning_rate_that_kills_all_units_is_seen(tmp_path):
     findings = trained(tmp_path / "dead", 2000, 12, lr=3.0)
-    frozen = only(findings, "frozen_tensor")
+    frozen = only(findings, "frozen_tensors")
     assert frozen.severity == "warning" and "out.bias" not in frozen.evidence["tensors"]
     assert only(findings, "nothing_learned").severity == "warning"
