@@ -6,7 +6,7 @@
                          │
                        engine: one walk per tensor (W_0, W_{t-1}, W_t) ──metrics──▶ store (SQLite)
                                                                                       │
-                         report ◀── figures, tables ◀── findings ◀── statistics ◀─────┘
+                         report ◀── figures, pages ◀── findings, statistics ◀── tables ┘
 
 >>> import analyzer
 >>> run = analyzer.open_run("checkpoints/demo")

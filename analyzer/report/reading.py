@@ -1,7 +1,7 @@
 """Read a run from a store as tables, and complete them with findings and statistics.
 
-Both are computed here, whenever a report, a comparison or an export is made, so that a better rule reaches a store that
-was filled earlier.
+Findings are computed whenever a store is read, statistics when a report is made, so that a better rule reaches a store
+that was filled earlier.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""DESIGN's separations, read off the imports: who may know whom, and what must not be loaded."""
+"""The rules of docs/architecture.md, checked on the imports: what may import what, and what must not be loaded."""
 
 from __future__ import annotations
 
