@@ -13,6 +13,8 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from analyzer.auditing import Audit, audit_contents, audit_headers
 from analyzer.comparing import compare_runs
 from analyzer.engine.update import MeasureRequest, Outlook, Progress, Summary, bring_up_to_date, outlook
@@ -164,7 +166,8 @@ def report(
         _copy_store(store, target, names)
     started = time.perf_counter()
     # While the transaction lasts no other process writes to this folder; it ends with this one, however that ends.
-    with open_store(str(target), create=True) as opened, opened.transaction():
+    # One BLAS thread: the last digits of a correlation depend on how many there are.
+    with open_store(str(target), create=True) as opened, opened.transaction(), threadpool_limits(limits=1):
         runs = [with_statistics(read_run(opened, name, store)) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
         write_folder(report_folder(opened, runs), Path(out), Provenance(arguments or {}, parts))
@@ -209,11 +212,12 @@ def compare(
     if out is not None:
         claim_folder(Path(out), {run.name: run.path for run in runs}, "comparison", force)
     read = time.perf_counter()
-    comparison = compare_runs(runs)
-    if out is not None:
-        seconds = {"read": round(read - started, 3), "compare": round(time.perf_counter() - read, 3)}
-        folder = comparison_folder(comparison, Path(out))
-        write_folder(folder, Path(out), Provenance(arguments or {}, seconds))
+    with threadpool_limits(limits=1):  # as in `report`
+        comparison = compare_runs(runs)
+        if out is not None:
+            seconds = {"read": round(read - started, 3), "compare": round(time.perf_counter() - read, 3)}
+            folder = comparison_folder(comparison, Path(out))
+            write_folder(folder, Path(out), Provenance(arguments or {}, seconds))
     return comparison
 
 

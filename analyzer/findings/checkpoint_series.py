@@ -77,7 +77,7 @@ def tensors_changed(tables: Tables) -> Iterator[Finding]:
             continue
         gone = [name for name in a.tensors if name not in b.tensors]
         new = [name for name in b.tensors if name not in a.tensors]
-        for names, verb in ((gone, "lacks"), (new, "newly has")):
+        for names, verb in ((gone, "lacks"), (new, "adds")):
             if names:
                 yield _change(a, b, f"{listed([b.name])} {verb} {listed(names)}", names)
         for field in ("shape", "dtype"):

@@ -126,11 +126,12 @@ def _version(package: str) -> str | None:
 def _blas() -> list[dict[str, Any]]:
     from threadpoolctl import threadpool_info
 
-    return [
+    libraries = [
         {key: library.get(key) for key in ("internal_api", "version", "architecture")}
         for library in threadpool_info()
         if library.get("user_api") == "blas"
     ]
+    return sorted(libraries, key=str)  # their own order is that of the imports
 
 
 def _json(value: Any) -> bytes:

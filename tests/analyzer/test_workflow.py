@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import weightlapse
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import analyzer
+from analyzer import workflow
 from analyzer.engine import update
+from analyzer.model.tables import Tables
+from analyzer.report.reading import with_statistics
 
 MakeRun = Callable[..., Path]
 States = list[dict[str, np.ndarray]]
@@ -105,6 +109,22 @@ def test_the_command_line_and_the_api_give_the_same_report(
     by_command, by_api = contents(tmp_path / "command"), contents(tmp_path / "api")
     assert by_command.keys() == by_api.keys()
     assert [name for name in by_command if by_command[name] != by_api[name]] == []
+
+
+def test_the_last_digits_do_not_depend_on_the_number_of_threads(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[set[int]] = []
+
+    def recorded(tables: Tables) -> Tables:
+        threads.append({library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"})
+        return with_statistics(tables)
+
+    measurements = analyzer.measure(analyzer.open_run(make_run(random_walk(12))), tmp_path / "s.sqlite")
+    monkeypatch.setattr(workflow, "with_statistics", recorded)
+    with threadpool_limits(limits=2):
+        analyzer.write_report(measurements, tmp_path / "out")
+    assert threads == [{1}]
 
 
 def test_a_report_from_python_says_that_a_run_is_full_of_nan(make_run: MakeRun, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ W, V = ((3, 4), "float32"), ((5,), "float32")
 @pytest.mark.parametrize(
     "before, after, said, tensors",
     [
-        ({"w": W}, {"w": W, "v": V}, "c1 newly has v", ["v"]),
+        ({"w": W}, {"w": W, "v": V}, "c1 adds v", ["v"]),
         ({"w": W, "v": V}, {"w": W}, "c1 lacks v", ["v"]),
         ({"w": W}, {"w": ((4, 3), "float32")}, "w: shape (3, 4) in c0 becomes (4, 3) in c1", ["w"]),
         ({"w": ((3, 1), "float32")}, {"w": ((3,), "float32")}, "w: shape (3, 1) in c0 becomes (3,) in c1", ["w"]),

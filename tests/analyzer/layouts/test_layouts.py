@@ -156,7 +156,7 @@ def test_a_folder_of_runs(make_run: MakeRun, make_plain_run: MakeRun, tmp_path: 
     runs = analyzer.open_runs(tmp_path / "sweep")
     assert [run.name for run in runs] == ["a", "b", "c"]
     assert [run.layout for run in runs] == ["safetensors", "weightlapse", "weightlapse"]
-    with pytest.raises(LayoutError, match="holds several runs"):
+    with pytest.raises(LayoutError, match="contains several runs"):
         analyzer.open_run(tmp_path / "sweep")
 
 

@@ -148,7 +148,7 @@ def test_fault_39_a_bad_element_anywhere_makes_its_sums_nonfinite_and_is_counted
 
 def test_fault_39_finiteness_of_sound_weights():
     (w,) = states(1, 10, np.float32)
-    assert FINITENESS.compute(observer_of(w, {FINITENESS}), None) == FinitenessCount(10, 0)
+    assert FINITENESS.compute(observer_of(w, {FINITENESS}), None) == FinitenessCount(10, 0, 0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -64,8 +64,8 @@ def test_a_family_that_was_added_and_interrupted_is_incomplete(make_run, tmp_pat
     interrupted_after(6, folder, "--store", store, "--metrics", "motion,spectrum")
     outcome = weightlapse("export", store, "--format", "csv")
     assert "2 of 4 tensors have all that was asked for at the last checkpoint, rows of fc1.weight" in outcome.err
-    assert weightlapse("measure", folder, "--store", store, "--metrics", "motion").code == 0
-    assert weightlapse("export", store, "--format", "csv").code == 3  # the spectra are still absent
+    for command in (("measure", folder, "--store", store, "--metrics", "motion"), ("export", store, "--format", "csv")):
+        assert weightlapse(*command).code == 3  # the spectra are still absent
     assert weightlapse("measure", folder, "--store", store).code == 0
     assert weightlapse("export", store, "--format", "csv").code == 0
 
@@ -162,4 +162,4 @@ def test_what_was_never_asked_for_is_no_incompleteness(make_run, tmp_path, optio
     store = tmp_path / "s.sqlite"
     weightlapse("measure", make_run(states), "--store", store, *options)
     outcome = weightlapse("export", store, "--format", "csv")
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0 and "not finished" not in outcome.err

@@ -287,7 +287,7 @@ def test_a_run_in_memory(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> N
     analyzer.write_report(measurements, tmp_path / "report")
     assert "memory://run" in (tmp_path / "report" / "summary.json").read_text()
     other = {"run": "memory://elsewhere/run"}
-    with pytest.raises(analyzer.WeightlapseError, match="holds the report of run"):
+    with pytest.raises(analyzer.WeightlapseError, match="contains the report of run"):
         claim_folder(tmp_path / "report", other, "report")
     claim_folder(tmp_path / "report", {"run": "memory://run"}, "report")
 
@@ -336,7 +336,7 @@ def test_the_waits_double_and_are_not_all_the_same(monkeypatch: pytest.MonkeyPat
 
     for _ in range(2):
         with pytest.raises(CheckpointError, match=r"^s3://b/k: the server did not answer in time, 5 times in a row"):
-            faults.persist("s3://b/k", fail)
+            faults.with_retries("s3://b/k", fail)
     assert len(waits) == 8
     assert all(limit / 2 <= wait <= limit for wait, limit in zip(waits, (0.5, 1, 2, 4) * 2, strict=True))
     assert waits[:4] != waits[4:]
@@ -349,5 +349,5 @@ def test_the_text_of_an_unknown_error_is_shown_without_its_secrets(monkeypatch: 
         raise RuntimeError("GET https://u:hunter2@h/x?sig=hunter2: password=hunter2\nheaders: hunter2")
 
     with pytest.raises(CheckpointError) as caught:
-        faults.persist("s3://b/k", fail)
+        faults.with_retries("s3://b/k", fail)
     assert str(caught.value) == "s3://b/k: cannot be read: RuntimeError: GET https://h/x?… password=…"
