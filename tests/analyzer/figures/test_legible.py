@@ -166,13 +166,15 @@ def test_nothing_to_show(spec):
     assert spec.draw(nowhere) is None
 
 
-def test_the_pictures_of_an_ordinary_run_are_drawn_fast():
+def test_no_picture_of_an_ordinary_run_takes_much_longer_than_another():
     tables = make_tables(8, 51)
     render(FIGURES[0].draw(tables))  # fonts are loaded once
-    began = time.process_time()
+    seconds = []
     for spec in FIGURES:
+        began = time.process_time()
         render(spec.draw(tables))
-    assert time.process_time() - began < 3.0  # about 1 s on a quiet core
+        seconds.append(time.process_time() - began)
+    assert max(seconds) < 8 * np.median(seconds)  # about 2.5 times, whatever else the machine does
 
 
 def test_the_checker_catches_an_overlap_and_a_cut():
