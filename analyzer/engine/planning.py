@@ -97,7 +97,7 @@ def affordable_streams(tasks: Sequence[Task], memory: int) -> int:
     largest = max((task.memory for task in tasks), default=1)
     if memory < largest + PROCESS_MEMORY:
         raise WeightlapseError(
-            f"--max-memory {size_text(memory)}: the largest stream needs {size_text(largest + PROCESS_MEMORY)} (what "
+            f"--max-memory {size_text(memory)}: the largest task needs {size_text(largest + PROCESS_MEMORY)} (what "
             "its states and the work on spectra take); allow that much, for example 4GB, or omit spectra (--metrics)"
         )
     return max(1, (memory - PROCESS_MEMORY) // largest)

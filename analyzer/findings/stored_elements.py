@@ -266,14 +266,14 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
     others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
     why = {
         "whole": "frozen on purpose, or left out of the optimizer",
-        "sudden": "frozen on purpose, or its gradient became exactly zero, as when all units behind it died",
+        "sudden": "frozen on purpose, or the gradient became exactly zero, as when all units behind it died",
         "pause": "frozen for that time, or part of a checkpoint was saved twice",
     }[kind]
     if not most.has_matrix:
         why = "vectors may do so by themselves, as the bias before a normalization layer does"
     if any(tensor.dtype.startswith(NARROW) for tensor in most.tensors):
         why += f"; in {most.tensors[0].dtype} steps may also be too small to show"
-    more = f" So did {layers(list(dict.fromkeys(others)))} at other times." if others else ""
+    more = f" Nor did {layers(list(dict.fromkeys(others)))} at other times." if others else ""
     when = f"from {span(tables, most.first, most.last)}" + (", the whole run" if kind == "whole" else "")
     return finding(
         tables,

@@ -174,8 +174,8 @@ def select_metrics(families: Iterable[str] | None = None) -> list[Metric]:
 
         near = [close for name in unknown for close in get_close_matches(name, known, n=1)]
         raise MetricError(
-            f"--metrics {','.join(unknown)}: no such family or metric; "
-            + (f"did you mean {', '.join(near)}? " if near else "")
+            f"--metrics {','.join(unknown)}: no such family or metric"
+            + (f"; did you mean {', '.join(near)}? " if near else ". ")
             + f"Families are {', '.join(sorted({one.row.family for one in METRICS.values()}))}"
         )
     return [one for name, one in METRICS.items() if one.row.family in wanted or name in wanted]

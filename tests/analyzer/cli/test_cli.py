@@ -536,7 +536,7 @@ def test_only_the_named_tensors_are_measured_and_this_is_said(make_run):
 def test_too_little_memory_is_told_in_the_units_that_fit(make_run):
     outcome = weightlapse("measure", make_run(random_walk(3)), "--max-memory", "4")
     assert outcome.code == 1
-    assert "--max-memory 4 bytes: the largest stream needs " in outcome.err and " MB (what" in outcome.err
+    assert "--max-memory 4 bytes: the largest task needs " in outcome.err and " MB (what" in outcome.err
     assert "a bare number means" in " ".join(weightlapse("measure", "--help").out.split())
 
 

@@ -24,7 +24,7 @@ def test_what_is_left_beside_the_process_is_shared_by_streams_of_the_largest_siz
 
 
 def test_less_than_the_process_and_one_stream_is_an_error_that_says_how_much_is_needed():
-    with pytest.raises(WeightlapseError, match=r"--max-memory 367 MB: the largest stream needs 367 MB .* for example"):
+    with pytest.raises(WeightlapseError, match=r"--max-memory 367 MB: the largest task needs 367 MB .* for example"):
         affordable_streams([task(100 * MIB)], 350 * MIB - 1)
     assert affordable_streams([task(100 * MIB)], 350 * MIB) == 1
 

@@ -69,7 +69,7 @@ def test_fault_37_frozen_tensors_are_named_with_their_intervals(tmp_path):
     assert findings.keys() == {"fc1.bias", "fc1.weight", "out.bias"}
     whole, sudden, part = (findings[key] for key in ("fc1.bias", "fc1.weight", "out.bias"))
     assert whole.severity == "notice" and "from epoch 0 to 6, the whole run" in whole.sentence
-    assert sudden.severity == "warning" and "from epoch 2 to 6: frozen on purpose, or its gradient" in sudden.sentence
+    assert sudden.severity == "warning" and "from epoch 2 to 6: frozen on purpose, or the gradient" in sudden.sentence
     assert sudden.checkpoints == name(2, 3, 4, 5, 6)
     assert part.severity == "notice" and "from epoch 3 to 4" in part.sentence
 
@@ -82,7 +82,7 @@ def test_pauses_are_one_finding_and_in_coarse_storage_none(tmp_path):
     findings = found_in(tmp_path / "wide", states)
     one = only(findings, "frozen_tensors")
     assert "fc1.bias did not change by a single bit from epoch 6 to 7" in one.sentence
-    assert "So did out.bias at other times." in one.sentence
+    assert "Nor did out.bias at other times." in one.sentence
     most = one.evidence["spells"][0]
     assert (most["from"], most["to"]) == name(6, 7)
     assert len(one.evidence["spells"]) == 2 and one.severity == "notice"
