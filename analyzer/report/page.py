@@ -128,11 +128,6 @@ def _spacing(tables: Tables) -> str:
     if tables.axis_label not in ("epoch", "step"):
         return "how much training is between them is not known"
     shortest, longest = place_number(apart.min()), place_number(apart.max())
-    if (tables.axis_label, shortest, longest) == ("epoch", "1", "1"):
-        return (
-            "here one epoch, so that the distance within an epoch and from epoch to epoch are the same thing, "
-            "the weights at its end minus the weights at its beginning"
-        )
     length = shortest if shortest == longest else f"{shortest} to {longest}"
     return f"here {length} {tables.axis_label}{'' if length == '1' else 's'} of training"
 
