@@ -1,4 +1,4 @@
-"""Scaling by a power of two, where squares of float64 numbers would leave the range of float64."""
+"""Gram matrices and triangular factors against plain numpy, over several blocks and at the edges of float64's range."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from math import ldexp
 import numpy as np
 import pytest
 
-from analyzer.numerics.gram import power_of_two
+from analyzer.numerics.blocks import block_rows
+from analyzer.numerics.gram import gram, power_of_two, stored_blocks, triangular_factor
 from analyzer.numerics.singular_values import spectrum
 
 
@@ -16,6 +17,28 @@ def planted(values, shape=(120, 60), seed=0):
     generator = np.random.default_rng(seed)
     left, right = (np.linalg.qr(generator.standard_normal((size, len(values))))[0] for size in shape)
     return (left * values) @ right.T
+
+
+SEVERAL_BLOCKS = (2 * block_rows(3) + 5, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), SEVERAL_BLOCKS, SEVERAL_BLOCKS[::-1]])
+def test_the_gram_matrix_is_that_of_the_smaller_side(shape, dtype):
+    matrix = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    tall = matrix.astype(np.float64) if shape[0] >= shape[1] else matrix.astype(np.float64).T
+    np.testing.assert_allclose(gram(matrix), tall.T @ tall, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(gram(matrix, exponent=3), tall.T @ tall / 64, rtol=1e-12, atol=1e-9)
+    np.testing.assert_array_equal(np.vstack(list(stored_blocks(matrix))), matrix if tall.shape == shape else matrix.T)
+
+
+def test_the_triangular_factor_has_the_singular_values_of_all_blocks():
+    blocks = list(np.random.default_rng(0).standard_normal((4, 6, 3)))
+    blocks[1][2] = 0
+    factor = triangular_factor(iter(blocks), 3)
+    expected = np.linalg.svd(np.vstack(blocks), compute_uv=False)
+    np.testing.assert_allclose(np.linalg.svd(factor, compute_uv=False), expected, rtol=1e-13)
+    assert factor.shape == triangular_factor(iter([np.zeros((4, 3))]), 3).shape == (3, 3)
 
 
 @pytest.mark.parametrize(
