@@ -9,6 +9,7 @@ import pytest
 from builders import full_count
 
 from analyzer.numerics import singular_values as decomposition
+from analyzer.numerics.blocks import block_rows
 from analyzer.numerics.gram import gram
 from analyzer.numerics.singular_values import spectrum
 
@@ -99,6 +100,12 @@ def test_the_bound_holds_and_grows_with_the_condition_number():
 def test_scaling_the_matrix_scales_the_spectrum(scale):
     matrix = np.random.default_rng(0).standard_normal((120, 90))
     np.testing.assert_allclose(spectrum(scale * matrix).values, scale * spectrum(matrix).values, rtol=1e-12)
+
+
+def test_the_small_end_comes_from_all_blocks_of_a_tall_matrix():
+    """A tall matrix is multiplied block by block; the smallest σ needs the products with every one."""
+    shape = (2 * block_rows(48) + 5, 48)
+    assert_agrees(planted(shape, 1e6, "one_small", np.float64))
 
 
 def test_transposing_changes_nothing_but_rounding():
