@@ -216,6 +216,15 @@ def test_a_sign_flips_only_from_one_side_of_zero_to_the_other(pairs):
     assert (result.count, result.flipped) == (len(pairs), expected)
 
 
+def test_all_counts_over_many_chunks_are_those_of_numpy():
+    previous, current = np.random.default_rng(0).integers(-2, 3, (2, 2 * CHUNK + 5)).astype(np.float32)
+    found = elementwise.element_sums(current, previous, counts=ALL)
+    assert found.zeros == np.count_nonzero(current == 0)
+    assert found.flips.flipped == np.count_nonzero(current * previous < 0)
+    assert found.changed.changed == np.count_nonzero(current != previous)
+    assert (found.absolute, found.largest) == (np.abs(current).sum(dtype=np.float64), 2)
+
+
 def test_sign_flips_over_many_blocks():
     w, p = states(2, (1 << 17) + 3, np.float32)
     assert flips(w, p).flipped == np.count_nonzero(np.sign(w) * np.sign(p) < 0)
