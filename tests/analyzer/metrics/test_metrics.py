@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.metrics import METRICS, motion, select_metrics
+from analyzer.model.observed import Spectrum
 from analyzer.model.run import Value
 from analyzer.numerics import elementwise
 from analyzer.numerics.singular_values import spectrum
@@ -328,6 +329,13 @@ def test_condition_numbers_of_textbook_matrices(matrix, value):
     result = kappa(matrix)
     assert result.status in ("ok", "precision_limited")
     assert result.value == pytest.approx(value, rel=max(10 * value * 2**-52, 1e-14))
+
+
+@pytest.mark.parametrize(("multiple", "is_singular"), [(2, True), (50, True), (100, True), (101, False)])
+def test_a_matrix_is_singular_up_to_the_larger_side_times_epsilon(multiple, is_singular):
+    values = np.array([2.0, multiple * np.finfo(np.float64).eps * 2.0])
+    value = METRICS["condition_number"].function(Spectrum(values, rows=100, columns=2, roundoff=0.0))
+    assert (value.status == "singular", value.value is None) == (is_singular, is_singular)
 
 
 def test_ranks_of_singular_values_4_2_1():
