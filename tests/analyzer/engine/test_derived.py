@@ -72,6 +72,15 @@ def test_a_total_is_never_short_of_a_tensor_whose_sums_are_absent(tmp_path):
         assert row(rows, t, "rms", "total")["status"] == "ok"
 
 
+def test_a_total_is_undefined_where_a_tensor_that_had_a_row_has_none(tmp_path):
+    states = [{"a": np.ones((2, 2), np.float32), "b": np.ones(3, np.float32)} for _ in range(3)]
+    states[2]["b"] = np.ones(0, np.float32)  # an empty tensor has no rows
+    rows = run_of(tmp_path, states)
+    assert row(rows, 1, "frobenius_norm", "total")["value"] == pytest.approx(sqrt(7))
+    total = row(rows, 2, "frobenius_norm", "total")
+    assert (total["value"], total["status"]) == (None, "undefined")
+
+
 def test_a_mean_has_a_value_only_where_every_matrix_has_one(tmp_path):
     states = random_walk(2, {"a.weight": (4, 5), "b.weight": (3, 3)})
     states[1]["b.weight"][0] = 0

@@ -9,6 +9,9 @@ from builders import random_walk
 from commands import rows_of
 
 import analyzer
+from analyzer.engine.fingerprints import places
+from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS
+from analyzer.model.run import Checkpoint, TensorInfo
 
 
 @pytest.mark.parametrize("metrics", [["distance_rate"], None])
@@ -34,3 +37,15 @@ def test_rates_are_measured_again_when_steps_change(make_run, tmp_path):
     doubled = replace(run, checkpoints=tuple(replace(one, step=2 * one.step) for one in run.checkpoints))
     after = rows_of(analyzer.measure(doubled, store, ["motion"], jobs=1))
     assert after[key]["value"] == before[key]["value"] / 2
+
+
+def test_the_states_to_compare_with_are_the_latest_that_have_the_tensor():
+    info = TensorInfo("w", "float32", (2,), ())
+    series = [Checkpoint(str(at), "", None, at, {}, {"w": info} if at in (1, 2, 4, 5) else {}, ()) for at in range(6)]
+    assert dict(places(series, "w")) == {
+        1: {CURRENT: 1, INITIAL: 1},
+        2: {CURRENT: 2, INITIAL: 1, PREVIOUS: 1},
+        3: {CURRENT: 3, INITIAL: 1, PREVIOUS: 2, BEFORE_PREVIOUS: 1},
+        4: {CURRENT: 4, INITIAL: 1, PREVIOUS: 2, BEFORE_PREVIOUS: 1},
+        5: {CURRENT: 5, INITIAL: 1, PREVIOUS: 4, BEFORE_PREVIOUS: 2},
+    }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from analyzer.engine.planning import Task, affordable_streams
+from analyzer.engine.planning import Task, affordable_streams, plan
 from analyzer.errors import WeightlapseError
+from analyzer.metrics import select_metrics
+from analyzer.model.run import Checkpoint, Run, TensorInfo
 
 MIB = 1 << 20
 PROCESS = 250 * MIB  # measured: Python, numpy, scipy and a plan take less
@@ -33,3 +35,11 @@ def test_a_plan_without_tasks_affords_any_number_of_streams():
     assert affordable_streams([], PROCESS + 4) == 4
     with pytest.raises(WeightlapseError):
         affordable_streams([], PROCESS)
+
+
+def test_small_tensors_are_bundled_up_to_8_mib_and_a_large_one_is_alone():
+    mebibytes = {"a": 3, "b": 5, "c": 3, "d": 4, "e": 2, "large": 20, "f": 1}
+    infos = {name: TensorInfo(name, "float32", (size * MIB // 4,), ()) for name, size in mebibytes.items()}
+    run = Run("r", "", "", "", tuple(Checkpoint(str(at), "", at, None, {}, infos, ()) for at in (0.0, 1.0)))
+    tasks = plan(run, select_metrics(["size"]), lambda _: {})
+    assert sorted(tuple(one.wanted) for one in tasks) == [("a", "b"), ("c", "d"), ("e",), ("f",), ("large",)]

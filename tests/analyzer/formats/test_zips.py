@@ -210,3 +210,9 @@ def test_64_bit_sizes_are_taken_from_the_extra_field(path: Path) -> None:
     assert read(path, wide(struct.pack("<2HQ", 1, 8, 7), size=7)) == {"a": b"1234567"}
     for extra in (b"", other, field[:12], struct.pack("<2HQ", 1, 8, 7), struct.pack("<2H15s", 1, 15, bytes(15))):
         assert_rejected(path, wide(extra), "the 64-bit sizes of 'a' are missing")
+
+
+def test_an_entry_may_end_where_the_next_begins_but_not_behind_it(path: Path) -> None:
+    data = zipped(FILES)
+    assert read(path, data) == FILES
+    assert_rejected(path, patched(data, 28, "H", 1), "overlaps what follows it")  # one more byte before its content

@@ -8,7 +8,7 @@ import scipy.stats
 
 from analyzer.statistics import Trend, significance, z_scores
 from analyzer.statistics.coefficients import coefficients
-from analyzer.statistics.significance import benjamini_hochberg, p_values, slope_p_values
+from analyzer.statistics.significance import benjamini_hochberg, effective_counts, p_values, slope_p_values
 
 N = 40
 
@@ -128,3 +128,9 @@ def test_q_values_of_a_textbook_family():
 def test_q_values_of_each_column_are_its_own():
     p = np.array([[[0.04, 0.2]], [[0.01, 0.1]]])
     assert benjamini_hochberg(p).ravel() == pytest.approx([0.04, 0.2, 0.02, 0.2])
+
+
+def test_effective_counts_are_bartletts():
+    """n(1 − r₁r₂)/(1 + r₁r₂): fewer where both series persist, more where one alternates."""
+    counts = effective_counts(10, np.array([0.5, -0.5]), np.array([0.5, 0.0]))
+    np.testing.assert_allclose(counts, [[10 * 0.75 / 1.25, 10], [10 * 1.25 / 0.75, 10]], rtol=1e-15)
