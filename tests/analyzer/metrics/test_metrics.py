@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.metrics import METRICS, motion, select_metrics
-from analyzer.model.observed import Spectrum
+from analyzer.model.observed import InnerProducts, Spectrum
 from analyzer.model.run import Value
 from analyzer.numerics import elementwise
 from analyzer.numerics.singular_values import spectrum
@@ -329,6 +329,34 @@ def test_condition_numbers_of_textbook_matrices(matrix, value):
     result = kappa(matrix)
     assert result.status in ("ok", "precision_limited")
     assert result.value == pytest.approx(value, rel=max(10 * value * 2**-52, 1e-14))
+
+
+@pytest.mark.parametrize(
+    ("step", "earlier_step", "hidden", "hidden_cosine"),
+    [
+        (37.0, 37.0, False, False),
+        (35.0, 37.0, True, True),
+        (37.0, 35.0, False, True),
+        (7.0, 7.0, True, True),
+    ],
+)
+def test_steps_below_six_times_the_rounding_displacement_are_marked(step, earlier_step, hidden, hidden_cosine):
+    products = InnerProducts(
+        count=4,
+        current=1e6,
+        previous=1e6,
+        initial=1e6,
+        step=step,
+        earlier_step=earlier_step,
+        step_earlier_step=1.0,
+        step_previous=0.0,
+        drift=step,
+        current_initial=1e6,
+        rounding=1.0,
+    )
+    statuses = [METRICS[name].function(products).status for name in ("step_distance", "rotation", "update_cosine")]
+    expected = [hidden, hidden, hidden_cosine]
+    assert statuses == ["below_precision" if one else "ok" for one in expected]
 
 
 @pytest.mark.parametrize(("multiple", "is_singular"), [(2, True), (50, True), (100, True), (101, False)])

@@ -218,11 +218,17 @@ def test_a_sign_flips_only_from_one_side_of_zero_to_the_other(pairs):
 
 def test_all_counts_over_many_chunks_are_those_of_numpy():
     previous, current = np.random.default_rng(0).integers(-2, 3, (2, 2 * CHUNK + 5)).astype(np.float32)
+    current[0] = 9
     found = elementwise.element_sums(current, previous, counts=ALL)
     assert found.zeros == np.count_nonzero(current == 0)
     assert found.flips.flipped == np.count_nonzero(current * previous < 0)
     assert found.changed.changed == np.count_nonzero(current != previous)
-    assert (found.absolute, found.largest) == (np.abs(current).sum(dtype=np.float64), 2)
+    assert (found.absolute, found.largest) == (np.abs(current).sum(dtype=np.float64), 9)
+
+
+def test_small_elements_before_large_ones_are_near_zero_in_the_end():
+    summary = summary_of(np.repeat([1e-6, 1.0], CHUNK))
+    assert (summary.near_zeros, summary.zeros) == (CHUNK, 0)
 
 
 def test_sign_flips_over_many_blocks():
