@@ -359,6 +359,13 @@ def test_steps_below_six_times_the_rounding_displacement_are_marked(step, earlie
     assert statuses == ["below_precision" if one else "ok" for one in expected]
 
 
+@pytest.mark.parametrize(("smallest", "status"), [(6.0e-5, "precision_limited"), (7.7e-5, "ok"), (1.5e-4, "ok")])
+def test_the_noise_of_storage_is_that_of_rounding_to_nearest(smallest, status):
+    """0.4245 · u · rms · (√rows + √columns) = 0.4245 · 1e-4 · √(4/200) · (10 + √2) = 6.85e-5."""
+    found = Spectrum(np.array([2.0, smallest]), rows=100, columns=2, roundoff=1e-4)
+    assert METRICS["condition_number"].function(found).status == status
+
+
 @pytest.mark.parametrize(("multiple", "is_singular"), [(2, True), (50, True), (100, True), (101, False)])
 def test_a_matrix_is_singular_up_to_the_larger_side_times_epsilon(multiple, is_singular):
     values = np.array([2.0, multiple * np.finfo(np.float64).eps * 2.0])

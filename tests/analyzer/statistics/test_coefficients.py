@@ -55,3 +55,9 @@ def test_a_spread_is_noise_beside_the_magnitude_that_the_series_came_from():
     assert np.isfinite(z_scores(noisy)).all()
     assert np.isnan(z_scores(noisy, np.array([1.0]))).all()
     assert np.isfinite(z_scores(noisy, np.array([1e-3]))).all()
+
+
+def test_three_pairs_are_the_fewest():
+    x, y = np.array([1.0, 2.0, 4.0, np.nan]), np.array([2.0, 1.0, 5.0, 1.0])
+    assert (pearson(x, y).status, pearson(x, y).n) == ("ok", 3)
+    assert (pearson(x[1:], y[1:]).status, pearson(x[1:], y[1:]).n) == ("undefined", 2)

@@ -237,6 +237,17 @@ def test_families_that_are_not_asked_for_keep_no_row_of_other_bytes(tmp_path, me
     assert_as_if_measured_at_once(folder, measured(folder, tmp_path / "s.sqlite"), tmp_path, to_the_bit=False)
 
 
+def test_no_spectrum_of_an_expert_is_left_of_other_bytes(tmp_path):
+    name = "mlp.experts.w"
+    states = dict(enumerate(random_walk(3, {name: (2, 5, 4), f"{name}2": (2, 5, 4)})))
+    measurements = measured(written(tmp_path / "run", states))
+    assert len(measurements.spectra(f"{name}[1]")) == len(measurements.spectra(f"{name}2[1]")) == 3
+    states[1][name] = np.full((2, 5, 4), np.nan, np.float32)
+    measurements = measured(written(tmp_path / "run", states))
+    assert len(measurements.spectra(f"{name}[1]")) == 2
+    assert len(measurements.spectra(f"{name}2[1]")) == 3
+
+
 def test_a_store_keeps_several_runs_apart(make_run, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         measured(make_run(random_walk(3, seed=seed), name), tmp_path / "s.sqlite")
