@@ -16,7 +16,6 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from analyzer.auditing import Audit, audit_contents, audit_headers
-from analyzer.comparing import compare_runs
 from analyzer.engine.update import MeasureRequest, Outlook, Progress, Summary, bring_up_to_date, outlook
 from analyzer.errors import ReportError, StoreError, WeightlapseError
 from analyzer.layouts import FoundRuns, find_runs, with_scores
@@ -26,10 +25,7 @@ from analyzer.model.comparison import Comparison
 from analyzer.model.names import slug
 from analyzer.model.run import Finding, Run
 from analyzer.report.claiming import claim_folder, set_aside_if_unreadable
-from analyzer.report.comparison import comparison_folder, read_runs
-from analyzer.report.exporting import export_table
 from analyzer.report.reading import read_run, with_statistics
-from analyzer.report.run_report import report_folder
 from analyzer.report.writer import Provenance, write_folder
 from analyzer.sources import is_remote
 from analyzer.store.files import STORE_NAME
@@ -156,6 +152,8 @@ def report(
         StoreError: the store cannot be read, or contains no such run.
         ReportError: the report cannot be written there.
     """
+    from analyzer.report.run_report import report_folder  # here and below: measuring needs none of it
+
     target = Path(out) / STORE_NAME
     with open_store(store) as opened:
         names = [name for name in opened.runs() if only is None or name in only]
@@ -207,6 +205,9 @@ def compare(
         StoreError: a store cannot be read, or there are fewer than two runs.
         ReportError: the comparison cannot be written there.
     """
+    from analyzer.comparing import compare_runs
+    from analyzer.report.comparison import comparison_folder, read_runs
+
     started = time.perf_counter()
     runs = read_runs(stores, asked, only or {})
     if out is not None:
@@ -231,6 +232,8 @@ def export(store: str, kind: str) -> tuple[bytes, FindingsByRun]:
     Raises:
         StoreError: the store cannot be read.
     """
+    from analyzer.report.exporting import export_table
+
     with open_store(store) as opened:
         runs = [read_run(opened, name) for name in opened.runs()]
         return export_table(opened, runs, kind), {tables.run: list(tables.findings) for tables in runs}
