@@ -9,20 +9,18 @@ from math import inf, isfinite, isnan
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.engine.states import Loaded, State, Summarized
 from analyzer.metrics.needs import SPECTRUM, Need, counts_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, Interval, MatrixView, Role, Spectrum
-from analyzer.model.run import Status, TensorInfo
+from analyzer.model.run import Array, FloatArray, Status, TensorInfo
 from analyzer.numerics.elementwise import KnownSquares, element_sums
 from analyzer.numerics.singular_values import spectrum
 from analyzer.numerics.sums import LEAST_SQUARE, Counts, ElementSums
 from analyzer.tensors.kinds import matrices, unsupported_reason
 from analyzer.tensors.low_rank import product_spectrum
 
-Array = npt.NDArray[Any]
 Decompose = Callable[[Sequence[Array]], Sequence[Spectrum]]
 ResultT = TypeVar("ResultT")
 
@@ -238,7 +236,7 @@ class Observer:
             found[name] = numbers[id(value)]
         return found
 
-    def spectra(self) -> dict[str, npt.NDArray[np.float64]]:
+    def spectra(self) -> dict[str, FloatArray]:
         """Return the singular values that were computed, by matrix name."""
         return {matrix: value.values for (need, matrix), value in self._cache.items() if need is SPECTRUM}
 

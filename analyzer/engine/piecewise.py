@@ -14,33 +14,21 @@ from math import isfinite, prod
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 from blake3 import blake3
 
 from analyzer.engine.states import Summarized
 from analyzer.metrics.needs import DEAD_LINES, SPECTRUM, Need, counts_of
 from analyzer.model.observed import INITIAL, PREVIOUS, DeadLines, Role
-from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
+from analyzer.model.run import Array, ByteArray, Checkpoint, FileStamp, TensorInfo
 from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks_between
 from analyzer.numerics.elementwise import live_lines
 from analyzer.numerics.gram import Gram
 from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.singular_values import spectrum_of_blocks
-from analyzer.numerics.sums import (
-    LEAST_SQUARE,
-    Array,
-    ChunkBuffers,
-    ElementSums,
-    Rows,
-    Tally,
-    consecutive_sums,
-    fill_signs,
-)
+from analyzer.numerics.sums import LEAST_SQUARE, ChunkBuffers, ElementSums, Rows, Tally, consecutive_sums, fill_signs
 from analyzer.sources import Source, open_source
 from analyzer.tensors.checksums import is_of_all, require
 from analyzer.tensors.kinds import numpy_dtype
-
-Memory = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +56,7 @@ class PlainStates:
         return self.infos[0].shape
 
 
-def summarize_through_time(states: PlainStates, memory: Sequence[Memory]) -> list[Summarized] | None:
+def summarize_through_time(states: PlainStates, memory: Sequence[ByteArray]) -> list[Summarized] | None:
     """Summarize the states of one tensor at consecutive checkpoints in one walk over its chunks.
 
     Args:
@@ -169,7 +157,7 @@ class _Walk:
         number: int,
         needs: Collection[Need],
         all_needs: Sequence[Collection[Need]],
-        slots: Iterator[Memory],
+        slots: Iterator[ByteArray],
     ) -> None:
         self.info, self.source, self.dtype = info, source, numpy_dtype(info.dtype)
         self.memory = next(slots, None) if needs else None

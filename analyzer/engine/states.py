@@ -8,19 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from blake3 import blake3
 
 from analyzer.errors import CheckpointError
 from analyzer.metrics.needs import Need
-from analyzer.model.run import Checkpoint, Product, TensorInfo
+from analyzer.model.run import Array, ByteArray, Checkpoint, Product, TensorInfo
 from analyzer.numerics.sums import ElementSums
 from analyzer.sources import Source, open_source
 from analyzer.tensors.kinds import stored_parts
 from analyzer.tensors.loading import SourceOf, load_all
 from analyzer.tensors.low_rank import Factors, load_factors, multiply
-
-Memory = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Loaded:
     ``factors`` are those of a tensor that is stored as a product.
     """
 
-    array: npt.NDArray[Any]
+    array: Array
     content: str
     factors: Factors | None = None
 
@@ -63,7 +60,7 @@ State = Loaded | Summarized
 
 
 def read_states(
-    checkpoint: Checkpoint, infos: Sequence[TensorInfo], memories: Sequence[Memory]
+    checkpoint: Checkpoint, infos: Sequence[TensorInfo], memories: Sequence[ByteArray]
 ) -> Iterator[tuple[int, Loaded | CheckpointError]]:
     """Read some tensors of a checkpoint into the given memory.
 
@@ -100,7 +97,9 @@ def read_states(
                 yield from ((number, error) for number, info in enumerate(infos) if _is_in_file(info, source.path))
 
 
-def _read_product(info: TensorInfo, product: Product, memory: Memory, source_of: SourceOf) -> Loaded | CheckpointError:
+def _read_product(
+    info: TensorInfo, product: Product, memory: ByteArray, source_of: SourceOf
+) -> Loaded | CheckpointError:
     try:
         factors = load_factors(product, source_of)
     except CheckpointError as error:
@@ -112,5 +111,5 @@ def _is_in_file(info: TensorInfo, path: str) -> bool:
     return any(part.path == path for part in stored_parts(info))
 
 
-def _hash(data: Memory) -> str:
+def _hash(data: ByteArray) -> str:
     return str(blake3(data.data).hexdigest(length=16))

@@ -8,7 +8,6 @@ from functools import cached_property
 from math import isfinite
 
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.engine.fingerprints import Bases, applicable, places
 from analyzer.engine.observing import Decompose, Observed, Observer
@@ -19,7 +18,7 @@ from analyzer.errors import CheckpointError
 from analyzer.metrics.needs import Need
 from analyzer.metrics.registry import Metric
 from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, Interval, MatrixView, Role
-from analyzer.model.run import STATUSES_WITH_VALUE, Measurement, Status, TensorInfo, Value
+from analyzer.model.run import STATUSES_WITH_VALUE, ByteArray, Measurement, Status, TensorInfo, Value
 from analyzer.sources import is_remote
 from analyzer.store.writer import Observation
 from analyzer.tensors.kinds import kind, size_of
@@ -52,7 +51,7 @@ class Stream:
         for position, used in self.used_roles.items():
             self.last_use |= {other: position for role, other in self.roles[position].items() if role in used}
         self.largest = max(size_of(self.info(position)) for position in self.last_use)
-        self.memory: list[npt.NDArray[np.uint8]] = []
+        self.memory: list[ByteArray] = []
         self.states: dict[int, State | CheckpointError] = {}
         self._slots: dict[int, int] = {}
         self._observed: dict[int, Observed] = {}
@@ -125,7 +124,7 @@ class Stream:
         """Return the tensor as a checkpoint has it; None if it is missing."""
         return self.checkpoints[position].tensors.get(self.name)
 
-    def make_room(self, position: int) -> npt.NDArray[np.uint8]:
+    def make_room(self, position: int) -> ByteArray:
         """Return memory for the tensor at a position: a slot whose state no later checkpoint compares with."""
         for other in [other for other in self.states if self.last_use[other] < position]:
             del self.states[other]

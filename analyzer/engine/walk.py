@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.engine.observing import Decompose
 from analyzer.engine.piecewise import summarize_through_time
@@ -25,7 +24,7 @@ from analyzer.engine.tensor_walk import Stream
 from analyzer.errors import CheckpointError
 from analyzer.metrics.registry import Metric
 from analyzer.model.observed import ROLES
-from analyzer.model.run import Checkpoint
+from analyzer.model.run import ByteArray, Checkpoint
 from analyzer.numerics.blocks import MAX_BLOCK, block_size
 from analyzer.store.writer import Observation
 from analyzer.tensors.kinds import size_of
@@ -34,7 +33,6 @@ from analyzer.tensors.loading import is_readable
 ALIGNMENT = 64
 # The memory that each thread reserves for states: four blocks of float32. Nothing of it is used before it is needed.
 RESERVED_BYTES = 4 * 4 * MAX_BLOCK
-Memory = npt.NDArray[np.uint8]
 
 
 def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None = None) -> Iterator[Observation]:
@@ -111,7 +109,7 @@ class _Arena(threading.local):
 _arena = _Arena()
 
 
-def _lend(size: int, count: int) -> list[Memory]:
+def _lend(size: int, count: int) -> list[ByteArray]:
     """Return ``count`` slots of the arena, each of ``size`` bytes, valid until the next call."""
     pitch = max(1, -(-size // ALIGNMENT)) * ALIGNMENT
     if len(_arena.memory) < count * pitch:

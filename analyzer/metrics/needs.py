@@ -12,8 +12,6 @@ from functools import reduce
 from math import isfinite
 from typing import Any, Protocol, TypeVar
 
-import numpy.typing as npt
-
 from analyzer.model.observed import (
     AdditiveSums,
     ChangedBits,
@@ -29,6 +27,7 @@ from analyzer.model.observed import (
     Spectrum,
     StepSpectrum,
 )
+from analyzer.model.run import Array
 from analyzer.numerics import elementwise
 from analyzer.numerics.magnitudes import magnitude_shares
 from analyzer.numerics.power_law import fit_power_law
@@ -38,7 +37,6 @@ from analyzer.numerics.update_spectrum import difference_spectrum
 
 LEADING = 8  # k: how many leading singular directions the family ``subspace`` compares
 
-Array = npt.NDArray[Any]
 ResultT = TypeVar("ResultT")
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.metrics.motion import PRECISION_MARGIN
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import InnerProducts, MagnitudeShares
-from analyzer.model.run import Value
+from analyzer.model.run import Array, Value
 from analyzer.numerics.magnitudes import largest_half
-
-Array = npt.NDArray[Any]
 
 EARLY_BIRD = "You et al., Drawing early-bird tickets (ICLR 2020), mask distance"
 LORENZ = "Lorenz curve of the squared weights; Hurley & Rickard, Comparing measures of sparsity (2009)"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from analyzer.model.run import Finding, Status
+from analyzer.model.run import Finding, FloatArray, Status
 from analyzer.model.tables import Tables
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

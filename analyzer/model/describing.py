@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from analyzer.model import score_names
-from analyzer.model.run import Finding, Run
+from analyzer.model.run import Finding, FloatArray, Run
 from analyzer.model.tables import CheckpointRow, StoredElements, Tables, TensorRow
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
 
 
 def describe(run: Run, tensors: Sequence[TensorRow], elements: Mapping[str, Mapping[str, StoredElements]]) -> Tables:

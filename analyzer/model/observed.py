@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import fsum, nan
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
+from analyzer.model.run import FloatArray
 
 
 class Role(StrEnum):

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
     import numpy.typing as npt
 
-    FloatArray = npt.NDArray[np.float64]
+# In quotes: numpy is not loaded for the help of the command line.
+Array: TypeAlias = "npt.NDArray[Any]"
+BoolArray: TypeAlias = "npt.NDArray[np.bool_]"
+ByteArray: TypeAlias = "npt.NDArray[np.uint8]"
+FloatArray: TypeAlias = "npt.NDArray[np.float64]"
+IntArray: TypeAlias = "npt.NDArray[np.integer[Any]]"
 
 Status = Literal[
     "ok",

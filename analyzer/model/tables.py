@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from analyzer.model.run import EXPERT, Finding, Run, Status
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
+from analyzer.model.run import EXPERT, Finding, FloatArray, Run, Status
 
 
 @dataclass(frozen=True, slots=True)

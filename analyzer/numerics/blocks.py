@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
-import numpy.typing as npt
+from analyzer.model.run import Array
 
 # Elements that are widened at a time: enough to make the interpreter's overhead negligible, few enough that seven
 # float64 rows of them stay in the processor's cache (measured: a quarter of it is a sixth slower, twice as many up to
@@ -29,7 +28,7 @@ class Chunk:
     start: int
     length: int
 
-    def of(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def of(self, flat: Array) -> Array:
         """Return the chunk of a flat array, shape (length,)."""
         return flat[self.start : self.start + self.length]
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.model.observed import ChangedBits, DeadLines
+from analyzer.model.run import Array, BoolArray
 from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks
 from analyzer.numerics.sums import (
     NO_COUNTS,
     ChunkBuffers,
     Counts,
     ElementSums,
-    Flags,
     Rows,
     Tally,
     fill_signs,
     near_zero_threshold,
     squares,
 )
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +159,7 @@ def dead_lines(matrix: Array) -> DeadLines:
     return DeadLines(matrix.shape[0] - live_rows, matrix.shape[1] - int(np.count_nonzero(live_columns)))
 
 
-def live_lines(matrix: Array) -> tuple[int, Flags]:
+def live_lines(matrix: Array) -> tuple[int, BoolArray]:
     """Return how many rows of a matrix (rows, columns) are not entirely zero, and which columns, shape (columns,)."""
     live_columns = np.zeros(matrix.shape[1], dtype=bool)
     live_rows = 0

@@ -8,21 +8,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from math import frexp
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from analyzer.model.run import Array, FloatArray
 from analyzer.numerics.blocks import block_rows
-
-Array = npt.NDArray[Any]
-Matrix = npt.NDArray[np.float64]
 
 # Beyond 2^±400 the squares of float64 numbers, and sums of many of them, leave the range of float64 (2^±1022).
 UNSCALED_EXPONENT = 400
 
 
-def gram(matrix: Array, exponent: int = 0, out: Matrix | None = None) -> Matrix:
+def gram(matrix: Array, exponent: int = 0, out: FloatArray | None = None) -> FloatArray:
     """Return WᵀW, or WWᵀ if W has more columns than rows, of W·2^−exponent in float64.
 
     Args:
@@ -44,7 +40,7 @@ class Gram:
     releases the interpreter's lock.
     """
 
-    def __init__(self, memory: Matrix) -> None:
+    def __init__(self, memory: FloatArray) -> None:
         self.matrix = memory
         self._is_empty = True
 
@@ -63,9 +59,9 @@ class _Workspace(threading.local):
 
     def __init__(self) -> None:
         self.block = np.empty(0)
-        self.squares: dict[str, Matrix] = {}
+        self.squares: dict[str, FloatArray] = {}
 
-    def square(self, use: str, n: int) -> Matrix:
+    def square(self, use: str, n: int) -> FloatArray:
         """Return memory of shape (n, n), valid until the next call for the same use."""
         if len(self.squares.get(use, ())) != n:
             self.squares.pop(use, None)  # free the old one before the new one is allocated
@@ -76,7 +72,7 @@ class _Workspace(threading.local):
 workspace = _Workspace()
 
 
-def widen(rows: Array, exponent: int) -> Matrix:
+def widen(rows: Array, exponent: int) -> FloatArray:
     """Return rows in float64, times 2^−exponent, in the same memory order; valid until this thread's next call."""
     if len(workspace.block) < rows.size:
         workspace.block = np.empty(rows.size)
@@ -86,7 +82,7 @@ def widen(rows: Array, exponent: int) -> Matrix:
     return np.ldexp(wide, -exponent, out=wide) if exponent else wide
 
 
-def widened_blocks(matrix: Array, exponent: int) -> Iterator[Matrix]:
+def widened_blocks(matrix: Array, exponent: int) -> Iterator[FloatArray]:
     """Yield the blocks of the matrix as tall, in float64; each block is valid until the next one is requested."""
     return (widen(block, exponent) for block in stored_blocks(matrix))
 
@@ -114,7 +110,7 @@ def scaling_exponent(largest: float) -> int:
     return exponent if abs(exponent) > UNSCALED_EXPONENT else 0
 
 
-def triangular_factor(blocks: Iterator[Matrix], n: int) -> Matrix:
+def triangular_factor(blocks: Iterator[FloatArray], n: int) -> FloatArray:
     """Return R of W = QR, shape (n, n), from blocks of rows (k, n); it has the singular values of W.
 
     Blocks are factored one after the other, without their rows of zeros. (Demmel, Grigori, Hoemmen & Langou,

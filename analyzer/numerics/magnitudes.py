@@ -7,14 +7,11 @@ row-major index are in it. The shares of ‖W‖² do not depend on that.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.model.observed import MagnitudeShares
-
-Array = npt.NDArray[Any]
+from analyzer.model.run import Array, BoolArray
 
 SQUARED_AT_A_TIME = 1 << 16  # elements in float64
 
@@ -33,12 +30,12 @@ def magnitude_shares(matrix: Array) -> MagnitudeShares | None:
     return MagnitudeShares(parts[3] / total, (parts[3] + parts[2]) / total, sum(parts[1:]) / total)
 
 
-def largest_half(matrix: Array) -> npt.NDArray[np.bool_]:
+def largest_half(matrix: Array) -> BoolArray:
     """Return a flat mask of the ⌊N/2⌋ of the N entries with the largest magnitudes; of equals, the first."""
     magnitudes = _magnitudes(matrix)
     half = magnitudes.size // 2
     least = np.partition(magnitudes, magnitudes.size - half)[magnitudes.size - half]
-    mask: npt.NDArray[np.bool_] = magnitudes > least
+    mask: BoolArray = magnitudes > least
     equals = np.flatnonzero(magnitudes == least)
     mask[equals[: half - np.count_nonzero(mask)]] = True
     return mask

@@ -8,18 +8,15 @@ from __future__ import annotations
 from math import inf
 
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.model.observed import PowerLaw, Spectrum
+from analyzer.model.run import BoolArray, FloatArray, IntArray
 
 EPSILON = float(np.finfo(np.float64).eps)
 SHORTEST_TAIL = 3  # distinct eigenvalues; with two, every tail has the same distance from its power law
 FEWEST_CANDIDATES = 2  # for xmin: with fewer there is no choice
 SAMPLES = 48  # points of a tail at which its distance is estimated first
 CANDIDATES = 16  # tails whose distance is computed at a time: 16 · 4096 · 8 bytes
-
-Vector = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 
 
 def fit_power_law(spectrum: Spectrum) -> PowerLaw | None:
@@ -61,7 +58,7 @@ class _Tail:
     ``exponents`` (d − 2,) alpha − 1 of the tails that start at each but the last two.
     """
 
-    def __init__(self, sample: Vector) -> None:
+    def __init__(self, sample: FloatArray) -> None:
         self.size = len(sample)
         self.logs, self.below = np.unique(sample, return_index=True)
         above = (self.size - self.below).astype(np.float64)
@@ -69,7 +66,7 @@ class _Tail:
         excess = np.cumsum((above[1:] * np.diff(self.logs))[::-1])[::-1]
         self.exponents = above[: -(SHORTEST_TAIL - 1)] / excess[: len(excess) - (SHORTEST_TAIL - 2)]
 
-    def least_distance(self, usable: npt.NDArray[np.bool_]) -> tuple[int, float]:
+    def least_distance(self, usable: BoolArray) -> tuple[int, float]:
         """Return the tail of least KS distance (the longest of equals) and the distance; infinite if none is usable.
 
         A few points of each tail bound its distance from below, which rules out most tails.
@@ -88,7 +85,7 @@ class _Tail:
         best = int(np.argmin(found))
         return best, float(found[best])
 
-    def _distances(self, starts: Indices, points: Indices) -> Vector:
+    def _distances(self, starts: IntArray, points: IntArray) -> FloatArray:
         """Return max |F(x) − F_n(x)| for tails from ``starts`` (k,) at ``points`` (k or 1, p); F_n counts x_i < x."""
         excess = np.maximum(self.logs[points] - self.logs[starts, None], 0.0)
         theory = -np.expm1(-self.exponents[starts, None] * excess)

@@ -15,21 +15,13 @@ from typing import Protocol
 import numpy as np
 
 from analyzer.model.observed import Spectrum
-from analyzer.numerics.gram import (
-    Array,
-    Matrix,
-    gram,
-    power_of_two,
-    triangular_factor,
-    widen,
-    widened_blocks,
-    workspace,
-)
+from analyzer.model.run import Array, FloatArray
+from analyzer.numerics.gram import gram, power_of_two, triangular_factor, widen, widened_blocks, workspace
 from analyzer.numerics.rounding import unit_roundoff
 
-Solve = Callable[[Matrix], Matrix]
-Blocks = Callable[[], Iterator[Matrix]]  # each call yields W from its first row to its last, in blocks of rows
-Decompose = Callable[[Array, int], "tuple[Matrix | None, float | None]"]
+Solve = Callable[[FloatArray], FloatArray]
+Blocks = Callable[[], Iterator[FloatArray]]  # each call yields W from its first row to its last, in blocks of rows
+Decompose = Callable[[Array, int], "tuple[FloatArray | None, float | None]"]
 
 EPSILON = float(np.finfo(np.float64).eps)
 # Up to this m·n² LAPACK's SVD takes less than a fifth of a millisecond, and the Gram matrix gains nothing.
@@ -47,7 +39,7 @@ TRIANGLE_BLOCK = 64  # columns of a triangle that are inverted together
 # Relative residual at which a σ computed from W has converged. The true error is far smaller: it is quadratic in it.
 RESIDUAL = 1e-6
 MOST_ROUNDS = 4
-# An SVD's absolute error is a small multiple of eps·σ₁ (Golub & Van Loan, Matrix Computations, sec. 8.6).
+# An SVD's absolute error is a small multiple of eps·σ₁ (Golub & Van Loan, FloatArray Computations, sec. 8.6).
 SVD_ERROR = 4 * EPSILON
 PLAIN_ROUNDING = 1e-9  # a relative error below this is not reported
 
@@ -55,20 +47,20 @@ PLAIN_ROUNDING = 1e-9  # a relative error below this is not reported
 class GramBackend(Protocol):
     """Operations on W·2^−exponent as a tall matrix (m, n) on some device; arguments and results are numpy arrays."""
 
-    def eigenvalues(self) -> Matrix:
+    def eigenvalues(self) -> FloatArray:
         """Return the eigenvalues of G = WᵀW in ascending order, shape (n,)."""
 
     def solver(self, shift: float) -> Solve | None:
         """Return X ↦ (G + shift·I)⁻¹·X, shape (n, k), by a Cholesky factor; None if that does not exist."""
 
-    def triangle(self, right: Matrix) -> Matrix:
+    def triangle(self, right: FloatArray) -> FloatArray:
         """Return R of the QR decomposition of W·X, shape (k, k), for X of shape (n, k)."""
 
-    def norms_and_gram_product(self, right: Matrix) -> tuple[Matrix, Matrix]:
+    def norms_and_gram_product(self, right: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ‖W·x‖² for each column x of X, shape (k,), and Wᵀ·(W·X), shape (n, k)."""
 
 
-def decompose_with_numpy(matrix: Array, exponent: int) -> tuple[Matrix | None, float | None]:
+def decompose_with_numpy(matrix: Array, exponent: int) -> tuple[FloatArray | None, float | None]:
     """Return the spectrum of W·2^−exponent and its error bound from the Gram matrix; None if that is not accurate."""
     total = gram(matrix, exponent, workspace.square("total", min(matrix.shape)))
     return values_from_gram(_NumpyBackend(total, partial(widened_blocks, matrix, exponent)))
@@ -97,7 +89,9 @@ def spectrum(matrix: Array, decompose: Decompose = decompose_with_numpy) -> Spec
     return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(matrix.dtype), bound)
 
 
-def spectrum_of_blocks(total: Matrix, blocks: Callable[[], Iterator[Array]], rows: int, roundoff: float) -> Spectrum:
+def spectrum_of_blocks(
+    total: FloatArray, blocks: Callable[[], Iterator[Array]], rows: int, roundoff: float
+) -> Spectrum:
     """Return the spectrum of a tall matrix (rows, columns) that is nowhere in memory as a whole.
 
     The result has the same bits as that of :func:`spectrum`.
@@ -109,7 +103,7 @@ def spectrum_of_blocks(total: Matrix, blocks: Callable[[], Iterator[Array]], row
         roundoff: unit roundoff u of the stored dtype, which must not be float64: there is no scaling.
     """
 
-    def widened() -> Iterator[Matrix]:
+    def widened() -> Iterator[FloatArray]:
         return (widen(block, 0) for block in blocks())
 
     columns = len(total)
@@ -118,7 +112,9 @@ def spectrum_of_blocks(total: Matrix, blocks: Callable[[], Iterator[Array]], row
     return Spectrum(values, rows, columns, roundoff, bound)
 
 
-def _with_svd_fallback(values: Matrix | None, bound: float | None, blocks: Blocks) -> tuple[Matrix, float | None]:
+def _with_svd_fallback(
+    values: FloatArray | None, bound: float | None, blocks: Blocks
+) -> tuple[FloatArray, float | None]:
     """Return the values from the Gram matrix or else those of LAPACK's SVD, with the bound if it is worth reporting."""
     if values is None:
         values = _svd(blocks())
@@ -126,7 +122,7 @@ def _with_svd_fallback(values: Matrix | None, bound: float | None, blocks: Block
     return values, bound if bound and bound > PLAIN_ROUNDING else None
 
 
-def _svd(blocks: Iterator[Matrix]) -> Matrix:
+def _svd(blocks: Iterator[FloatArray]) -> FloatArray:
     """Return the singular values by LAPACK's gesdd, or gesvd if that does not converge, of W, or of R if in blocks."""
     factor = next(blocks).copy()  # the next block overwrites it
     for block in blocks:
@@ -140,7 +136,7 @@ def _svd(blocks: Iterator[Matrix]) -> Matrix:
     return np.asarray(values, dtype=np.float64)
 
 
-def values_from_gram(backend: GramBackend) -> tuple[Matrix | None, float | None]:
+def values_from_gram(backend: GramBackend) -> tuple[FloatArray | None, float | None]:
     """Return the singular values from the Gram matrix and the error bound of the smallest; None if not accurate."""
     squares = backend.eigenvalues()
     largest = float(squares[-1])
@@ -162,7 +158,7 @@ def values_from_gram(backend: GramBackend) -> tuple[Matrix | None, float | None]
     return values, GRAM_ERROR / 2 * largest / float(squares[0])
 
 
-def _smallest(backend: GramBackend, n: int, largest: float, count: int) -> tuple[Matrix, float] | None:
+def _smallest(backend: GramBackend, n: int, largest: float, count: int) -> tuple[FloatArray, float] | None:
     """Compute the ``count`` smallest of n singular values, in descending order, from products with W itself.
 
     A block Krylov space of (G + shift·I)⁻¹ contains their right singular vectors as accurately as G determines them.
@@ -200,7 +196,7 @@ def _smallest(backend: GramBackend, n: int, largest: float, count: int) -> tuple
     return None
 
 
-def _orthonormal(space: Matrix, block: Matrix) -> Matrix:
+def _orthonormal(space: FloatArray, block: FloatArray) -> FloatArray:
     """Return an orthonormal basis of ``block`` (n, k) orthogonal to ``space``; twice is enough (Kahan)."""
     for _ in range(2):
         block = np.linalg.qr(block - space @ (space.T @ block))[0]
@@ -210,10 +206,10 @@ def _orthonormal(space: Matrix, block: Matrix) -> Matrix:
 class _NumpyBackend:
     """:class:`GramBackend` by numpy's BLAS and LAPACK, which release the interpreter's lock."""
 
-    def __init__(self, total: Matrix, blocks: Blocks) -> None:
+    def __init__(self, total: FloatArray, blocks: Blocks) -> None:
         self.gram, self.blocks = total, blocks
 
-    def eigenvalues(self) -> Matrix:
+    def eigenvalues(self) -> FloatArray:
         # G.T equals G, but has the memory order that LAPACK expects: nothing has to be transposed.
         return np.asarray(np.linalg.eigvalsh(self.gram.T), dtype=np.float64)
 
@@ -228,11 +224,11 @@ class _NumpyBackend:
             np.fill_diagonal(self.gram, diagonal)
         return _solver_by(factor)
 
-    def triangle(self, right: Matrix) -> Matrix:
+    def triangle(self, right: FloatArray) -> FloatArray:
         images = (block @ right for block in self.blocks())
         return triangular_factor(images, right.shape[1])
 
-    def norms_and_gram_product(self, right: Matrix) -> tuple[Matrix, Matrix]:
+    def norms_and_gram_product(self, right: FloatArray) -> tuple[FloatArray, FloatArray]:
         squares, back = np.zeros(right.shape[1]), np.zeros(right.shape)
         for block in self.blocks():
             image = block @ right
@@ -241,17 +237,17 @@ class _NumpyBackend:
         return squares, back
 
 
-def _solver_by(factor: Matrix) -> Solve:
+def _solver_by(factor: FloatArray) -> Solve:
     """Return X ↦ (L·Lᵀ)⁻¹·X for a lower triangular L, (n, n), by block substitution.
 
-    Importing scipy for it would take longer than measuring a small run. (Golub & Van Loan, Matrix Computations,
+    Importing scipy for it would take longer than measuring a small run. (Golub & Van Loan, FloatArray Computations,
     sec. 3.1.4.)
     """
     n = len(factor)
     blocks = [slice(start, min(start + TRIANGLE_BLOCK, n)) for start in range(0, n, TRIANGLE_BLOCK)]
     inverses = [np.linalg.inv(factor[block, block]) for block in blocks]
 
-    def solve(right: Matrix) -> Matrix:
+    def solve(right: FloatArray) -> FloatArray:
         found = np.empty(right.shape)
         for block, inverse in zip(blocks, inverses, strict=True):
             found[block] = inverse @ (right[block] - factor[block, : block.start] @ found[: block.start])

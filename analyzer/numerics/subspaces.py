@@ -7,7 +7,8 @@ from math import sqrt
 import numpy as np
 
 from analyzer.model.observed import LeadingSubspaces
-from analyzer.numerics.gram import Array, Matrix, gram, power_of_two, triangular_factor, widened_blocks
+from analyzer.model.run import Array, FloatArray
+from analyzer.numerics.gram import gram, power_of_two, triangular_factor, widened_blocks
 from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT, unit_roundoff
 from analyzer.numerics.singular_values import EPSILON, TRUSTED_SMALLEST
 
@@ -51,6 +52,6 @@ def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
     return LeadingSubspaces(left, right, (smallest - float(values[count])) / smallest, noise / smallest)
 
 
-def _times(matrix: Array, exponent: int, right: Matrix) -> Matrix:
+def _times(matrix: Array, exponent: int, right: FloatArray) -> FloatArray:
     """Return W·X, shape (m, k), for X of shape (n, k)."""
     return np.concatenate([block @ right for block in widened_blocks(matrix, exponent)])

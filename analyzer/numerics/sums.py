@@ -13,15 +13,11 @@ from math import nan, sqrt
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.model.observed import BEFORE_PREVIOUS, INITIAL, PREVIOUS, ChangedBits, InnerProducts, Role, SignFlips
+from analyzer.model.run import Array, BoolArray, FloatArray
 from analyzer.numerics.blocks import CHUNK, Chunk
 from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT, unit_roundoff
-
-Array = npt.NDArray[Any]
-Row = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 NEAR_ZERO = 1e-3  # of the tensor's rms
 LEAST_SQUARE = 1e-280  # a smaller sum of squares has lost digits; only float64 weights can reach it
@@ -95,24 +91,24 @@ class Rows:
     """A chunk of the states and displacements in float64, each (length,); None if a state is missing."""
 
     buffers: ChunkBuffers
-    current: Row
-    previous: Row | None = None
-    initial: Row | None = None
-    step: Row | None = None
-    earlier_step: Row | None = None
-    drift: Row | None = None
+    current: FloatArray
+    previous: FloatArray | None = None
+    initial: FloatArray | None = None
+    step: FloatArray | None = None
+    earlier_step: FloatArray | None = None
+    drift: FloatArray | None = None
 
     def earlier_squares(self) -> float:
         """Return Σ Δ_{t−1}² with the bits that it had at the checkpoint before; NaN if there is no Δ_{t−1}."""
         return nan if self.earlier_step is None else self.buffers.earlier_squares()
 
 
-def squares(row: Row | None) -> float:
+def squares(row: FloatArray | None) -> float:
     """Return Σ a² over a row; NaN if there is none."""
     return nan if row is None else float(np.dot(row, row))
 
 
-def fill_signs(stored: Array, widened: Row, signs: Flags) -> Flags:
+def fill_signs(stored: Array, widened: FloatArray, signs: BoolArray) -> BoolArray:
     """Mark where a state (length,) is negative and where it is positive; zero is neither."""
     values = stored if stored.dtype.type in (np.float32, np.float64) else widened  # float16 would be slow to compare
     np.less(values, 0.0, out=signs[0])
@@ -229,9 +225,9 @@ class _NearZeros:
     def __init__(self, size: int) -> None:
         self.room = int(MOST_KEPT * size)
         self.bound = 0.0
-        self.kept: list[Row] = []
+        self.kept: list[FloatArray] = []
 
-    def add(self, magnitudes: Row, squared: float, flags: Flags) -> None:
+    def add(self, magnitudes: FloatArray, squared: float, flags: BoolArray) -> None:
         """Keep the small magnitudes of a chunk except zeros, which are counted anyway."""
         if self.bound == 0:
             self.bound = KEPT_MARGIN * near_zero_threshold(squared, magnitudes.size)

@@ -14,14 +14,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from analyzer.errors import DeviceError
 from analyzer.model.observed import Spectrum
-from analyzer.numerics.gram import Matrix, power_of_two, stored_blocks
+from analyzer.model.run import Array, FloatArray
+from analyzer.numerics.gram import power_of_two, stored_blocks
 from analyzer.numerics.singular_values import SMALL_WORK, Solve, decompose_with_numpy, spectrum, values_from_gram
-
-Array = npt.NDArray[Any]
 
 # Stored dtypes that torch can widen. Any other is widened before it is sent.
 SENT_AS_STORED = frozenset({"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"})
@@ -81,7 +79,7 @@ def spectra(matrices: Sequence[Array], device: str) -> list[Spectrum]:
     ]
 
 
-def _batched_eigenvalues(matrices: Sequence[Array], device: str) -> Mapping[int, Matrix]:
+def _batched_eigenvalues(matrices: Sequence[Array], device: str) -> Mapping[int, FloatArray]:
     """Return the eigenvalues of the Gram matrices of small matrices, by number, where several have the same width."""
     torch = _torch()
 
@@ -90,7 +88,7 @@ def _batched_eigenvalues(matrices: Sequence[Array], device: str) -> Mapping[int,
         n = min(matrix.shape)
         if n <= BATCHED_COLUMNS and matrix.size * n > SMALL_WORK:
             groups.setdefault(n, []).append(number)
-    known: dict[int, Matrix] = {}
+    known: dict[int, FloatArray] = {}
     for n, numbers in groups.items():
         most = max(1, BATCH_ELEMENTS // n**2)
         for start in range(0, len(numbers) if len(numbers) > 1 else 0, most):
@@ -109,8 +107,8 @@ def _batched_eigenvalues(matrices: Sequence[Array], device: str) -> Mapping[int,
 
 
 def _decompose_with_torch(
-    matrix: Array, exponent: int, device: str, eigenvalues: Matrix | None = None
-) -> tuple[Matrix | None, float | None]:
+    matrix: Array, exponent: int, device: str, eigenvalues: FloatArray | None = None
+) -> tuple[FloatArray | None, float | None]:
     """Do what :func:`analyzer.numerics.singular_values.decompose_with_numpy` does; ``eigenvalues`` of G if known."""
     torch = _torch()
 
@@ -159,7 +157,7 @@ class _TorchBackend:
         exponent: int,
         device: str,
         resident: bool = False,
-        eigenvalues: Matrix | None = None,
+        eigenvalues: FloatArray | None = None,
     ) -> None:
         self.torch = _torch()
         self.matrix, self.exponent, self.device = matrix, exponent, device
@@ -176,7 +174,7 @@ class _TorchBackend:
                 self._gram.addmm_(block.mT, block)
         return self._gram
 
-    def eigenvalues(self) -> Matrix:
+    def eigenvalues(self) -> FloatArray:
         """Return the eigenvalues of G in ascending order, shape (n,)."""
         if self._eigenvalues is None:
             self._eigenvalues = _to_host(self.torch.linalg.eigvalsh(self.gram()))
@@ -192,19 +190,19 @@ class _TorchBackend:
         if int(failed):
             return None
 
-        def solve(right: Matrix) -> Matrix:
+        def solve(right: FloatArray) -> FloatArray:
             half = self.torch.linalg.solve_triangular(factor, self._to_device(right), upper=False)
             return _to_host(self.torch.linalg.solve_triangular(factor.mT, half, upper=True))
 
         return solve
 
-    def triangle(self, right: Matrix) -> Matrix:
+    def triangle(self, right: FloatArray) -> FloatArray:
         """Return R of the QR decomposition of W·X, shape (k, k)."""
         sent = self._to_device(right)
         image = self.torch.cat([block @ sent for block in self._blocks()])
         return _to_host(self.torch.linalg.qr(image, mode="r")[1])
 
-    def norms_and_gram_product(self, right: Matrix) -> tuple[Matrix, Matrix]:
+    def norms_and_gram_product(self, right: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ‖W·x‖² for each column x of X, shape (k,), and Wᵀ·(W·X), shape (n, k)."""
         sent = self._to_device(right)
         squares, back = self.torch.zeros_like(sent[0]), self.torch.zeros_like(sent)
@@ -214,7 +212,7 @@ class _TorchBackend:
             back.addmm_(block.mT, image)
         return _to_host(squares), _to_host(back)
 
-    def _to_device(self, array: Matrix) -> Any:
+    def _to_device(self, array: FloatArray) -> Any:
         return self.torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _blocks(self) -> Iterator[Any]:
@@ -244,5 +242,5 @@ class _TorchBackend:
             yield sent if tall else sent.mT
 
 
-def _to_host(tensor: Any) -> Matrix:
+def _to_host(tensor: Any) -> FloatArray:
     return np.asarray(tensor.cpu().numpy(), dtype=np.float64)

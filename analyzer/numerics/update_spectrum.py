@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.model.observed import Spectrum
-from analyzer.numerics.gram import Array, Matrix, scaling_exponent, stored_blocks, triangular_factor, widened_blocks
+from analyzer.model.run import Array, FloatArray
+from analyzer.numerics.gram import scaling_exponent, stored_blocks, triangular_factor, widened_blocks
 from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.singular_values import SMALL_WORK, TRUSTED
 
@@ -42,7 +43,7 @@ def difference_spectrum(current: Array, previous: Array) -> Spectrum:
     return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(current.dtype))
 
 
-def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[Matrix]:
+def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[FloatArray]:
     """Yield (W_t − W_{t−1})·2^−exponent as a tall matrix, in blocks of rows in float64."""
     for rows, block in zip(stored_blocks(current), widened_blocks(previous, 0), strict=True):
         step = np.subtract(rows.astype(np.float64), block, out=block)

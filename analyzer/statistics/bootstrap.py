@@ -11,14 +11,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import ceil, log10, sqrt
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from analyzer.model.run import FloatArray
+from analyzer.model.run import BoolArray, FloatArray, IntArray
 
 RESAMPLES = 500
 SEED = 1994  # the year of the paper; arbitrary but fixed
@@ -73,7 +69,7 @@ def resampled_weights(n: int, block: int) -> FloatArray:
     return weights_of((np.take_along_axis(drawn, since, axis=1) + columns - since) % n)
 
 
-def weights_of(indices: npt.NDArray[np.int64]) -> FloatArray:
+def weights_of(indices: IntArray) -> FloatArray:
     """Return the weights (resamples, n) of rows that were drawn by index (resamples, n)."""
     resamples, n = indices.shape
     flat = indices + n * np.arange(resamples)[:, None]
@@ -81,7 +77,7 @@ def weights_of(indices: npt.NDArray[np.int64]) -> FloatArray:
     return np.asarray(counts / n)
 
 
-def intervals(first: FloatArray, second: FloatArray, wanted: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+def intervals(first: FloatArray, second: FloatArray, wanted: BoolArray) -> tuple[FloatArray, FloatArray]:
     """Return 95 % percentile intervals (low, high), each (a, b), of Pearson's r between z-scored series.
 
     The block length is the longer one of the two series, rounded up to a whole number of rows.
@@ -107,9 +103,7 @@ def intervals(first: FloatArray, second: FloatArray, wanted: npt.NDArray[np.bool
     return low, high
 
 
-def resampled(
-    first: FloatArray, second: FloatArray, i: npt.NDArray[np.intp], j: npt.NDArray[np.intp], weights: FloatArray
-) -> FloatArray:
+def resampled(first: FloatArray, second: FloatArray, i: IntArray, j: IntArray, weights: FloatArray) -> FloatArray:
     """Return Pearson's r (pairs, resamples) of ``first[i]`` with ``second[j]`` in each resample."""
     unique_first, index_first = np.unique(i, return_inverse=True)
     unique_second, index_second = np.unique(j, return_inverse=True)

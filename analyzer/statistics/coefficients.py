@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from analyzer.model.run import Status
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
+from analyzer.model.run import FloatArray, Status
 
 FEWEST_PAIRS = 3
 CONSTANT = 1e-12  # a spread below this share of the largest magnitude is rounding noise

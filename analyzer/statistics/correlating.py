@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.model.run import BoolArray, FloatArray, IntArray
 from analyzer.model.tables import Correlation, Tables
 from analyzer.statistics.curves import (
     PICTURED,
@@ -28,11 +28,6 @@ from analyzer.statistics.relating import relate
 from analyzer.statistics.rows import AS_IS, DIFFERENCES, LAGS, VARIANTS, WITHOUT_TREND, Variant, not_related, rows_of
 from analyzer.statistics.significance import benjamini_hochberg
 from analyzer.statistics.stationary import POSITIVE_SCALES, logarithms, trend_over
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from analyzer.model.run import FloatArray
 
 FEWEST_PAIRS_FOR_TREND = 10  # a trend of seven parameters leaves too little of fewer
 
@@ -91,7 +86,7 @@ class _Stack:
     each checkpoint is compared with; it is None for metrics of states.
     """
 
-    rows: npt.NDArray[np.intp]
+    rows: IntArray
     values: FloatArray
     scaled: FloatArray
     compared: tuple[int | None, ...] | None
@@ -112,7 +107,7 @@ def _stacks(series: Sequence[WeightCurve], positions: dict[str, int]) -> Iterato
             yield _Stack(chosen, values[chosen], scaled[chosen], compared)
 
 
-def _equal_rows(masks: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.intp]]:
+def _equal_rows(masks: BoolArray) -> Iterator[IntArray]:
     """Yield the positions of each set of equal rows of a boolean array."""
     groups: dict[bytes, list[int]] = {}
     for position, mask in enumerate(masks):
@@ -123,7 +118,7 @@ def _equal_rows(masks: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.intp]]:
 def _fill(
     grids: dict[Variant, Grid],
     stack: _Stack,
-    columns: npt.NDArray[np.intp],
+    columns: IntArray,
     scores: FloatArray,
     magnitude: FloatArray,
 ) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from analyzer.model.run import FloatArray
 from analyzer.model.score_names import leading
 from analyzer.model.tables import Curve, Tables
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
 
 PICTURED = "step_distance"  # the metric of the classic picture
 MOST_PAIRS = 1_000_000  # tensors' curves times scores: 30 s to correlate, 70 s more to write the six rows of each

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from analyzer.model.run import BoolArray, IntArray
 from analyzer.statistics.relating import METHODS, Relations
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 
 class Grid:
@@ -18,7 +14,7 @@ class Grid:
     It has room for the ``included`` series only; the others are not computed in this variant.
     """
 
-    def __init__(self, included: npt.NDArray[np.bool_], scores: int) -> None:
+    def __init__(self, included: BoolArray, scores: int) -> None:
         self.included = included
         self._row = np.cumsum(included) - 1
         series = int(np.count_nonzero(included))
@@ -28,9 +24,7 @@ class Grid:
         self.coefficient, self.low, self.high = (np.full(shape, np.nan) for _ in range(3))
         self.n_effective, self.p_value, self.q_value = (np.full(shape, np.nan) for _ in range(3))
 
-    def put(
-        self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], n: int, relations: Relations | None
-    ) -> None:
+    def put(self, rows: IntArray, columns: IntArray, n: int, relations: Relations | None) -> None:
         """Store the numbers of the series ``rows``, all of them included, with the scores ``columns``."""
         where = np.ix_(self._row[rows], columns)
         self.n[where] = n

@@ -7,18 +7,14 @@ coefficient must therefore also be significant without the jumps.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from analyzer.model.run import BoolArray, FloatArray
 from analyzer.statistics.coefficients import ranks
 from analyzer.statistics.significance import FEWEST_EFFECTIVE, PAIRS_AT_ONCE, bartlett, slope_p_values
 from analyzer.statistics.stationary import Trend
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from analyzer.model.run import FloatArray
 
 OUT_OF_LINE = 6.0  # robust standard deviations: six in a thousand series of 50 normal numbers have such a point
 TO_DEVIATION = 1.4826  # standard deviation over median magnitude of normal numbers
@@ -32,7 +28,7 @@ class RobustResiduals(NamedTuple):
     """Residuals (a, n) of a trend fitted without jumps, up to scale, and the points (a, n) that are no jumps."""
 
     residuals: FloatArray
-    regular: npt.NDArray[np.bool_]
+    regular: BoolArray
 
 
 def robust_residuals(trend: Trend, series: FloatArray) -> RobustResiduals:
@@ -63,7 +59,7 @@ def _fitted(trend: Trend, series: FloatArray, weights: FloatArray) -> tuple[Floa
     return residuals, np.maximum(TO_DEVIATION * np.median(np.abs(residuals), axis=1, keepdims=True), _TINY)
 
 
-def with_jumps(first: RobustResiduals, second: RobustResiduals) -> npt.NDArray[np.bool_]:
+def with_jumps(first: RobustResiduals, second: RobustResiduals) -> BoolArray:
     """Return which pairs (a, b) have a jump in either series."""
     return np.asarray(~np.logical_and.outer(first.regular.all(axis=1), second.regular.all(axis=1)))
 
@@ -103,7 +99,7 @@ def _values(robust: RobustResiduals, method: str) -> FloatArray:
     return ranks(values) if method == "spearman" else values
 
 
-def _scored(values: FloatArray, regular: npt.NDArray[np.bool_]) -> FloatArray:
+def _scored(values: FloatArray, regular: BoolArray) -> FloatArray:
     """Return z-scores (pairs, n) over the regular points of each pair, 0 elsewhere and where nothing varies."""
     count = np.maximum(regular.sum(axis=1, keepdims=True), 1)
     centered = np.where(regular, values - (values * regular).sum(axis=1, keepdims=True) / count, 0.0)
@@ -112,9 +108,7 @@ def _scored(values: FloatArray, regular: npt.NDArray[np.bool_]) -> FloatArray:
     return scores
 
 
-def _without_jumps(
-    x: FloatArray, y: FloatArray, regular: npt.NDArray[np.bool_], trend: Trend
-) -> tuple[FloatArray, FloatArray]:
+def _without_jumps(x: FloatArray, y: FloatArray, regular: BoolArray, trend: Trend) -> tuple[FloatArray, FloatArray]:
     """Return effective number of pairs and p-value (pairs,) at the regular points; 0 and NaN if too few remain."""
     n = regular.sum(axis=1)
     pasts = [(one[:, 1:] * one[:, :-1]).sum(axis=1) / np.maximum(n, 1) for one in (x, y)]

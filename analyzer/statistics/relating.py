@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.model.run import FloatArray
 from analyzer.statistics.bootstrap import LEVEL, intervals
 from analyzer.statistics.coefficients import coefficients, ranks, z_scores
 from analyzer.statistics.jumps import RobustResiduals, guarded, with_jumps
 from analyzer.statistics.significance import FEWEST_EFFECTIVE, autocorrelations, effective_counts, p_values
 from analyzer.statistics.stationary import Trend
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
 
 METHODS = ("pearson", "spearman")
 

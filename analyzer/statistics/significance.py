@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from analyzer.model.run import FloatArray
+from analyzer.model.run import FloatArray, IntArray
 
 FEWEST_EFFECTIVE = 10.0
 PAIRS_AT_ONCE = 4096
@@ -31,7 +26,7 @@ def effective_counts(n: int, first: FloatArray, second: FloatArray) -> FloatArra
     return bartlett(np.array(n), np.multiply.outer(first, second))
 
 
-def bartlett(n: npt.NDArray[np.int64], product: FloatArray) -> FloatArray:
+def bartlett(n: IntArray, product: FloatArray) -> FloatArray:
     """Return the effective number of ``n`` pairs, given the product of the lag-1 autocorrelations."""
     return np.asarray(n * (1 - product) / (1 + product))
 
@@ -76,7 +71,7 @@ def slope_p_values(
     y: FloatArray,
     slope: FloatArray,
     n_effective: FloatArray,
-    n: npt.NDArray[np.int64],
+    n: IntArray,
     leverage: FloatArray,
     parameters: int,
 ) -> FloatArray:
@@ -90,9 +85,7 @@ def slope_p_values(
     return np.asarray(2 * stdtr(count - 1 - parameters, -t))
 
 
-def _standard_error(
-    x: FloatArray, y: FloatArray, slope: FloatArray, n: npt.NDArray[np.int64], leverage: FloatArray
-) -> FloatArray:
+def _standard_error(x: FloatArray, y: FloatArray, slope: FloatArray, n: IntArray, leverage: FloatArray) -> FloatArray:
     """Return the HC3 standard error (pairs,) of the slope of y on x, both (pairs, points) z-scores."""
     share = np.minimum(leverage + x**2 / n[..., None], _MOST_LEVERAGE)
     residual = (y - slope[:, None] * x) / (1 - share)

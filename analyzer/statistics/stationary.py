@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from analyzer.model.run import FloatArray
+from analyzer.model.run import BoolArray, FloatArray
 
 # Positive scales, on which equal ratios are equal changes. Angles, shares, cosines and counts are not.
 POSITIVE_SCALES = frozenset(
@@ -51,7 +47,7 @@ class Trend:
         return int(self.basis.shape[1])
 
     @property
-    def kept(self) -> npt.NDArray[np.bool_]:
+    def kept(self) -> BoolArray:
         """Mask (n,) of the points with leverage of at most ½.
 
         At the others the trend mostly follows the value itself, as it does at a run's first differences.

@@ -9,17 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import permutations
 from math import factorial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.model.run import Status
+from analyzer.model.run import FloatArray, IntArray, Status
 from analyzer.statistics.coefficients import coefficients, ranks, z_scores
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from analyzer.model.run import FloatArray
 
 FEWEST_RUNS = 6  # 720 arrangements; with five runs or fewer only the rank is reported
 MOST_ARRANGEMENTS = 10_000
@@ -82,7 +76,7 @@ def swap_test(scores: FloatArray, weights: FloatArray, method: str = "pearson") 
     )
 
 
-def _arrangements(count: int) -> npt.NDArray[np.intp]:
+def _arrangements(count: int) -> IntArray:
     """Return the run whose weights are paired with each run's score, (arrangements, runs), the matched one first.
 
     All arrangements if there are at most :data:`MOST_ARRANGEMENTS`, else a reproducible sample.

@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.model.run import Status
+from analyzer.model.run import BoolArray, FloatArray, Status
 from analyzer.statistics.coefficients import CONSTANT
 from analyzer.statistics.swap import FEWEST_RUNS, MOST_ARRANGEMENTS, SEED
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from analyzer.model.run import FloatArray
 
 LEVEL = 0.95
 _ROUNDING = 1e-9  # arrangements whose statistics differ by less count as equal
@@ -66,7 +60,7 @@ def least_p_value(n: int, m: int) -> float:
     return max((2 if n == m else 1) / comb(n + m, n), 1 / MOST_ARRANGEMENTS)
 
 
-def _arrangements(n: int, m: int) -> npt.NDArray[np.bool_]:
+def _arrangements(n: int, m: int) -> BoolArray:
     """Return masks of the numbers in the first group, (arrangements, n + m), the actual arrangement first."""
     if comb(n + m, n) <= MOST_ARRANGEMENTS:
         chosen = np.array(list(combinations(range(n + m), n)), dtype=np.intp)
@@ -79,7 +73,7 @@ def _arrangements(n: int, m: int) -> npt.NDArray[np.bool_]:
     return members
 
 
-def _welch_t(numbers: FloatArray, members: npt.NDArray[np.bool_]) -> FloatArray:
+def _welch_t(numbers: FloatArray, members: BoolArray) -> FloatArray:
     """Return Welch's t of each arrangement; infinite where neither group varies and the means differ."""
     centered = numbers - numbers.mean()
     sides = []

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from analyzer.errors import StoreError
-from analyzer.model.run import Checkpoint, FileStamp, Finding, Measurement, Run, Severity, Status, TensorInfo
+from analyzer.model.run import (
+    Checkpoint,
+    FileStamp,
+    Finding,
+    FloatArray,
+    Measurement,
+    Run,
+    Severity,
+    Status,
+    TensorInfo,
+)
 from analyzer.model.tables import CheckpointRow, Curve, MetricRow, TensorRow, is_expert
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
 
 RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 

@@ -6,15 +6,12 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from analyzer.metrics.needs import Need
-from analyzer.model.run import Measurement
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
+from analyzer.model.run import FloatArray, Measurement
 
 SqlValue = int | float | str | None
 
