@@ -15,6 +15,7 @@ from analyzer.model.observed import ROLES
 from analyzer.model.run import Checkpoint, Run, TensorInfo
 from analyzer.model.sizes import size_text
 from analyzer.numerics.blocks import block_rows, block_size
+from analyzer.numerics.sums import Counts
 from analyzer.tensors.kinds import matrices, numpy_dtype, size_of
 
 BUNDLE_BYTES = 8 << 20
@@ -129,7 +130,7 @@ def checkpoints_together(info: TensorInfo, needs: Collection[Need], wanted: int)
     if info.unsupported or 0 in info.shape or not needs or any(need.served_by is ServedBy.WHOLE for need in needs):
         return 0
     if not needs_blocks(needs):
-        return MOST_KEEPING if counts_of(needs).elements else MOST_FILES
+        return MOST_KEEPING if Counts.ELEMENTS in counts_of(needs) else MOST_FILES
     return _blocks_together(info, _decompose(needs), wanted)
 
 

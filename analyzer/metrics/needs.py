@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import reduce
+from functools import partial, reduce
 from math import isfinite
+from operator import or_
 from typing import Any, Protocol, TypeVar
 
 from analyzer.model.observed import (
@@ -135,14 +136,13 @@ class Need:
 
 def counts_of(needs: Iterable[Need]) -> Counts:
     """Return what a walk over the elements has to count for all these needs."""
-    return reduce(Counts.__or__, (need.counts for need in needs if need.counts is not NO_COUNTS), NO_COUNTS)
+    return reduce(or_, (need.counts for need in needs if need.counts), NO_COUNTS)
 
 
 NEEDS: dict[str, Need] = {}
 _CURRENT = frozenset({Role.CURRENT})
 _STEP = frozenset({Role.CURRENT, Role.PREVIOUS})
 _TWO_STEPS = frozenset({Role.CURRENT, Role.PREVIOUS, Role.BEFORE_PREVIOUS})
-_SCIPY = ("scipy.linalg",)
 
 
 def _define(name: str, roles: Iterable[Role], meaning: str, compute: Compute, **options: Any) -> Need:
@@ -186,7 +186,7 @@ def _changed_bits(observed: Observed, _: MatrixView | None) -> ChangedBits:
 
 def _dead_lines(observed: Observed, view: MatrixView) -> DeadLines:
     """Count zero rows and columns; the matrix is not inspected if the tensor has too few zeros for a single one."""
-    if view.index is None and observed.counts.elements and observed.sums().zeros < min(view.shape):
+    if view.index is None and Counts.ELEMENTS in observed.counts and observed.sums().zeros < min(view.shape):
         return DeadLines(0, 0)
     return elementwise.dead_lines(observed.matrix(Role.CURRENT, view))
 
@@ -211,132 +211,76 @@ def _leading_of(role: Role) -> Compute:
     return lambda observed, view: observed.of_state(role, view, _leading)
 
 
-_SUMS = ServedBy.SUMS
+_of_sums = partial(_define, served_by=ServedBy.SUMS)
+_of_matrix = partial(_define, matrix_only=True)
+_of_spectrum = partial(_of_matrix, served_by=ServedBy.GRAM, decomposes=True)
+_of_subspaces = partial(_of_matrix, decomposes=True, imports=("scipy.linalg",))
 
-CURRENT = _define("current", _CURRENT, "W_t, numpy array as stored", _array(Role.CURRENT))
-PREVIOUS = _define("previous", {Role.PREVIOUS}, "W_{t−1}, numpy array as stored", _array(Role.PREVIOUS))
-INITIAL = _define("initial", {Role.INITIAL}, "W_0, numpy array as stored", _array(Role.INITIAL))
-MATRIX = _define("matrix", _CURRENT, "W_t as (rows, columns), stored dtype", _matrix(Role.CURRENT), matrix_only=True)
-WEIGHTS = _define(
-    "weights", _CURRENT, "InnerProducts of W_t with itself", _products, sums=InnerProducts, served_by=_SUMS
-)
-STEP = _define("step", _STEP, "InnerProducts with Δ", _products, sums=InnerProducts, served_by=_SUMS)
-CONSECUTIVE_STEPS = _define(
-    "consecutive_steps", _TWO_STEPS, "InnerProducts with Δ and Δ'", _products, sums=InnerProducts, served_by=_SUMS
-)
-DRIFT = _define(
-    "drift", {Role.CURRENT, Role.INITIAL}, "InnerProducts with D", _products, sums=InnerProducts, served_by=_SUMS
-)
-INTERVAL = _define(
+_define("current", _CURRENT, "W_t, numpy array as stored", _array(Role.CURRENT))
+_define("previous", {Role.PREVIOUS}, "W_{t−1}, numpy array as stored", _array(Role.PREVIOUS))
+_define("initial", {Role.INITIAL}, "W_0, numpy array as stored", _array(Role.INITIAL))
+_of_matrix("matrix", _CURRENT, "W_t as (rows, columns), stored dtype", _matrix(Role.CURRENT))
+_of_sums("weights", _CURRENT, "InnerProducts of W_t with itself", _products, sums=InnerProducts)
+_of_sums("step", _STEP, "InnerProducts with Δ", _products, sums=InnerProducts)
+_of_sums("consecutive_steps", _TWO_STEPS, "InnerProducts with Δ and Δ'", _products, sums=InnerProducts)
+_of_sums("drift", {Role.CURRENT, Role.INITIAL}, "InnerProducts with D", _products, sums=InnerProducts)
+_of_sums(
     "interval",
     _STEP,
     "Interval between the two checkpoints",
     lambda observed, _: observed.interval,
     of_checkpoints=True,
-    served_by=_SUMS,
 )
-ELEMENTS = _define(
-    "elements",
-    _CURRENT,
-    "ElementSummary of W_t",
-    _elements,
-    sums=ElementSummary,
-    served_by=_SUMS,
-    counts=Counts(elements=True),
-)
-FINITENESS = _define(
-    "finiteness", _CURRENT, "FinitenessCount of W_t", _finiteness, sums=FinitenessCount, served_by=_SUMS, any_bits=True
-)
-CHANGED_BITS = _define(
+_of_sums("elements", _CURRENT, "ElementSummary of W_t", _elements, sums=ElementSummary, counts=Counts.ELEMENTS)
+_of_sums("finiteness", _CURRENT, "FinitenessCount of W_t", _finiteness, sums=FinitenessCount, any_bits=True)
+_of_sums(
     "changed_bits",
     _STEP,
     "ChangedBits",
     _changed_bits,
     sums=ChangedBits,
-    served_by=_SUMS,
     any_bits=True,
     any_dtype=True,
-    counts=Counts(changed_bits=True),
+    counts=Counts.CHANGED_BITS,
 )
-SIGN_FLIPS = _define(
+_of_sums(
     "sign_flips",
     _STEP,
     "SignFlips",
     lambda observed, _: observed.sums().flips,
     sums=SignFlips,
-    served_by=_SUMS,
-    counts=Counts(sign_flips=True),
+    counts=Counts.SIGN_FLIPS,
 )
-DEAD_LINES = _define(
-    "dead_lines", _CURRENT, "DeadLines of W_t", _dead_lines, sums=DeadLines, served_by=ServedBy.BLOCKS, matrix_only=True
+DEAD_LINES = _of_matrix(
+    "dead_lines", _CURRENT, "DeadLines of W_t", _dead_lines, sums=DeadLines, served_by=ServedBy.BLOCKS
 )
-SPECTRUM = _define(
-    "spectrum",
-    _CURRENT,
-    "Spectrum of W_t",
-    lambda observed, view: observed.spectrum(view),
-    served_by=ServedBy.GRAM,
-    matrix_only=True,
-    decomposes=True,
-)
-SINGULAR_VALUES = _define(
+SPECTRUM = _of_spectrum("spectrum", _CURRENT, "Spectrum of W_t", lambda observed, view: observed.spectrum(view))
+_of_spectrum(
     "singular_values",
     _CURRENT,
     "float64 singular values of W_t in descending order",
     lambda observed, view: observed.need(SPECTRUM, view).values,
-    served_by=ServedBy.GRAM,
-    matrix_only=True,
-    decomposes=True,
 )
-POWER_LAW = _define(
+_of_spectrum(
     "power_law",
     _CURRENT,
     "PowerLaw of W_t, None if it has too few eigenvalues",
     lambda observed, view: fit_power_law(observed.need(SPECTRUM, view)),
-    served_by=ServedBy.GRAM,
-    matrix_only=True,
-    decomposes=True,
 )
-PREVIOUS_MATRIX = _define(
-    "previous_matrix",
-    {Role.PREVIOUS},
-    "W_{t−1} as (rows, columns), stored dtype",
-    _matrix(Role.PREVIOUS),
-    matrix_only=True,
-)
-MATRIX_STEP = _define("matrix_step", _STEP, "InnerProducts with Δ of this matrix alone", _matrix_step, matrix_only=True)
-STEP_SPECTRUM = _define("step_spectrum", _STEP, "StepSpectrum", _step_spectrum, matrix_only=True, decomposes=True)
-LEADING_SUBSPACES = _define(
+_of_matrix("previous_matrix", {Role.PREVIOUS}, "W_{t−1} as (rows, columns), stored dtype", _matrix(Role.PREVIOUS))
+_of_matrix("matrix_step", _STEP, "InnerProducts with Δ of this matrix alone", _matrix_step)
+_of_matrix("step_spectrum", _STEP, "StepSpectrum", _step_spectrum, decomposes=True)
+_of_subspaces(
     "leading_subspaces",
     _CURRENT,
     f"LeadingSubspaces of W_t, None if it has at most {LEADING} σ",
     _leading_of(Role.CURRENT),
-    matrix_only=True,
-    decomposes=True,
-    imports=_SCIPY,
 )
-PREVIOUS_SUBSPACES = _define(
-    "previous_subspaces",
-    {Role.PREVIOUS},
-    "LeadingSubspaces of W_{t−1}, or None",
-    _leading_of(Role.PREVIOUS),
-    matrix_only=True,
-    decomposes=True,
-    imports=_SCIPY,
-)
-INITIAL_SUBSPACES = _define(
-    "initial_subspaces",
-    {Role.INITIAL},
-    "LeadingSubspaces of W_0, or None",
-    _leading_of(Role.INITIAL),
-    matrix_only=True,
-    decomposes=True,
-    imports=_SCIPY,
-)
-MAGNITUDE_SHARES = _define(
+_of_subspaces("previous_subspaces", {Role.PREVIOUS}, "LeadingSubspaces of W_{t−1}, or None", _leading_of(Role.PREVIOUS))
+_of_subspaces("initial_subspaces", {Role.INITIAL}, "LeadingSubspaces of W_0, or None", _leading_of(Role.INITIAL))
+_of_matrix(
     "magnitude_shares",
     _CURRENT,
     "MagnitudeShares of W_t, None for the zero matrix",
     lambda observed, view: magnitude_shares(observed.matrix(Role.CURRENT, view)),
-    matrix_only=True,
 )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyzer.metrics.motion import PRECISION_MARGIN
+from analyzer.metrics.motion import of_step
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import InnerProducts, MagnitudeShares
-from analyzer.model.run import Array, Value
+from analyzer.model.run import UNDEFINED, Array, Value
 from analyzer.numerics.magnitudes import largest_half
 
 EARLY_BIRD = "You et al., Drawing early-bird tickets (ICLR 2020), mask distance"
 LORENZ = "Lorenz curve of the squared weights; Hurley & Rickard, Comparing measures of sparsity (2009)"
-UNDEFINED = Value(None, "undefined")
 
 
 @metric(
@@ -27,8 +26,7 @@ def mask_churn(matrix: Array, previous_matrix: Array, matrix_step: InnerProducts
     if matrix_step.current == 0 or matrix_step.previous == 0:
         return UNDEFINED
     changed = np.count_nonzero(largest_half(matrix) != largest_half(previous_matrix))
-    hidden = matrix_step.step < PRECISION_MARGIN**2 * matrix_step.rounding
-    return Value(float(changed) / matrix.size, "below_precision" if hidden else "ok")
+    return of_step(float(changed) / matrix.size, matrix_step)
 
 
 SHARE = "Σw² over the {} % of entries (rounded up) of largest magnitude, over ‖W_t‖_F² (squared norms)"

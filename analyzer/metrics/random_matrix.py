@@ -7,21 +7,21 @@ standard deviation s ends at σ = s(√m + √n), that is at λ = σ² = s²m(1 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import cos, pi, sqrt
 
 import numpy as np
 
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import Spectrum
-from analyzer.model.run import Value
+from analyzer.model.run import UNDEFINED, Value
+from analyzer.numerics.rounding import EPSILON
 
+random_matrix_metric = partial(metric, family="random_matrix")
 GAVISH = "Gavish & Donoho, The optimal hard threshold for singular values is 4/√3 (IEEE Trans. Inf. Theory 2014), III.E"
 MARCHENKO = "Marchenko & Pastur, Distribution of eigenvalues for some sets of random matrices (1967)"
 JOHNSTONE = "Johnstone, On the distribution of the largest eigenvalue in PCA (Ann. Stat. 2001), thm. 1.1"
 MARTIN = "Martin & Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021), sec. 3.3"
-UNDEFINED = Value(None, "undefined")
-EPSILON = float(np.finfo(np.float64).eps)
 TRACY_WIDOM_95 = 0.9793161  # 95 % quantile of the Tracy–Widom law with β = 1
 QUADRATURE_NODES, HALVINGS = 80, 60
 
@@ -66,8 +66,7 @@ def _bulk(spectrum: Spectrum) -> _Bulk | None:
     return _Bulk(scale, scale * (sqrt(m) + sqrt(n)), scale * sqrt(root**2 + margin))
 
 
-@metric(
-    family="random_matrix",
+@random_matrix_metric(
     unit="weight units",
     definition="s = median(σ)/√(m·μ_β): standard deviation of an entry of the noise; m = max(rows, columns), μ_β the "
     "median of the Marchenko–Pastur law for β = n/m",
@@ -79,8 +78,7 @@ def mp_scale(spectrum: Spectrum) -> Value:
     return UNDEFINED if bulk is None else Value(bulk.scale)
 
 
-@metric(
-    family="random_matrix",
+@random_matrix_metric(
     unit="weight units",
     definition="s(√m + √n): upper edge of the bulk as a singular value (other tools report λ = σ², or λ/m)",
     source=MARCHENKO,
@@ -91,8 +89,7 @@ def mp_edge(spectrum: Spectrum) -> Value:
     return UNDEFINED if bulk is None else Value(bulk.edge)
 
 
-@metric(
-    family="random_matrix",
+@random_matrix_metric(
     unit="singular values",
     definition="number of σ² > s²(μ + 0.9793·τ), μ = (√(m−1)+√n)², τ = (√(m−1)+√n)(1/√(m−1)+1/√n)^⅓: edge + 95 % "
     "of Tracy–Widom β=1, so one pure-noise matrix in twenty has one; for n < 50, where the median is uncertain, up "
@@ -105,8 +102,7 @@ def mp_outlier_count(spectrum: Spectrum) -> Value:
     return UNDEFINED if bulk is None else Value(float(np.count_nonzero(spectrum.values > bulk.outliers_from)))
 
 
-@metric(
-    family="random_matrix",
+@random_matrix_metric(
     unit="1",
     definition="mp_edge²/σ₁² = λ₊/λ_max: about 1 for noise, small if a few directions stand out",
     source=MARTIN,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeVar
 
 from analyzer.errors import MetricError
 from analyzer.metrics.needs import NEEDS, Need
@@ -17,6 +18,7 @@ from analyzer.model.run import Value
 from analyzer.model.tables import MetricRow
 
 MetricFunction = Callable[..., "float | Value"]
+FunctionT = TypeVar("FunctionT", bound=MetricFunction)
 ON_REQUEST = frozenset({"subspace", "pruning", "update"})
 
 
@@ -46,7 +48,7 @@ _LOADED_FILES: dict[str, list[str]] = {}
 
 def metric(
     *, family: str, unit: str, definition: str, source: str, version: int = 1
-) -> Callable[[MetricFunction], MetricFunction]:
+) -> Callable[[FunctionT], FunctionT]:
     """Register a function as the metric of its name.
 
     The function's parameters name its needs, from :data:`analyzer.metrics.needs.NEEDS`: ``current``, ``previous`` and
@@ -67,17 +69,12 @@ def metric(
         MetricError: an unknown need, an empty description, or a name that is taken.
     """
 
-    def register(function: MetricFunction) -> MetricFunction:
+    def register(function: FunctionT) -> FunctionT:
         name = function.__name__
         where = f"metric {name} ({inspect.getsourcefile(function)})"
         if name in METRICS:
             raise MetricError(f"{where}: a metric of this name exists already; rename the function")
-        for label, text in (
-            ("family", family),
-            ("unit", unit),
-            ("definition", definition),
-            ("source", source),
-        ):
+        for label, text in {"family": family, "unit": unit, "definition": definition, "source": source}.items():
             if not text.strip():
                 raise MetricError(f"{where}: its {label} is empty")
         names = list(inspect.signature(function).parameters)

@@ -6,7 +6,7 @@ from math import sqrt
 
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import DeadLines, ElementSummary, FinitenessCount, InnerProducts
-from analyzer.model.run import Value
+from analyzer.model.run import UNDEFINED, Value
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"
 COUNT = "a count of elements"
@@ -51,7 +51,7 @@ def zero_fraction(elements: ElementSummary) -> float:
 def near_zero_fraction(elements: ElementSummary) -> Value:
     """Return the share of elements that are negligible in their tensor; undefined for the zero tensor."""
     if elements.squares == 0:
-        return Value(None, "undefined")
+        return UNDEFINED
     return Value(elements.near_zeros / elements.count)
 
 
@@ -61,12 +61,7 @@ def dead_row_count(dead_lines: DeadLines) -> float:
     return float(dead_lines.rows)
 
 
-@metric(
-    family="size",
-    unit="columns",
-    definition="number of columns that are entirely 0",
-    source="a count of columns",
-)
+@metric(family="size", unit="columns", definition="number of columns that are entirely 0", source="a count of columns")
 def dead_column_count(dead_lines: DeadLines) -> float:
     """Return the number of inputs that are ignored."""
     return float(dead_lines.columns)

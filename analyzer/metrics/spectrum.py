@@ -5,18 +5,18 @@ Conventions: singular values (not eigenvalues λ = σ²), natural logarithms, no
 
 from __future__ import annotations
 
+from functools import partial
 from math import sqrt
 
 import numpy as np
 
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import Spectrum
-from analyzer.model.run import Value
-from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT
+from analyzer.model.run import UNDEFINED, Value
+from analyzer.numerics.rounding import EPSILON, ROUNDING_DISPLACEMENT
 
+spectrum_metric = partial(metric, family="spectrum")
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.4 and 2.6.2"
-UNDEFINED = Value(None, "undefined")
-EPSILON = float(np.finfo(np.float64).eps)
 
 
 def _smallest(spectrum: Spectrum) -> Value:
@@ -32,30 +32,25 @@ def _smallest(spectrum: Spectrum) -> Value:
     return Value(smallest, "precision_limited" if smallest < noise else "ok", spectrum.bound)
 
 
-@metric(family="spectrum", unit="weight units", definition="σ₁", source=TEXTBOOK)
+@spectrum_metric(unit="weight units", definition="σ₁", source=TEXTBOOK)
 def spectral_norm(spectrum: Spectrum) -> float:
     """Return the largest singular value."""
     return float(spectrum.values[0])
 
 
-@metric(family="spectrum", unit="weight units", definition="σ_n, n = min(rows, columns)", source=TEXTBOOK)
+@spectrum_metric(unit="weight units", definition="σ_n, n = min(rows, columns)", source=TEXTBOOK)
 def smallest_singular_value(spectrum: Spectrum) -> Value:
     """Return the smallest singular value; ``singular`` if it is only rounding, ``undefined`` for the zero matrix."""
     return _smallest(spectrum)
 
 
-@metric(family="spectrum", unit="weight units", definition="Σσ", source=TEXTBOOK)
+@spectrum_metric(unit="weight units", definition="Σσ", source=TEXTBOOK)
 def nuclear_norm(spectrum: Spectrum) -> float:
     """Return the sum of the singular values."""
     return float(spectrum.values.sum())
 
 
-@metric(
-    family="spectrum",
-    unit="1",
-    definition="κ₂ = σ₁/σ_n (2-norm, no clamping; λ-based tools report κ²)",
-    source=TEXTBOOK,
-)
+@spectrum_metric(unit="1", definition="κ₂ = σ₁/σ_n (2-norm, no clamping; λ-based tools report κ²)", source=TEXTBOOK)
 def condition_number(spectrum: Spectrum) -> Value:
     """Return how much more the matrix stretches one direction than another."""
     smallest = _smallest(spectrum)
@@ -64,8 +59,7 @@ def condition_number(spectrum: Spectrum) -> Value:
     return Value(float(spectrum.values[0]) / smallest.value, smallest.status, smallest.bound)
 
 
-@metric(
-    family="spectrum",
+@spectrum_metric(
     unit="dimensions",
     definition="‖W‖_F² / σ₁²",
     source="Rudelson & Vershynin, Sampling from large matrices (JACM 2007)",
@@ -76,8 +70,7 @@ def stable_rank(spectrum: Spectrum) -> Value:
     return UNDEFINED if shares is None else Value(float(np.square(shares).sum()))
 
 
-@metric(
-    family="spectrum",
+@spectrum_metric(
     unit="dimensions",
     definition="exp(−Σ p ln p), p = σ/Σσ (natural log, not normalized by n)",
     source="Roy & Vetterli, The effective rank (EUSIPCO 2007)",
@@ -92,8 +85,7 @@ def effective_rank(spectrum: Spectrum) -> Value:
     return Value(float(np.exp(-(shares * np.log(shares)).sum())))
 
 
-@metric(
-    family="spectrum",
+@spectrum_metric(
     unit="dimensions",
     definition="(Σσ²)² / Σσ⁴",
     source="Bell & Dean, Atomic vibrations in vitreous silica (1970); of the eigenvalues λ = σ²",
@@ -107,8 +99,7 @@ def participation_ratio(spectrum: Spectrum) -> Value:
     return Value(float(squares.sum() ** 2 / np.square(squares).sum()))
 
 
-@metric(
-    family="spectrum",
+@spectrum_metric(
     unit="dimensions",
     definition="number of σ > max(rows, columns) · eps(stored dtype) · σ₁",
     source="Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1; Press et al., Numerical Recipes",
@@ -136,19 +127,19 @@ def _energy_rank(spectrum: Spectrum, share: float) -> Value:
 ENERGY = "truncated SVD: Eckart & Young (1936)"
 
 
-@metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.90 ‖W‖_F²", source=ENERGY)
+@spectrum_metric(unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.90 ‖W‖_F²", source=ENERGY)
 def energy_rank_90(spectrum: Spectrum) -> Value:
     """Return the rank of the smallest truncated SVD that keeps 90 % of the energy."""
     return _energy_rank(spectrum, 0.90)
 
 
-@metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.95 ‖W‖_F²", source=ENERGY)
+@spectrum_metric(unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.95 ‖W‖_F²", source=ENERGY)
 def energy_rank_95(spectrum: Spectrum) -> Value:
     """Return the rank of the smallest truncated SVD that keeps 95 % of the energy."""
     return _energy_rank(spectrum, 0.95)
 
 
-@metric(family="spectrum", unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.99 ‖W‖_F²", source=ENERGY)
+@spectrum_metric(unit="dimensions", definition="least k with Σ_{i≤k} σ² ≥ 0.99 ‖W‖_F²", source=ENERGY)
 def energy_rank_99(spectrum: Spectrum) -> Value:
     """Return the rank of the smallest truncated SVD that keeps 99 % of the energy."""
     return _energy_rank(spectrum, 0.99)

@@ -7,7 +7,7 @@ import numpy as np
 from analyzer.metrics.needs import LEADING
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import LeadingSubspaces
-from analyzer.model.run import Value
+from analyzer.model.run import UNDEFINED, Value
 
 SOURCE = "Björck & Golub, Numerical methods for computing angles between linear subspaces (1973)"
 # If σ_k and σ_{k+1} differ by less than this share of σ_k, so small a change of W can swap their directions.
@@ -34,7 +34,7 @@ def overlap_initial(leading_subspaces: LeadingSubspaces | None, initial_subspace
 def _overlap(one: LeadingSubspaces | None, other: LeadingSubspaces | None) -> Value:
     """Return ‖AᵀB‖_F²/k for orthonormal bases A and B; ``precision_limited`` if storage rounding exceeds a gap."""
     if one is None or other is None or min(one.gap, other.gap) < SEPARATION:
-        return Value(None, "undefined")
+        return UNDEFINED
     shares = [
         float(np.square(a.T @ b).sum()) / a.shape[1] for a, b in ((one.left, other.left), (one.right, other.right))
     ]

@@ -7,19 +7,19 @@ upper limit on alpha (powerlaw 2.0 rejects fits with alpha ≥ 3 unless given ``
 
 from __future__ import annotations
 
+from functools import partial
 from math import log10
 
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import PowerLaw, Spectrum
-from analyzer.model.run import Value
+from analyzer.model.run import UNDEFINED, Value
 
+tail_metric = partial(metric, family="tail")
 CLAUSET = "Clauset, Shalizi & Newman, Power-law distributions in empirical data (SIAM Review 2009), eq. 3.1 and 3.9"
 MARTIN = "Martin, Peng & Mahoney, Predicting trends in the quality of state-of-the-art networks (Nat. Commun. 2021)"
-UNDEFINED = Value(None, "undefined")
 
 
-@metric(
-    family="tail",
+@tail_metric(
     unit="1",
     definition="alpha of p(λ) ∝ λ^−alpha for λ = σ² ≥ xmin: 1 + n/Σ ln(λ/xmin), no upper cutoff; undefined with "
     "fewer than 4 distinct λ",
@@ -30,8 +30,7 @@ def alpha(power_law: PowerLaw | None) -> Value:
     return UNDEFINED if power_law is None else Value(power_law.alpha)
 
 
-@metric(
-    family="tail",
+@tail_metric(
     unit="weight units²",
     definition="the eigenvalue λ = σ² (not divided by a dimension) where the fitted tail begins",
     source=CLAUSET,
@@ -41,8 +40,7 @@ def alpha_xmin(power_law: PowerLaw | None) -> Value:
     return UNDEFINED if power_law is None or power_law.xmin == 0 else Value(power_law.xmin)
 
 
-@metric(
-    family="tail",
+@tail_metric(
     unit="1",
     definition="max |F(λ) − F_n(λ)| over the tail; F_n is the share strictly below λ, as in plfit and powerlaw",
     source=CLAUSET,
@@ -52,14 +50,13 @@ def alpha_ks_distance(power_law: PowerLaw | None) -> Value:
     return UNDEFINED if power_law is None else Value(power_law.ks_distance)
 
 
-@metric(family="tail", unit="eigenvalues", definition="number of λ ≥ xmin", source=CLAUSET)
+@tail_metric(unit="eigenvalues", definition="number of λ ≥ xmin", source=CLAUSET)
 def alpha_tail_count(power_law: PowerLaw | None) -> Value:
     """Return the number of eigenvalues behind alpha; its standard error is (alpha − 1)/√count."""
     return UNDEFINED if power_law is None else Value(float(power_law.tail_count))
 
 
-@metric(
-    family="tail",
+@tail_metric(
     unit="1",
     definition="alpha · log₁₀ λ_max, λ = σ² in squared weight units (base-10 logarithm, not divided by a dimension)",
     source=MARTIN,

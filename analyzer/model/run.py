@@ -183,6 +183,9 @@ class Value(NamedTuple):
     bound: float | None = None
 
 
+UNDEFINED = Value(None, "undefined")
+
+
 class Measurement(NamedTuple):
     """One row of ``measurements.csv``; ``reference`` names the checkpoint that the row compares with."""
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from analyzer.model.observed import PowerLaw, Spectrum
 from analyzer.model.run import BoolArray, FloatArray, IntArray
+from analyzer.numerics.rounding import EPSILON
 
-EPSILON = float(np.finfo(np.float64).eps)
 SHORTEST_TAIL = 3  # distinct eigenvalues; with two, every tail has the same distance from its power law
 FEWEST_CANDIDATES = 2  # for xmin: with fewer there is no choice
 SAMPLES = 48  # points of a tail at which its distance is estimated first

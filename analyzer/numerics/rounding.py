@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+EPSILON = float(np.finfo(np.float64).eps)
 # Root-mean-square relative displacement of a number that is rounded to nearest, in units of the unit roundoff, for
 # significands distributed by Benford's law (docs/metrics.md, "Storage rounding").
 ROUNDING_DISPLACEMENT = 0.4245

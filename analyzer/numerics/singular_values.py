@@ -17,13 +17,12 @@ import numpy as np
 from analyzer.model.observed import Spectrum
 from analyzer.model.run import Array, FloatArray
 from analyzer.numerics.gram import gram, power_of_two, triangular_factor, widen, widened_blocks, workspace
-from analyzer.numerics.rounding import unit_roundoff
+from analyzer.numerics.rounding import EPSILON, unit_roundoff
 
 Solve = Callable[[FloatArray], FloatArray]
 Blocks = Callable[[], Iterator[FloatArray]]  # each call yields W from its first row to its last, in blocks of rows
 Decompose = Callable[[Array, int], "tuple[FloatArray | None, float | None]"]
 
-EPSILON = float(np.finfo(np.float64).eps)
 # Up to this m·n² LAPACK's SVD takes less than a fifth of a millisecond, and the Gram matrix gains nothing.
 SMALL_WORK = 300_000
 # The error of λ(G) is up to this times λ₁ (measured up to 4096 columns); the relative error of σ is half of it times

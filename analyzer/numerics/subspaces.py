@@ -9,8 +9,8 @@ import numpy as np
 from analyzer.model.observed import LeadingSubspaces
 from analyzer.model.run import Array, FloatArray
 from analyzer.numerics.gram import gram, power_of_two, triangular_factor, widened_blocks
-from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT, unit_roundoff
-from analyzer.numerics.singular_values import EPSILON, TRUSTED_SMALLEST
+from analyzer.numerics.rounding import EPSILON, ROUNDING_DISPLACEMENT, unit_roundoff
+from analyzer.numerics.singular_values import TRUSTED_SMALLEST
 
 
 def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:

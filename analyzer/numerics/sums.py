@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from enum import Flag, auto
 from math import nan, sqrt
 from typing import Any
 
@@ -26,24 +27,15 @@ LEAST_SQUARE = 1e-280  # a smaller sum of squares has lost digits; only float64 
 KEPT_MARGIN, MOST_KEPT = 4.0, 1 / 64
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Flag):
     """The counts that a walk takes in addition to inner products."""
 
-    elements: bool = False  # magnitudes and zeros
-    sign_flips: bool = False
-    changed_bits: bool = False
-
-    def __or__(self, other: Counts) -> Counts:
-        """Return what either of the two counts."""
-        return Counts(
-            self.elements or other.elements,
-            self.sign_flips or other.sign_flips,
-            self.changed_bits or other.changed_bits,
-        )
+    ELEMENTS = auto()  # magnitudes and zeros
+    SIGN_FLIPS = auto()
+    CHANGED_BITS = auto()
 
 
-NO_COUNTS = Counts()
+NO_COUNTS = Counts(0)
 
 
 class _Buffers(threading.local):
@@ -152,9 +144,9 @@ class Tally:
 
     def __init__(self, size: int, dtype: np.dtype[Any], previous_dtype: np.dtype[Any] | None, counts: Counts) -> None:
         self.size, self.roundoff = size, unit_roundoff(dtype)
-        self.count_flips = counts.sign_flips and previous_dtype is not None
-        self.count_changed = counts.changed_bits and previous_dtype == dtype
-        self.summarize = counts.elements
+        self.count_flips = Counts.SIGN_FLIPS in counts and previous_dtype is not None
+        self.count_changed = Counts.CHANGED_BITS in counts and previous_dtype == dtype
+        self.summarize = Counts.ELEMENTS in counts
         self.current, self.step, self.step_earlier_step, self.step_previous = 0.0, 0.0, 0.0, 0.0
         self.drift = 0.0
         self.absolute, self.largest = 0.0, 0.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from analyzer.engine.observing import Observer
 from analyzer.engine.states import Loaded
-from analyzer.metrics.needs import ELEMENTS, FINITENESS
+from analyzer.metrics.needs import NEEDS
 from analyzer.model.observed import FinitenessCount, Interval, Role
 from analyzer.model.run import TensorInfo
 from analyzer.numerics import elementwise
@@ -21,7 +21,8 @@ from analyzer.numerics.blocks import CHUNK
 from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.sums import Counts
 
-ALL = Counts(elements=True, sign_flips=True, changed_bits=True)
+ELEMENTS, FINITENESS = NEEDS["elements"], NEEDS["finiteness"]
+ALL = Counts.ELEMENTS | Counts.SIGN_FLIPS | Counts.CHANGED_BITS
 SIZES = [1, 2, 7, 1000, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 3 * (1 << 16) + 5]
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
 
@@ -31,7 +32,7 @@ def inner_products(current, previous=None, before_previous=None, initial=None):
 
 
 def flips(current, previous):
-    return elementwise.element_sums(current, previous, counts=Counts(sign_flips=True)).flips
+    return elementwise.element_sums(current, previous, counts=Counts.SIGN_FLIPS).flips
 
 
 def summary_of(w):
@@ -189,7 +190,7 @@ def test_changed_bits_compares_stored_bits_not_values(dtype):
     result = elementwise.changed_bits(b, a)
     assert (result.count, result.changed) == (size, 37)
     if dtype in DTYPES:
-        assert elementwise.element_sums(b, a, counts=Counts(changed_bits=True)).changed == result
+        assert elementwise.element_sums(b, a, counts=Counts.CHANGED_BITS).changed == result
     assert elementwise.changed_bits(a, a).changed == 0
 
 
