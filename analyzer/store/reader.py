@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +19,6 @@ from analyzer.model.run import (
     FloatArray,
     Measurement,
     Run,
-    Severity,
     Status,
     TensorInfo,
 )
@@ -63,7 +64,7 @@ class Reader:
             layout,
             ordered_by,
             checkpoints,
-            tuple(_finding(*row) for row in noticed.get("findings", ())),
+            tuple(replace(Finding(*row), checkpoints=tuple(row[4])) for row in noticed.get("findings", ())),
             score_files=tuple(noticed.get("score_files", ())),
             unplaced=tuple(Checkpoint(one, "", None, None, {}, {}, ()) for one in noticed.get("unplaced", ())),
             unread_tables=tuple(noticed.get("unread_tables", ())),
@@ -71,23 +72,25 @@ class Reader:
         )
 
     def _recorded_checkpoints(self, run: str) -> Iterator[Checkpoint]:
-        run_id = self._run_id(run)
         stored = [row for row in self.tensors(run) if not is_expert(row)]
         every = {row.name: TensorInfo(row.name, row.dtype, row.shape, ()) for row in stored}
         listings = {
-            identity: {row[0]: _tensor_info(*row) for row in json.loads(text)}
-            for identity, text in self._connection.execute("SELECT id, tensors FROM listings WHERE run = ?", (run_id,))
+            identity: {
+                name: TensorInfo(name, dtype, tuple(shape), (), unsupported)
+                for name, dtype, shape, unsupported in json.loads(text)
+            }
+            for identity, text in self._of_run(run, "SELECT id, tensors FROM listings WHERE run = ?")
         }
-        scores: dict[str, dict[str, float]] = {}
-        for name, checkpoint, value in self._connection.execute(
-            "SELECT scalars.name, checkpoints.name, value FROM scalars JOIN checkpoints ON checkpoints.id = checkpoint "
-            "WHERE run = ? ORDER BY scalars.name",
-            (run_id,),
-        ):
-            scores.setdefault(checkpoint, {})[name] = value
+        scores = _nested(
+            self._of_run(
+                run,
+                "SELECT checkpoints.name, scalars.name, value FROM scalars JOIN checkpoints "
+                "ON checkpoints.id = checkpoint WHERE run = ? ORDER BY scalars.name",
+            )
+        )
         settings = self.settings(run)
-        for name, path, epoch, step, files, listing in self._connection.execute(
-            "SELECT name, path, epoch, step, files, listing FROM checkpoints WHERE run = ? ORDER BY position", (run_id,)
+        for name, path, epoch, step, files, listing in self._of_run(
+            run, "SELECT name, path, epoch, step, files, listing FROM checkpoints WHERE run = ? ORDER BY position"
         ):
             stamps = tuple(FileStamp(*stamp) for stamp in json.loads(files))
             tensors = listings.get(listing, every)  # schema 1 did not keep which checkpoint has which tensors
@@ -117,24 +120,17 @@ class Reader:
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """Return the checkpoints of a run, in order."""
-        rows = self._connection.execute(
+        rows = self._of_run(
+            run,
             "SELECT name, epoch, step, path, bytes FROM checkpoints WHERE run = ? ORDER BY position",
-            (self._run_id(run),),
         )
         return [CheckpointRow(*row) for row in rows]
 
-    def files(self, run: str) -> list[tuple[str, str, int]]:
-        """Return (checkpoint, path, size) of every file that a run was measured from."""
-        rows = self._connection.execute(
-            "SELECT name, files FROM checkpoints WHERE run = ? ORDER BY position", (self._run_id(run),)
-        )
-        return [(name, path, size) for name, files in rows for path, size, *_ in json.loads(files)]
-
     def tensors(self, run: str) -> list[TensorRow]:
         """Return the tensors of a run, in the order of the files."""
-        rows = self._connection.execute(
+        rows = self._of_run(
+            run,
             "SELECT name, module, kind, shape, matrix_shape, rule, dtype FROM tensors WHERE run = ? ORDER BY position",
-            (self._run_id(run),),
         )
         return [
             TensorRow(name, module, kind, tuple(json.loads(shape)), _pair(matrix_shape), rule, dtype)
@@ -148,77 +144,52 @@ class Reader:
         )
         return {row[0]: MetricRow(*row) for row in rows}
 
-    def scalars(self, run: str) -> dict[str, FloatArray]:
-        """Return each score of a run by name, shape (checkpoints,), NaN where there is none."""
-        checkpoints = [row.name for row in self.checkpoints(run)]
-        positions = {name: position for position, name in enumerate(checkpoints)}
-        result: dict[str, FloatArray] = {}
-        rows = self._connection.execute(
-            "SELECT checkpoints.name, scalars.name, value FROM scalars JOIN checkpoints ON checkpoints.id = checkpoint "
-            "WHERE run = ? ORDER BY scalars.name, position",
-            (self._run_id(run),),
-        )
-        for checkpoint, name, value in rows:
-            result.setdefault(name, np.full(len(checkpoints), np.nan))[positions[checkpoint]] = value
-        return result
-
     def curves(
         self, run: str, scope: str | None = None, metric: str | None = None, tensor: str | None = None
     ) -> Iterator[Curve]:
         """Yield the curves of a run, optionally of one scope, metric or tensor, sorted by scope, tensor and metric."""
-        run_id = self._run_id(run)
-        ids = [
-            row[0]
-            for row in self._connection.execute("SELECT id FROM checkpoints WHERE run = ? ORDER BY position", (run_id,))
-        ]
-        positions = {identity: position for position, identity in enumerate(ids)}
+        ids = self._of_run(run, "SELECT id FROM checkpoints WHERE run = ? ORDER BY position")
+        positions = {identity: position for position, (identity,) in enumerate(ids)}
         chosen = self._connection.execute(
             "SELECT series.id, scope, series.tensor, metric FROM series LEFT JOIN tensors "
             "ON tensors.run = series.run AND tensors.name = series.tensor WHERE series.run = ? "
             "AND (? IS NULL OR scope = ?) AND (? IS NULL OR metric = ?) AND (? IS NULL OR series.tensor = ?) "
             "ORDER BY scope, tensors.position, series.tensor, series.id",
-            (run_id, scope, scope, metric, metric, tensor, tensor),
+            (self._run_id(run), scope, scope, metric, metric, tensor, tensor),
         ).fetchall()
         for identity, its_scope, its_tensor, its_metric in chosen:
             rows = self._connection.execute(
                 "SELECT checkpoint, value, status, reference FROM measurements WHERE series = ?", (identity,)
             ).fetchall()
-            values = np.full(len(ids), np.nan)
+            values = np.full(len(positions), np.nan)
             values[[positions[row[0]] for row in rows]] = np.array([row[1] for row in rows], dtype=np.float64)
-            statuses: list[Status | None] = [None] * len(ids)
-            references: list[str | None] = [None] * len(ids)
+            statuses: list[Status | None] = [None] * len(positions)
+            references: list[str | None] = [None] * len(positions)
             for checkpoint, _, status, reference in rows:
-                position = positions[checkpoint]
-                statuses[position], references[position] = status, reference
+                statuses[positions[checkpoint]], references[positions[checkpoint]] = status, reference
             yield Curve(its_scope, its_tensor, its_metric, values, tuple(statuses), tuple(references))
 
     def measurements(self, run: str) -> Iterator[Measurement]:
         """Return every row of a run by checkpoint, then scope, tensor and metric in the order of measuring."""
-        rows = self._connection.execute(
+        rows = self._of_run(
+            run,
             "SELECT checkpoints.name, scope, series.tensor, metric, value, bound, status, reference "
             "FROM checkpoints JOIN measurements ON checkpoint = checkpoints.id JOIN series ON series.id = series "
             "LEFT JOIN tensors ON tensors.run = series.run AND tensors.name = series.tensor "
             "WHERE checkpoints.run = ? ORDER BY checkpoints.position, "
             "scope = 'tensor' DESC, scope, tensors.position, series.tensor, series.metric",
-            (self._run_id(run),),
         )
         return (Measurement(*row) for row in rows)
 
     def sums(self, run: str, checkpoint: str) -> dict[str, dict[str, tuple[float, ...]]]:
         """Return the additive needs at one checkpoint: need -> tensor -> numbers."""
-        run_id = self._run_id(run)
         rows = self._connection.execute(
             "SELECT need, sums.tensor, numbers FROM sums JOIN checkpoints ON checkpoints.id = checkpoint "
             "WHERE run = ? AND checkpoints.name = ?",
-            (run_id, checkpoint),
+            (self._run_id(run), checkpoint),
         )
-        result: dict[str, dict[str, tuple[float, ...]]] = {}
-        parsed: dict[str, tuple[float, ...]] = {}  # several needs are served by the same sums
-        for need, tensor, text in rows:
-            if text not in parsed:
-                parsed[text] = tuple(json.loads(text))
-            result.setdefault(need, {})[tensor] = parsed[text]
-        return result
+        parsed = cache(lambda text: tuple(json.loads(text)))  # several needs are served by the same sums
+        return _nested((need, tensor, parsed(text)) for need, tensor, text in rows)
 
     def spectra(self, run: str, tensor: str) -> dict[str, FloatArray]:
         """Return the float64 singular values of one matrix, in falling order, by checkpoint."""
@@ -231,35 +202,29 @@ class Reader:
 
     def contents(self, run: str) -> dict[str, dict[str, str]]:
         """Return the BLAKE3 hash of each tensor's bytes: checkpoint -> tensor -> hash."""
-        rows = self._connection.execute(
+        rows = self._of_run(
+            run,
             "SELECT name, tensor, blake3 FROM contents JOIN checkpoints ON checkpoints.id = checkpoint "
             "WHERE run = ? ORDER BY position, tensor",
-            (self._run_id(run),),
         )
-        result: dict[str, dict[str, str]] = {}
-        for name, tensor, digest in rows:
-            result.setdefault(name, {})[tensor] = digest
-        return result
+        return _nested(rows)
 
     def nan_counts(self, run: str) -> dict[str, dict[str, int]]:
         """Return how many of the non-finite elements are NaN, where there are any: checkpoint -> tensor -> count."""
-        rows = self._connection.execute(
+        rows = self._of_run(
+            run,
             "SELECT name, tensor, json_extract(numbers, '$[2]') FROM sums JOIN checkpoints "
             "ON checkpoints.id = checkpoint WHERE run = ? AND need = 'finiteness' "
             "AND json_extract(numbers, '$[1]') > 0",
-            (self._run_id(run),),
         )
-        result: dict[str, dict[str, int]] = {}
-        for name, tensor, count in rows:
-            result.setdefault(name, {})[tensor] = count
-        return result
+        return _nested(rows)
 
     def problems(self, run: str) -> list[tuple[str, str, str, str]]:
         """Return (checkpoint, tensor, metric, reason) of whatever could not be measured."""
-        return self._connection.execute(
+        return self._of_run(
+            run,
             "SELECT name, tensor, metric, reason FROM problems JOIN checkpoints ON checkpoints.id = checkpoint "
             "WHERE run = ? ORDER BY position, tensor, metric",
-            (self._run_id(run),),
         ).fetchall()
 
     def bases(self, run: str, tensor: str) -> dict[RowKey, str]:
@@ -272,6 +237,10 @@ class Reader:
         )
         return {(name, metric, checkpoint): basis for name, metric, checkpoint, basis in rows}
 
+    def _of_run(self, run: str, query: str) -> sqlite3.Cursor:
+        """Execute a query whose only parameter is the id of a run."""
+        return self._connection.execute(query, (self._run_id(run),))
+
     def _run_id(self, run: str) -> int:
         row = self._connection.execute("SELECT id FROM runs WHERE name = ?", (run,)).fetchone()
         if row is None:
@@ -279,20 +248,12 @@ class Reader:
         return int(row[0])
 
 
-def _finding(
-    rule: str,
-    severity: Severity,
-    sentence: str,
-    tensor: str | None,
-    checkpoints: Sequence[str],
-    evidence: Mapping[str, object],
-    figure: str | None,
-) -> Finding:
-    return Finding(rule, severity, sentence, tensor, tuple(checkpoints), evidence, figure)
-
-
-def _tensor_info(name: str, dtype: str, shape: Sequence[int], unsupported: str | None) -> TensorInfo:
-    return TensorInfo(name, dtype, tuple(shape), (), unsupported)
+def _nested(rows: Iterable[tuple[str, str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return (outer key, inner key, value) as a mapping of mappings."""
+    result: dict[str, dict[str, Any]] = {}
+    for outer, inner, value in rows:
+        result.setdefault(outer, {})[inner] = value
+    return result
 
 
 def _pair(text: str | None) -> tuple[int, int] | None:

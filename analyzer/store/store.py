@@ -63,7 +63,7 @@ class Store(Reader):
         self._connection.executemany(
             "INSERT OR REPLACE INTO metrics (name, family, unit, definition, source, version) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            [(row.name, row.family, row.unit, row.definition, row.source, row.version) for row in metrics],
+            [astuple(row) for row in metrics],
         )
         return vanished
 
@@ -154,18 +154,8 @@ class Store(Reader):
             "INSERT INTO tensors (run, position, name, module, kind, shape, matrix_shape, rule, dtype) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (
-                    run_id,
-                    position,
-                    row.name,
-                    row.module,
-                    row.kind,
-                    json.dumps(row.shape),
-                    json.dumps(row.matrix_shape),
-                    row.rule,
-                    row.dtype,
-                )
-                for position, row in enumerate(tensors)
+                (run_id, position, name, module, kind, json.dumps(shape), json.dumps(matrix_shape), rule, dtype)
+                for position, (name, module, kind, shape, matrix_shape, rule, dtype) in enumerate(map(astuple, tensors))
             ],
         )
 

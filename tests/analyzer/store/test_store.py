@@ -484,7 +484,7 @@ def test_scores_of_a_run_are_replaced_not_added_up(make_run, tmp_path):
     without = replace(run, checkpoints=tuple(replace(one, scores={"loss": 1.5}) for one in run.checkpoints))
     analyzer.measure(without, store, jobs=1)
     with open_store(str(store)) as opened:
-        assert {name: values.tolist() for name, values in opened.scalars("run").items()} == {"loss": [1.5] * 3}
+        assert [one.scores for one in opened.run("run").checkpoints] == [{"loss": 1.5}] * 3
 
 
 def test_a_store_is_a_plain_database_with_a_readable_view(make_run, tmp_path):
