@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, get_args
 
 from analyzer.metrics.needs import Need
 from analyzer.metrics.registry import METRICS, Metric
 from analyzer.model.observed import AdditiveSums, Interval
 from analyzer.model.run import STATUSES_WITH_VALUE, Measurement, Status, Value
-from analyzer.model.tables import CheckpointRow, Curve, MetricRow, TensorRow
+from analyzer.model.tables import CheckpointRow, Curve, MetricRow
 from analyzer.store.store import Store
 
 PARAMETERS = frozenset({"matrix", "stack", "vector", "scalar"})  # kinds that count in totals: no buffers, no integers
-MATRICES = frozenset({"matrix", "stack"})
 
 DERIVED = (
     MetricRow(
@@ -34,19 +33,7 @@ DERIVED = (
         1,
     ),
 )
-WORST_FIRST: tuple[Status, ...] = (
-    "nonfinite",
-    "error",
-    "missing",
-    "unsupported",
-    "not_converged",
-    "singular",
-    "too_few",
-    "undefined",
-    "below_precision",
-    "precision_limited",
-    "ok",
-)
+WORST_FIRST: tuple[Status, ...] = get_args(Status)
 
 
 def derive(store: Store, run: str, metrics: Sequence[Metric]) -> None:
@@ -57,7 +44,9 @@ def derive(store: Store, run: str, metrics: Sequence[Metric]) -> None:
     Metrics that were measured by earlier calls are included.
     """
     known = {**METRICS, **{metric.row.name: metric for metric in metrics}}.values()
-    tensors = {row.name: row for row in store.tensors(run)}
+    kinds = {row.name: row.kind for row in store.tensors(run)}
+    matrices = {name for name, kind in kinds.items() if kind in ("matrix", "stack")}
+    parameters = {name for name, kind in kinds.items() if kind in PARAMETERS}
     checkpoints = store.checkpoints(run)
     writer = store.writer(run)
     with store.transaction():
@@ -68,15 +57,11 @@ def derive(store: Store, run: str, metrics: Sequence[Metric]) -> None:
             writer.forget("tensor", row.name)
         writer.add_measurements(_paths(store, run, "tensor", checkpoints))
         additive = [metric for metric in known if metric.is_additive]
-        writer.add_measurements(_totals(store, run, additive, tensors, checkpoints))
+        writer.add_measurements(_totals(store, run, additive, parameters, checkpoints))
         writer.add_measurements(_paths(store, run, "total", checkpoints))
         for name in store.metrics():
-            curves = [curve for curve in store.curves(run, "tensor", name) if _is_matrix(tensors, curve)]
+            curves = [curve for curve in store.curves(run, "tensor", name) if curve.tensor in matrices]
             writer.add_measurements(_means(checkpoints, name, curves))
-
-
-def _is_matrix(tensors: Mapping[str, TensorRow], curve: Curve) -> bool:
-    return curve.tensor in tensors and tensors[curve.tensor].kind in MATRICES
 
 
 def _worst(statuses: Sequence[Status]) -> Status:
@@ -126,11 +111,11 @@ def _totals(
     store: Store,
     run: str,
     metrics: Sequence[Metric],
-    tensors: Mapping[str, TensorRow],
+    parameters: Collection[str],
     checkpoints: Sequence[CheckpointRow],
 ) -> Iterator[Measurement]:
     """Yield each additive metric for all parameters together, at each checkpoint where any of them has a row."""
-    curves = {metric.row.name: _parameter_curves(store, run, metric, tensors) for metric in metrics}
+    curves = {metric.row.name: _parameter_curves(store, run, metric, parameters) for metric in metrics}
     steps = {checkpoint.name: checkpoint.step for checkpoint in checkpoints}
     for position, checkpoint in enumerate(checkpoints):
         sums = _CheckpointSums(store.sums(run, checkpoint.name))
@@ -149,14 +134,12 @@ def _totals(
             yield Measurement(*row, reference)
 
 
-def _parameter_curves(
-    store: Store, run: str, metric: Metric, tensors: Mapping[str, TensorRow]
-) -> list[tuple[int, Curve]]:
+def _parameter_curves(store: Store, run: str, metric: Metric, parameters: Collection[str]) -> list[tuple[int, Curve]]:
     """Return the curves of parameters (no buffers), each with the position at which it begins."""
     return [
         (next(position for position, status in enumerate(curve.statuses) if status is not None), curve)
         for curve in store.curves(run, "tensor", metric.row.name)
-        if curve.tensor in tensors and tensors[curve.tensor].kind in PARAMETERS and any(curve.statuses)
+        if curve.tensor in parameters and any(curve.statuses)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -44,14 +45,9 @@ def describe(run: Run, tensors: Sequence[TensorRow], elements: Mapping[str, Mapp
 
 def finding_record(finding: Finding) -> dict[str, Any]:
     """Return a finding as a JSON object, without its figure."""
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity,
-        "sentence": finding.sentence,
-        "tensor": finding.tensor,
-        "checkpoints": list(finding.checkpoints),
-        "evidence": dict(finding.evidence),
-    }
+    record = asdict(finding)
+    del record["figure"]
+    return record
 
 
 def _scalars(run: Run) -> dict[str, FloatArray]:
@@ -70,10 +66,8 @@ def _scalars(run: Run) -> dict[str, FloatArray]:
 
 def _axis(checkpoints: Sequence[CheckpointRow]) -> tuple[FloatArray, str]:
     """Return the checkpoints' places: by epoch where each has its own, else by step, else one after the other."""
-    for label, values in (
-        ("epoch", [row.epoch for row in checkpoints]),
-        ("step", [row.step for row in checkpoints]),
-    ):
+    for label in ("epoch", "step"):
+        values = [getattr(row, label) for row in checkpoints]
         known = [float(value) for value in values if value is not None]
         if len(known) == len(checkpoints) and all(np.diff(known) > 0):
             return np.array(known), label

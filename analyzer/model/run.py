@@ -23,18 +23,19 @@ ByteArray: TypeAlias = "npt.NDArray[np.uint8]"
 FloatArray: TypeAlias = "npt.NDArray[np.float64]"
 IntArray: TypeAlias = "npt.NDArray[np.integer[Any]]"
 
+# The worst first: what is computed from several values has the worst of their statuses.
 Status = Literal[
-    "ok",
-    "below_precision",
-    "precision_limited",
-    "singular",
-    "undefined",
     "nonfinite",
+    "error",
     "missing",
-    "too_few",
     "unsupported",
     "not_converged",
-    "error",
+    "singular",
+    "too_few",
+    "undefined",
+    "below_precision",
+    "precision_limited",
+    "ok",
 ]
 EXPERT = "expert "  # begins the rule of one matrix of a stack
 PRODUCT = "scale · B · A"  # the rule of a matrix that is stored as two factors
