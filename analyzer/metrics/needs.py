@@ -32,9 +32,9 @@ from analyzer.model.run import Array
 from analyzer.numerics import elementwise
 from analyzer.numerics.magnitudes import magnitude_shares
 from analyzer.numerics.power_law import fit_power_law
+from analyzer.numerics.singular_values import difference_spectrum
 from analyzer.numerics.subspaces import leading_subspaces
 from analyzer.numerics.sums import NO_COUNTS, Counts, ElementSums
-from analyzer.numerics.update_spectrum import difference_spectrum
 
 LEADING = 8  # k: how many leading singular directions the family ``subspace`` compares
 

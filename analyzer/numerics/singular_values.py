@@ -16,10 +16,20 @@ import numpy as np
 
 from analyzer.model.observed import Spectrum
 from analyzer.model.run import Array, FloatArray
-from analyzer.numerics.gram import gram, power_of_two, triangular_factor, widen, widened_blocks, workspace
+from analyzer.numerics.gram import (
+    Solve,
+    gram,
+    power_of_two,
+    scaling_exponent,
+    solver_by,
+    stored_blocks,
+    triangular_factor,
+    widen,
+    widened_blocks,
+    workspace,
+)
 from analyzer.numerics.rounding import EPSILON, unit_roundoff
 
-Solve = Callable[[FloatArray], FloatArray]
 Blocks = Callable[[], Iterator[FloatArray]]  # each call yields W from its first row to its last, in blocks of rows
 Decompose = Callable[[Array, int], "tuple[FloatArray | None, float | None]"]
 
@@ -34,7 +44,6 @@ TRUSTED = 1 / 10_000
 TRUSTED_SMALLEST = 1 / 500
 SPARE_DIRECTIONS = 4
 KRYLOV_DEPTH = 8
-TRIANGLE_BLOCK = 64  # columns of a triangle that are inverted together
 # Relative residual at which a σ computed from W has converged. The true error is far smaller: it is quadratic in it.
 RESIDUAL = 1e-6
 MOST_ROUNDS = 4
@@ -109,6 +118,43 @@ def spectrum_of_blocks(
     found = values_from_gram(_NumpyBackend(total, widened)) if rows * columns**2 > SMALL_WORK else (None, None)
     values, bound = _with_svd_fallback(*found, widened)
     return Spectrum(values, rows, columns, roundoff, bound)
+
+
+def difference_spectrum(current: Array, previous: Array) -> Spectrum:
+    """Return all singular values of W_t − W_{t−1} in descending order, in float64.
+
+    The difference is computed in float64 by blocks and never stored as a whole. If the Gram matrix does not determine
+    every singular value, they are those of the triangular factor of Δ: an update of few rows, for example, has many
+    that are zero.
+
+    Args:
+        current: W_t, shape (rows, columns), any floating-point dtype.
+        previous: W_{t−1}, the same shape.
+
+    Raises:
+        numpy.linalg.LinAlgError: LAPACK did not converge.
+    """
+    rows, columns = current.shape
+    n = min(rows, columns)
+    exponent = scaling_exponent(max(float(np.abs(block).max()) for block in _difference_blocks(current, previous)))
+    values = None
+    if rows * columns * n > SMALL_WORK:
+        product = np.zeros((n, n))
+        for block in _difference_blocks(current, previous, exponent):
+            product += block.T @ block
+        squares = np.linalg.eigvalsh(product)[::-1]
+        values = np.sqrt(squares) if squares[-1] > TRUSTED**2 * squares[0] else None
+    if values is None:
+        factor = triangular_factor(_difference_blocks(current, previous, exponent), n)
+        values = np.linalg.svd(factor, compute_uv=False)
+    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(current.dtype))
+
+
+def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[FloatArray]:
+    """Yield (W_t − W_{t−1})·2^−exponent as a tall matrix, in blocks of rows in float64."""
+    for rows, block in zip(stored_blocks(current), widened_blocks(previous, 0), strict=True):
+        step = np.subtract(rows.astype(np.float64), block, out=block)
+        yield np.ldexp(step, -exponent, out=step) if exponent else step
 
 
 def _with_svd_fallback(
@@ -221,7 +267,7 @@ class _NumpyBackend:
             return None
         finally:
             np.fill_diagonal(self.gram, diagonal)
-        return _solver_by(factor)
+        return solver_by(factor)
 
     def triangle(self, right: FloatArray) -> FloatArray:
         images = (block @ right for block in self.blocks())
@@ -234,24 +280,3 @@ class _NumpyBackend:
             squares += (image**2).sum(axis=0)
             back += block.T @ image
         return squares, back
-
-
-def _solver_by(factor: FloatArray) -> Solve:
-    """Return X ↦ (L·Lᵀ)⁻¹·X for a lower triangular L, (n, n), by block substitution.
-
-    Importing scipy for it would take longer than measuring a small run. (Golub & Van Loan, FloatArray Computations,
-    sec. 3.1.4.)
-    """
-    n = len(factor)
-    blocks = [slice(start, min(start + TRIANGLE_BLOCK, n)) for start in range(0, n, TRIANGLE_BLOCK)]
-    inverses = [np.linalg.inv(factor[block, block]) for block in blocks]
-
-    def solve(right: FloatArray) -> FloatArray:
-        found = np.empty(right.shape)
-        for block, inverse in zip(blocks, inverses, strict=True):
-            found[block] = inverse @ (right[block] - factor[block, : block.start] @ found[: block.start])
-        for block, inverse in zip(reversed(blocks), reversed(inverses), strict=True):
-            found[block] = inverse.T @ (found[block] - factor[block.stop :, block].T @ found[block.stop :])
-        return found
-
-    return solve

@@ -18,8 +18,8 @@ import numpy as np
 from analyzer.errors import DeviceError
 from analyzer.model.observed import Spectrum
 from analyzer.model.run import Array, FloatArray
-from analyzer.numerics.gram import power_of_two, stored_blocks
-from analyzer.numerics.singular_values import SMALL_WORK, Solve, decompose_with_numpy, spectrum, values_from_gram
+from analyzer.numerics.gram import Solve, power_of_two, stored_blocks
+from analyzer.numerics.singular_values import SMALL_WORK, decompose_with_numpy, spectrum, values_from_gram
 
 # Stored dtypes that torch can widen. Any other is widened before it is sent.
 SENT_AS_STORED = frozenset({"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"})

@@ -19,8 +19,8 @@ from analyzer.metrics import METRICS, pruning, select_metrics, subspace
 from analyzer.model.run import Value
 from analyzer.numerics import elementwise
 from analyzer.numerics.magnitudes import magnitude_shares
+from analyzer.numerics.singular_values import difference_spectrum
 from analyzer.numerics.subspaces import leading_subspaces
-from analyzer.numerics.update_spectrum import difference_spectrum
 
 FAMILIES = ("subspace", "update", "pruning")
 OVERLAPS = ("overlap_previous", "overlap_initial")
