@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.model.comparison import Course, Quantity, StoredRun
 from analyzer.model.run import STATUSES_WITH_VALUE, Status
 from analyzer.model.tables import Curve, Tables
-from analyzer.statistics import ordered_scalars
+from analyzer.statistics.curves import ordered_scalars
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

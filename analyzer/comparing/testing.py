@@ -13,7 +13,9 @@ from analyzer.comparing.aligning import ALONG_PATH, in_common, mean_of
 from analyzer.comparing.quantities import by_name, value_at
 from analyzer.model.comparison import Comparison, FinalValue, Group, GroupDifference, Quantity, SwapRow
 from analyzer.model.run import STATUSES_WITH_VALUE, Status
-from analyzer.statistics import benjamini_hochberg, compare_groups, swap_test
+from analyzer.statistics.significance import benjamini_hochberg
+from analyzer.statistics.swap import swap_test
+from analyzer.statistics.two_groups import compare_groups
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray

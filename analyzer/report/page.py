@@ -11,7 +11,7 @@ from analyzer.model.names import printable
 from analyzer.model.run import STATUSES_WITH_VALUE
 from analyzer.model.score_names import accuracies, best_place, is_share, leading, losses
 from analyzer.model.tables import Correlation, Tables
-from analyzer.statistics import is_tested
+from analyzer.statistics.rows import is_tested
 
 HERE = Path(__file__).parent
 LAYER_COLUMNS = (

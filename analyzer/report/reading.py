@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from analyzer import statistics
 from analyzer.findings import by_severity, find
 from analyzer.model.describing import describe
 from analyzer.model.names import listed
 from analyzer.model.run import Finding
 from analyzer.model.tables import StoredElements, Tables
 from analyzer.report.completeness import unfinished
+from analyzer.statistics.change_pairs import change_pairs
+from analyzer.statistics.correlating import Correlations
+from analyzer.statistics.curves import PICTURED
 from analyzer.store.reader import Reader
 
 
@@ -48,8 +50,8 @@ def read_tables(store: Reader, run: str) -> Tables:
 
 def with_statistics(tables: Tables) -> Tables:
     """Return the tables with the correlations between curves and scores."""
-    found = statistics.Correlations(tables)
-    pairs = statistics.change_pairs(tables, found.get(statistics.PICTURED, ()))
+    found = Correlations(tables)
+    pairs = change_pairs(tables, found.get(PICTURED, ()))
     return replace(tables, correlations=found, change_pairs=pairs, uncorrelated=found.left_out)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from analyzer.model.describing import finding_record
 from analyzer.model.score_names import best_place
 from analyzer.model.tables import Tables, is_expert
-from analyzer.statistics import is_tested
+from analyzer.statistics.rows import is_tested
 
 SCHEMA_VERSION = 1
 FINAL_METRICS = ("step_distance", "initial_distance", "condition_number", "effective_rank", "stable_rank")

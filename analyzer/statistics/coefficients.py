@@ -71,12 +71,6 @@ def pearson(first: FloatArray, second: FloatArray) -> Coefficient:
     return Coefficient(r, n, "ok") if np.isfinite(r) else Coefficient(None, n, "undefined")
 
 
-def spearman(first: FloatArray, second: FloatArray) -> Coefficient:
-    """Return Spearman's ρ: Pearson's r of the ranks of the complete pairs, with ties at their mean rank."""
-    both = np.isfinite(first) & np.isfinite(second)
-    return pearson(ranks(first[both]), ranks(second[both]))
-
-
 def coefficients(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return Pearson's r (a, b) of every z-scored series of ``first`` (a, n) with every one of ``second`` (b, n)."""
     n = first.shape[-1]

@@ -22,10 +22,19 @@ from analyzer.statistics.curves import (
     score_changes,
     weight_curves,
 )
-from analyzer.statistics.grid import Grid
 from analyzer.statistics.jumps import robust_residuals
 from analyzer.statistics.relating import relate
-from analyzer.statistics.rows import AS_IS, DIFFERENCES, LAGS, VARIANTS, WITHOUT_TREND, Variant, not_related, rows_of
+from analyzer.statistics.rows import (
+    AS_IS,
+    DIFFERENCES,
+    LAGS,
+    VARIANTS,
+    WITHOUT_TREND,
+    Grid,
+    Variant,
+    not_related,
+    rows_of,
+)
 from analyzer.statistics.significance import benjamini_hochberg
 from analyzer.statistics.stationary import POSITIVE_SCALES, logarithms, trend_over
 

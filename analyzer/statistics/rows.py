@@ -1,19 +1,17 @@
-"""The rows of ``correlations.csv``: one per series, score, transform, lag and method."""
+"""The rows of ``correlations.csv``, one per series, score, transform, lag and method, from arrays of numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from analyzer.model.run import Status
+import numpy as np
+
+from analyzer.model.run import BoolArray, IntArray, Status
 from analyzer.model.tables import Correlation
 from analyzer.statistics.curves import WeightCurve
-from analyzer.statistics.relating import METHODS
+from analyzer.statistics.relating import METHODS, Relations
 from analyzer.statistics.significance import FEWEST_EFFECTIVE
 from analyzer.statistics.stationary import POSITIVE_SCALES
-
-if TYPE_CHECKING:
-    from analyzer.statistics.grid import Grid
 
 TREND_REMOVED = ", trend removed"
 AS_IS, DIFFERENCES, WITHOUT_TREND = "as is", "differences", "without trend"
@@ -26,6 +24,43 @@ VARIANTS: tuple[Variant, ...] = (
     *((WITHOUT_TREND, lag) for lag in LAGS),
 )
 NOT_RELATED = "not related: too many tensors"  # replaces the transform in the row of a metric that is left out
+
+
+class Grid:
+    """Numbers (series, scores, methods) of one variant, NaN where there is none.
+
+    It has room for the ``included`` series only; the others are not computed in this variant.
+    """
+
+    def __init__(self, included: BoolArray, scores: int) -> None:
+        self.included = included
+        self._row = np.cumsum(included) - 1
+        series = int(np.count_nonzero(included))
+        shape = (series, scores, len(METHODS))
+        self.n = np.zeros((series, scores), dtype=np.int64)
+        self.past = np.full((*shape, 2), np.nan)
+        self.coefficient, self.low, self.high = (np.full(shape, np.nan) for _ in range(3))
+        self.n_effective, self.p_value, self.q_value = (np.full(shape, np.nan) for _ in range(3))
+
+    def put(self, rows: IntArray, columns: IntArray, n: int, relations: Relations | None) -> None:
+        """Store the numbers of the series ``rows``, all of them included, with the scores ``columns``."""
+        where = np.ix_(self._row[rows], columns)
+        self.n[where] = n
+        if relations is not None:
+            for name in ("coefficient", "low", "high", "past", "n_effective", "p_value"):
+                getattr(self, name)[where] = getattr(relations, name)
+
+    def cells(self, row: int) -> tuple[list[int], list[list[list[float | None]]]]:
+        """Return the counts [score] of a series and its numbers [score][method][field], None for NaN.
+
+        The fields are coefficient, low, high, n_effective, p, q, and the autocorrelations of metric and score.
+        """
+        row = int(self._row[row])
+        fields = (self.coefficient, self.low, self.high, self.n_effective, self.p_value, self.q_value)
+        known = np.concatenate([np.stack([field[row] for field in fields], axis=-1), self.past[row]], axis=-1)
+        numbers = known.astype(object)
+        numbers[np.isnan(known)] = None
+        return self.n[row].tolist(), numbers.tolist()
 
 
 def is_tested(row: Correlation) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from analyzer.model.tables import CheckpointRow, Correlation, Curve, Tables, TensorRow
-from analyzer.statistics import Correlations
+from analyzer.statistics.correlating import Correlations
 
 OF_INTERVALS = frozenset({"step_distance", "relative_step_distance", "update_cosine", "norm_change"})
 

@@ -11,7 +11,7 @@ from analyzer.comparing.quantities import by_name
 from analyzer.model.comparison import Comparison, SwapRow
 from analyzer.model.names import printable
 from analyzer.model.run import Finding
-from analyzer.statistics import least_p_value
+from analyzer.statistics.two_groups import least_p_value
 
 
 def certainty(comparison: Comparison) -> Finding:

@@ -8,7 +8,7 @@ import scipy.stats
 from compared_runs import LAYERS, stored_run, two_groups
 
 from analyzer.comparing import compare_runs
-from analyzer.statistics import swap_test
+from analyzer.statistics.swap import swap_test
 
 
 def test_final_values_are_compared_with_the_first_run():

@@ -17,7 +17,7 @@ from analyzer.findings.rules import registered, rule
 from analyzer.model.run import Finding, Status
 from analyzer.model.tables import CheckpointRow, Curve, Tables, TensorRow
 from analyzer.report.page import FigureOnPage, render_page
-from analyzer.statistics import Correlations
+from analyzer.statistics.correlating import Correlations
 
 STATUSES: tuple[Status | None, ...] = (
     "ok", "ok", "ok", "ok", "below_precision", "precision_limited", "singular", "undefined", "nonfinite", None

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from arch.bootstrap import optimal_block_length
 
-from analyzer.statistics import bootstrap, z_scores
+from analyzer.statistics import bootstrap
 from analyzer.statistics.bootstrap import intervals, percentile_interval, resampled_weights, weights_of
+from analyzer.statistics.coefficients import z_scores
 
 
 def persistent(generator: np.random.Generator, n: int, past: float) -> np.ndarray:

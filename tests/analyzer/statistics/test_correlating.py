@@ -7,8 +7,11 @@ import pytest
 from curve_tables import correlations, tables_of
 
 from analyzer import statistics
-from analyzer.statistics import block_of, change_pairs, is_tested, logarithms, ordered_scalars
 from analyzer.statistics import curves as curves_module
+from analyzer.statistics.change_pairs import change_pairs
+from analyzer.statistics.curves import block_of, ordered_scalars
+from analyzer.statistics.rows import is_tested
+from analyzer.statistics.stationary import logarithms
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:

@@ -10,7 +10,6 @@ from curve_tables import correlations, tables_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.statistics import benjamini_hochberg, is_tested, pearson, trend_over, z_scores
 from analyzer.statistics.bootstrap import (
     RESAMPLES,
     block_lengths,
@@ -20,9 +19,11 @@ from analyzer.statistics.bootstrap import (
     resampled_weights,
     weights_of,
 )
-from analyzer.statistics.coefficients import ranks
+from analyzer.statistics.coefficients import pearson, ranks, z_scores
 from analyzer.statistics.jumps import robust_residuals
-from analyzer.statistics.significance import autocorrelations, effective_counts
+from analyzer.statistics.rows import is_tested
+from analyzer.statistics.significance import autocorrelations, benjamini_hochberg, effective_counts
+from analyzer.statistics.stationary import trend_over
 
 
 def persistent(generator: np.random.Generator, count: int, n: int, past: float) -> np.ndarray:

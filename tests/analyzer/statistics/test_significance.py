@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from analyzer.statistics import Trend, significance, z_scores
-from analyzer.statistics.coefficients import coefficients
+from analyzer.statistics import significance
+from analyzer.statistics.coefficients import coefficients, z_scores
 from analyzer.statistics.significance import benjamini_hochberg, effective_counts, p_values, slope_p_values
+from analyzer.statistics.stationary import Trend
 
 N = 40
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analyzer.statistics import Trend, trend_over
+from analyzer.statistics.stationary import Trend, trend_over
 
 
 def test_places_whose_leverage_is_above_one_half_are_left_out():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders import full_count
 
-from analyzer.statistics import swap_test
+from analyzer.statistics.swap import swap_test
 
 
 def runs(generator: np.random.Generator, count: int, coupling: float, n: int = 40) -> tuple[np.ndarray, np.ndarray]:

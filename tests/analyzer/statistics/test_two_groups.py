@@ -9,7 +9,7 @@ import pytest
 from builders import full_count
 from scipy import stats
 
-from analyzer.statistics import compare_groups, least_p_value
+from analyzer.statistics.two_groups import compare_groups, least_p_value
 
 
 def groups(generator: np.random.Generator, n: int, m: int, shift: float = 0.0, wider: float = 1.0):
