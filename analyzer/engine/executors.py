@@ -203,7 +203,8 @@ def run_in_threads(tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[Resu
             yield from _receive(results, jobs)
         finally:
             stop.set()
-            _drain(results)
+            while not results.empty():  # a thread that waits to deliver a result can then see that it should stop
+                results.get_nowait()
 
 
 def _serve(
@@ -237,12 +238,3 @@ def _receive(results: queue.Queue[_Message], running: int) -> Iterator[Any]:
             raise result
         else:
             yield result
-
-
-def _drain(results: queue.Queue[_Message]) -> None:
-    """Empty the queue, so that a thread that waits to deliver a result can see that it should stop."""
-    try:
-        while True:
-            results.get_nowait()
-    except queue.Empty:
-        pass

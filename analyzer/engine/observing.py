@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, isfinite, isnan
@@ -15,7 +15,7 @@ from analyzer.metrics.needs import SPECTRUM, Need, counts_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, Interval, MatrixView, Role, Spectrum
 from analyzer.model.run import Array, FloatArray, Status, TensorInfo
-from analyzer.numerics.elementwise import KnownSquares, element_sums
+from analyzer.numerics.elementwise import element_sums
 from analyzer.numerics.singular_values import spectrum
 from analyzer.numerics.sums import LEAST_SQUARE, Counts, ElementSums
 from analyzer.tensors.kinds import matrices, unsupported_reason
@@ -189,18 +189,15 @@ class Observer:
             )
         return self._sums
 
-    def _known_squares(self, usable: Mapping[Role, Array]) -> KnownSquares:
+    def _known_squares(self, usable: Collection[Role]) -> dict[Role, float]:
         """Return the sums of squares that walks over earlier checkpoints computed."""
-        previous = self._earlier_sums(PREVIOUS)
-        initial = self._earlier_sums(INITIAL)
-        return KnownSquares(
-            previous=_known(previous.products.current) if previous and PREVIOUS in usable else None,
-            initial=_known(initial.products.current) if initial and INITIAL in usable else None,
-            earlier_step=_known(previous.products.step) if previous and BEFORE_PREVIOUS in usable else None,
-        )
-
-    def _earlier_sums(self, role: Role) -> ElementSums | None:
-        return self._earlier[role].sums if role in self._earlier else None
+        earlier = {role: one.sums.products for role, one in self._earlier.items() if one.sums}
+        known: dict[Role, float] = {}
+        if PREVIOUS in earlier:
+            known = {PREVIOUS: earlier[PREVIOUS].current, BEFORE_PREVIOUS: earlier[PREVIOUS].step}
+        if INITIAL in earlier:
+            known[INITIAL] = earlier[INITIAL].current
+        return {role: squares for role, squares in known.items() if role in usable and not isnan(squares)}
 
     def observed(self) -> Observed:
         """Return what later checkpoints can reuse."""
@@ -239,10 +236,6 @@ class Observer:
     def spectra(self) -> dict[str, FloatArray]:
         """Return the singular values that were computed, by matrix name."""
         return {matrix: value.values for (need, matrix), value in self._cache.items() if need is SPECTRUM}
-
-
-def _known(squares: float) -> float | None:
-    return None if isnan(squares) else squares
 
 
 def _is_product(state: State) -> bool:

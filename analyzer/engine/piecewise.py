@@ -19,7 +19,7 @@ from blake3 import blake3
 from analyzer.engine.states import Summarized
 from analyzer.metrics.needs import DEAD_LINES, SPECTRUM, Need, counts_of
 from analyzer.model.observed import INITIAL, PREVIOUS, DeadLines, Role
-from analyzer.model.run import Array, ByteArray, Checkpoint, FileStamp, TensorInfo
+from analyzer.model.run import Array, ByteArray, Checkpoint, TensorInfo
 from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks_between
 from analyzer.numerics.elementwise import live_lines
 from analyzer.numerics.gram import Gram
@@ -32,31 +32,28 @@ from analyzer.tensors.kinds import numpy_dtype
 
 
 @dataclass(frozen=True, slots=True)
-class PlainStates:
-    """Consecutive states of one tensor, each a plain range of a local file, all of one shape and floating dtype.
+class PlainState:
+    """A tensor at one checkpoint as a plain range of a local file.
+
+    In a sequence of them, all of one shape and floating dtype, the first is W_0, and each compares with those before.
 
     Attributes:
-        positions: their positions in the run.
-        infos: the tensor at each position.
-        checkpoints: the checkpoint at each position.
-        needs: what is needed of each, none with ``ServedBy.WHOLE``; empty for states that others only compare with.
-        roles: the roles in which each looks at others: the first state is its W_0, the one before it its W_{t−1}, and
-            the one before that its W_{t−2}.
+        position: its position in the run.
+        info: the tensor.
+        checkpoint: the checkpoint.
+        needs: what is needed of it, none with ``ServedBy.WHOLE``; empty for a state that others only compare with.
+        roles: the roles in which it looks at others: the first state is its W_0, the one before it its W_{t−1}, and the
+            one before that its W_{t−2}.
     """
 
-    positions: Sequence[int]
-    infos: Sequence[TensorInfo]
-    checkpoints: Sequence[Checkpoint]
-    needs: Sequence[Collection[Need]]
-    roles: Sequence[Collection[Role]]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of every state."""
-        return self.infos[0].shape
+    position: int
+    info: TensorInfo
+    checkpoint: Checkpoint
+    needs: Collection[Need]
+    roles: Collection[Role]
 
 
-def summarize_through_time(states: PlainStates, memory: Sequence[ByteArray]) -> list[Summarized] | None:
+def summarize_through_time(states: Sequence[PlainState], memory: Sequence[ByteArray]) -> list[Summarized] | None:
     """Summarize the states of one tensor at consecutive checkpoints in one walk over its chunks.
 
     Args:
@@ -73,18 +70,19 @@ def summarize_through_time(states: PlainStates, memory: Sequence[ByteArray]) -> 
         CheckpointError: a file cannot be read or has changed.
         numpy.linalg.LinAlgError: LAPACK did not converge.
     """
-    size, block = prod(states.shape), block_size(states.shape)
+    shape = states[0].info.shape
+    size, block = prod(shape), block_size(shape)
     slots = iter(memory)
-    all_roles = frozenset[Role]().union(*states.roles)
+    all_roles = frozenset[Role]().union(*(state.roles for state in states))
+    walks: list[_Walk] = []
     with ExitStack() as stack, np.errstate(invalid="ignore", over="ignore"):
-        sources = [
-            stack.enter_context(open_source(info.parts[0].path, _stamp_of(checkpoint, info)))
-            for info, checkpoint in zip(states.infos, states.checkpoints, strict=True)
-        ]
-        walks = [
-            _Walk(info, source, number, needs, states.needs, slots)
-            for number, (info, source, needs) in enumerate(zip(states.infos, sources, states.needs, strict=True))
-        ]
+        for number, state in enumerate(states):
+            path, stamps = state.info.parts[0].path, {stamp.path: stamp for stamp in state.checkpoint.files}
+            source = stack.enter_context(open_source(path, stamps.get(path)))
+            # Of states that others only compare with, W_0 is summed, and W_{t−1} of a state with needs.
+            is_summed = number == 0 or any(one.needs for one in states[number : number + 2])
+            slot = next(slots, None) if state.needs else None
+            walks.append(_Walk(state, source, number > 0, is_summed, slot))
         for start in range(0, size, block):
             end = min(start + block, size)
             if not _walk_block(walks, start, end, all_roles):
@@ -95,11 +93,10 @@ def summarize_through_time(states: PlainStates, memory: Sequence[ByteArray]) -> 
         if not all(walk.is_complete(one) for walk, one in zip(walks, sums, strict=True)):
             return None
         found: list[Summarized] = []
-        for walk, one, roles in zip(walks, sums, states.roles, strict=True):
-            found.append(walk.summarize(one.limited_to(roles), found[-1] if found else None))
-        for source, walk in zip(sources, walks, strict=True):
-            source.verify_unchanged()
-            walk.verify_checksum()
+        for walk, one, state in zip(walks, sums, states, strict=True):
+            found.append(walk.summarize(one.limited_to(state.roles), found[-1] if found else None))
+        for walk in walks:
+            walk.verify()
     return found
 
 
@@ -151,32 +148,21 @@ class _Walk:
     """The partial results of one checkpoint while its chunks are read."""
 
     def __init__(
-        self,
-        info: TensorInfo,
-        source: Source,
-        number: int,
-        needs: Collection[Need],
-        all_needs: Sequence[Collection[Need]],
-        slots: Iterator[ByteArray],
+        self, state: PlainState, source: Source, has_previous: bool, is_summed: bool, memory: ByteArray | None
     ) -> None:
-        self.info, self.source, self.dtype = info, source, numpy_dtype(info.dtype)
-        self.memory = next(slots, None) if needs else None
-        self.tally = Tally(prod(info.shape), self.dtype, self.dtype if number else None, counts_of(needs))
-        self.is_wanted = bool(needs)
-        # Of states that others only compare with, W_0 is summed, and W_{t−1} of a state with needs.
-        self.is_summed = number == 0 or any(all_needs[number : number + 2])
+        self.info, self.source, self.memory, self.is_summed = state.info, source, memory, is_summed
+        self.dtype = numpy_dtype(state.info.dtype)
+        self.columns = prod(state.info.shape[1:])
+        previous_dtype = self.dtype if has_previous else None
+        self.tally = Tally(prod(state.info.shape), self.dtype, previous_dtype, counts_of(state.needs))
+        self.is_wanted = bool(state.needs)
         self.digest = blake3()
-        part = info.parts[0]
+        part = state.info.parts[0]
         self.checksum = part.checksum if is_of_all(part) else None
         self.crc32 = self.checksum.seed if self.checksum else 0
-        self.lines = _LineCounts(self) if DEAD_LINES in needs else None
-        is_spectral = any(need.is_spectral for need in needs)
+        self.lines = _LineCounts(self) if DEAD_LINES in state.needs else None
+        is_spectral = any(need.is_spectral for need in state.needs)
         self.gram = Gram(np.empty((self.columns, self.columns))) if is_spectral else None
-
-    @property
-    def columns(self) -> int:
-        """Number of columns of the matrix."""
-        return prod(self.info.shape[1:])
 
     def read(self, chunk: Chunk, start: int, passing: Array) -> Array:
         """Read the chunk's stored elements, (length,), into the kept block or else into ``passing``."""
@@ -192,12 +178,13 @@ class _Walk:
             self.crc32 = crc32(data, self.crc32)
         return stored
 
-    def verify_checksum(self) -> None:
-        """Check that the bytes read are those that were written.
+    def verify(self) -> None:
+        """Check that the file has not changed, and that the bytes read are those that were written.
 
         Raises:
             CheckpointError: they are not.
         """
+        self.source.verify_unchanged()
         if self.checksum:
             require(self.source.path, self.checksum, self.crc32)
 
@@ -263,8 +250,3 @@ class _LineCounts:
     def dead(self) -> DeadLines:
         """Return the counts."""
         return DeadLines(self.dead_rows, self.live_columns.size - int(np.count_nonzero(self.live_columns)))
-
-
-def _stamp_of(checkpoint: Checkpoint, info: TensorInfo) -> FileStamp | None:
-    """Return the stamp of the checkpoint's file that contains a plain tensor, taken when it was indexed."""
-    return next((stamp for stamp in checkpoint.files if stamp.path == info.parts[0].path), None)

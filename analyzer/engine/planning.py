@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
+from itertools import pairwise
 from math import ceil, inf, prod
 
 from analyzer.engine.fingerprints import applicable, expected_bases, places
@@ -240,15 +241,19 @@ def _cut(run: Run, task: Task, needs: Needs, longest: float) -> Iterator[Task]:
     if count == 1:
         yield task
         return
-    positions = sorted(set().union(*task.wanted.values()))
-    for number in range(count):
-        chosen = positions[len(positions) * number // count : len(positions) * (number + 1) // count]
+    for chosen in equal_parts(sorted(set().union(*task.wanted.values())), count):
         within = range(chosen[0], chosen[-1] + 1)
         segment = {
             name: {position: metrics for position, metrics in moments.items() if position in within}
             for name, moments in task.wanted.items()
         }
         yield _task(run, {name: moments for name, moments in segment.items() if moments}, needs)
+
+
+def equal_parts(positions: Sequence[int], count: int) -> Iterator[Sequence[int]]:
+    """Cut positions into ``count`` parts of about equal length."""
+    ends = [len(positions) * number // count for number in range(count + 1)]
+    return (positions[start:end] for start, end in pairwise(ends))
 
 
 def _wanted(

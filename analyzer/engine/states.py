@@ -94,7 +94,9 @@ def read_states(
             try:
                 source.verify_unchanged()
             except CheckpointError as error:
-                yield from ((number, error) for number, info in enumerate(infos) if _is_in_file(info, source.path))
+                for number, info in enumerate(infos):
+                    if any(part.path == source.path for part in stored_parts(info)):
+                        yield number, error
 
 
 def _read_product(
@@ -105,10 +107,6 @@ def _read_product(
     except CheckpointError as error:
         return error
     return Loaded(multiply(factors, info.shape, memory), _hash(memory), factors)
-
-
-def _is_in_file(info: TensorInfo, path: str) -> bool:
-    return any(part.path == path for part in stored_parts(info))
 
 
 def _hash(data: ByteArray) -> str:

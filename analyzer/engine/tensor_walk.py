@@ -11,13 +11,13 @@ import numpy as np
 
 from analyzer.engine.fingerprints import Bases, applicable, places
 from analyzer.engine.observing import Decompose, Observed, Observer
-from analyzer.engine.piecewise import PlainStates
-from analyzer.engine.planning import Task
-from analyzer.engine.states import State, Summarized
+from analyzer.engine.piecewise import PlainState
+from analyzer.engine.planning import Task, equal_parts
+from analyzer.engine.states import State
 from analyzer.errors import CheckpointError
 from analyzer.metrics.needs import Need
 from analyzer.metrics.registry import Metric
-from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, Interval, MatrixView, Role
+from analyzer.model.observed import CURRENT, PREVIOUS, ROLES, Interval, MatrixView, Role
 from analyzer.model.run import STATUSES_WITH_VALUE, ByteArray, Measurement, Status, TensorInfo, Value
 from analyzer.sources import is_remote
 from analyzer.store.writer import Observation
@@ -59,15 +59,12 @@ class Stream:
     def portions(self, size: int) -> Iterator[Stream]:
         """Cut the stream into equal portions, each with at most ``size`` positions to measure."""
         wanted = self._task.wanted[self.name]
-        positions = sorted(wanted)
-        count = -(-len(positions) // size)
+        count = -(-len(wanted) // size)
         if count == 1:
             yield self
             return
-        for number in range(count):
-            chosen = positions[len(positions) * number // count : len(positions) * (number + 1) // count]
-            portion = {position: wanted[position] for position in chosen}
-            task = replace(self._task, wanted={self.name: portion})
+        for chosen in equal_parts(sorted(wanted), count):
+            task = replace(self._task, wanted={self.name: {position: wanted[position] for position in chosen}})
             yield Stream(task, self.name, self._metrics, self._decompose)
 
     def needs(self) -> set[Need]:
@@ -79,22 +76,25 @@ class Stream:
         return {need for metric in self.wanted.get(position, ()) for need in metric.needs}
 
     @cached_property
-    def plain_states(self) -> PlainStates | None:
-        """The states that are compared, if each compares with the one before it and with the first; else None.
+    def plain_states(self) -> list[PlainState]:
+        """The states that are compared, if each compares with the one before it and with the first; else none.
 
         All must be plain ranges of local files, of one shape and one floating-point dtype.
         """
         positions = sorted(self.last_use)
-        infos = [info for position in positions if (info := self.info(position))]
-        if len(positions) != len(infos) or not (_are_alike(infos) and self._is_chain(positions)):
-            return None
-        return PlainStates(
-            positions,
-            infos,
-            [self.checkpoints[position] for position in positions],
-            [self.needs_at(position) for position in positions],
-            [self.used_roles.get(position, frozenset[Role]()) for position in positions],
-        )
+        states = [
+            PlainState(
+                position,
+                info,
+                self.checkpoints[position],
+                self.needs_at(position),
+                self.used_roles.get(position, frozenset[Role]()),
+            )
+            for position in positions
+            if (info := self.info(position))
+        ]
+        are_alike = len(states) == len(positions) and _are_alike([state.info for state in states])
+        return states if are_alike and self._is_chain(positions) else []
 
     def _is_chain(self, positions: Sequence[int]) -> bool:
         """Check whether the state in every role is the one at the corresponding place in these positions."""
@@ -102,23 +102,10 @@ class Stream:
         for position, used in self.used_roles.items():
             previous = before.get(position)
             before_previous = None if previous is None else before.get(previous)
-            chain = {
-                CURRENT: position,
-                INITIAL: positions[0],
-                PREVIOUS: previous,
-                BEFORE_PREVIOUS: before_previous,
-            }
+            chain = dict(zip(ROLES, (position, previous, before_previous, positions[0]), strict=True))
             if any(self.roles[position].get(role) != chain[role] for role in used):
                 return False
         return True
-
-    def accept(self, positions: Sequence[int], states: Sequence[Summarized]) -> None:
-        """Use these states at these positions, so that nothing is left to read."""
-        self.states = dict(zip(positions, states, strict=True))
-
-    def observe_all(self) -> Iterator[Observation]:
-        """Yield the rows of all positions, whose states must all be present."""
-        return (self.observe(position) for position in self.wanted)
 
     def info(self, position: int) -> TensorInfo | None:
         """Return the tensor as a checkpoint has it; None if it is missing."""

@@ -51,7 +51,7 @@ def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None 
         together = _together(stream)
         if together and not (decompose and needs_blocks(stream.needs())):
             for portion in stream.portions(together):
-                yield from portion.observe_all() if _summarize(portion) else _walk_whole([portion])
+                yield from map(portion.observe, portion.wanted) if _summarize(portion) else _walk_whole([portion])
         else:
             whole.append(stream)
     if whole:
@@ -61,15 +61,16 @@ def walk(task: Task, metrics: Mapping[str, Metric], decompose: Decompose | None 
 def _together(stream: Stream) -> int:
     """Return at how many checkpoints a stream is measured in one walk over its chunks; 0 to load whole tensors."""
     states = stream.plain_states
-    return checkpoints_together(states.infos[0], stream.needs(), len(stream.wanted)) if states else 0
+    return checkpoints_together(states[0].info, stream.needs(), len(stream.wanted)) if states else 0
 
 
 def _summarize(stream: Stream) -> bool:
     """Summarize all states of a stream; return False if some elements need a second look, or an error occurred."""
     states = stream.plain_states
-    if states is None:
+    if not states:
         return False
-    size = block_size(states.shape) * (stream.largest // prod(states.shape))
+    shape = states[0].info.shape
+    size = block_size(shape) * (stream.largest // prod(shape))
     try:
         memory = _lend(size, len(stream.wanted)) if needs_blocks(stream.needs()) else []
         summaries = summarize_through_time(states, memory)
@@ -77,7 +78,7 @@ def _summarize(stream: Stream) -> bool:
         return False  # the general way finds out which state is at fault, and measures the others
     if summaries is None:
         return False
-    stream.accept(states.positions, summaries)
+    stream.states = {state.position: summary for state, summary in zip(states, summaries, strict=True)}
     return True
 
 

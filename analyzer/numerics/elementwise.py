@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
-from analyzer.model.observed import ChangedBits, DeadLines
+from analyzer.model.observed import BEFORE_PREVIOUS, INITIAL, PREVIOUS, ChangedBits, DeadLines, Role
 from analyzer.model.run import Array, BoolArray
 from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks
 from analyzer.numerics.sums import (
@@ -18,20 +18,7 @@ from analyzer.numerics.sums import (
     Tally,
     fill_signs,
     near_zero_threshold,
-    squares,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class KnownSquares:
-    """Sums of squares that walks over earlier checkpoints computed; None if they have to be computed."""
-
-    previous: float | None = None
-    initial: float | None = None
-    earlier_step: float | None = None  # of Δ_{t−1}
-
-
-NOTHING_KNOWN = KnownSquares()
 
 
 class StateArrays:
@@ -81,7 +68,7 @@ def element_sums(
     before_previous: Array | None = None,
     initial: Array | None = None,
     counts: Counts = NO_COUNTS,
-    known: KnownSquares = NOTHING_KNOWN,
+    known: Mapping[Role, float] | None = None,
 ) -> ElementSums:
     """Compute all sums that metrics of motion and size depend on, in one walk.
 
@@ -91,7 +78,8 @@ def element_sums(
         before_previous: W_{t−2}; used together with ``previous``.
         initial: W_0.
         counts: what to count in addition to the inner products.
-        known: sums of squares that need not be computed again.
+        known: sums of squares of W_{t−1}, W_0 and (under ``BEFORE_PREVIOUS``) Δ_{t−1} that walks over earlier
+            checkpoints computed.
 
     Returns:
         inner products exact to about 1e-14 of the product of the norms. NaN or Inf in an input makes its sums
@@ -99,22 +87,16 @@ def element_sums(
     """
     states = StateArrays(current, previous, before_previous if previous is not None else None, initial)
     tally = Tally(current.size, current.dtype, None if previous is None else previous.dtype, counts)
-    previous_squares = initial_squares = earlier_squares = 0.0
+    known = known or {}
+    computed = {role: 0.0 for role in (PREVIOUS, INITIAL, BEFORE_PREVIOUS) if role not in known}
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in give NaN and Inf out; a status reports them
         for chunk in chunks(current.size, block_size(current.shape)):
             rows = states.rows(chunk, tally.count_flips)
             tally.add(rows, *states.bits(chunk))
-            if known.previous is None:
-                previous_squares += squares(rows.previous)
-            if known.initial is None:
-                initial_squares += squares(rows.initial)
-            if known.earlier_step is None:
-                earlier_squares += rows.earlier_squares()
-    return tally.sums(
-        previous_squares if known.previous is None else known.previous,
-        initial_squares if known.initial is None else known.initial,
-        earlier_squares if known.earlier_step is None else known.earlier_step,
-    )
+            for role in computed:
+                computed[role] += rows.squares(role)
+    squares = {**known, **computed}
+    return tally.sums(squares[PREVIOUS], squares[INITIAL], squares[BEFORE_PREVIOUS])
 
 
 def count_near_zeros(current: Array, squared: float) -> int:

@@ -90,9 +90,11 @@ class Rows:
     earlier_step: FloatArray | None = None
     drift: FloatArray | None = None
 
-    def earlier_squares(self) -> float:
-        """Return Σ Δ_{t−1}² with the bits that it had at the checkpoint before; NaN if there is no Δ_{t−1}."""
-        return nan if self.earlier_step is None else self.buffers.earlier_squares()
+    def squares(self, role: Role) -> float:
+        """Return Σ a² of W_{t−1} or W_0, or for W_{t−2} that of Δ_{t−1} with its earlier bits; NaN if there is none."""
+        if role is BEFORE_PREVIOUS:
+            return nan if self.earlier_step is None else self.buffers.earlier_squares()
+        return squares(self.previous if role is PREVIOUS else self.initial)
 
 
 def squares(row: FloatArray | None) -> float:
