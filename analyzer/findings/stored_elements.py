@@ -13,10 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from analyzer.findings.curves import EVERYTHING, MATRICES, PARAMETERS, stretches
-from analyzer.findings.rules import file_rule
-from analyzer.findings.wording import finding, layers, place, plural, span
+from analyzer.findings.rules import Draft, file_rule
+from analyzer.findings.wording import layers, place, plural, span
 from analyzer.model.names import listed
-from analyzer.model.run import Finding
 from analyzer.model.tables import StoredElements, Tables, TensorRow, is_expert
 
 SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a tensor that moved before
@@ -59,27 +58,24 @@ def _constant_masks(tables: Tables) -> list[str]:
     return masks
 
 
-@file_rule
-def constant_infinities(tables: Tables) -> Iterator[Finding]:
+@file_rule()
+def constant_infinities(tables: Tables) -> Iterator[Draft]:
     """Infinite elements that no training produced: they were there at the start, and never changed.
 
     Source: attention masks are stored with -inf as buffers by many implementations.
     """
     if names := _constant_masks(tables):
-        yield finding(
-            tables,
-            "constant_infinities",
+        yield Draft(
             "notice",
             f"{listed(names)}: infinite elements, identical in every checkpoint, as in an attention mask. This is no "
             "defect; metrics that would need these elements are left out.",
-            figure=None,
             tensors=names,
             places=[0, len(tables.checkpoints) - 1],
         )
 
 
-@file_rule
-def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
+@file_rule("step_distance")
+def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
     """NaN or Inf: where it began, and which tensors it reached later.
 
     Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
@@ -104,15 +100,12 @@ def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
     spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
     factors = list(dict.fromkeys(factor for one in bad for it in one.elements for factor in it.bad_factors))
     origin = f", because {listed(factors)} is not finite either" if factors else ""
-    yield finding(
-        tables,
-        "nonfinite_weights",
+    yield Draft(
         "serious",
         f"NaN or infinite weights {_when(tables, places, last)} in "
         f"{layers([one.tensor.name for one in group], len(known))} ({elements} at first{origin}){spread}. "
         "Everything computed from them is meaningless. "
         f"{_advice(last in spoilt, len(spoilt))}",
-        figure="step_distance",
         tensors=list(counts),
         places=places,
         evidence={
@@ -144,8 +137,8 @@ def _advice(lasts: bool, count: int) -> str:
     return f"The last checkpoint is finite: the run recovered, or the {which} damaged. Leave {those} out."
 
 
-@file_rule
-def same_weights(tables: Tables) -> Iterator[Finding]:
+@file_rule("step_distance")
+def same_weights(tables: Tables) -> Iterator[Draft]:
     """Checkpoints that contain exactly the same weights: neighbors, or the same one under other names.
 
     Source: exact comparison of the hashes of all tensors; no threshold. Nothing is reported for a run of which
@@ -165,12 +158,9 @@ def same_weights(tables: Tables) -> Iterator[Finding]:
         else:
             verb, which, reason = "contain", "them", "it was saved several times, or one was copied over the others"
         before = f", the checkpoint before {which}" if neighbors else ""
-        yield finding(
-            tables,
-            "same_weights",
+        yield Draft(
             "serious",
             f"{listed(others)} {verb} exactly the weights of {listed([first])}{before}: {reason}.",
-            figure="step_distance",
             places=positions,
             evidence={"neighbors": neighbors},
         )
@@ -212,8 +202,8 @@ class _Spell:
         return self.matters(kind), len(self.tensors), self.last - self.first
 
 
-@file_rule
-def frozen_tensors(tables: Tables) -> Iterator[Finding]:
+@file_rule("step_distance")
+def frozen_tensors(tables: Tables) -> Iterator[Draft]:
     """Parameters whose stored bits did not change: over the whole run, from some point on, or for a while.
 
     Source: exact comparison of the hashes of the stored bytes: no threshold. A warning where a matrix does not change
@@ -258,7 +248,7 @@ def _kind_of(same: np.ndarray, finite: np.ndarray, first: int, last: int) -> str
     return "sudden" if lasts and not same[:first].all() else "pause"
 
 
-def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Finding:
+def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Draft:
     """Report all spells of a kind; the sentence describes the one that matters most."""
     spells = sorted(spells, key=lambda spell: spell.weight(kind), reverse=True)
     most = spells[0]
@@ -275,12 +265,9 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
         why += f"; in {most.tensors[0].dtype} steps may also be too small to show"
     more = f" Nor did {layers(list(dict.fromkeys(others)))} at other times." if others else ""
     when = f"from {span(tables, most.first, most.last)}" + (", the whole run" if kind == "whole" else "")
-    return finding(
-        tables,
-        "frozen_tensors",
+    return Draft(
         "warning" if most.matters(kind) else "notice",
         f"{layers(names, every)} did not change by a single bit {when}: {why}.{more}",
-        figure="step_distance",
         tensors=list(dict.fromkeys([*names, *others])),
         places=range(most.first, most.last + 1),
         evidence={
