@@ -37,8 +37,8 @@ from analyzer.numerics.sums import (
     fill_signs,
 )
 from analyzer.sources import Source, open_source
-from analyzer.tensors.checksums import is_of_all, require
 from analyzer.tensors.kinds import numpy_dtype
+from analyzer.tensors.loading import is_of_all, require
 
 Memory = npt.NDArray[np.uint8]
 
