@@ -71,7 +71,8 @@ def _twin(run: Run, unplaced: Checkpoint, found: Mapping[str, Mapping[str, Store
     """Return the checkpoint that has the same weights; only one whose headers are alike is worth reading for it."""
     described = _described(unplaced)
     alike = [one.name for one in run.checkpoints if _described(one) == described]
-    held = _read_whole(unplaced) if alike else {}
+    batches = _read((unplaced,), 0) if alike else ()
+    held = {name: one for _, _, elements, _ in batches for name, one in elements.items()}
     if not held or len(held) < sum(map(is_readable, unplaced.tensors.values())):
         return None
     return next((name for name in alike if found[name] == held), None)
@@ -79,11 +80,6 @@ def _twin(run: Run, unplaced: Checkpoint, found: Mapping[str, Mapping[str, Store
 
 def _described(checkpoint: Checkpoint) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (info.dtype, info.shape) for name, info in checkpoint.tensors.items()}
-
-
-def _read_whole(checkpoint: Checkpoint) -> dict[str, StoredElements]:
-    """Return what can be read of a checkpoint's tensors."""
-    return {name: one for _, _, elements, _ in _read((checkpoint,), 0) for name, one in elements.items()}
 
 
 _Batch = tuple[int, int, dict[str, StoredElements], list[tuple[str, str]]]

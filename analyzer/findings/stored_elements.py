@@ -141,11 +141,8 @@ def _advice(lasts: bool, count: int) -> str:
 def same_weights(tables: Tables) -> Iterator[Draft]:
     """Checkpoints that contain exactly the same weights: neighbors, or the same one under other names.
 
-    Source: exact comparison of the hashes of all tensors; no threshold. Nothing is reported for a run of which
-    only some tensors were selected, because the others may differ.
+    Source: exact comparison of the hashes of all tensors; no threshold.
     """
-    if tables.source.is_partial:
-        return
     alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for position, held in enumerate(_complete_digests(tables)):
         if held:
@@ -169,10 +166,11 @@ def same_weights(tables: Tables) -> Iterator[Draft]:
 def _complete_digests(tables: Tables) -> list[Mapping[str, str]]:
     """Return the hashes of each checkpoint's tensors, empty where one that could be read is not known.
 
-    Empty, too, where no tensor is finite: weights that are all NaN stay as they are without being a copy.
+    Empty, too, where no tensor is finite: weights that are all NaN stay as they are without being a copy. None at all
+    for a run of which only some tensors were selected, because the others may differ.
     """
     found: list[Mapping[str, str]] = []
-    for checkpoint in tables.source.checkpoints:
+    for checkpoint in () if tables.source.is_partial else tables.source.checkpoints:
         held = tables.elements.get(checkpoint.name, {})
         readable = [name for name, info in checkpoint.tensors.items() if not info.unsupported and 0 not in info.shape]
         digests = {name: digest for name in readable if (digest := held.get(name, NO_ELEMENTS).digest)}
@@ -212,7 +210,8 @@ def frozen_tensors(tables: Tables) -> Iterator[Draft]:
     (learning rate 1.5). In a dtype with coarse rounding a pause means nothing. Intervals in which nothing at all
     changed are copies (`same_weights`), and NaN that stays NaN is reported by `nonfinite_weights`.
     """
-    copies = _copied_intervals(tables)
+    pairs = pairwise(_complete_digests(tables))
+    copies = {(at, at + 1) for at, (a, b) in enumerate(pairs) if a and a == b}  # no tensor changed
     spells: dict[str, dict[tuple[int, int], _Spell]] = {"whole": {}, "sudden": {}, "pause": {}}
     every = 0
     for history in _histories(tables, PARAMETERS):
@@ -230,14 +229,6 @@ def frozen_tensors(tables: Tables) -> Iterator[Draft]:
     for kind, found in spells.items():
         if found:
             yield _frozen(tables, kind, list(found.values()), every)
-
-
-def _copied_intervals(tables: Tables) -> set[tuple[int, int]]:
-    """Return the pairs of neighboring checkpoints between which no tensor changed."""
-    if tables.source.is_partial:
-        return set()
-    digests = _complete_digests(tables)
-    return {(at, at + 1) for at, (a, b) in enumerate(pairwise(digests)) if a and a == b}
 
 
 def _kind_of(same: np.ndarray, finite: np.ndarray, first: int, last: int) -> str:
