@@ -151,7 +151,7 @@ def read(path: Path) -> Checkpoint:
     """
     data = path.read_bytes()
     weights = safetensors.torch.load(data)
-    metadata = _header(data).get("__metadata__", {})
+    metadata = _split(data)[0].get("__metadata__", {})
     try:
         if (metadata["format"], metadata["schema"]) != (FORMAT, SCHEMA):
             raise ValueError(f"format {metadata['format']}, schema {metadata['schema']}")
@@ -201,7 +201,10 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """Return the bytes of the epoch's file."""
+    """Return the bytes of the epoch's file, with sorted keys in the header.
+
+    The library writes metadata in an order that differs between processes.
+    """
     metadata = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -210,23 +213,16 @@ def encode(checkpoint: Checkpoint) -> bytes:
         "config": json.dumps(checkpoint.config, sort_keys=True),
         **{name: repr(score) for name, score in checkpoint.scores.items()},
     }
-    return _with_sorted_header(safetensors.torch.save(dict(checkpoint.weights), metadata))
-
-
-def _with_sorted_header(data: bytes) -> bytes:
-    """Sort the JSON header's keys, because the library writes metadata in an order that differs between processes."""
-    header = json.dumps(_header(data), sort_keys=True, separators=(",", ":")).encode()
+    fields, tensors = _split(safetensors.torch.save(dict(checkpoint.weights), metadata))
+    header = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # keep the tensors aligned to 8 bytes, as the format requires
-    return len(header).to_bytes(8, "little") + header + data[8 + _header_length(data) :]
+    return len(header).to_bytes(8, "little") + header + tensors
 
 
-def _header(data: bytes) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads(data[8 : 8 + _header_length(data)])
-    return header
-
-
-def _header_length(data: bytes) -> int:
-    return int.from_bytes(data[:8], "little")
+def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the JSON header of a safetensors file, and the bytes of its tensors."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:start]), data[start:]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,7 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 TORCHVISION_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
+class Dataset(NamedTuple):
     """Images as float32 of shape (n, 784), normalized; labels as int64 of shape (n,), 0 to 9."""
 
     train_images: Tensor
@@ -37,12 +36,7 @@ class Dataset:
 
     def to(self, device: torch.device) -> Dataset:
         """Return the same data on ``device``."""
-        return Dataset(
-            self.train_images.to(device),
-            self.train_labels.to(device),
-            self.test_images.to(device),
-            self.test_labels.to(device),
-        )
+        return Dataset(*(tensor.to(device) for tensor in self))
 
 
 def load(name: str, data_dir: Path) -> Dataset:
@@ -56,11 +50,9 @@ def load(name: str, data_dir: Path) -> Dataset:
     """
     if name == "mnist-sample":
         with np.load(SAMPLE) as arrays:
-            return _dataset(*(arrays[key] for key in ("train_images", "train_labels", "test_images", "test_labels")))
+            return _dataset(*(arrays[key] for key in Dataset._fields))
     files = _find_files(name, data_dir) or _download(name, data_dir)
-    train_images, train_labels = _read_split(*files[:2])
-    test_images, test_labels = _read_split(*files[2:])
-    return _dataset(train_images, train_labels, test_images, test_labels)
+    return _dataset(*_read_split(*files[:2]), *_read_split(*files[2:]))
 
 
 def normalize(pixels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,19 +11,20 @@ from operator import itemgetter
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.auditing.archive_entries import Checks
 from analyzer.engine.executors import available_cores, run_tasks
 from analyzer.engine.states import read_states
 from analyzer.errors import CheckpointError
-from analyzer.model.run import Checkpoint, Run, TensorInfo
+from analyzer.model.run import Checkpoint, Checksum, Part, Run, TensorInfo
 from analyzer.model.tables import Problem, StoredElements
-from analyzer.tensors.kinds import size_of, unsupported_reason
-from analyzer.tensors.loading import is_readable
+from analyzer.sources import open_source
+from analyzer.tensors.kinds import is_readable, size_of, stored_parts, unsupported_reason
+from analyzer.tensors.loading import is_of_all, require
 from analyzer.tensors.low_rank import Factors
 
 BATCH_BYTES = 32 << 20
 ALIGNMENT = 64
 BLOCK = 1 << 16  # elements
+ENTRY_BLOCK = 16 << 20  # bytes
 
 Progress = Callable[[int, int], None]
 
@@ -69,7 +71,8 @@ def _twin(run: Run, unplaced: Checkpoint, found: Mapping[str, Mapping[str, Store
     """Return the checkpoint that has the same weights; only one whose headers are alike is worth reading for it."""
     described = _described(unplaced)
     alike = [one.name for one in run.checkpoints if _described(one) == described]
-    held = _read_whole(unplaced) if alike else {}
+    batches = _read((unplaced,), 0) if alike else ()
+    held = {name: one for _, _, elements, _ in batches for name, one in elements.items()}
     if not held or len(held) < sum(map(is_readable, unplaced.tensors.values())):
         return None
     return next((name for name in alike if found[name] == held), None)
@@ -79,11 +82,6 @@ def _described(checkpoint: Checkpoint) -> dict[str, tuple[str, tuple[int, ...]]]
     return {name: (info.dtype, info.shape) for name, info in checkpoint.tensors.items()}
 
 
-def _read_whole(checkpoint: Checkpoint) -> dict[str, StoredElements]:
-    """Return what can be read of a checkpoint's tensors."""
-    return {name: one for _, _, elements, _ in _read((checkpoint,), 0) for name, one in elements.items()}
-
-
 _Batch = tuple[int, int, dict[str, StoredElements], list[tuple[str, str]]]
 
 
@@ -91,7 +89,7 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
     """Yield the tensors of one checkpoint, a batch at a time: (position, bytes, contents, problems)."""
     checkpoint = checkpoints[position]
     infos = [info for info in checkpoint.tensors.values() if is_readable(info)]
-    checks = Checks(checkpoint)
+    checks = _Checks(checkpoint)
     memory = np.empty(max(BATCH_BYTES, max((size_of(info) for info in infos), default=0)), dtype=np.uint8)
     for batch in _batches(infos):
         starts = np.cumsum([0, *(-(-size_of(info) // ALIGNMENT) * ALIGNMENT for info in batch)])
@@ -109,6 +107,41 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
                 contents[name] = StoredElements(state.content, *counts, _bad_factors(batch[number], state.factors))
         whole = {name: content for name, content in contents.items() if name not in problems}
         yield position, sum(size_of(info) for info in batch), whole, list(problems.items())
+
+
+class _Checks:
+    """Check the archive entries that contain the bytes of several tensors, or bytes in another order, for damage.
+
+    Each entry of one checkpoint is checked once, however many tensors are in it. All others are checked whenever a
+    tensor is read (:mod:`analyzer.tensors.loading`).
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._stamps = {stamp.path: stamp for stamp in checkpoint.files}
+        self._known: dict[tuple[str, Checksum], str | None] = {}
+
+    def damage(self, info: TensorInfo) -> str | None:
+        """Return why a tensor's elements are not those that were written, or None."""
+        for part in stored_parts(info):
+            if part.checksum is None or part.checksum.deflated or (is_of_all(part) and not part.strides):
+                continue
+            key = part.path, part.checksum
+            if key not in self._known:
+                self._known[key] = self._damage(part, part.checksum)
+            if reason := self._known[key]:
+                return reason
+        return None
+
+    def _damage(self, part: Part, checksum: Checksum) -> str | None:
+        crc32 = checksum.seed
+        try:
+            with open_source(part.path, self._stamps.get(part.path)) as source:
+                for at in range(0, checksum.length, ENTRY_BLOCK):
+                    crc32 = zlib.crc32(source.read(checksum.offset + at, min(ENTRY_BLOCK, checksum.length - at)), crc32)
+            require(part.path, checksum, crc32)
+        except CheckpointError as error:
+            return str(error)
+        return None
 
 
 def _batches(infos: list[TensorInfo]) -> Iterator[list[TensorInfo]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from analyzer.auditing import Audit
@@ -13,8 +12,7 @@ from analyzer.model.names import printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.model.score_names import leading
 from analyzer.model.sizes import size_text
-from analyzer.tensors.kinds import size_of, stored_parts
-from analyzer.tensors.loading import is_readable
+from analyzer.tensors.kinds import is_readable, size_of, stored_parts
 
 SCHEMA_VERSION = 2
 ROWS_SHOWN = 12
@@ -134,17 +132,13 @@ def _table(audit: Audit) -> list[str]:
     scores = leading(dict.fromkeys(name for one in checkpoints for name in one.scores))[:MOST_SCORES]
     places = [unit for unit in PLACES if any(getattr(one, unit) is not None for one in checkpoints)]
     header = ["checkpoint", *places, *scores, "tensors", "dtype", "MB", *(["hash"] if audit.contents else [])]
-    dots: list[list[str]] = []
-    if len(checkpoints) > ROWS_SHOWN:
-        left_out = len(checkpoints) - ROWS_SHOWN
-        dots = [[f"… {left_out} more …", *[""] * (len(header) - 1)]]
-        first, last = checkpoints[: ROWS_SHOWN // 2], checkpoints[-ROWS_SHOWN // 2 :]
-    else:
-        first, last = checkpoints, ()
-    row = partial(_row, audit, places=places, scores=scores)
-    rows = [*map(row, first), *dots, *map(row, last)]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    return [_aligned(row, widths) for row in [header, *rows]]
+    left_out, half = len(checkpoints) - ROWS_SHOWN, ROWS_SHOWN // 2
+    shown = (*checkpoints[:half], *checkpoints[-half:]) if left_out > 0 else checkpoints
+    rows = [header, *(_row(audit, one, places, scores) for one in shown)]
+    if left_out > 0:
+        rows.insert(1 + half, [f"… {left_out} more …", *[""] * (len(header) - 1)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [_aligned(row, widths) for row in rows]
 
 
 def _row(audit: Audit, checkpoint: Checkpoint, places: Sequence[str], scores: Sequence[str]) -> list[str]:
@@ -165,18 +159,12 @@ def _row(audit: Audit, checkpoint: Checkpoint, places: Sequence[str], scores: Se
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     """Align the first cell to the left, the others to the right."""
-    first, *others = (
-        cell.rjust(width) if column else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return "  ".join([first, *others]).rstrip()
+    return "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int]:
-    return {
-        word: sum(finding.severity == severity for finding in findings)
-        for word, severity in (("serious", "serious"), ("warnings", "warning"))
-    }
+    counts = Counter(finding.severity for finding in findings)
+    return {"serious": counts["serious"], "warnings": counts["warning"]}
 
 
 def _verdict_on_defects(findings: Sequence[Finding]) -> str:

@@ -1,5 +1,56 @@
-"""The command line ``weightlapse``: one file per command. Nothing but :mod:`analyzer.workflow` does the work."""
+"""The command line ``weightlapse``: one file per command, and here the one place where errors become exit codes.
 
-from analyzer.cli.command_line import command, main
+Nothing but :mod:`analyzer.workflow` does the work.
 
-__all__ = ["command", "main"]
+Exit codes: 0 done; 1 failed; 2 usage (an unknown family or layout too); 3 finished but parts could not be measured, or
+a serious defect was found; 4 no checkpoints found; 130 interrupted (what was measured is kept).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from analyzer.cli.audit import audit_command
+from analyzer.cli.compare import compare_command
+from analyzer.cli.export import export_command
+from analyzer.cli.measure import measure_command
+from analyzer.cli.report import report_command
+from analyzer.cli.terminal import say
+from analyzer.errors import NoCheckpointsError, WeightlapseError
+
+EXIT_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 4, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="weightlapse", prog_name="weightlapse")
+def command() -> None:
+    """Analyze what happened to the weights, from the checkpoints that a training run left behind."""
+
+
+for _command in (audit_command, measure_command, report_command, compare_command, export_command):
+    command.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    try:
+        code = command.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        say("Interrupted.")
+        code = EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except NoCheckpointsError as error:
+        say(f"Error: {error}")
+        code = EXIT_NOTHING_FOUND
+    except WeightlapseError as error:
+        say(f"Error: {error}")
+        code = EXIT_FAILED
+    except MemoryError:
+        say("Error: not enough memory. Run fewer tasks at a time (--jobs 1).")
+        code = EXIT_FAILED
+    sys.exit(code)

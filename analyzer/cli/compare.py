@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ import click
 from analyzer.cli.measure import exit_code, measure_prepared, prepare, show_plan
 from analyzer.cli.options import MeasureOptions, force_option, measure_options, out_option
 from analyzer.cli.terminal import say
-from analyzer.store.files import STORE_NAME
 
 if TYPE_CHECKING:
     from analyzer.model.run import Finding
@@ -38,33 +37,26 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, opti
     unmeasured = tuple(path for path, its_store in stored.items() if its_store is None)
     if options.dry_run:
         for path in unmeasured:
-            prepared = prepare((path,), options)
-            show_plan(prepared, options.store or str(prepared.folder / STORE_NAME))
+            show_plan(prepare((path,), options))
         return 0
     stores = {path: str(its_store) for path, its_store in stored.items() if its_store is not None}
     refused: list[Finding] = []
-    only: dict[str, frozenset[str]] = {}  # of a store that others may have measured into: the runs that were named
+    only: dict[str, Collection[str]] = {}  # of a store that others may have measured into: the runs that were named
     for paths in [unmeasured] if options.store is not None and unmeasured else [(path,) for path in unmeasured]:
         prepared = prepare(paths, options)
-        done = measure_prepared(prepared, options.store)
+        done = measure_prepared(prepared)
         refused += prepared.found.refused
-        stores |= dict.fromkeys(paths, done.store)
+        stores |= dict.fromkeys(paths, prepared.store)
         if options.store is not None and options.store not in reports:
-            only[done.store] = done.runs
+            only[prepared.store] = done
     folder = Path(out) if out else Path("reports") / _name_of_comparison(reports)
     arguments = {"reports": list(reports), "out": out, "force": force, **options.arguments()}
     comparison = workflow.compare(
-        [stores[path] for path in reports],
-        str(folder),
-        force=force,
-        arguments=arguments,
-        asked=reports,
-        only=only,
+        [stores[path] for path in reports], str(folder), force=force, arguments=arguments, asked=reports, only=only
     )
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s.")
-    found: list[tuple[str | None, Sequence[Finding]]] = [(run.name, run.tables.findings) for run in comparison.runs]
-    return exit_code([(None, refused), *found], of_several=True)
+    return exit_code([(None, refused), *((run.name, run.tables.findings) for run in comparison.runs)])
 
 
 def _name_of_comparison(reports: Sequence[str]) -> str:

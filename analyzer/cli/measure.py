@@ -15,7 +15,7 @@ from analyzer.cli.terminal import EXIT_SERIOUS, progress, say, show_findings
 from analyzer.store.files import STORE_NAME
 
 if TYPE_CHECKING:
-    from analyzer.engine.update import MeasureRequest
+    from analyzer.engine.update import MeasureRequest, Summary
     from analyzer.layouts import FoundRuns
     from analyzer.model.run import Finding
 
@@ -31,84 +31,82 @@ def measure_command(paths: tuple[str, ...], options: MeasureOptions) -> int:
 
     prepared = prepare(paths, options)
     if options.dry_run:
-        return show_plan(prepared, options.store or str(prepared.folder / STORE_NAME))
+        return show_plan(prepared)
     started = perf_counter()
-    done = measure_prepared(prepared, options.store)
-    click.echo(done.store)
-    count = f"{done.checkpoints} checkpoint(s) measured" if done.checkpoints else "all was measured before"
+    done = measure_prepared(prepared)
+    click.echo(prepared.store)
+    checkpoints = sum(one.checkpoints for one in done.values())
+    count = f"{checkpoints} checkpoint(s) measured" if checkpoints else "all was measured before"
     say(f"Done in {perf_counter() - started:.1f} s ({count}).")
-    return exit_code([(None, prepared.found.refused), *workflow.find(done.store, done.runs).items()])
+    return exit_code([(None, prepared.found.refused), *workflow.find(prepared.store, done).items()])
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The runs and the metrics that a command line names, and the report folder of these runs by default."""
+    """The runs and the metrics that a command line names, their report folder, and the store.
+
+    The store is that of the report unless the command line names another (``is_named``).
+    """
 
     found: FoundRuns
     request: MeasureRequest
     folder: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Where runs were measured to, their names, and how many checkpoints had to be measured."""
-
     store: str
-    runs: frozenset[str]
-    checkpoints: int
+    is_named: bool
 
 
-def prepare(paths: Sequence[str], options: MeasureOptions) -> Prepared:
-    """Open the runs and choose the metrics that the options name."""
+def prepare(paths: Sequence[str], options: MeasureOptions, out: str | None = None) -> Prepared:
+    """Open the runs and choose the metrics that the options name; ``out`` is the report folder if it is named."""
     from analyzer import workflow
 
     request = options.request()
     found = workflow.open_runs(paths, options.layout, options.tensors, options.scalars)
-    return Prepared(found, request, Path("reports") / workflow.report_name(paths[0], found.runs))
+    folder = Path(out) if out else Path("reports") / workflow.report_name(paths[0], found.runs)
+    store = options.store or str(folder / STORE_NAME)
+    return Prepared(found, request, folder, store, options.store is not None)
 
 
-def measure_prepared(
-    prepared: Prepared, store: str | None, folder: Path | None = None, force: bool = False
-) -> Measured:
-    """Measure runs into a store or, where none is named, into that of their report, whose folder is claimed first."""
+def measure_prepared(prepared: Prepared, force: bool = False) -> dict[str, Summary]:
+    """Measure runs into their store and return what was done by the run's name.
+
+    The report folder is claimed first if the store is in it.
+    """
     from analyzer import workflow
 
-    runs, folder = prepared.found.runs, folder or prepared.folder
-    path = store or str(folder / STORE_NAME)
-    if store is None and (warning := workflow.claim(str(folder), runs, force)):
+    runs, in_report = prepared.found.runs, not prepared.is_named
+    if in_report and (warning := workflow.claim(str(prepared.folder), runs, force)):
         say(f"Warning: {warning}")
     try:
         with progress("Measuring") as show:
-            done = workflow.measure(runs, path, prepared.request, show, only=force and store is None)
+            return workflow.measure(runs, prepared.store, prepared.request, show, only=force and in_report)
     except KeyboardInterrupt:
         say("What was measured so far is kept; the same command continues from there.")
         raise
-    return Measured(path, frozenset(done), sum(one.checkpoints for one in done.values()))
 
 
-def show_plan(prepared: Prepared, store: str) -> int:
-    """Print what was found of each run, and what measuring it into this store would take."""
+def show_plan(prepared: Prepared) -> int:
+    """Print what was found of each run, and what measuring it into the store would take."""
     from analyzer import workflow
     from analyzer.auditing.output import as_text
     from analyzer.model.sizes import size_text
 
     families = ", ".join(dict.fromkeys(metric.row.family for metric in prepared.request.metrics))
-    for audit, ahead in workflow.plan(prepared.found.runs, store, prepared.request):
+    for audit, ahead in workflow.plan(prepared.found.runs, prepared.store, prepared.request):
         click.echo(as_text([audit]))
         if not ahead.tensors:
-            click.echo(f"Plan: nothing, all of {families} is in {store}.")
+            click.echo(f"Plan: nothing, all of {families} is in {prepared.store}.")
             continue
         time = f", roughly {ahead.seconds:.2g} s" if ahead.seconds > WORTH_SAYING else ""
         click.echo(
             f"Plan: {families} of {ahead.tensors} tensors at {ahead.checkpoints} checkpoint(s), "
-            f"{size_text(ahead.bytes)} to read, {ahead.jobs} at a time{time}. Into {store}."
+            f"{size_text(ahead.bytes)} to read, {ahead.jobs} at a time{time}. Into {prepared.store}."
         )
     if prepared.found.refused:
         click.echo(as_text([], prepared.found.refused))
     return 0
 
 
-def exit_code(found: Sequence[tuple[str | None, Sequence[Finding]]], *, of_several: bool = False) -> int:
+def exit_code(found: Sequence[tuple[str | None, Sequence[Finding]]]) -> int:
     """Print the findings that need attention; return the exit code, which says whether one of them is serious."""
-    show_findings(found, of_several=of_several)
+    show_findings(found)
     return EXIT_SERIOUS if any(one.severity == "serious" for _, findings in found for one in findings) else 0

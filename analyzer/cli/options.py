@@ -14,8 +14,6 @@ from analyzer.errors import MetricError
 if TYPE_CHECKING:
     from analyzer.engine.update import MeasureRequest
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class MeasureOptions:
@@ -100,7 +98,7 @@ layout_option = click.option(
 )
 out_option = click.option("--out", metavar="DIR", help="The folder to write; reports/NAME by default.")
 force_option = click.option("--force", is_flag=True, help="Write over another report, or beside foreign files.")
-_MEASURE_OPTIONS: tuple[Decorator, ...] = (
+_MEASURE_OPTIONS = (
     click.option("--store", metavar="FILE.sqlite", help="Keep the measurements in this file."),
     click.option(
         "--metrics",

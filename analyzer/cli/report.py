@@ -33,16 +33,15 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, options
         click.echo(folder / "index.html")
         return exit_code([*found.items()])
     started = perf_counter()
-    prepared = prepare(paths, options)
-    prepared_at = perf_counter()
-    folder = Path(out) if out else prepared.folder
+    prepared = prepare(paths, options, out)
+    prepared_at, folder = perf_counter(), prepared.folder
     if options.dry_run:
-        return show_plan(prepared, options.store or str(folder / STORE_NAME))
-    if options.store is not None:  # before the work: the report could not be written later
+        return show_plan(prepared)
+    if prepared.is_named:  # before the work: the report could not be written later
         workflow.claim(str(folder), prepared.found.runs, force)
-    done = measure_prepared(prepared, options.store, folder, force)
+    done = measure_prepared(prepared, force)
     seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
-    found = workflow.report(done.store, str(folder), force=force, only=done.runs, arguments=arguments, seconds=seconds)
+    found = workflow.report(prepared.store, str(folder), force=force, only=done, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
     return exit_code([(None, prepared.found.refused), *found.items()])

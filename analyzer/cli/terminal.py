@@ -65,15 +65,15 @@ def _lines(doing: str) -> Callable[[int, int], None]:
     return show
 
 
-def show_findings(found: Sequence[tuple[str | None, Sequence[Finding]]], *, of_several: bool = False) -> None:
+def show_findings(found: Sequence[tuple[str | None, Sequence[Finding]]]) -> None:
     """Print the findings that need attention, by run (None for what belongs to no run).
 
-    Where there are several runs, or ``of_several`` says so, each finding names its run.
+    Where there are several runs, each finding names its run.
     """
     from analyzer.model.names import printable
     from analyzer.model.run import NEED_ATTENTION
 
-    of_several = of_several or sum(run is not None for run, _ in found) > 1
+    of_several = sum(run is not None for run, _ in found) > 1
     for run, findings in found:
         whose = f"{printable(run, 60)}: " if run is not None and of_several else ""
         for finding in findings:

@@ -27,8 +27,8 @@ from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.singular_values import spectrum_of_blocks
 from analyzer.numerics.sums import LEAST_SQUARE, ChunkBuffers, ElementSums, Rows, Tally, consecutive_sums, fill_signs
 from analyzer.sources import Source, open_source
-from analyzer.tensors.checksums import is_of_all, require
 from analyzer.tensors.kinds import numpy_dtype
+from analyzer.tensors.loading import is_of_all, require
 
 
 @dataclass(frozen=True, slots=True)

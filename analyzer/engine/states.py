@@ -66,7 +66,7 @@ def read_states(
 
     Args:
         checkpoint: the checkpoint.
-        infos: tensors of it that :func:`analyzer.tensors.loading.is_readable`.
+        infos: tensors of it that :func:`analyzer.tensors.kinds.is_readable`.
         memories: for each tensor, memory for its row-major bytes.
 
     Yields:

@@ -27,8 +27,7 @@ from analyzer.model.observed import ROLES
 from analyzer.model.run import ByteArray, Checkpoint
 from analyzer.numerics.blocks import MAX_BLOCK, block_size
 from analyzer.store.writer import Observation
-from analyzer.tensors.kinds import size_of
-from analyzer.tensors.loading import is_readable
+from analyzer.tensors.kinds import is_readable, size_of
 
 ALIGNMENT = 64
 # The memory that each thread reserves for states: four blocks of float32. Nothing of it is used before it is needed.

@@ -14,7 +14,7 @@ from itertools import chain
 
 from analyzer.findings.broken_layers import not_measured
 from analyzer.findings.events import EVENTS, unexplained
-from analyzer.findings.rules import SEVERITIES, registered, registered_for_files
+from analyzer.findings.rules import FILE_RULES, RULES, SEVERITIES
 from analyzer.model.run import Finding
 from analyzer.model.tables import Tables
 
@@ -33,17 +33,16 @@ def find_in_files(tables: Tables) -> list[Finding]:
 
     The findings that opening the run produced (rejected files, duplicates, unfinished runs) are among them.
     """
-    found = (rule(tables) for rule in registered_for_files().values())
+    found = (rule(tables) for rule in FILE_RULES.values())
     return by_severity([*tables.source.findings, *not_measured(tables.problems), *chain.from_iterable(found)])
 
 
 def find(tables: Tables) -> list[Finding]:
     """Return everything that the files and the measurements of a run say, the most serious first."""
-    rules = registered()
     events: list[Finding] = []
     for name in EVENTS:
-        events += unexplained(events, name, rules[name], tables)
-    others = [unexplained(events, name, rule, tables) for name, rule in rules.items() if name not in EVENTS]
+        events += unexplained(events, name, RULES[name], tables)
+    others = [unexplained(events, name, rule, tables) for name, rule in RULES.items() if name not in EVENTS]
     return by_severity([*find_in_files(tables), *events, *chain.from_iterable(others)])
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from analyzer.findings.curves import PARAMETERS, curves_of
-from analyzer.findings.rules import rule
-from analyzer.findings.wording import finding, layers, place, plural, span
+from analyzer.findings.rules import Draft, rule
+from analyzer.findings.wording import layers, place, plural, span
 from analyzer.model.names import listed, printable
 from analyzer.model.run import Finding
 from analyzer.model.tables import Problem, Tables
@@ -39,8 +39,8 @@ def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
         )
 
 
-@rule
-def singular_matrix(tables: Tables) -> Iterator[Finding]:
+@rule("condition_number")
+def singular_matrix(tables: Tables) -> Iterator[Draft]:
     """Report matrices whose smallest singular value is mere rounding, so that no condition number exists.
 
     Source: Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1: σ_n ≤ max(m, n)·eps·σ₁.
@@ -58,39 +58,36 @@ def singular_matrix(tables: Tables) -> Iterator[Finding]:
     when = f"in {len(where)} checkpoints from {span(tables, where[0], where[-1])}"
     when = f"at {place(tables, where[0])}" if len(where) == 1 else when
     others = f", and so are {layers(names[1:])} at times" if len(names) > 1 else ""
-    yield finding(
-        tables,
-        "singular_matrix",
+    yield Draft(
         "notice",
         f"{layers(names[:1])} is singular {when}{others}: some directions are lost entirely, and the condition number "
         "does not exist there. Common causes are dead rows or columns, and rows that are copies of each other.",
-        figure="condition_number",
         tensors=names,
         places=sorted({where[0], where[-1]}),
         evidence={"checkpoints": {name: len(places) for name, places in singular.items()}},
     )
 
 
-@rule
-def dead_rows(tables: Tables) -> Iterator[Finding]:
+@rule("conditioning_and_sparsity")
+def dead_rows(tables: Tables) -> Iterator[Draft]:
     """Report rows (outputs) of a weight matrix that are exactly zero; rows that died during the run come first.
 
     Source: docs/metrics.md, `dead_row_count`: a count without a threshold. It is a warning if one row in twenty
     (`NEWLY_DEAD`) died; that share is chosen, not measured.
     """
-    yield from _dead(tables, "dead_row_count", "dead_rows", 0, "row", "these outputs are always off")
+    yield from _dead(tables, "dead_row_count", 0, "row", "these outputs are always off")
 
 
-@rule
-def dead_columns(tables: Tables) -> Iterator[Finding]:
+@rule("conditioning_and_sparsity")
+def dead_columns(tables: Tables) -> Iterator[Draft]:
     """Report columns (inputs) of a weight matrix that are exactly zero; columns that died during the run come first.
 
     Source: docs/metrics.md, `dead_column_count`: as for rows.
     """
-    yield from _dead(tables, "dead_column_count", "dead_columns", 1, "column", "these inputs are ignored")
+    yield from _dead(tables, "dead_column_count", 1, "column", "these inputs are ignored")
 
 
-def _dead(tables: Tables, metric: str, name: str, axis: int, what: str, meaning: str) -> Iterator[Finding]:
+def _dead(tables: Tables, metric: str, axis: int, what: str, meaning: str) -> Iterator[Draft]:
     """Report rows or columns that are zero at the last checkpoint: those that died, and those that always were zero."""
     died: list[tuple[float, str, int, int, int]] = []  # share, layer, how many, of, position of the first death
     always: dict[str, int] = {}
@@ -107,27 +104,21 @@ def _dead(tables: Tables, metric: str, name: str, axis: int, what: str, meaning:
     if died:
         share, worst, count, of, since = max(died)
         others = f" (and {what}s of {plural(len(died) - 1, 'other layer')})" if len(died) > 1 else ""
-        yield finding(
-            tables,
-            name,
+        yield Draft(
             "warning" if share >= NEWLY_DEAD else "notice",
             f"{layers([worst])}: {count} of {of} {what}s{others} became exactly zero, the first at "
             f"{place(tables, since)}: {meaning}. Pruning does this on purpose; otherwise check weight decay and units "
             "that no longer fire.",
-            figure="conditioning_and_sparsity",
             tensors=[layer for _, layer, *_ in sorted(died, reverse=True)],
             places=[since, len(tables.checkpoints) - 1],
             evidence={"newly_dead": {layer: number for _, layer, number, *_ in died}},
         )
     if always:
         total = sum(always.values())
-        yield finding(
-            tables,
-            name,
+        yield Draft(
             "info",
             f"{plural(total, what)} of {layers(list(always))} {'is' if total == 1 else 'are'} exactly zero at the end "
             "and did not become so during the run, as with padding or pruned weights.",
-            figure="conditioning_and_sparsity",
             tensors=list(always),
             evidence={"dead": always},
         )

@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from analyzer.findings.rules import file_rule
+from analyzer.findings.rules import Draft, file_rule
 from analyzer.model.names import listed
-from analyzer.model.run import Checkpoint, Finding
+from analyzer.model.run import Checkpoint, Severity
 from analyzer.model.tables import Tables
 
 MOST_CHANGES = 5  # of shape or dtype, in one sentence
 WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs round epochs
 
 
-@file_rule
-def missing_checkpoint(tables: Tables) -> Iterator[Finding]:
+@file_rule("step_distance")
+def missing_checkpoint(tables: Tables) -> Iterator[Draft]:
     """Places where the usual distance between neighbors is exceeded: in whole epochs, else in steps or fractions.
 
     Source: the most common spacing, if more than half of all are as long: a spacing that is uneven throughout (powers
@@ -36,29 +36,26 @@ def missing_checkpoint(tables: Tables) -> Iterator[Finding]:
         for (a, b), spacing in zip(pairwise(checkpoints), spacings, strict=True):
             missing = round(spacing / usual) - 1
             if missing > 0 and abs(spacing / usual - missing - 1) < WHOLE:
-                yield Finding(
-                    "missing_checkpoint",
+                yield Draft(
                     "warning",
                     f"{missing} checkpoint{'s are' if missing > 1 else ' is'} missing between {unit} "
                     f"{getattr(a, unit):g} and {unit} {getattr(b, unit):g}; what is measured there covers "
                     f"{unit}s {getattr(a, unit):g} → {getattr(b, unit):g}.",
                     checkpoints=(a.name, b.name),
                     evidence={"unit": unit, "usual_spacing": usual, "spacing": spacing},
-                    figure="step_distance",
                 )
         return
 
 
-@file_rule
-def wrong_order(tables: Tables) -> Iterator[Finding]:
+@file_rule()
+def wrong_order(tables: Tables) -> Iterator[Draft]:
     """Epochs that decrease while steps increase.
 
     Source: no training counts epochs backwards.
     """
     for a, b in pairwise(tables.source.checkpoints):
         if a.epoch is not None and b.epoch is not None and b.epoch < a.epoch:
-            yield Finding(
-                "wrong_order",
+            yield Draft(
                 "serious",
                 f"By {tables.source.ordered_by}, {listed([b.name])} comes after {listed([a.name])}, but its epoch "
                 f"{b.epoch:g} is before {a.epoch:g}. Two runs may be mixed in this folder.",
@@ -66,8 +63,8 @@ def wrong_order(tables: Tables) -> Iterator[Finding]:
             )
 
 
-@file_rule
-def tensors_changed(tables: Tables) -> Iterator[Finding]:
+@file_rule()
+def tensors_changed(tables: Tables) -> Iterator[Draft]:
     """Tensors that appear, disappear, or change shape or dtype from one checkpoint to the next.
 
     Source: comparison of the headers; no threshold.
@@ -79,7 +76,9 @@ def tensors_changed(tables: Tables) -> Iterator[Finding]:
         new = [name for name in b.tensors if name not in a.tensors]
         for names, verb in ((gone, "lacks"), (new, "adds")):
             if names:
-                yield _change(a, b, f"{listed([b.name])} {verb} {listed(names)}", names)
+                yield Draft(
+                    "warning", f"{listed([b.name])} {verb} {listed(names)}.", names, checkpoints=(a.name, b.name)
+                )
         for field in ("shape", "dtype"):
             changed: dict[tuple[object, object], list[str]] = {}
             for name, info in b.tensors.items():
@@ -87,7 +86,7 @@ def tensors_changed(tables: Tables) -> Iterator[Finding]:
                     changed.setdefault((was, now), []).append(name)
             if changed:
                 names = [name for alike in changed.values() for name in alike]
-                yield _change(a, b, _changes(field, a, b, changed), names)
+                yield Draft("warning", f"{_changes(field, a, b, changed)}.", names, checkpoints=(a.name, b.name))
 
 
 def _changes(field: str, a: Checkpoint, b: Checkpoint, changed: Mapping[tuple[object, object], Sequence[str]]) -> str:
@@ -99,19 +98,8 @@ def _changes(field: str, a: Checkpoint, b: Checkpoint, changed: Mapping[tuple[ob
     return "; ".join([*parts, *([f"and the {field} of {more} more tensor{'s' if more > 1 else ''}"] if more else [])])
 
 
-def _change(a: Checkpoint, b: Checkpoint, sentence: str, names: list[str]) -> Finding:
-    return Finding(
-        "tensors_changed",
-        "warning",
-        sentence + ".",
-        tensor=names[0] if len(names) == 1 else None,
-        checkpoints=(a.name, b.name),
-        evidence={"tensors": names},
-    )
-
-
-@file_rule
-def unsupported_tensors(tables: Tables) -> Iterator[Finding]:
+@file_rule()
+def unsupported_tensors(tables: Tables) -> Iterator[Draft]:
     """Tensors that are listed and not measured, with the reason that the format gave.
 
     Source: docs/formats.md.
@@ -122,48 +110,41 @@ def unsupported_tensors(tables: Tables) -> Iterator[Finding]:
             if info.unsupported:
                 reasons.setdefault(info.unsupported, {})[name] = None
     for reason, names in ((reason, list(known)) for reason, known in reasons.items()):
-        yield Finding(
-            "unsupported_tensors",
-            "warning",
-            f"{listed(names)}: not measured, {reason}.",
-            evidence={"tensors": names},
-        )
+        yield Draft("warning", f"{listed(names)}: not measured, {reason}.", evidence={"tensors": names})
 
 
-@file_rule
-def unscaled_float8(tables: Tables) -> Iterator[Finding]:
+@file_rule()
+def unscaled_float8(tables: Tables) -> Iterator[Draft]:
     """Weights in float8, which are stored with scales of their own that are not applied.
 
     Source: docs/formats.md, on float8.
     """
     found = {info.dtype for one in tables.source.checkpoints for info in one.tensors.values()}
     if dtypes := sorted(dtype for dtype in found if "float8" in dtype):
-        yield Finding(
-            "unscaled_float8",
+        yield Draft(
             "warning",
             f"Some tensors are stored as {', '.join(dtypes)}: such weights usually come with scale tensors, which are "
             "not applied. Ratios such as the condition number are valid only within one scale.",
         )
 
 
-@file_rule
-def single_checkpoint(tables: Tables) -> Iterator[Finding]:
+@file_rule()
+def single_checkpoint(tables: Tables) -> Iterator[Draft]:
     """A run of one checkpoint, in which nothing can have moved.
 
     Source: a distance needs two checkpoints.
     """
     if len(tables.source.checkpoints) == 1:
         (only,) = tables.source.checkpoints
-        yield Finding(
-            "single_checkpoint",
+        yield Draft(
             "notice",
             f"{listed([only.name])} is the only checkpoint, so there is no motion to measure.",
             checkpoints=(only.name,),
         )
 
 
-@file_rule
-def no_scores(tables: Tables) -> Iterator[Finding]:
+@file_rule()
+def no_scores(tables: Tables) -> Iterator[Draft]:
     """No checkpoint has a score, and no other finding says so; with the tables in the folder that were not read.
 
     Source: every relation to accuracy or loss needs scores.
@@ -174,8 +155,7 @@ def no_scores(tables: Tables) -> Iterator[Finding]:
     searched = f" or in {' or '.join(run.score_files)} in their folder" if run.score_files else ""
     has_places = any(one.epoch is not None or one.step is not None for one in run.checkpoints)
     remedy = f" {_which(run.unread_tables)} with --scalars when you measure or report." if has_places else ""
-    yield Finding(
-        "no_scores",
+    yield Draft(
         "notice",
         f"No scores were found in the checkpoints{searched}, so nothing is related to accuracy or loss.{remedy}",
         evidence={"tables": list(run.unread_tables)},
@@ -190,30 +170,38 @@ def _which(unread: Sequence[str]) -> str:
     return "Name a file of scores"
 
 
-@file_rule
-def unplaced_file(tables: Tables) -> Iterator[Finding]:
-    """Checkpoints without a place in the run; copies of one that has a place, as ``best`` often is, are told apart.
+@file_rule()
+def unplaced_copy(tables: Tables) -> Iterator[Draft]:
+    """Checkpoints without a place in the run that are copies of one that has a place, as ``best`` often is.
 
-    Source: a checkpoint is never placed by guessing.
+    Source: exact comparison of the hashes of all tensors.
     """
-    for name in (one.name for one in tables.source.unplaced):
-        twin = tables.twins.get(name) if tables.twins is not None else None
+    for name, twin in (tables.twins or {}).items():
         if twin is not None:
-            yield Finding(
-                "unplaced_copy",
+            yield Draft(
                 "notice",
                 f"{listed([name])} has no place in the run and is left out. It contains exactly the weights of "
                 f"{listed([twin])}, so nothing is lost.",
                 checkpoints=(name, twin),
             )
-            continue
-        unknown = (
-            f"{listed([name])} has neither an epoch nor a step nor a number in its name, as the others have, so its "
-            "place in the run is unknown and it is left out."
-        )
-        if tables.twins is None:
-            remedy = "weightlapse audit finds out whether it is a copy of one of them."
-            yield Finding("unplaced_file", "notice", f"{unknown} {remedy}", checkpoints=(name,))
-        else:
-            remedy = "Put its epoch or step into its name to include it."
-            yield Finding("unplaced_file", "warning", f"{unknown} {remedy}", checkpoints=(name,))
+
+
+@file_rule()
+def unplaced_file(tables: Tables) -> Iterator[Draft]:
+    """Checkpoints without a place in the run that are not known to be copies.
+
+    Source: a checkpoint is never placed by guessing.
+    """
+    twins = tables.twins or {}
+    severity: Severity = "notice" if tables.twins is None else "warning"
+    remedy = "Put its epoch or step into its name to include it."
+    if tables.twins is None:
+        remedy = "weightlapse audit finds out whether it is a copy of one of them."
+    for name in (one.name for one in tables.source.unplaced):
+        if twins.get(name) is None:
+            yield Draft(
+                severity,
+                f"{listed([name])} has neither an epoch nor a step nor a number in its name, as the others have, so "
+                f"its place in the run is unknown and it is left out. {remedy}",
+                checkpoints=(name,),
+            )

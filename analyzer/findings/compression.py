@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.findings.curves import ReliableCurve, curves_of
-from analyzer.findings.rules import rule
-from analyzer.findings.wording import finding, layers, number, percent, place, plural
-from analyzer.model.run import PRODUCT, Finding
+from analyzer.findings.rules import Draft, rule
+from analyzer.findings.wording import layers, number, percent, place, plural
+from analyzer.model.run import PRODUCT
 from analyzer.model.tables import Tables
 
 LOW_RANK = 0.2  # of the smaller side
@@ -21,8 +21,8 @@ SETTLED, SETTLED_STEPS = 0.1, 5  # largest mask distance, and for how many check
 HALF_HOLDS = 0.97  # of the squared weights
 
 
-@rule
-def low_rank_updates(tables: Tables) -> Iterator[Finding]:
+@rule("rank")
+def low_rank_updates(tables: Tables) -> Iterator[Draft]:
     """Report layers whose steps use a small share of their directions (if update ranks are measured).
 
     Source: Hu et al., LoRA: low-rank adaptation of large language models (ICLR 2022), sec. 4.1 and 7.2. Measured here:
@@ -43,21 +43,18 @@ def low_rank_updates(tables: Tables) -> Iterator[Finding]:
     if low:
         low.sort()
         _, name, rank, side = low[0]
-        yield finding(
-            tables,
-            "low_rank_updates",
+        yield Draft(
             "info",
             f"The steps of {len(low)} of {plural(count, 'layer')} are low-rank: those of {layers([name])} use about "
             f"{number(rank)} of {side} directions (median effective rank). Adapters of small rank (LoRA) could carry "
             "this training.",
-            figure="rank",
             tensors=[name for _, name, *_ in low],
             evidence={"median_effective_rank": {name: rank for _, name, rank, _ in low}},
         )
 
 
-@rule
-def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
+@rule("rank")
+def could_be_cut_in_rank(tables: Tables) -> Iterator[Draft]:
     """Report layers that keep 95 % of their squared weights in factors with at most half of the parameters.
 
     Source: Eckart & Young (1936): the truncated SVD is the best cut; k(m + n) parameters replace m·n, or the r(m + n)
@@ -82,13 +79,10 @@ def could_be_cut_in_rank(tables: Tables) -> Iterator[Finding]:
         cuts.sort(reverse=True)
         saved, name, rank, side = cuts[0]
         others = f"; also {layers([name for _, name, *_ in cuts[1:]])}" if len(cuts) > 1 else ""
-        yield finding(
-            tables,
-            "could_be_cut_in_rank",
+        yield Draft(
             "info",
             f"{layers([name])} could be cut to rank {rank} of {side}: this keeps 95 % of its squared weights with "
             f"{percent(saved)} fewer parameters{others}. Check the accuracy after the cut.",
-            figure="rank",
             tensors=[name for _, name, *_ in cuts],
             places=[len(tables.checkpoints) - 1],
             evidence={"rank": {name: rank for _, name, rank, _ in cuts}},
@@ -100,8 +94,8 @@ def _adapter_rank(series: ReliableCurve | None) -> int:
     return 0 if series is None else int(np.nanmax(series.values, initial=0.0))
 
 
-@rule
-def pruning_mask_settled(tables: Tables) -> Iterator[Finding]:
+@rule()
+def pruning_mask_settled(tables: Tables) -> Iterator[Draft]:
     """Report that the half of the weights that pruning would keep no longer changes (if the churn is measured).
 
     Source: You et al., Drawing early-bird tickets (ICLR 2020), sec. 3.2: mask distances below 0.1 for five consecutive
@@ -123,22 +117,19 @@ def pruning_mask_settled(tables: Tables) -> Iterator[Finding]:
     if first == 0 or len(most) - first < SETTLED_STEPS:
         return
     since = int(complete[first])
-    yield finding(
-        tables,
-        "pruning_mask_settled",
+    yield Draft(
         "info",
         f"The larger half of the weights has been settled since {place(tables, since)}: no layer exchanges more than "
         f"{percent(float(most[first:].max()))} of its entries from one checkpoint to the next. Pruning could have "
         "started there (an early-bird ticket).",
-        figure=None,
         tensors=[series.tensor.name for series in rows],
         places=[since],
         evidence={"largest_churn": float(most[first:].max())},
     )
 
 
-@rule
-def could_be_pruned(tables: Tables) -> Iterator[Finding]:
+@rule("conditioning_and_sparsity")
+def could_be_pruned(tables: Tables) -> Iterator[Draft]:
     """Report layers whose larger half of the entries contains nearly all squared weights (if shares are measured).
 
     Source: Han et al., Learning both weights and connections (NeurIPS 2015), on magnitude pruning. The larger half of
@@ -156,13 +147,10 @@ def could_be_pruned(tables: Tables) -> Iterator[Finding]:
         light.sort(reverse=True)
         share, name = light[0]
         others = f"; also {layers([name for _, name in light[1:]])}" if len(light) > 1 else ""
-        yield finding(
-            tables,
-            "could_be_pruned",
+        yield Draft(
             "info",
             f"Half of {layers([name])} could be pruned: the larger half of its entries has {100 * share:.1f} % of "
             f"its squared weights{others}. Check the accuracy after the cut.",
-            figure="conditioning_and_sparsity",
             tensors=[name for _, name in light],
             places=[len(tables.checkpoints) - 1],
             evidence={"share": {name: share for share, name in light}},

@@ -159,11 +159,11 @@ def deviation(values: FloatArray) -> float:
     return float(np.median(np.abs(np.diff(values)))) * DEVIATION_PER_CHANGE
 
 
-def at_the_end(values: FloatArray, share: float = 0.1, least: int = 3) -> float:
+def at_the_end(values: FloatArray) -> float:
     """Return the median of the last tenth of the finite values, and of at least three of them.
 
     A single odd checkpoint does not decide. The result may differ from the value at the last checkpoint, so sentences
     write "about" before it.
     """
     known = values[np.isfinite(values)]
-    return float(np.median(known[-max(least, round(share * len(known))) :])) if len(known) else float("nan")
+    return float(np.median(known[-max(3, round(0.1 * len(known))) :])) if len(known) else float("nan")

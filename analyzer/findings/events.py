@@ -15,13 +15,9 @@ from analyzer.model.tables import Tables
 
 EVENTS = ("norm_explodes", "norm_jumps", "motion_spike")  # an event comes before those that it explains
 ADVICE = frozenset({"low_rank_updates", "could_be_cut_in_rank", "could_be_pruned"})  # for healthy matrices
-CONSEQUENCES = ADVICE | {
-    "motion_spike",
-    "condition_number_explodes",
-    "rank_collapses",
-    "outliers_leave_bulk",
-    "alpha_out_of_range",
-}
+CONSEQUENCES = ADVICE.union(
+    ("motion_spike", "condition_number_explodes", "rank_collapses", "outliers_leave_bulk", "alpha_out_of_range")
+)
 
 
 def unexplained(events: Sequence[Finding], name: str, rule: Rule, tables: Tables) -> list[Finding]:

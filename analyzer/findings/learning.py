@@ -10,10 +10,10 @@ from analyzer.findings import score_choice
 from analyzer.findings.collapse import Collapse, collapse_of
 from analyzer.findings.curves import at_the_end, per_unit, starts, total_curve
 from analyzer.findings.overfitting import gap_between
-from analyzer.findings.rules import rule
+from analyzer.findings.rules import Draft, rule
 from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
-from analyzer.findings.wording import finding, number, percent, place, span, times, unit
-from analyzer.model.run import Finding, Severity
+from analyzer.findings.wording import number, percent, place, span, times, unit
+from analyzer.model.run import Severity
 from analyzer.model.score_names import is_accuracy
 from analyzer.model.tables import Tables
 
@@ -24,8 +24,8 @@ FLAT_POINTS, FLAT_LOSS = 1.0, 0.02  # largest change of an accuracy, and of a lo
 LEARNED = 99.0  # training accuracy in percent at which nothing is left to learn
 
 
-@rule
-def nothing_learned(tables: Tables) -> Iterator[Finding]:
+@rule("accuracy")
+def nothing_learned(tables: Tables) -> Iterator[Draft]:
     """Report that neither accuracy nor loss ever became better than at the first checkpoint.
 
     Measured here: with a learning rate of 1.5 the accuracy rose by 1.8 points and the loss fell by 1 %, on 2000 test
@@ -40,20 +40,17 @@ def nothing_learned(tables: Tables) -> Iterator[Finding]:
     if min(len(known), len(losses)) < FEWEST_CHECKPOINTS:
         return
     if known.max() - known[0] < NOTHING_POINTS and losses.min() > (1 - NOTHING_LOSS) * losses[0] > 0:
-        yield finding(
-            tables,
-            "nothing_learned",
+        yield Draft(
             "warning",
             f"The network learned almost nothing: {accuracy.words} was {known[0]:.1f} % at first and "
             f"{known.max():.1f} % at best, {loss.words} {losses[0]:.4g} at first and {losses.min():.4g} at "
             "best. Possible causes are the learning rate (often too high), the initialization, and wrong labels.",
-            figure="accuracy",
             evidence={"best_accuracy_points": float(known.max()), "best_loss": float(losses.min())},
         )
 
 
-@rule
-def training_at_rest(tables: Tables) -> Iterator[Finding]:
+@rule("step_distance")
+def training_at_rest(tables: Tables) -> Iterator[Draft]:
     """Report weights that move far less than at their peak, up to the end, while the score is flat.
 
     Measured here: healthy runs of 50 epochs that still learn ended 5 to 18 times below their peak, those with a
@@ -83,15 +80,12 @@ def training_at_rest(tables: Tables) -> Iterator[Finding]:
     trained = score_choice.accuracy(tables, trained=True)
     level = float("nan") if trained is None else at_the_end(trained.values)
     severity: Severity = "notice" if level < LEARNED else "info"
-    yield finding(
-        tables,
-        "training_at_rest",
+    yield Draft(
         severity,
         f"The weights stopped moving: {percent(calm)} of their norm per {unit(tables)} from "
         f"{span(tables, start, end)}, {times(float(rates[peak]) / calm) if calm else 'infinitely'} less than at the "
         f"peak at {place(tables, int(series.places[peak]))}, while {score.words} stayed within {stayed}. "
         + _why_rest(level),
-        figure="step_distance",
         places=[start, end],
         evidence={"relative_rate": calm, "peak_rate": float(rates[peak]), "score": score.name, "spread": spread},
     )
@@ -118,8 +112,8 @@ def _flat(score: Score, start: int) -> bool:
     return spread <= (FLAT_POINTS if is_accuracy(score.name) else FLAT_LOSS * abs(float(known[0])))
 
 
-@rule
-def score_collapses(tables: Tables) -> Iterator[Finding]:
+@rule("accuracy")
+def score_collapses(tables: Tables) -> Iterator[Draft]:
     """Report a score that fell far below its best and stayed there to the end: accuracies first, otherwise losses.
 
     Measured here: over 20 seeds no accuracy was ever more than 6 % below its best so far, and no loss more than 1 %
@@ -138,15 +132,12 @@ def score_collapses(tables: Tables) -> Iterator[Finding]:
     likewise = "".join(
         f"; so did {other.score.words}, from {other.level(other.best)} to {other.level(other.end)}" for other in others
     )
-    yield finding(
-        tables,
-        "score_collapses",
+    yield Draft(
         "warning",
         f"{worst.score.words} {fell} from its {best}, {worst.level(worst.best)} at {place(tables, worst.best)}, to "
         f"{worst.level(worst.end)} at {place(tables, worst.end)}{kept}{likewise}. The last checkpoint "
         f"before the collapse is that of {place(tables, worst.before)}. Possible causes are a learning rate that is "
         "too high, damaged data, and an error in the evaluation.",
-        figure="accuracy",
         places=[worst.best, worst.since, worst.end],
         evidence={
             "best": {fallen.score.name: float(fallen.score.values[fallen.best]) for fallen in collapses},

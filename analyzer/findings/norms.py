@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.findings.curves import NORM_FACTOR, curves_of, norm_jumps_at, without_returns
-from analyzer.findings.rules import rule
-from analyzer.findings.wording import finding, layers, number, place, plural, span, times
-from analyzer.model.run import PRODUCT, Finding
+from analyzer.findings.rules import Draft, rule
+from analyzer.findings.wording import layers, number, place, plural, span, times
+from analyzer.model.run import PRODUCT
 from analyzer.model.tables import Tables
 
 ABOVE_PEERS = 3  # times the median of all layers' first root mean squares
 
 
-@rule
-def norm_explodes(tables: Tables) -> Iterator[Finding]:
+@rule("initial_distance")
+def norm_explodes(tables: Tables) -> Iterator[Draft]:
     """Report layers that grew tenfold and are far larger than layers were at first.
 
     Measured here: over 20 seeds, 7 initializations and learning rates up to 0.1, norms grew at most 4.7-fold; the limit
@@ -42,21 +42,18 @@ def norm_explodes(tables: Tables) -> Iterator[Finding]:
         grown.sort(reverse=True)
         ratio, worst, since, last = grown[0]
         others = f" {layers([name for _, name, *_ in grown[1:]])} also grew tenfold or more." if grown[1:] else ""
-        yield finding(
-            tables,
-            "norm_explodes",
+        yield Draft(
             "warning",
             f"{layers([worst])} explodes: its norm is {times(ratio)} its first value at {place(tables, last)}, and "
             f"reached ten times that value at {place(tables, since)}.{others}",
-            figure="initial_distance",
             tensors=[name for _, name, *_ in grown],
             places=[since, last],
             evidence={"growth": {name: growth for growth, name, *_ in grown}},
         )
 
 
-@rule
-def norm_collapses(tables: Tables) -> Iterator[Finding]:
+@rule("initial_distance")
+def norm_collapses(tables: Tables) -> Iterator[Draft]:
     """Report layers whose norm ends at a tenth of its largest value or less.
 
     Measured here: norms fell in no healthy run; the factor is that of `norm_explodes`.
@@ -74,21 +71,18 @@ def norm_collapses(tables: Tables) -> Iterator[Finding]:
         shrunk.sort()
         share, worst, top, last = shrunk[0]
         others = f" {layers([name for _, name, *_ in shrunk[1:]])} also lost nine tenths or more." if shrunk[1:] else ""
-        yield finding(
-            tables,
-            "norm_collapses",
+        yield Draft(
             "warning",
             f"{layers([worst])} collapses: from {span(tables, top, last)} its norm fell to {number(100 * share)} % of "
             f"its largest value.{others} Weight decay that outweighs the gradient does this.",
-            figure="initial_distance",
             tensors=[name for _, name, *_ in shrunk],
             places=[top, last],
             evidence={"left": {name: left for left, name, *_ in shrunk}},
         )
 
 
-@rule
-def norm_jumps(tables: Tables) -> Iterator[Finding]:
+@rule("step_distance")
+def norm_jumps(tables: Tables) -> Iterator[Draft]:
     """Report layers whose norm at one checkpoint is more than ten times, or less than a tenth of, both neighbors.
 
     Measured here: as for `norm_explodes`, no norm in a healthy run grew tenfold; one flipped bit is enough.
@@ -100,14 +94,11 @@ def norm_jumps(tables: Tables) -> Iterator[Finding]:
     if jumps:
         worst = max(jumps, key=lambda position: len(jumps[position]))
         more = f" The same happens at {plural(len(jumps) - 1, 'other checkpoint')}." if len(jumps) > 1 else ""
-        yield finding(
-            tables,
-            "norm_jumps",
+        yield Draft(
             "warning",
             f"The norm of {layers(jumps[worst])} jumps by a factor of ten or more at {place(tables, worst)} and "
             "returns at the next checkpoint. This looks like a damaged checkpoint; one flipped bit is enough."
             f"{more} Copy the checkpoint again; other findings about norms ignore it.",
-            figure="step_distance",
             tensors=list(dict.fromkeys(name for names in jumps.values() for name in names)),
             places=sorted(jumps),
             evidence={"at": {tables.checkpoints[position].name: names for position, names in sorted(jumps.items())}},

@@ -10,10 +10,9 @@ import numpy as np
 from analyzer.findings import score_choice
 from analyzer.findings.collapse import collapse_of
 from analyzer.findings.curves import at_the_end, curves_of, deviation, smoothed
-from analyzer.findings.rules import rule
+from analyzer.findings.rules import Draft, rule
 from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
-from analyzer.findings.wording import finding, layers, number, percent, place, plural, span
-from analyzer.model.run import Finding
+from analyzer.findings.wording import layers, number, percent, place, plural, span
 from analyzer.model.tables import Tables
 
 GAP_NOTICE, GAP_WARNING = 5.0, 10.0  # percentage points
@@ -74,8 +73,8 @@ def gap_between(tables: Tables) -> Gap | None:
     return Gap(test, train, end, grown, int(places[onset]), fall, int(places[best]))
 
 
-@rule
-def overfitting(tables: Tables) -> Iterator[Finding]:
+@rule("accuracy")
+def overfitting(tables: Tables) -> Iterator[Draft]:
     """Report that the training accuracy moves ahead of the test accuracy, or that the test accuracy falls again.
 
     Source: Goodfellow, Bengio & Courville, Deep Learning (2016), sec. 5.2 and 7.8. Measured here: healthy runs on 8000
@@ -107,12 +106,9 @@ def overfitting(tables: Tables) -> Iterator[Finding]:
         )
     stop = rise.place if rise is not None else gap.best if gap.fall else None
     early = f" Use the weights from near {place(tables, stop)}, or stop there." if stop is not None else ""
-    yield finding(
-        tables,
-        "overfitting",
+    yield Draft(
         "warning" if gap.end >= GAP_WARNING or gap.fall else "notice",
         f"The network memorizes its training data (overfitting): {'; '.join(parts)}.{early}",
-        figure="accuracy",
         places=[gap.onset, last],
         evidence={"gap_points": gap.end, "fall_points": gap.fall, "since": tables.checkpoints[gap.onset].name},
     )
@@ -142,8 +138,8 @@ def _loss_rise(tables: Tables) -> _Rise | None:
     return _Rise(test, lowest, least, end / least - 1)
 
 
-@rule
-def test_loss_rises(tables: Tables) -> Iterator[Finding]:
+@rule("accuracy")
+def test_loss_rises(tables: Tables) -> Iterator[Draft]:
     """Report a test loss that rises again while the accuracies stay together: the network becomes overconfident.
 
     Source: Guo et al., On calibration of modern neural networks (ICML 2017), sec. 3: loss overfits before accuracy
@@ -159,21 +155,18 @@ def test_loss_rises(tables: Tables) -> Iterator[Finding]:
     )
     if rise is None or gap_between(tables) is not None or any(map(collapse_of, judged)):
         return
-    yield finding(
-        tables,
-        "test_loss_rises",
+    yield Draft(
         "notice",
         f"{rise.loss.words.capitalize()} was lowest at {place(tables, rise.place)} ({number(rise.least)}) and has "
         f"risen by about {percent(rise.share)} since: the network becomes overconfident in its wrong answers, an early "
         "form of overfitting. If probabilities matter, use the weights from there.",
-        figure="accuracy",
         places=[rise.place, len(tables.checkpoints) - 1],
         evidence={"least": rise.least, "rise": rise.share, "score": rise.loss.name},
     )
 
 
-@rule
-def condition_beside_overfitting(tables: Tables) -> Iterator[Finding]:
+@rule("condition_number")
+def condition_beside_overfitting(tables: Tables) -> Iterator[Draft]:
     """Report layers whose condition number rose while the test accuracy fell behind, as an association only.
 
     Source: docs/metrics.md, "Statistics of curves": two drifting series are associated by construction, so no cause is
@@ -196,14 +189,11 @@ def condition_beside_overfitting(tables: Tables) -> Iterator[Finding]:
     if rises:
         rises.sort(reverse=True)
         most = ", ".join(f"{layers([name])} from about {number(a)} to about {number(b)}" for _, name, a, b in rises[:3])
-        yield finding(
-            tables,
-            "condition_beside_overfitting",
+        yield Draft(
             "notice",
             f"While {gap.test.words} fell behind, from {span(tables, gap.onset, len(tables.checkpoints) - 1)}, "
             f"the condition number rose in {len(rises)} of {plural(count, 'layer')} ({most}). The two often "
             "occur together; this does not show that one causes the other.",
-            figure="condition_number",
             tensors=[name for _, name, *_ in rises],
             places=[gap.onset, len(tables.checkpoints) - 1],
             evidence={"rise": {name: ratio for ratio, name, *_ in rises}},

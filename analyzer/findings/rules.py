@@ -1,62 +1,91 @@
-"""The registry of rules; a rule is validated when it is declared, so that an error names the function at fault."""
+"""The registry of rules, and the drafts of findings that they yield.
+
+A rule is validated when it is declared, so that an error names the function at fault.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial, wraps
 
-from analyzer.model.run import Finding
+from analyzer.model.run import Finding, Severity
 from analyzer.model.tables import Tables
 
-Rule = Callable[[Tables], Iterator[Finding]]
 SEVERITIES = ("serious", "warning", "notice", "info")
 GROUNDS = ("Source:", "Measured here:")
 
-_FILE_RULES: dict[str, Rule] = {}
-_RULES: dict[str, Rule] = {}
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A finding as a rule yields it; the rule's decorator adds its name and its figure.
+
+    The evidence names all ``tensors``. The checkpoints are given by name, or by their positions in the run.
+    """
+
+    severity: Severity
+    sentence: str
+    tensors: Sequence[str] = ()
+    places: Iterable[int] = ()
+    checkpoints: tuple[str, ...] = ()
+    evidence: Mapping[str, object] = field(default_factory=dict)
 
 
-def registered() -> dict[str, Rule]:
-    """Return the rules about measurements by name, in the order of their declaration."""
-    return dict(_RULES)
+Rule = Callable[[Tables], Iterator[Finding]]
+Drafting = Callable[[Tables], Iterator[Draft]]
+
+# By name, in the order of their declaration.
+FILE_RULES: dict[str, Rule] = {}
+RULES: dict[str, Rule] = {}
 
 
-def registered_for_files() -> dict[str, Rule]:
-    """Return the rules about files by name, in the order of their declaration."""
-    return dict(_FILE_RULES)
-
-
-def rule(function: Rule) -> Rule:
+def rule(figure: str | None = None) -> Callable[[Drafting], Rule]:
     """Register a pure function of one run's tables as a rule about measurements; its findings have its name.
 
     The docstring says what the rule looks at and justifies its threshold, in a paragraph that begins with "Source:" (a
     paper and its section) or "Measured here:" (an observation and the runs it was made on).
 
+    Args:
+        figure: the name of the figure that shows what the rule reports.
+
     Raises:
         ValueError: the name is taken, the signature differs, or the docstring gives no grounds.
     """
-    _check(function)
-    _RULES[function.__name__] = function
-    return function
+    return partial(_register, RULES, figure)
 
 
-def file_rule(function: Rule) -> Rule:
+def file_rule(figure: str | None = None) -> Callable[[Drafting], Rule]:
     """Register a rule about files in the same way: it needs no measurement, so the audit applies it, too.
 
     Raises:
         ValueError: as for :func:`rule`.
     """
-    _check(function)
-    _FILE_RULES[function.__name__] = function
-    return function
+    return partial(_register, FILE_RULES, figure)
 
 
-def _check(function: Rule) -> None:
+def _register(rules: dict[str, Rule], figure: str | None, function: Drafting) -> Rule:
     name = function.__name__
     where = f"rule {function.__module__}.{name}"
-    if name in _RULES or name in _FILE_RULES:
+    if name in RULES or name in FILE_RULES:
         raise ValueError(f"{where}: a rule of this name already exists; rename the function")
     if list(inspect.signature(function).parameters) != ["tables"]:
         raise ValueError(f"{where}: must take exactly one argument, named tables")
     if not any(word in (function.__doc__ or "") for word in GROUNDS):
         raise ValueError(f"{where}: justify the threshold in its docstring, after {' or '.join(GROUNDS)}")
+
+    @wraps(function)
+    def findings(tables: Tables) -> Iterator[Finding]:
+        for draft in function(tables):
+            yield Finding(
+                name,
+                draft.severity,
+                draft.sentence,
+                tensor=draft.tensors[0] if len(draft.tensors) == 1 else None,
+                checkpoints=(*draft.checkpoints, *(tables.checkpoints[int(place)].name for place in draft.places)),
+                evidence={**({"tensors": list(draft.tensors)} if draft.tensors else {}), **draft.evidence},
+                figure=figure,
+            )
+
+    rules[name] = findings
+    return findings

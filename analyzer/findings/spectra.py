@@ -8,9 +8,9 @@ from math import log, pi, sqrt
 import numpy as np
 
 from analyzer.findings.curves import ReliableCurve, at_the_end, curves_of
-from analyzer.findings.rules import rule
-from analyzer.findings.wording import finding, layers, number, place, plural
-from analyzer.model.run import Finding, Severity
+from analyzer.findings.rules import Draft, rule
+from analyzer.findings.wording import layers, number, place, plural
+from analyzer.model.run import Severity
 from analyzer.model.tables import Tables
 
 KAPPA_FACTOR, KAPPA_WARNING = 10, 100  # times the first condition number
@@ -36,8 +36,8 @@ def random_condition_bound(rows: int, columns: int) -> float:
     return max(x, freedom) * max(rows, columns) / freedom
 
 
-@rule
-def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
+@rule("condition_number")
+def condition_number_explodes(tables: Tables) -> Iterator[Draft]:
     """Report layers whose condition number rose tenfold, and beyond that of a random matrix of their shape.
 
     Source: Chen & Dongarra, Condition numbers of Gaussian random matrices (SIAM J. Matrix Anal. 2005), thm 1.1: κ of a
@@ -58,14 +58,11 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
         risen.sort(reverse=True)
         ratio, worst, before, after, since, end = risen[0]
         others = f"; so does that of {layers([name for _, name, *_ in risen[1:]])}" if len(risen) > 1 else ""
-        yield finding(
-            tables,
-            "condition_number_explodes",
+        yield Draft(
             "warning" if ratio >= KAPPA_WARNING else "notice",
             f"The condition number of {layers([worst])} explodes, from {number(before)} to about {number(after)}; it "
             f"first reached ten times its first value at {place(tables, since)}{others}. Some directions of the input "
             "are almost lost.",
-            figure="condition_number",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
             evidence={
@@ -75,8 +72,8 @@ def condition_number_explodes(tables: Tables) -> Iterator[Finding]:
         )
 
 
-@rule
-def rank_collapses(tables: Tables) -> Iterator[Finding]:
+@rule("rank")
+def rank_collapses(tables: Tables) -> Iterator[Draft]:
     """Report layers that end with few directions.
 
     Measured here: over 20 seeds and 7 initializations the effective rank fell to 80 % at worst, and to 61 % with a
@@ -101,13 +98,10 @@ def rank_collapses(tables: Tables) -> Iterator[Finding]:
         severe = any(share <= RANK_WARNING and "effective" in text for share, text, *_ in fallen.values())
         others = [name for name in fallen if name != worst]
         severity: Severity = "warning" if severe else "notice"
-        yield finding(
-            tables,
-            "rank_collapses",
+        yield Draft(
             severity,
             f"{layers([worst])} collapses onto few directions: {fell}, most of it by {place(tables, since)}"
             + (f"; {layers(others)} also lost rank." if others else "."),
-            figure="rank",
             tensors=[worst, *others],
             places=[since, end],
             evidence={
@@ -132,8 +126,8 @@ def noise_soft_rank(rows: int, columns: int, chance: float) -> float:
     return (sqrt(m) + sqrt(n)) ** 2 / largest
 
 
-@rule
-def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
+@rule("rank")
+def outliers_leave_bulk(tables: Tables) -> Iterator[Draft]:
     """Report singular values that rise out of the random bulk and stay outside.
 
     Source: Martin & Mahoney, Implicit self-regularization in deep neural networks (JMLR 2021), sec. 3.3 ("bulk plus
@@ -163,14 +157,11 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
     if risen:
         risen.sort(key=lambda layer: layer[0])
         since, first, now, of, end = risen[0]
-        yield finding(
-            tables,
-            "outliers_leave_bulk",
+        yield Draft(
             "info",
             f"Singular values rise out of the random (Marchenko–Pastur) bulk in {plural(len(risen), 'layer')}, further "
             f"than noise does in 19 of 20 runs. The first is {layers([first])}, from {place(tables, since)} on; {now} "
             f"of {of} are outside at {place(tables, end)}.",
-            figure="rank",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
             evidence={
@@ -180,8 +171,8 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Finding]:
         )
 
 
-@rule
-def alpha_out_of_range(tables: Tables) -> Iterator[Finding]:
+@rule()
+def alpha_out_of_range(tables: Tables) -> Iterator[Draft]:
     """Report power-law tails whose exponent is significantly below 2 or above 6 at the last checkpoint.
 
     Source: Martin, Peng & Mahoney, Predicting trends in the quality of state-of-the-art networks (Nat. Commun. 2021)
@@ -210,14 +201,11 @@ def alpha_out_of_range(tables: Tables) -> Iterator[Finding]:
         if found:
             name, alpha, count, distance = found[0]
             more = f", and of {plural(len(found) - 1, 'more layer')}" if len(found) > 1 else ""
-            yield finding(
-                tables,
-                "alpha_out_of_range",
+            yield Draft(
                 "info",
                 f"The power-law exponent of {layers([name])} ends {side} (alpha {number(alpha)}, on {count} "
                 f"eigenvalues, KS distance {number(distance)}){more}: {meanings[side]}. This is a rule of thumb "
                 "from trained language and image models, not a verdict.",
-                figure=None,
                 tensors=[name for name, *_ in found],
                 places=[len(tables.checkpoints) - 1],
                 evidence={"alpha": {name: alpha for name, alpha, *_ in found}},

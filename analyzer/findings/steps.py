@@ -18,9 +18,8 @@ from analyzer.findings.curves import (
     per_unit,
     starts,
 )
-from analyzer.findings.rules import rule
-from analyzer.findings.wording import finding, layers, number, percent, place, plural, span, times, unit
-from analyzer.model.run import Finding
+from analyzer.findings.rules import Draft, rule
+from analyzer.findings.wording import layers, number, percent, place, plural, span, times, unit
 from analyzer.model.tables import Tables
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ OSCILLATION = -0.2  # cosine of two steps; below it, the second undoes part of t
 CHANCE_DEVIATIONS = 4  # of the cosine of independent steps, 1/√elements each
 
 
-@rule
-def motion_below_precision(tables: Tables) -> Iterator[Finding]:
+@rule("step_distance")
+def motion_below_precision(tables: Tables) -> Iterator[Draft]:
     """Report steps that storage rounding alone could have produced.
 
     Source: docs/metrics.md, "Storage rounding": a step below six times the rounding displacement cannot be told from
@@ -57,21 +56,18 @@ def motion_below_precision(tables: Tables) -> Iterator[Finding]:
             dtypes.append(series.tensor.dtype)
     if hidden:
         total = sum(hidden.values())
-        yield finding(
-            tables,
-            "motion_below_precision",
+        yield Draft(
             "notice",
             f"{total} of {plural(steps, 'step')} of {layers(list(hidden))} are smaller than what rounding to "
             f"{' and '.join(dict.fromkeys(dtypes))} can show. Their values describe the stored weights, and no other "
             "finding rests on them. To see the true steps, store the weights in a wider dtype or save less often.",
-            figure="step_distance",
             tensors=list(hidden),
             evidence={"steps": hidden},
         )
 
 
-@rule
-def layer_hardly_moves(tables: Tables) -> Iterator[Finding]:
+@rule("step_distance")
+def layer_hardly_moves(tables: Tables) -> Iterator[Draft]:
     """Report layers that move far less, relative to their own norm, than the median layer.
 
     Measured here: over 20 seeds and 7 initializations the slowest layer moved at least a sixth of the median; `HARDLY`
@@ -98,14 +94,11 @@ def layer_hardly_moves(tables: Tables) -> Iterator[Finding]:
         slow.sort(reverse=True)
         ratio, worst, start, end, rate = slow[0]
         more = f"; so do {layers([name for _, name, *_ in slow[1:]])}" if len(slow) > 1 else ""
-        yield finding(
-            tables,
-            "layer_hardly_moves",
+        yield Draft(
             "notice",
             f"{layers([worst])} hardly moves: {percent(rate)} of its norm per {unit(tables)} from "
             f"{span(tables, start, end)}, {times(ratio)} less than the median layer{more}. Its gradient or its "
             "learning rate is tiny.",
-            figure="step_distance",
             tensors=[name for _, name, *_ in slow],
             places=[start, end],
             evidence={"times_less": {name: float(less) for less, name, *_ in slow}, "relative_rate": rate},
@@ -121,8 +114,8 @@ class _Spike:
     returns: bool
 
 
-@rule
-def motion_spike(tables: Tables) -> Iterator[Finding]:
+@rule("step_distance")
+def motion_spike(tables: Tables) -> Iterator[Draft]:
     """Report a step several times as long as each of the three before and after it, or two such steps that cancel.
 
     Measured here: over 20 seeds no step was more than 1.2 times as long as the longest of those around it; `SPIKE`
@@ -142,12 +135,9 @@ def motion_spike(tables: Tables) -> Iterator[Finding]:
         sentence = _spike_sentence(tables, first, last, spikes)
         if len(jumps) > len(largest):
             sentence += f" There are {len(jumps)} such jumps; only the {len(largest)} largest are reported."
-        yield finding(
-            tables,
-            "motion_spike",
+        yield Draft(
             "warning" if returns else "notice",
             sentence,
-            figure="step_distance",
             tensors=[spike.name for spike in spikes],
             places=range(first, last + 1),
             evidence={"times_as_far": {spike.name: spike.ratio for spike in spikes}, "came_back": returns},
@@ -206,8 +196,8 @@ def _jumps(rates: FloatArray) -> Iterator[tuple[int, int, float]]:
                 yield first, last, inside / usual
 
 
-@rule
-def oscillating_updates(tables: Tables) -> Iterator[Finding]:
+@rule("step_distance")
+def oscillating_updates(tables: Tables) -> Iterator[Draft]:
     """Report layers in which `SWINGS` or more consecutive steps each undo a good part of the step before.
 
     Measured here: over 20 healthy seeds no matrix kept a cosine below −0.02 for three steps; with 30 % of the labels
@@ -227,14 +217,11 @@ def oscillating_updates(tables: Tables) -> Iterator[Finding]:
         oscillating.sort()
         cosine, worst, start, end = oscillating[0]
         more = f", and so do {len(oscillating) - 1} of {every - 1} other layers" if len(oscillating) > 1 else ""
-        yield finding(
-            tables,
-            "oscillating_updates",
+        yield Draft(
             "notice",
             f"{layers([worst])} oscillates from {span(tables, start, end)}{more}: each step undoes part of the one "
             f"before (cosine {number(cosine)}; 0 is expected by chance). A lower or decaying learning rate, larger "
             "batches, or averaged weights reduce this.",
-            figure="step_distance",
             tensors=[name for _, name, *_ in oscillating],
             places=[start, end],
             evidence={"median_cosine": {name: middle for middle, name, *_ in oscillating}},

@@ -13,10 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from analyzer.findings.curves import EVERYTHING, MATRICES, PARAMETERS, stretches
-from analyzer.findings.rules import file_rule
-from analyzer.findings.wording import finding, layers, place, plural, span
+from analyzer.findings.rules import Draft, file_rule
+from analyzer.findings.wording import layers, place, plural, span
 from analyzer.model.names import listed
-from analyzer.model.run import Finding
 from analyzer.model.tables import StoredElements, Tables, TensorRow, is_expert
 
 SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a tensor that moved before
@@ -59,27 +58,24 @@ def _constant_masks(tables: Tables) -> list[str]:
     return masks
 
 
-@file_rule
-def constant_infinities(tables: Tables) -> Iterator[Finding]:
+@file_rule()
+def constant_infinities(tables: Tables) -> Iterator[Draft]:
     """Infinite elements that no training produced: they were there at the start, and never changed.
 
     Source: attention masks are stored with -inf as buffers by many implementations.
     """
     if names := _constant_masks(tables):
-        yield finding(
-            tables,
-            "constant_infinities",
+        yield Draft(
             "notice",
             f"{listed(names)}: infinite elements, identical in every checkpoint, as in an attention mask. This is no "
             "defect; metrics that would need these elements are left out.",
-            figure=None,
             tensors=names,
             places=[0, len(tables.checkpoints) - 1],
         )
 
 
-@file_rule
-def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
+@file_rule("step_distance")
+def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
     """NaN or Inf: where it began, and which tensors it reached later.
 
     Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
@@ -104,15 +100,12 @@ def nonfinite_weights(tables: Tables) -> Iterator[Finding]:
     spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
     factors = list(dict.fromkeys(factor for one in bad for it in one.elements for factor in it.bad_factors))
     origin = f", because {listed(factors)} is not finite either" if factors else ""
-    yield finding(
-        tables,
-        "nonfinite_weights",
+    yield Draft(
         "serious",
         f"NaN or infinite weights {_when(tables, places, last)} in "
         f"{layers([one.tensor.name for one in group], len(known))} ({elements} at first{origin}){spread}. "
         "Everything computed from them is meaningless. "
         f"{_advice(last in spoilt, len(spoilt))}",
-        figure="step_distance",
         tensors=list(counts),
         places=places,
         evidence={
@@ -144,15 +137,12 @@ def _advice(lasts: bool, count: int) -> str:
     return f"The last checkpoint is finite: the run recovered, or the {which} damaged. Leave {those} out."
 
 
-@file_rule
-def same_weights(tables: Tables) -> Iterator[Finding]:
+@file_rule("step_distance")
+def same_weights(tables: Tables) -> Iterator[Draft]:
     """Checkpoints that contain exactly the same weights: neighbors, or the same one under other names.
 
-    Source: exact comparison of the hashes of all tensors; no threshold. Nothing is reported for a run of which
-    only some tensors were selected, because the others may differ.
+    Source: exact comparison of the hashes of all tensors; no threshold.
     """
-    if tables.source.is_partial:
-        return
     alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for position, held in enumerate(_complete_digests(tables)):
         if held:
@@ -165,12 +155,9 @@ def same_weights(tables: Tables) -> Iterator[Finding]:
         else:
             verb, which, reason = "contain", "them", "it was saved several times, or one was copied over the others"
         before = f", the checkpoint before {which}" if neighbors else ""
-        yield finding(
-            tables,
-            "same_weights",
+        yield Draft(
             "serious",
             f"{listed(others)} {verb} exactly the weights of {listed([first])}{before}: {reason}.",
-            figure="step_distance",
             places=positions,
             evidence={"neighbors": neighbors},
         )
@@ -179,10 +166,11 @@ def same_weights(tables: Tables) -> Iterator[Finding]:
 def _complete_digests(tables: Tables) -> list[Mapping[str, str]]:
     """Return the hashes of each checkpoint's tensors, empty where one that could be read is not known.
 
-    Empty, too, where no tensor is finite: weights that are all NaN stay as they are without being a copy.
+    Empty, too, where no tensor is finite: weights that are all NaN stay as they are without being a copy. None at all
+    for a run of which only some tensors were selected, because the others may differ.
     """
     found: list[Mapping[str, str]] = []
-    for checkpoint in tables.source.checkpoints:
+    for checkpoint in () if tables.source.is_partial else tables.source.checkpoints:
         held = tables.elements.get(checkpoint.name, {})
         readable = [name for name, info in checkpoint.tensors.items() if not info.unsupported and 0 not in info.shape]
         digests = {name: digest for name in readable if (digest := held.get(name, NO_ELEMENTS).digest)}
@@ -212,8 +200,8 @@ class _Spell:
         return self.matters(kind), len(self.tensors), self.last - self.first
 
 
-@file_rule
-def frozen_tensors(tables: Tables) -> Iterator[Finding]:
+@file_rule("step_distance")
+def frozen_tensors(tables: Tables) -> Iterator[Draft]:
     """Parameters whose stored bits did not change: over the whole run, from some point on, or for a while.
 
     Source: exact comparison of the hashes of the stored bytes: no threshold. A warning where a matrix does not change
@@ -222,7 +210,8 @@ def frozen_tensors(tables: Tables) -> Iterator[Finding]:
     (learning rate 1.5). In a dtype with coarse rounding a pause means nothing. Intervals in which nothing at all
     changed are copies (`same_weights`), and NaN that stays NaN is reported by `nonfinite_weights`.
     """
-    copies = _copied_intervals(tables)
+    pairs = pairwise(_complete_digests(tables))
+    copies = {(at, at + 1) for at, (a, b) in enumerate(pairs) if a and a == b}  # no tensor changed
     spells: dict[str, dict[tuple[int, int], _Spell]] = {"whole": {}, "sudden": {}, "pause": {}}
     every = 0
     for history in _histories(tables, PARAMETERS):
@@ -242,14 +231,6 @@ def frozen_tensors(tables: Tables) -> Iterator[Finding]:
             yield _frozen(tables, kind, list(found.values()), every)
 
 
-def _copied_intervals(tables: Tables) -> set[tuple[int, int]]:
-    """Return the pairs of neighboring checkpoints between which no tensor changed."""
-    if tables.source.is_partial:
-        return set()
-    digests = _complete_digests(tables)
-    return {(at, at + 1) for at, (a, b) in enumerate(pairwise(digests)) if a and a == b}
-
-
 def _kind_of(same: np.ndarray, finite: np.ndarray, first: int, last: int) -> str:
     """Return which kind of spell the intervals ``first`` to ``last`` of a tensor are."""
     if last - first + 1 == int(np.count_nonzero(finite)):
@@ -258,7 +239,7 @@ def _kind_of(same: np.ndarray, finite: np.ndarray, first: int, last: int) -> str
     return "sudden" if lasts and not same[:first].all() else "pause"
 
 
-def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Finding:
+def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Draft:
     """Report all spells of a kind; the sentence describes the one that matters most."""
     spells = sorted(spells, key=lambda spell: spell.weight(kind), reverse=True)
     most = spells[0]
@@ -275,12 +256,9 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
         why += f"; in {most.tensors[0].dtype} steps may also be too small to show"
     more = f" Nor did {layers(list(dict.fromkeys(others)))} at other times." if others else ""
     when = f"from {span(tables, most.first, most.last)}" + (", the whole run" if kind == "whole" else "")
-    return finding(
-        tables,
-        "frozen_tensors",
+    return Draft(
         "warning" if most.matters(kind) else "notice",
         f"{layers(names, every)} did not change by a single bit {when}: {why}.{more}",
-        figure="step_distance",
         tensors=list(dict.fromkeys([*names, *others])),
         places=range(most.first, most.last + 1),
         evidence={

@@ -1,11 +1,10 @@
-"""Turn numbers, places and layers into words, and words into a finding."""
+"""Turn numbers, places and layers into words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from analyzer.model.names import listed
-from analyzer.model.run import Finding, Severity
 from analyzer.model.tables import Tables
 
 MOST_NAMED = 3  # layers named in a sentence; the evidence names all of them
@@ -72,26 +71,3 @@ def times(ratio: float) -> str:
 def plural(count: int, word: str) -> str:
     """Return ``1 step``, ``3 steps``."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def finding(
-    tables: Tables,
-    rule: str,
-    severity: Severity,
-    sentence: str,
-    *,
-    figure: str | None,
-    tensors: Sequence[str] = (),
-    places: Iterable[int] = (),
-    evidence: Mapping[str, object] | None = None,
-) -> Finding:
-    """Return a finding about tensors at positions; its evidence names all of the tensors."""
-    return Finding(
-        rule,
-        severity,
-        sentence,
-        tensor=tensors[0] if len(tensors) == 1 else None,
-        checkpoints=tuple(tables.checkpoints[int(position)].name for position in places),
-        evidence={**({"tensors": list(tensors)} if tensors else {}), **(evidence or {})},
-        figure=figure,
-    )

@@ -8,7 +8,7 @@ from blake3 import blake3
 
 from analyzer.model.run import Checkpoint
 from analyzer.model.tables import StoredElements
-from analyzer.tensors.loading import is_readable
+from analyzer.tensors.kinds import is_readable
 
 
 def content_hash(checkpoint: Checkpoint, elements: Mapping[str, StoredElements]) -> str | None:

@@ -39,6 +39,11 @@ def size_of(info: TensorInfo | None) -> int:
     return 0 if info is None or info.unsupported else prod(info.shape) * numpy_dtype(info.dtype).itemsize
 
 
+def is_readable(info: TensorInfo) -> bool:
+    """Return whether a tensor has elements that can be read."""
+    return not info.unsupported and 0 not in info.shape
+
+
 def unsupported_reason(info: TensorInfo) -> str | None:
     """Return why a tensor's values are not measured, or None if they are."""
     if info.unsupported:
@@ -58,7 +63,7 @@ def kind(info: TensorInfo) -> str:
         return "buffer"
     if not info.shape or prod(info.shape) == 1:
         return "scalar"
-    if _is_stack(info):
+    if len(info.shape) == 3 and min(info.shape[1:]) > 1 and _EXPERTS.search(info.name):
         return "stack"
     return "matrix" if _matrix_shape(info) else "vector"
 
@@ -85,40 +90,20 @@ def tensor_rows(run: Run) -> list[TensorRow]:
             first.setdefault(name, info)
     rows = []
     for info in first.values():
-        rows.append(_row(info))
+        what, module = kind(info), info.name.rpartition(".")[0]
+        shape = _matrix_shape(info) if what == "matrix" else None
+        rule = {
+            "matrix": PRODUCT if info.product else "as stored" if len(info.shape) == 2 else "(out, in·k·…)",
+            "stack": "one matrix for each expert",
+            "unsupported": unsupported_reason(info) or "",
+        }.get(what, "")
+        rows.append(TensorRow(info.name, module, what, info.shape, shape, rule, info.dtype))
         rows.extend(
-            TensorRow(
-                view.name,
-                _module(info.name),
-                "matrix",
-                view.shape,
-                view.shape,
-                f"{EXPERT}{view.index}",
-                info.dtype,
-            )
+            TensorRow(view.name, module, "matrix", view.shape, view.shape, f"{EXPERT}{view.index}", info.dtype)
             for view in matrices(info)
             if view.index is not None
         )
     return rows
-
-
-def _row(info: TensorInfo) -> TensorRow:
-    what = kind(info)
-    shape = _matrix_shape(info) if what == "matrix" else None
-    rule = {
-        "matrix": PRODUCT if info.product else "as stored" if len(info.shape) == 2 else "(out, in·k·…)",
-        "stack": "one matrix for each expert",
-        "unsupported": unsupported_reason(info) or "",
-    }.get(what, "")
-    return TensorRow(info.name, _module(info.name), what, info.shape, shape, rule, info.dtype)
-
-
-def _module(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _is_stack(info: TensorInfo) -> bool:
-    return len(info.shape) == 3 and min(info.shape[1:]) > 1 and bool(_EXPERTS.search(info.name))
 
 
 def _matrix_shape(info: TensorInfo) -> tuple[int, int] | None:

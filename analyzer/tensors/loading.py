@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.errors import CheckpointError
-from analyzer.model.run import Part, TensorInfo
+from analyzer.model.run import Checksum, Part, TensorInfo
 from analyzer.sources import Source
-from analyzer.tensors.checksums import check, require
-from analyzer.tensors.kinds import numpy_dtype
+from analyzer.tensors.kinds import numpy_dtype, size_of
 
 BLOCK = 16 << 20
 _DEFLATED_BLOCK = 1 << 20
@@ -35,11 +34,6 @@ def is_plain(info: TensorInfo) -> bool:
         return False
     (part,) = info.parts
     return part.start is part.shape is part.strides is part.inflated is None
-
-
-def is_readable(info: TensorInfo) -> bool:
-    """Return whether a tensor has elements that can be read."""
-    return not info.unsupported and 0 not in info.shape
 
 
 def load_all(
@@ -71,7 +65,8 @@ def load_all(
         except CheckpointError as error:
             yield from ((number, error) for number in numbers)
             continue
-        ranges = [(infos[number].parts[0].offset, _data(infos[number], memories[number]).data) for number in numbers]
+        pairs = [(infos[number], memories[number]) for number in numbers]
+        ranges = [(info.parts[0].offset, memory[: size_of(info)].data) for info, memory in pairs]
         for number, problem in zip(numbers, source.read_ranges(ranges), strict=True):
             yield number, problem or _plain(infos[number], memories[number])
 
@@ -79,7 +74,7 @@ def load_all(
 def _plain(info: TensorInfo, memory: Bytes) -> Array | CheckpointError:
     """Verify a plain tensor that was read into ``memory`` and return its array."""
     try:
-        check(info.parts[0], _data(info, memory).data)
+        _check(info.parts[0], memory[: size_of(info)].data)
     except CheckpointError as error:
         return error
     return as_tensor(info, memory)
@@ -99,7 +94,7 @@ def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
     Raises:
         CheckpointError: a file is truncated, does not have its declared size when inflated, or was changed.
     """
-    dtype, data = numpy_dtype(info.dtype), _data(info, memory)
+    dtype, data = numpy_dtype(info.dtype), memory[: size_of(info)]
     # Copied as unsigned integers, so that no bit of a NaN changes and every dtype can be copied.
     carrier = np.dtype(f"u{dtype.itemsize}") if dtype.itemsize <= 8 else np.dtype("c16")
     whole = data.view(carrier).reshape(info.shape)
@@ -113,13 +108,9 @@ def load(info: TensorInfo, source_of: SourceOf, memory: Bytes) -> Array:
 
 def as_tensor(info: TensorInfo, memory: Bytes) -> Array:
     """Return the elements of a tensor at the beginning of ``memory`` as a read-only array in their shape."""
-    array = _data(info, memory).view(numpy_dtype(info.dtype)).reshape(info.shape)
+    array = memory[: size_of(info)].view(numpy_dtype(info.dtype)).reshape(info.shape)
     array.setflags(write=False)  # a user's metric must not change what other metrics read
     return array
-
-
-def _data(info: TensorInfo, memory: Bytes) -> Bytes:
-    return memory[: prod(info.shape) * numpy_dtype(info.dtype).itemsize]
 
 
 def _load_part(part: Part, source: Source, whole: Array) -> None:
@@ -135,9 +126,9 @@ def _load_part(part: Part, source: Source, whole: Array) -> None:
             _inflate_into(part, source, flat)
         else:
             source.read_into(part.offset, flat)
-            check(part, flat)
+            _check(part, flat)
         return
-    strides = part.strides or _row_major(shape)
+    strides = part.strides or tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))  # row-major
     if part.inflated:
         held = np.empty(part.inflated[1], dtype=np.uint8)
         _inflate_into(part, source, held.data)
@@ -151,17 +142,13 @@ def _copy_block(source: Source, part: Part, offset: int, target: Array, strides:
     """Read and copy one block; it is freed before the next one is read."""
     block = source.read(part.offset + offset, _span(target.shape, strides, target.itemsize))
     if len(block) == part.length:  # several blocks overlap, and are not in the order of the bytes
-        check(part, block)
+        _check(part, block)
     target[...] = _strided(np.frombuffer(block, np.uint8), target.dtype, target.shape, strides)
 
 
 def _box(start: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice | EllipsisType, ...]:
     """Return an index that gives a view, even of an array without dimensions."""
     return (*(slice(first, first + size) for first, size in zip(start, shape, strict=True)), ...)
-
-
-def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _span(shape: tuple[int, ...], strides: tuple[int, ...], width: int) -> int:
@@ -219,3 +206,32 @@ def _inflate_into(part: Part, source: Source, out: memoryview) -> None:
         )
     if part.checksum:
         require(source.path, part.checksum, crc32)
+
+
+def is_of_all(part: Part) -> bool:
+    """Return whether the checksum of a part covers exactly its bytes: the entry contains nothing else."""
+    checksum = part.checksum
+    return checksum is not None and (part.offset, part.length) == (checksum.offset, checksum.length)
+
+
+def _check(part: Part, data: bytes | bytearray | memoryview) -> None:
+    """Verify a part's bytes, as they are in the file, if a checksum covers exactly them.
+
+    Raises:
+        CheckpointError: they were changed after they were written.
+    """
+    if part.checksum and is_of_all(part) and not part.checksum.deflated:
+        require(part.path, part.checksum, zlib.crc32(data, part.checksum.seed))
+
+
+def require(path: str, checksum: Checksum, crc32: int) -> None:
+    """Compare the CRC-32 of an archive entry's bytes with the one that is stored with them.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    if crc32 != checksum.crc32:
+        raise CheckpointError(
+            f"{path}: {checksum.entry!r} was changed after it was written: its bytes do not have the checksum that is "
+            "stored with them"
+        )

@@ -8,15 +8,14 @@ sec. 5.4).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from analyzer.model.observed import Spectrum
-from analyzer.model.run import Product, TensorInfo
+from analyzer.model.run import Product
 from analyzer.numerics.rounding import unit_roundoff
-from analyzer.tensors.kinds import numpy_dtype
+from analyzer.tensors.kinds import size_of
 from analyzer.tensors.loading import SourceOf, load
 
 Matrix = npt.NDArray[np.float64]
@@ -37,13 +36,11 @@ def load_factors(product: Product, source_of: SourceOf) -> Factors:
     Raises:
         CheckpointError: a file is truncated.
     """
-    left, right = (_load(info, source_of) for info in (product.left, product.right))
+    left, right = (
+        load(info, source_of, np.empty(size_of(info), np.uint8)).astype(np.float64)
+        for info in (product.left, product.right)
+    )
     return Factors(left, right, product.scale)
-
-
-def _load(info: TensorInfo, source_of: SourceOf) -> Matrix:
-    memory = np.empty(prod(info.shape) * numpy_dtype(info.dtype).itemsize, np.uint8)
-    return load(info, source_of, memory).astype(np.float64)
 
 
 def multiply(factors: Factors, shape: tuple[int, ...], memory: npt.NDArray[np.uint8]) -> Matrix:
@@ -57,18 +54,13 @@ def multiply(factors: Factors, shape: tuple[int, ...], memory: npt.NDArray[np.ui
     return array
 
 
-def _triangle(matrix: Matrix) -> Matrix:
-    """Return R of the QR decomposition."""
-    return np.asarray(np.linalg.qr(matrix, mode="r"))
-
-
 def product_spectrum(factors: Factors) -> Spectrum:
     """Return the singular values that are not zero by construction: r of them, or all if r is at least the size.
 
     Raises:
         numpy.linalg.LinAlgError: LAPACK's SVD did not converge.
     """
-    left, right = (_triangle(factor) for factor in (factors.left, factors.right.T))
+    left, right = (np.asarray(np.linalg.qr(factor, mode="r")) for factor in (factors.left, factors.right.T))
     values: Matrix = np.linalg.svd(left @ right.T, compute_uv=False).astype(np.float64)
     rows, columns = len(factors.left), factors.right.shape[1]
     return Spectrum(abs(factors.scale) * values, rows, columns, unit_roundoff(np.dtype(np.float64)))

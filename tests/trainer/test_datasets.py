@@ -13,11 +13,19 @@ from torchvision import transforms
 
 from trainer import datasets
 from trainer.config import DATASETS
-from trainer.data.make_sample import make_sample, read_idx, stratified
+from trainer.data.make_sample import make_sample, stratified
 from trainer.datasets import Dataset
 from trainer.errors import TrainerError
 
 SPLITS = (("train", "train", 6), ("test", "t10k", 5))
+
+
+def read_independently(path: Path) -> np.ndarray:
+    """Read a gzipped file of MNIST without any of the trainer's code."""
+    content = gzip.decompress(path.read_bytes())
+    axes = content[3]
+    shape = np.frombuffer(content, ">u4", count=axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
 @pytest.fixture
@@ -65,13 +73,6 @@ def test_stratified_takes_the_same_share_of_each_label() -> None:
     assert np.abs(np.bincount(labels[chosen]) - np.bincount(labels) / 6).max() < 1
 
 
-def test_idx_of_another_type_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "floats.gz"
-    path.write_bytes(gzip.compress(b"\x00\x00\x0d\x01\x00\x00\x00\x01" + bytes(4)))
-    with pytest.raises(ValueError, match=r"floats\.gz: not an IDX file"):
-        read_idx(path)
-
-
 def test_bundled_sample_is_made_from_the_original_files(mnist_files: Path, tmp_path: Path) -> None:
     make_sample(mnist_files, tmp_path / "once.npz")
     make_sample(mnist_files, tmp_path / "twice.npz")
@@ -81,7 +82,7 @@ def test_bundled_sample_is_made_from_the_original_files(mnist_files: Path, tmp_p
         for name in made:
             assert np.array_equal(made[name], bundled[name])
     for split, prefix, stride in SPLITS:
-        labels = read_idx(mnist_files / f"{prefix}-labels-idx1-ubyte.gz")
+        labels = read_independently(mnist_files / f"{prefix}-labels-idx1-ubyte.gz")
         with np.load(datasets.SAMPLE) as bundled:
             counts = np.bincount(bundled[f"{split}_labels"])
         assert np.abs(counts - np.bincount(labels) / stride).max() < 1
@@ -90,7 +91,7 @@ def test_bundled_sample_is_made_from_the_original_files(mnist_files: Path, tmp_p
 def assert_is_original_mnist(loaded: Dataset, mnist_files: Path) -> None:
     assert loaded.train_images.shape == (60_000, 784) and loaded.test_images.shape == (10_000, 784)
     assert loaded.train_images.dtype == torch.float32 and loaded.train_labels.dtype == torch.int64
-    images = read_idx(mnist_files / "t10k-images-idx3-ubyte.gz")
+    images = read_independently(mnist_files / "t10k-images-idx3-ubyte.gz")
     assert torch.equal(loaded.test_images, datasets.normalize(torch.from_numpy(images.copy())))
 
 

@@ -6,7 +6,6 @@ as in the whole. No random numbers, no timestamps: the same files (and the same 
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,10 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
+from trainer.idx import Bytes, read_idx
 
 TRAIN_STRIDE = 6
 TEST_STRIDE = 5
-
-
-def read_idx(path: Path) -> Bytes:
-    """Read a gzipped IDX file of bytes: two zeros, the type (8), the number of axes, their lengths, the data.
-
-    Raises ValueError for another type.
-    """
-    content = gzip.decompress(path.read_bytes())
-    axes = content[3]
-    if content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path}: not an IDX file of unsigned bytes")
-    shape = np.frombuffer(content, ">u4", count=axes, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
 def stratified(labels: Bytes, stride: int) -> npt.NDArray[Any]:
@@ -42,8 +28,8 @@ def make_sample(source: Path, target: Path) -> None:
     """Write the sample of the MNIST files in ``source`` to ``target``."""
     arrays = {}
     for split, prefix, stride in (("train", "train", TRAIN_STRIDE), ("test", "t10k", TEST_STRIDE)):
-        images = read_idx(source / f"{prefix}-images-idx3-ubyte.gz")
-        labels = read_idx(source / f"{prefix}-labels-idx1-ubyte.gz")
+        images = read_idx(source / f"{prefix}-images-idx3-ubyte.gz", axes=3)
+        labels = read_idx(source / f"{prefix}-labels-idx1-ubyte.gz", axes=1)
         chosen = stratified(labels, stride)
         arrays[f"{split}_images"] = images[chosen]
         arrays[f"{split}_labels"] = labels[chosen]

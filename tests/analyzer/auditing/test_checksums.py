@@ -13,7 +13,7 @@ from builders import random_walk
 from commands import weightlapse
 
 import analyzer
-from analyzer.auditing import archive_entries
+from analyzer.auditing import contents
 from analyzer.model.run import Finding, TensorInfo
 from analyzer.store.store import open_store
 
@@ -141,7 +141,7 @@ def test_tensors_that_share_an_entry_have_it_checked_once_and_are_all_named(tmp_
     path.parent.mkdir()
     torch.save({"top": whole[:3], "low": whole[3:6]}, path)
     flip(path, np.arange(56, 64, dtype=np.float32).tobytes())  # in neither of them, but saved with them
-    with mock.patch.object(archive_entries, "open_source", wraps=archive_entries.open_source) as opened:
+    with mock.patch.object(contents, "open_source", wraps=contents.open_source) as opened:
         (finding,) = unreadable(path.parent)
     assert opened.call_count == 1
     assert finding.evidence["tensors"] == ["top", "low"]

@@ -19,7 +19,7 @@ from commands import read_csv, weightlapse
 
 from analyzer import __main__ as started
 from analyzer import auditing, open_measurements, workflow
-from analyzer.cli import command_line as codes
+from analyzer import cli as codes
 from analyzer.cli import terminal
 from analyzer.engine import update as measuring
 from analyzer.layouts import LAYOUTS

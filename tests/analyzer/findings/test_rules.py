@@ -13,7 +13,7 @@ from planted import checked
 
 from analyzer import findings
 from analyzer.findings import wording
-from analyzer.findings.rules import registered, rule
+from analyzer.findings.rules import RULES, rule
 from analyzer.model.run import Finding, Status
 from analyzer.model.tables import CheckpointRow, Curve, Tables, TensorRow
 from analyzer.report.page import FigureOnPage, render_page
@@ -35,9 +35,8 @@ SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
 def test_every_rule_gives_its_grounds_and_takes_tables_alone():
-    rules = registered()
-    assert len(rules) >= 20
-    for name, function in rules.items():
+    assert len(RULES) >= 20
+    for name, function in RULES.items():
         assert function.__name__ == name
         grounds = inspect.getdoc(function).partition(":")[2]
         assert len(grounds) > 40, name
@@ -53,14 +52,14 @@ def test_every_rule_gives_its_grounds_and_takes_tables_alone():
     ],
 )
 def test_a_broken_rule_is_refused_by_name(function, what):
-    before = registered()
+    before = dict(RULES)
     namespace: dict[str, object] = {}
     exec(function, namespace)
     (declared,) = (value for value in namespace.values() if inspect.isfunction(value))
     with pytest.raises(ValueError, match=what) as refused:
-        rule(declared)
+        rule()(declared)
     assert declared.__name__ in str(refused.value)
-    assert registered() == before
+    assert before == RULES
 
 
 def odd_tables(seed: int) -> Tables:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def trained(folder: Path, images: int, epochs: int, **changes):
     from trainer.config import TrainingConfig
 
     sample = datasets.load("mnist-sample", Path())
-    part = replace(sample, train_images=sample.train_images[:images], train_labels=sample.train_labels[:images])
+    part = sample._replace(train_images=sample.train_images[:images], train_labels=sample.train_labels[:images])
     folder.mkdir()
     for _ in training.train(TrainingConfig(**changes), part, folder, epochs):
         pass
