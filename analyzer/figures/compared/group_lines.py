@@ -11,28 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, draw_checkpoint_axis
-from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
+from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
-from analyzer.figures.drawing.line_panels import (
-    FOOT_GAP,
-    KEY_TEXT,
-    KEY_WIDTH,
-    LEFT,
-    PANEL_GAP,
-    PLOT_WIDTH,
-    draw_line,
-    finish_panel,
-    panel_height,
-)
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
+from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
 from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK, Look
-from analyzer.figures.drawing.ticks import linear_limits, log_limits, spans_decades
+from analyzer.figures.drawing.ticks import is_log, linear_limits, log_limits
 from analyzer.model.comparison import Comparison, Quantity
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
-
-BAND_OPACITY = 0.16
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +80,16 @@ def group_figure(comparison: Comparison, names: Sequence[str], along: str | None
             panels.append((quantity, lines))
     if not panels:
         return None
-    height = panel_height(len(panels))
-    top, body = HEAD + 0.3, len(panels) * (height + PANEL_GAP) - PANEL_GAP
     key = _key(comparison, entries)
-    body = max(body, key_height(key) - 0.1)
     notes = [KeyLine(text) for text in (_band_note(comparison, entries), _zero_note(panels), left_out) if text]
-    drawn = new_sheet(top + body + FOOT_GAP + key_height(notes) + MARGIN)
+    sheet = LineSheet(len(panels), notes, key)
     axis = _axis(comparison, [line for _, lines in panels for line in lines], along)
     for index, (quantity, lines) in enumerate(panels):
-        axes = place(drawn, LEFT, top + index * (height + PANEL_GAP), PLOT_WIDTH, height)
+        axes = sheet.panel(index)
         _draw_panel(axes, quantity, entries, lines)
         draw_checkpoint_axis(axes, axis, labeled=index == len(panels) - 1)
-    draw_key(drawn, WIDTH - MARGIN - KEY_WIDTH, top, KEY_WIDTH, key)
-    draw_key(drawn, MARGIN, top + body + FOOT_GAP, WIDTH - 2 * MARGIN, notes)
-    return drawn
+    sheet.key(key)
+    return sheet.finish()
 
 
 def _range_line(comparison: Comparison, entry: Entry, quantity: Quantity, along: str) -> RangeLine:
@@ -127,7 +110,7 @@ def _finite(values: FloatArray) -> FloatArray:
 
 def _draw_panel(axes: Axes, quantity: Quantity, entries: Sequence[Entry], lines: Sequence[RangeLine]) -> None:
     values = _all_values(lines)
-    log = _is_log(quantity, values)
+    log = is_log(quantity.scale, values)
     unit = "" if quantity.is_score else f" ({quantity.unit}), {quantity.scope}"
     limits = log_limits(values) if log else linear_limits(values)
     finish_panel(axes, f"{quantity.title}{unit}{', log axis' if log else ''}", limits, log=log)
@@ -136,17 +119,13 @@ def _draw_panel(axes: Axes, quantity: Quantity, entries: Sequence[Entry], lines:
             np.where(part > 0, part, np.nan) if log else part for part in (line.middle, line.low, line.high)
         )
         if (low < high).any():
-            axes.fill_between(line.x, low, high, color=entry.look.color, alpha=BAND_OPACITY, linewidth=0)
+            axes.fill_between(line.x, low, high, color=entry.look.color, alpha=0.16, linewidth=0)
         if line.x.size:
             draw_line(axes, line.x, middle, entry.look, index)
 
 
 def _all_values(lines: Sequence[RangeLine]) -> FloatArray:
     return np.concatenate([part for line in lines for part in (line.low, line.high)])
-
-
-def _is_log(quantity: Quantity, values: FloatArray) -> bool:
-    return quantity.scale == "log" or (quantity.scale == "positive" and spans_decades(values))
 
 
 def _key(comparison: Comparison, entries: Sequence[Entry]) -> list[KeyLine]:
@@ -170,7 +149,7 @@ def _band_note(comparison: Comparison, entries: Sequence[Entry]) -> str:
 def _zero_note(panels: Sequence[tuple[Quantity, Sequence[RangeLine]]]) -> str:
     """Explain what a log axis leaves out, such as the distance of the first checkpoint from itself."""
     hidden = any(
-        _is_log(quantity, _all_values(lines)) and any((line.low == 0).any() for line in lines)
+        is_log(quantity.scale, _all_values(lines)) and any((line.low == 0).any() for line in lines)
         for quantity, lines in panels
     )
     if not hidden:

@@ -14,9 +14,8 @@ from analyzer.figures.drawing.colors import ColorScale, color_scale, draw_color_
 from analyzer.figures.drawing.heat_cells import cells, draw_cells, is_pooled
 from analyzer.figures.drawing.keys import HATCHED, KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import short_labels, text_width
-from analyzer.figures.drawing.layer_table import LayerTable, Panel
+from analyzer.figures.drawing.layer_table import LayerTable, Panel, gap_steps, notes
 from analyzer.figures.drawing.line_panels import FOOT_GAP, LEFT, draw_line, finish_panel
-from analyzer.figures.drawing.notes import gap_steps, notes
 from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
 from analyzer.figures.drawing.style import GAP_MARKER, INK, MEAN_LOOK, SMALL_SIZE, SOFT_INK, plain_axes
 from analyzer.figures.drawing.ticks import linear_limits

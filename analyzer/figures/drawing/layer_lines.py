@@ -15,24 +15,13 @@ from analyzer.figures.drawing.checkpoint_axis import (
     draw_checkpoint_axis,
     steps_over_gaps,
 )
-from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
+from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
-from analyzer.figures.drawing.layer_table import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, is_log
-from analyzer.figures.drawing.line_panels import (
-    FOOT_GAP,
-    KEY_TEXT,
-    KEY_WIDTH,
-    LEFT,
-    PANEL_GAP,
-    PLOT_WIDTH,
-    draw_line,
-    finish_panel,
-    panel_height,
-)
-from analyzer.figures.drawing.notes import notes
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
+from analyzer.figures.drawing.layer_table import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, notes
+from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
+from analyzer.figures.drawing.sheet import size_of
 from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK
-from analyzer.figures.drawing.ticks import linear_limits, log_limits, make_room
+from analyzer.figures.drawing.ticks import is_log, linear_limits, log_limits, make_room
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
@@ -60,7 +49,6 @@ def line_figure(
         gaps: whether to draw steps over gaps as hollow circles.
         remarks: notes to write under the panels.
     """
-    height = panel_height(len(panels))
     axis = checkpoint_axis(tables)
     names, left_out = short_labels(layers[0].names, KEY_TEXT)
     key = [KeyLine(name, look=look) for name, look in zip(names, LOOKS, strict=False)]
@@ -70,16 +58,13 @@ def line_figure(
     if any(has_zeros(panel, table.values) for panel, table in zip(panels, layers, strict=True)):
         foot.insert(0, KeyLine("exactly 0, which a log axis cannot show", marker=ZERO_MARKER))
     foot += [KeyLine(left_out)] if left_out else []
-    body = max(len(panels) * (height + PANEL_GAP) - PANEL_GAP, key_height(key) - 0.1)
-    drawn = new_sheet(HEAD + 0.3 + body + FOOT_GAP + key_height(foot) + MARGIN)
-    top = HEAD + 0.3
+    sheet = LineSheet(len(panels), foot, key)
     for index, (panel, table) in enumerate(zip(panels, layers, strict=True)):
-        axes = place(drawn, LEFT, top + index * (height + PANEL_GAP), PLOT_WIDTH, height)
+        axes = sheet.panel(index)
         _draw_panel(axes, tables, axis, panel, table, mean, gaps=gaps)
         draw_checkpoint_axis(axes, axis, labeled=index == len(panels) - 1)
-    draw_key(drawn, WIDTH - MARGIN - KEY_WIDTH, top, KEY_WIDTH, key)
-    draw_key(drawn, MARGIN, top + body + FOOT_GAP, WIDTH - 2 * MARGIN, foot)
-    return drawn
+    sheet.key(key)
+    return sheet.finish()
 
 
 def _draw_panel(
@@ -93,7 +78,7 @@ def _draw_panel(
     gaps: bool,
 ) -> None:
     values = table.values if mean is None else np.vstack([table.values, mean.values])
-    log = is_log(panel, table.values)
+    log = is_log(panel.scale, table.values)
     lane = _LANE / (72 * size_of(axes)[1])
     marked = [layer for layer in range(len(table.names)) if table.marks(layer)]
     zeros = has_zeros(panel, table.values)
