@@ -17,11 +17,11 @@ from analyzer.figures.drawing.checkpoint_axis import (
 )
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
-from analyzer.figures.drawing.layer_table import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, notes
+from analyzer.figures.drawing.layer_table import MARKS, ZERO_MARKER, LayerTable, notes
 from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
 from analyzer.figures.drawing.sheet import size_of
 from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK
-from analyzer.figures.drawing.ticks import is_log, linear_limits, log_limits, make_room
+from analyzer.figures.drawing.ticks import linear_limits, log_limits, make_room
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
@@ -31,19 +31,12 @@ _LANE = 9.0  # points, the height of a row of marks at the edge of a panel
 
 
 def line_figure(
-    tables: Tables,
-    panels: Sequence[Panel],
-    layers: Sequence[LayerTable],
-    mean: Curve | None,
-    *,
-    gaps: bool,
-    remarks: Sequence[str] = (),
+    tables: Tables, layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool, remarks: Sequence[str]
 ) -> Figure:
     """Draw every layer as a line in each panel.
 
     Args:
         tables: the run.
-        panels: the metrics.
         layers: the values of each panel, with the same names in all of them.
         mean: the curve to draw bold, None for none.
         gaps: whether to draw steps over gaps as hollow circles.
@@ -55,36 +48,28 @@ def line_figure(
     if mean is not None:
         key.insert(0, KeyLine("mean over the layers", look=MEAN_LOOK))
     foot = notes(tables, axis, layers, gaps=gaps, remarks=remarks)
-    if any(has_zeros(panel, table.values) for panel, table in zip(panels, layers, strict=True)):
+    if any(table.hides_zeros for table in layers):
         foot.insert(0, KeyLine("exactly 0, which a log axis cannot show", marker=ZERO_MARKER))
     foot += [KeyLine(left_out)] if left_out else []
-    sheet = LineSheet(len(panels), foot, key)
-    for index, (panel, table) in enumerate(zip(panels, layers, strict=True)):
+    sheet = LineSheet(len(layers), foot, key)
+    for index, table in enumerate(layers):
         axes = sheet.panel(index)
-        _draw_panel(axes, tables, axis, panel, table, mean, gaps=gaps)
-        draw_checkpoint_axis(axes, axis, labeled=index == len(panels) - 1)
+        _draw_panel(axes, tables, axis, table, mean, gaps=gaps)
+        draw_checkpoint_axis(axes, axis, labeled=index == len(layers) - 1)
     sheet.key(key)
     return sheet.finish()
 
 
 def _draw_panel(
-    axes: Axes,
-    tables: Tables,
-    axis: CheckpointAxis,
-    panel: Panel,
-    table: LayerTable,
-    mean: Curve | None,
-    *,
-    gaps: bool,
+    axes: Axes, tables: Tables, axis: CheckpointAxis, table: LayerTable, mean: Curve | None, *, gaps: bool
 ) -> None:
     values = table.values if mean is None else np.vstack([table.values, mean.values])
-    log = is_log(panel.scale, table.values)
+    log, zeros = table.log, table.hides_zeros
     lane = _LANE / (72 * size_of(axes)[1])
     marked = [layer for layer in range(len(table.names)) if table.marks(layer)]
-    zeros = has_zeros(panel, table.values)
     limits = log_limits(values) if log else linear_limits(values)
     limits = make_room(limits, 1.5 * lane if zeros else 0.0, (len(marked) + 0.5) * lane if marked else 0.0, log=log)
-    finish_panel(axes, f"{panel.name} ({panel.unit}{', log axis' if log else ''})", limits, log=log)
+    finish_panel(axes, f"{table.panel.name} ({table.panel.unit}{', log axis' if log else ''})", limits, log=log)
     for layer, (curve, row) in enumerate(zip(table.curves, table.values, strict=True)):
         if curve is not None:
             # Values that were skipped on purpose (--spectra-every) are no gap: the line goes on to the next value.

@@ -35,11 +35,22 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class LayerTable:
-    """The values of one metric, (layers, checkpoints); ``curves`` has an entry for each name, None without a curve."""
+    """The values of a panel's metric, (layers, checkpoints); ``curves`` has an entry per name, None without a curve."""
 
+    panel: Panel
     names: tuple[str, ...]
     curves: tuple[Curve | None, ...]
     values: FloatArray
+
+    @property
+    def log(self) -> bool:
+        """Whether lines of these values have a log axis."""
+        return is_log(self.panel.scale, self.values)
+
+    @property
+    def hides_zeros(self) -> bool:
+        """Whether there are zeros, which a log axis cannot show."""
+        return self.log and bool((self.values == 0).any())
 
     def marks(self, layer: int) -> list[tuple[int, str]]:
         """Return (checkpoint, kind of mark) wherever a layer has a mark and no number."""
@@ -59,11 +70,6 @@ MARKS: dict[str, tuple[str, str]] = {  # kind: marker, meaning
 }
 ZERO_MARKER = "1"  # three strokes, one of them down toward the zero that a log axis does not reach
 _LIMITED: frozenset[Status | None] = frozenset({"below_precision", "precision_limited"})
-
-
-def has_zeros(panel: Panel, values: FloatArray) -> bool:
-    """Check whether a panel of lines has a log axis and zeros, which a log axis cannot show."""
-    return is_log(panel.scale, values) and bool((values == 0).any())
 
 
 def mark_of(status: Status | None) -> str | None:
@@ -99,7 +105,7 @@ def layer_table(tables: Tables, panel: Panel, names: tuple[str, ...]) -> LayerTa
     for row, curve in zip(values, curves, strict=True):
         if curve is not None:
             row[:] = np.where(np.isfinite(curve.values), curve.values, np.nan)
-    return LayerTable(names, curves, values)
+    return LayerTable(panel, names, curves, values)
 
 
 def anything_to_show(layers: Sequence[LayerTable]) -> bool:
