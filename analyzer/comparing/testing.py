@@ -56,8 +56,7 @@ def _final_values(comparison: Comparison) -> Iterator[FinalValue]:
 
 def end_values(comparison: Comparison, group: Group, quantity: Quantity) -> FloatArray:
     """Return the final values (runs,) of a group's independent runs, NaN where there is none."""
-    courses = {run: comparison.courses[run, quantity.name] for run in group.independent}
-    return np.array([course.values[_end(comparison, run)] for run, course in courses.items()])
+    return np.array([comparison.courses[run, quantity.name].values[_end(comparison, run)] for run in group.independent])
 
 
 def _end(comparison: Comparison, run: str) -> int:

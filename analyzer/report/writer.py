@@ -97,9 +97,7 @@ def write_folder(folder: Folder, out: Path, provenance: Provenance) -> None:
         flush_folder(out)
 
 
-def draw_figures(
-    figures: Iterable[FigureSpec[Any]], content: object, out: Path, prefix: str = ""
-) -> list[FigureOnPage]:
+def draw_figures(figures: Sequence[FigureSpec[Any]], content: object, out: Path, prefix: str) -> list[FigureOnPage]:
     """Draw each figure that has something to show.
 
     Args:
