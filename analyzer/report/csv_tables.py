@@ -1,4 +1,4 @@
-"""Format a report's CSV tables, and every measurement for other tools: 17 significant digits, empty without a number."""
+"""Format a report's CSV tables and the export: 17 significant digits, an empty field where there is no number."""
 
 from __future__ import annotations
 
