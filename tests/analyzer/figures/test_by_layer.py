@@ -20,9 +20,7 @@ PANELS = {
     "conditioning_and_sparsity": ["Condition number κ = σ₁/σₙ", "Weights that are zero", "Weights near zero"],
     "subspace_overlap": ["Overlap with the previous checkpoint", "Overlap with the first checkpoint"],
     "update_rank": ["Effective rank of the update", "Stable rank of the update"],
-    "pruning_mask": [
-        *("Churn of the mask", "In the largest 10 %", "In the largest 50 %", "In the largest 90 %"),
-    ],
+    "pruning_mask": ["Churn of the mask", "In the largest 10 %", "In the largest 50 %", "In the largest 90 %"],
     "own_metrics": ["first_direction_share", "third"],
 }
 
