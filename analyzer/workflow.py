@@ -232,7 +232,7 @@ def export(store: str, kind: str) -> tuple[bytes, FindingsByRun]:
     Raises:
         StoreError: the store cannot be read.
     """
-    from analyzer.report.exporting import export_table
+    from analyzer.report.csv_tables import export_table
 
     with open_store(store) as opened:
         runs = [read_run(opened, name) for name in opened.runs()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,14 +15,7 @@ if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
 
-class _Bounds(NamedTuple):
-    """Bounds on a distance in units of ‖W_0‖, None where it is unknown."""
-
-    at_least: float | None
-    at_most: float | None
-
-
-_UNKNOWN = _Bounds(None, None)
+_UNKNOWN = (None, None)
 
 
 def divergences(comparison: Comparison) -> tuple[Divergence, ...]:
@@ -63,7 +56,9 @@ def _divergence(comparison: Comparison, one: StoredRun, two: StoredRun, common: 
     return Divergence(one.name, two.name, start, min(diverged.values(), default=None), end, tensors, *whole)
 
 
-def _bounds(comparison: Comparison, one: StoredRun, two: StoredRun, what: tuple[str, str], place: float) -> _Bounds:
+def _bounds(
+    comparison: Comparison, one: StoredRun, two: StoredRun, what: tuple[str, str], place: float
+) -> tuple[float, float] | tuple[None, None]:
     """Return bounds on ‖W¹ − W²‖ / ‖W_0‖ at a position, by the triangle inequality.
 
     They are unknown unless both runs begin with the shared weights.
@@ -75,7 +70,7 @@ def _bounds(comparison: Comparison, one: StoredRun, two: StoredRun, what: tuple[
     norm = _value(comparison, one, (*what, "frobenius_norm"), float(start))
     if not (np.isfinite([first, second, norm]).all() and norm > 0):
         return _UNKNOWN
-    return _Bounds(abs(first - second) / norm, (first + second) / norm)
+    return abs(first - second) / norm, (first + second) / norm
 
 
 def _value(comparison: Comparison, run: StoredRun, curve: tuple[str, str, str], place: float) -> float:

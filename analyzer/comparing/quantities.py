@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from analyzer.model.comparison import Course, Quantity, StoredRun
 from analyzer.model.run import STATUSES_WITH_VALUE, Status
 from analyzer.model.tables import Curve, Tables
 from analyzer.statistics.curves import ordered_scalars
-
-if TYPE_CHECKING:
-    from analyzer.model.run import FloatArray
 
 MOST_SCORES = 6
 AS_RECORDED = "as recorded"  # the unit of a score is unknown
@@ -111,12 +107,6 @@ def _worst(statuses: Sequence[Status | None]) -> Status:
     without = [status for status in known if status not in STATUSES_WITH_VALUE]
     limited = [status for status in known if status != "ok"]
     return (without or limited or known)[0]
-
-
-def value_at(course: Course, places: FloatArray, place: float) -> float:
-    """Return the value at a position on the run's axis, NaN without one."""
-    (found,) = np.nonzero(places == place)
-    return float(course.values[found[0]]) if found.size else np.nan
 
 
 def by_name(quantities: Sequence[Quantity]) -> Mapping[str, Quantity]:

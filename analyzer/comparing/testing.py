@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from analyzer.comparing.aligning import ALONG_PATH, in_common, mean_of
-from analyzer.comparing.quantities import by_name, value_at
+from analyzer.comparing.quantities import by_name
 from analyzer.model.comparison import Comparison, FinalValue, Group, GroupDifference, Quantity, SwapRow
 from analyzer.model.run import STATUSES_WITH_VALUE, Status
 from analyzer.statistics.significance import benjamini_hochberg
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OF_TENSORS = ("initial_distance", "path_length", "condition_number", "effective_rank", "stable_rank", "frobenius_norm")
 SWAPPED_SCORES = 2
 SWAPPED_WEIGHTS = (ALONG_PATH, "condition_number")
+Row = TypeVar("Row", GroupDifference, SwapRow)
 
 
 def final_values(comparison: Comparison) -> tuple[FinalValue, ...]:
@@ -39,7 +40,7 @@ def final_values(comparison: Comparison) -> tuple[FinalValue, ...]:
 def _final_values(comparison: Comparison) -> Iterator[FinalValue]:
     groups = {run: group.name for group in comparison.groups for run in group.runs}
     for run in comparison.runs:
-        position = int(np.searchsorted(comparison.places[run.name], comparison.ends[run.name]))
+        position = _end(comparison, run.name)
         where = (run.name, groups[run.name], run.tables.checkpoints[position].name)
 
         def row(scope: str, tensor: str, name: str, value: float, status: Status) -> FinalValue:
@@ -57,12 +58,12 @@ def _final_values(comparison: Comparison) -> Iterator[FinalValue]:
 
 def end_values(comparison: Comparison, group: Group, quantity: Quantity) -> FloatArray:
     """Return the final values (runs,) of a group's independent runs, NaN where there is none."""
-    return np.array(
-        [
-            value_at(comparison.courses[run, quantity.name], comparison.places[run], comparison.ends[run])
-            for run in group.independent
-        ]
-    )
+    return np.array([comparison.courses[run, quantity.name].values[_end(comparison, run)] for run in group.independent])
+
+
+def _end(comparison: Comparison, run: str) -> int:
+    """Return the index of the checkpoint with a run's final values."""
+    return int(np.searchsorted(comparison.places[run], comparison.ends[run]))
 
 
 def differences(comparison: Comparison) -> tuple[GroupDifference, ...]:
@@ -72,8 +73,7 @@ def differences(comparison: Comparison) -> tuple[GroupDifference, ...]:
         for quantity in comparison.quantities
         for first, second in combinations(comparison.groups, 2)
     ]
-    q_values = _q_values([row.p_value for row in rows])
-    return tuple(replace(row, q_value=q) for row, q in zip(rows, q_values, strict=True))
+    return _with_q_values(rows)
 
 
 def _difference(comparison: Comparison, quantity: Quantity, first: Group, second: Group) -> GroupDifference:
@@ -108,10 +108,11 @@ def _or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _q_values(p_values: list[float | None]) -> list[float | None]:
-    """Return Benjamini–Hochberg q-values over the p-values that are not None."""
-    p = np.array([np.nan if one is None else one for one in p_values], dtype=np.float64)
-    return [_or_none(float(q)) for q in benjamini_hochberg(p)] if len(p) else []
+def _with_q_values(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Add Benjamini–Hochberg q-values over the p-values that are not None."""
+    p = np.array([np.nan if row.p_value is None else row.p_value for row in rows], dtype=np.float64)
+    q = benjamini_hochberg(p) if rows else p
+    return tuple(replace(row, q_value=_or_none(float(one))) for row, one in zip(rows, q, strict=True))
 
 
 def swap_rows(comparison: Comparison) -> tuple[SwapRow, ...]:
@@ -125,9 +126,8 @@ def swap_rows(comparison: Comparison) -> tuple[SwapRow, ...]:
     sets: list[tuple[str | None, tuple[str, ...]]] = [
         (group.name, group.independent) for group in comparison.groups if len(group.independent) > 1
     ]
-    every = tuple(run for group in comparison.groups for run in group.independent)
     if len(comparison.groups) > 1:
-        sets.append((None, every))
+        sets.append((None, tuple(run for group in comparison.groups for run in group.independent)))
     rows = [
         _swap(comparison, group, runs, score, named[name])
         for group, runs in sets
@@ -135,28 +135,14 @@ def swap_rows(comparison: Comparison) -> tuple[SwapRow, ...]:
         for name in SWAPPED_WEIGHTS
         if name in named
     ]
-    q_values = _q_values([row.p_value for row in rows])
-    return tuple(replace(row, q_value=q) for row, q in zip(rows, q_values, strict=True))
+    return _with_q_values(rows)
 
 
 def _swap(
     comparison: Comparison, group: str | None, runs: tuple[str, ...], score: Quantity, weights: Quantity
 ) -> SwapRow:
     test = swap_test(_changes(comparison, runs, score), _changes(comparison, runs, weights))
-    return SwapRow(
-        group=group,
-        score=score.name,
-        quantity=weights.name,
-        coefficient=test.coefficient,
-        unmatched=test.unmatched,
-        rank=test.rank,
-        arrangements=test.arrangements,
-        p_value=test.p_value,
-        q_value=None,
-        runs=test.runs,
-        n=test.n,
-        status=test.status,
-    )
+    return SwapRow(group=group, score=score.name, quantity=weights.name, q_value=None, **asdict(test))
 
 
 def _changes(comparison: Comparison, runs: tuple[str, ...], quantity: Quantity) -> FloatArray:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from analyzer.figures.catalog import FigureSpec, compared_figure, figure, report_figures
-from analyzer.figures.drawing.rendering import render
+from analyzer.figures.catalog import REPORT, FigureSpec
+from analyzer.figures.drawing.sheet import render
 from analyzer.model.tables import Tables
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-FIGURES: tuple[FigureSpec[Tables], ...] = report_figures()
+FIGURES: tuple[FigureSpec[Tables], ...] = REPORT.figures
 
-__all__ = ["FIGURES", "FigureSpec", "compared_figure", "figure", "render"]
+__all__ = ["FIGURES", "FigureSpec", "render"]

@@ -9,36 +9,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyzer.figures.catalog import figure
+from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, checkpoint_axis, draw_checkpoint_axis
-from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
+from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
-from analyzer.figures.drawing.layer_table import Panel, is_log
-from analyzer.figures.drawing.line_panels import (
-    FOOT_GAP,
-    KEY_TEXT,
-    KEY_WIDTH,
-    LEFT,
-    PANEL_GAP,
-    PLOT_WIDTH,
-    draw_line,
-    finish_panel,
-    panel_height,
-)
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
+from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
 from analyzer.figures.drawing.style import LOOKS, Look
-from analyzer.figures.drawing.ticks import linear_limits, log_limits
+from analyzer.figures.drawing.ticks import linear_limits, log_limits, spans_decades
 from analyzer.model.score_names import data_of, is_loss, is_share
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
     from analyzer.model.tables import Tables
 
-_LOSS = Panel("loss", "Loss", "", "positive")
 _SETS = ("train", "test", "eval")  # each has the same look in both panels
 
 
-@figure(
+@REPORT.figure(
     order=10,
     title="Accuracy and loss",
     how_to_read=(
@@ -51,26 +38,20 @@ def accuracy(tables: Tables) -> Figure | None:
     groups = [group for group in (_scores(tables, is_share), _scores(tables, is_loss)) if group]
     if not groups:
         return None
-    height = panel_height(len(groups))
-    body = len(groups) * (height + PANEL_GAP) - PANEL_GAP
-    top = HEAD + 0.3
     left_out = f"only the first {len(LOOKS)} scores of each kind are drawn; scalars.csv has all of them"
     foot = [KeyLine(left_out)] if any(len(group) > len(LOOKS) for group in groups) else []
-    drawn = new_sheet(top + body + FOOT_GAP + key_height(foot) + MARGIN)
+    sheet = LineSheet(len(groups), foot)
     axis = checkpoint_axis(tables)
     for index, group in enumerate(groups):
-        start = top + index * (height + PANEL_GAP)
         names = list(group)[: len(LOOKS)]
         looks = _looks(names)
-        axes = place(drawn, LEFT, start, PLOT_WIDTH, height)
+        axes = sheet.panel(index)
         values = np.stack([group[name] for name in names])
         _draw_scores(axes, axis, values, looks, losses=is_loss(names[0]))
         draw_checkpoint_axis(axes, axis, labeled=index == len(groups) - 1)
         labels, _ = short_labels([name.replace("_", " ") for name in names], KEY_TEXT)
-        key = [KeyLine(label, look=look) for label, look in zip(labels, looks, strict=True)]
-        draw_key(drawn, WIDTH - MARGIN - KEY_WIDTH, start, KEY_WIDTH, key)
-    draw_key(drawn, MARGIN, top + body + FOOT_GAP, WIDTH - 2 * MARGIN, foot)
-    return drawn
+        sheet.key([KeyLine(label, look=look) for label, look in zip(labels, looks, strict=True)], index)
+    return sheet.finish()
 
 
 def _scores(tables: Tables, is_kind: Callable[[str], bool]) -> dict[str, FloatArray]:
@@ -79,7 +60,7 @@ def _scores(tables: Tables, is_kind: Callable[[str], bool]) -> dict[str, FloatAr
 
 
 def _draw_scores(axes: Axes, axis: CheckpointAxis, values: FloatArray, looks: Sequence[Look], *, losses: bool) -> None:
-    log = losses and not (values <= 0).any() and is_log(_LOSS, values)
+    log = losses and not (values <= 0).any() and spans_decades(values)
     title = f"Loss{' (log axis)' if log else ''}" if losses else _accuracy_title(values)
     finish_panel(axes, title, log_limits(values) if log else linear_limits(values), log=log)
     for index, (look, row) in enumerate(zip(looks, values, strict=True)):

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyzer.figures.catalog import figure
+from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.checkpoint_axis import checkpoint_axis, draw_checkpoint_axis
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import fitted
@@ -25,7 +25,7 @@ _MAX_PAIRS = 6
 _SCORE, _WEIGHTS = LOOKS[0], LOOKS[1]
 
 
-@figure(
+@REPORT.figure(
     order=40,
     title="Changes in accuracy and in the weights",
     how_to_read=(

@@ -1,52 +1,62 @@
-"""The figures that show one or a few metrics for every weight matrix, declared as data."""
+"""The figures that show one or a few metrics for every weight matrix."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from analyzer.figures.catalog import FigureSpec, add_figure
+from analyzer.figures.catalog import REPORT, FigureSpec
+from analyzer.figures.drawing.labels import fitted
 from analyzer.figures.drawing.layer_figure import layer_figure
 from analyzer.figures.drawing.layer_table import Panel
+from analyzer.figures.drawing.style import LABEL_SIZE
 from analyzer.model.tables import Tables
 
+_BUILT_IN = frozenset({"motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning"})
+_MAX_PANELS = 3
+_WIDTH = 340.0  # points for the names of all panels side by side
 
-@dataclass(frozen=True, slots=True)
-class LayerFigure:
-    """A figure that draws each panel's metric for every weight matrix.
 
-    Attributes:
-        name: the stem of the figure's file names.
-        order: its position in the report.
-        title: a few plain words, drawn at the top of the figure.
-        how_to_read: the caption, one or two sentences for a newcomer.
+def _by_layer(
+    *panels: Panel, with_mean: bool = False, gaps: bool = False, min_checkpoints: int = 1
+) -> Callable[[Tables], Figure | None]:
+    """Return the function that draws each panel's metric for every weight matrix.
+
+    Args:
         panels: the metrics, one panel each.
         with_mean: whether to add the mean over the layers to the first panel.
         gaps: whether to mark steps over missing checkpoints.
         min_checkpoints: the number of checkpoints from which on there is something to show.
     """
 
-    name: str
-    order: int
-    title: str
-    how_to_read: str
-    panels: tuple[Panel, ...]
-    with_mean: bool = False
-    gaps: bool = False
-    min_checkpoints: int = 1
-
-    def draw(self, tables: Tables) -> Figure | None:
-        """Return the figure, None if there is nothing to show."""
-        if len(tables.checkpoints) < self.min_checkpoints:
+    def draw(tables: Tables) -> Figure | None:
+        if len(tables.checkpoints) < min_checkpoints:
             return None
-        return layer_figure(tables, self.panels, with_mean=self.with_mean, gaps=self.gaps)
+        return layer_figure(tables, panels, with_mean=with_mean, gaps=gaps)
+
+    return draw
 
 
+def _own_metrics(tables: Tables) -> Figure | None:
+    """Draw the metrics of families that are not built in, as many as fit."""
+    own = [row for row in tables.metrics.values() if row.family not in _BUILT_IN]
+    own = [row for row in own if any(metric == row.name for _, _, metric in tables.curves)]
+    shown = own[:_MAX_PANELS]
+    room = min(_WIDTH / max(1, len(shown)), _WIDTH / 2)
+    panels = [
+        Panel(row.name, fitted(row.name, room, LABEL_SIZE), fitted(row.unit, room, LABEL_SIZE), "linear")
+        for row in shown
+    ]
+    more = [f"{len(own) - len(shown)} more are in measurements.csv"] if len(own) > len(shown) else []
+    return layer_figure(tables, panels, remarks=more) if panels else None
+
+
+_NORM = "Frobenius norm, in weight units"
 _CONDITION_NUMBER = Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log")
 
 LAYER_FIGURES = (
-    LayerFigure(
+    FigureSpec(
         name="step_distance",
         order=20,
         title="How far each layer moved, step by step",
@@ -54,11 +64,13 @@ LAYER_FIGURES = (
             "Each value is the Frobenius norm of the change in a layer's weights since the previous checkpoint. "
             "Layers with more weights move further, so compare a layer with itself over time rather than with others."
         ),
-        panels=(Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", "Frobenius norm, in weight units", "positive"),),
-        with_mean=True,
-        gaps=True,
+        draw=_by_layer(
+            Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive"),
+            with_mean=True,
+            gaps=True,
+        ),
     ),
-    LayerFigure(
+    FigureSpec(
         name="condition_number",
         order=30,
         title="Condition number of each layer",
@@ -67,9 +79,9 @@ LAYER_FIGURES = (
             "directions are stretched alike; at 1000 some are a thousand times weaker than others. Singular matrices "
             "have no condition number and are only marked."
         ),
-        panels=(_CONDITION_NUMBER,),
+        draw=_by_layer(_CONDITION_NUMBER),
     ),
-    LayerFigure(
+    FigureSpec(
         name="initial_distance",
         order=50,
         title="How far each layer is from where it started",
@@ -78,14 +90,12 @@ LAYER_FIGURES = (
             "checkpoint found. A flat curve means that the layer has settled, or that it moves around at a constant "
             "distance."
         ),
-        panels=(
-            Panel(
-                "initial_distance", "Distance from the start ‖Wₜ − W₀‖", "Frobenius norm, in weight units", "positive"
-            ),
+        draw=_by_layer(
+            Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive"),
+            min_checkpoints=2,  # a single checkpoint is W₀ itself
         ),
-        min_checkpoints=2,  # a single checkpoint is W₀ itself
     ),
-    LayerFigure(
+    FigureSpec(
         name="rank",
         order=60,
         title="Effective and stable rank of each layer",
@@ -94,13 +104,13 @@ LAYER_FIGURES = (
             "exponential of the entropy of all singular values, the stable rank is ‖W‖²/σ₁² and is low if one "
             "direction dominates. Falling curves mean that the layer concentrates on fewer directions."
         ),
-        panels=(
+        draw=_by_layer(
             Panel("effective_rank", "Effective rank", "number of directions", "linear"),
             Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear"),
         ),
     ),
     # The two are side by side because a high condition number is often mistaken for sparsity.
-    LayerFigure(
+    FigureSpec(
         name="conditioning_and_sparsity",
         order=70,
         title="Condition number and share of zero weights",
@@ -109,13 +119,13 @@ LAYER_FIGURES = (
             "If a layer is also sparse, its shares of zero and near-zero weights (below a thousandth of their root "
             "mean square) rise too."
         ),
-        panels=(
+        draw=_by_layer(
             _CONDITION_NUMBER,
             Panel("zero_fraction", "Weights that are zero", "share of all", "linear"),
             Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear"),
         ),
     ),
-    LayerFigure(
+    FigureSpec(
         name="subspace_overlap",
         order=80,
         title="How far the leading directions of each layer turn",
@@ -124,12 +134,12 @@ LAYER_FIGURES = (
             "checkpoint: 1 if they are the same, about k/n if they overlap only by chance (n is the number of all "
             "directions). There is no value where the leading directions do not stand out from the next ones."
         ),
-        panels=(
+        draw=_by_layer(
             Panel("overlap_previous", "Overlap with the previous checkpoint", "mean cos², 1 = the same", "linear"),
             Panel("overlap_initial", "Overlap with the first checkpoint", "mean cos², 1 = the same", "linear"),
         ),
     ),
-    LayerFigure(
+    FigureSpec(
         name="update_rank",
         order=90,
         title="Effective and stable rank of each layer's update",
@@ -137,12 +147,12 @@ LAYER_FIGURES = (
             "The ranks of the change in a layer since the previous checkpoint, not of the layer itself. A low rank "
             "for a large matrix means that a low-rank update would have been enough."
         ),
-        panels=(
+        draw=_by_layer(
             Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear"),
             Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear"),
         ),
     ),
-    LayerFigure(
+    FigureSpec(
         name="pruning_mask",
         order=100,
         title="What pruning by magnitude would keep",
@@ -151,14 +161,24 @@ LAYER_FIGURES = (
             "checkpoint; once it is low, the layer can be pruned. The other panels show which share of ‖W‖² is in the "
             "largest 10, 50 and 90 % of the entries."
         ),
-        panels=(
+        draw=_by_layer(
             Panel("mask_churn", "Churn of the mask", "share of entries", "linear"),
             Panel("magnitude_share_10", "In the largest 10 %", "share of ‖W‖²", "linear"),
             Panel("magnitude_share_50", "In the largest 50 %", "share of ‖W‖²", "linear"),
             Panel("magnitude_share_90", "In the largest 90 %", "share of ‖W‖²", "linear"),
         ),
     ),
+    FigureSpec(
+        name="own_metrics",
+        order=110,
+        title="Your own metrics",
+        how_to_read=(
+            "The values that your own metric functions return for each layer. Their definitions are in the table of "
+            "metrics at the end of the page."
+        ),
+        draw=_own_metrics,
+    ),
 )
 
-for _declared in LAYER_FIGURES:
-    add_figure(FigureSpec(_declared.name, _declared.title, _declared.how_to_read, _declared.order, _declared.draw))
+for _spec in LAYER_FIGURES:
+    REPORT.add(_spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -51,115 +51,86 @@ class FigureSpec(Generic[Content]):
         return replace(self, how_to_read=f"{self.how_to_read} {self.how_to_read_groups}")
 
 
-_REPORT: dict[str, FigureSpec[Tables]] = {}
-_COMPARISON: dict[str, FigureSpec[Comparison]] = {}
+class Catalog(Generic[Content]):
+    """The figures of one kind: each is checked when it is added, and drawn in the house style.
 
-
-def report_figures() -> tuple[FigureSpec[Tables], ...]:
-    """Return the figures of a report that were added so far, in reading order."""
-    return tuple(sorted(_REPORT.values(), key=lambda spec: spec.order))
-
-
-def comparison_figures() -> tuple[FigureSpec[Comparison], ...]:
-    """Return the figures of a comparison that were added so far, in reading order."""
-    return tuple(sorted(_COMPARISON.values(), key=lambda spec: spec.order))
-
-
-def figure(*, order: int, title: str, how_to_read: str) -> Callable[[Draw[Tables]], FigureSpec[Tables]]:
-    """Add the decorated function to the figures of a report.
-
-    The function takes the tables of a run. It returns a figure made by
-    :func:`analyzer.figures.drawing.sheet.new_sheet`, or None if there is nothing to show. Style and title are
-    added here. The function must be named after its module.
-
-    Raises:
-        ValueError: a rule is broken; the message names the function.
+    Args:
+        subject: returns what the head of a figure names at the right.
     """
 
-    def register(function: Draw[Tables]) -> FigureSpec[Tables]:
-        _check_module(function)
-        return add_figure(FigureSpec(function.__name__, title, how_to_read, order, function))
+    def __init__(self, subject: Callable[[Content], str]) -> None:
+        self._subject: Callable[[Content], str] = subject
+        self._specs: dict[str, FigureSpec[Content]] = {}
 
-    return register
+    @property
+    def figures(self) -> tuple[FigureSpec[Content], ...]:
+        """The figures that were added so far, in reading order."""
+        return tuple(sorted(self._specs.values(), key=lambda spec: spec.order))
 
+    def figure(
+        self, *, order: int, title: str, how_to_read: str, how_to_read_groups: str = ""
+    ) -> Callable[[Draw[Content]], FigureSpec[Content]]:
+        """Add the decorated function as a figure.
 
-def compared_figure(
-    *, order: int, title: str, how_to_read: str, how_to_read_groups: str = ""
-) -> Callable[[Draw[Comparison]], FigureSpec[Comparison]]:
-    """Add the decorated function to the figures of a comparison.
+        The function takes the tables of a run, or the comparison. It returns a figure made by
+        :func:`analyzer.figures.drawing.sheet.new_sheet`, or None if there is nothing to show. Style and title are
+        added here. The function must be named after its module.
 
-    The function takes the comparison. Otherwise the rules of :func:`figure` apply.
+        Raises:
+            ValueError: a rule is broken; the message names the function.
+        """
 
-    Raises:
-        ValueError: a rule is broken; the message names the function.
-    """
+        def register(function: Draw[Content]) -> FigureSpec[Content]:
+            if function.__module__.rpartition(".")[2] != function.__name__:
+                raise ValueError(
+                    f"figure {function.__module__}.{function.__name__}: the function must have its module's name, so "
+                    "that one can be found from the other; rename the function or the module"
+                )
+            return self.add(FigureSpec(function.__name__, title, how_to_read, order, function, how_to_read_groups))
 
-    def register(function: Draw[Comparison]) -> FigureSpec[Comparison]:
-        _check_module(function)
-        spec = FigureSpec(function.__name__, title, how_to_read, order, function, how_to_read_groups)
-        return add_compared_figure(spec)
+        return register
 
-    return register
+    def add(self, spec: FigureSpec[Content]) -> FigureSpec[Content]:
+        """Add a figure, and return it with the house style and a head.
 
+        Raises:
+            ValueError: a rule is broken; the message names the figure.
+        """
+        self._check(spec)
 
-def add_figure(spec: FigureSpec[Tables]) -> FigureSpec[Tables]:
-    """Add a figure to those of a report, and return it with the house style and a head that names the run.
+        @functools.wraps(spec.draw)
+        def draw(content: Content) -> Figure | None:
+            with house_style():
+                drawn = spec.draw(content)
+                if drawn is not None:
+                    draw_head(drawn, spec.title, self._subject(content))
+                return drawn
 
-    Raises:
-        ValueError: a rule is broken; the message names the figure.
-    """
-    _check(spec, _REPORT)
-    _REPORT[spec.name] = styled = _styled(spec, lambda tables: tables.run)
-    return styled
+        self._specs[spec.name] = styled = replace(spec, draw=draw)
+        return styled
 
-
-def add_compared_figure(spec: FigureSpec[Comparison]) -> FigureSpec[Comparison]:
-    """Add a figure to those of a comparison, and return it with the house style and a head that counts the runs.
-
-    Raises:
-        ValueError: a rule is broken; the message names the figure.
-    """
-    _check(spec, _COMPARISON)
-    _COMPARISON[spec.name] = styled = _styled(spec, lambda comparison: f"{len(comparison.runs)} runs")
-    return styled
-
-
-def _styled(spec: FigureSpec[Content], subject: Callable[[Content], str]) -> FigureSpec[Content]:
-    @functools.wraps(spec.draw)
-    def draw(content: Content) -> Figure | None:
-        with house_style():
-            drawn = spec.draw(content)
-            if drawn is not None:
-                draw_head(drawn, spec.title, subject(content))
-            return drawn
-
-    return replace(spec, draw=draw)
-
-
-def _check_module(function: Callable[[Content], Figure | None]) -> None:
-    if function.__module__.rpartition(".")[2] != function.__name__:
-        raise ValueError(
-            f"figure {function.__module__}.{function.__name__}: the function must have its module's name, so that one "
-            "can be found from the other; rename the function or the module"
-        )
-
-
-def _check(spec: FigureSpec[Content], others: Mapping[str, FigureSpec[Content]]) -> None:
-    who = f"figure {spec.draw.__module__}.{spec.name}"
-    if len(inspect.signature(spec.draw).parameters) != 1:
-        raise ValueError(f"{who}: the function must take exactly one argument, the tables or the comparison")
-    if not spec.title or spec.title.endswith(".") or len(spec.title) > _MAX_TITLE:
-        raise ValueError(f"{who}: the title must be 1 to {_MAX_TITLE} characters of plain words without a full stop")
-    if _count_sentences(spec.how_to_read) not in (1, 2):
-        raise ValueError(f"{who}: how_to_read must be one or two whole sentences")
-    if spec.how_to_read_groups and _count_sentences(spec.how_to_read_groups) not in (1, 2):
-        raise ValueError(f"{who}: how_to_read_groups must be one or two whole sentences")
-    for other in others.values():
-        if other.name == spec.name:
-            raise ValueError(f"{who}: this name is registered already; choose another")
-        if other.order == spec.order:
-            raise ValueError(f"{who}: order {spec.order} is taken by the figure {other.name}; choose another")
+    def _check(self, spec: FigureSpec[Content]) -> None:
+        who = f"figure {spec.draw.__module__}.{spec.name}"
+        if len(inspect.signature(spec.draw).parameters) != 1:
+            raise ValueError(f"{who}: the function must take exactly one argument, the tables or the comparison")
+        if not spec.title or spec.title.endswith(".") or len(spec.title) > _MAX_TITLE:
+            raise ValueError(
+                f"{who}: the title must be 1 to {_MAX_TITLE} characters of plain words without a full stop"
+            )
+        if _count_sentences(spec.how_to_read) not in (1, 2):
+            raise ValueError(f"{who}: how_to_read must be one or two whole sentences")
+        if spec.how_to_read_groups and _count_sentences(spec.how_to_read_groups) not in (1, 2):
+            raise ValueError(f"{who}: how_to_read_groups must be one or two whole sentences")
+        for other in self._specs.values():
+            if other.name == spec.name:
+                raise ValueError(f"{who}: this name is registered already; choose another")
+            if other.order == spec.order:
+                raise ValueError(f"{who}: order {spec.order} is taken by the figure {other.name}; choose another")
 
 
 def _count_sentences(text: str) -> int:
     return len(re.findall(r"[.!?](?=\s|$)", text))
+
+
+REPORT: Catalog[Tables] = Catalog(lambda tables: tables.run)
+COMPARISON: Catalog[Comparison] = Catalog(lambda comparison: f"{len(comparison.runs)} runs")

@@ -34,7 +34,7 @@ def claim_folder(out: Path, runs: Mapping[str, str], kind: Kind, force: bool = F
             other runs.
     """
     for name, path in runs.items():
-        if path and (_same(out, Path(path)) or _inside(Path(path), out)):
+        if path and Path(path).resolve().is_relative_to(out.resolve()):
             raise ReportError(f"{out}: contains the checkpoints of {name!r}; choose another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -108,16 +108,8 @@ def _differ(earlier: Mapping[str, str], now: Mapping[str, str]) -> bool:
 def _is_elsewhere(earlier: str, now: str) -> bool:
     if "://" in earlier:  # a server is not asked whether it still exists
         return earlier != now
-    return Path(earlier).exists() and not _same(Path(earlier), Path(now))
+    return Path(earlier).exists() and Path(earlier).resolve() != Path(now).resolve()
 
 
 def _described(runs: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({path})" if path else name for name, path in sorted(runs.items()))
-
-
-def _same(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve()
-
-
-def _inside(inner: Path, outer: Path) -> bool:
-    return inner.resolve().is_relative_to(outer.resolve())

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import quote
 
+from analyzer.comparing.answers import QUESTIONS
 from analyzer.errors import StoreError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.report.comparison_page import render_page
-from analyzer.report.comparison_summary import summarize
 from analyzer.report.comparison_tables import HEADERS, rows
 from analyzer.report.reading import read_run
 from analyzer.report.writer import FigureSet, Folder
@@ -100,6 +101,37 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
             for one in run.tables.source.checkpoints
         ],
     )
+
+
+def summarize(comparison: Comparison) -> dict[str, Any]:
+    """Return the content of ``summary.json``: groups, answers, final values of the whole network, tests."""
+    return {
+        "schema_version": 1,
+        "runs": [
+            {"run": run.name, "path": run.path, "store": run.source, "settings": dict(run.settings)}
+            for run in comparison.runs
+        ],
+        "groups": [asdict(group) for group in comparison.groups],
+        "grouped_by": comparison.grouped_by,
+        "aligned_by": comparison.axis_label,
+        "compared_at": dict(comparison.ends),
+        "notes": list(comparison.notes),
+        "answers": [
+            {
+                "rule": one.rule,
+                "question": QUESTIONS[one.rule],
+                "sentence": one.sentence,
+                "severity": one.severity,
+                "evidence": dict(one.evidence),
+                "figure": one.figure,
+            }
+            for one in comparison.answers
+        ],
+        "final_values": [asdict(one) for one in comparison.finals if one.scope != "tensor"],
+        "differences": [asdict(one) for one in comparison.differences],
+        "divergence": [asdict(one) for one in comparison.divergences],
+        "swap_tests": [asdict(one) for one in comparison.swaps],
+    }
 
 
 def _reports(runs: Sequence[StoredRun], out: Path) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 
 from analyzer.model.comparison import Comparison
-from analyzer.report.csv_tables import Row, columns_of
+from analyzer.report.csv_tables import Row, or_none
 
 HEADERS: Mapping[str, str] = {
     "runs": "run,group,seed,independent,checkpoints,path,store",
@@ -21,19 +22,11 @@ HEADERS: Mapping[str, str] = {
 
 def rows(name: str, comparison: Comparison) -> Iterator[Row]:
     """Return the rows of the table ``name``, a key of :data:`HEADERS`."""
-    of_fields = {
-        "final_values": comparison.finals,
-        "differences": comparison.differences,
-        "swap": comparison.swaps,
-    }
+    of_fields = {"final_values": comparison.finals, "differences": comparison.differences, "swap": comparison.swaps}
     if name in of_fields:
-        return map(columns_of(HEADERS[name]), of_fields[name])
+        return map(attrgetter(*HEADERS[name].split(",")), of_fields[name])
     composed = {"runs": _runs, "curves": _curves, "groups": _groups, "divergence": _divergence}
     return composed[name](comparison)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if value == value else None
 
 
 def _group_of(comparison: Comparison) -> dict[str, str]:
@@ -56,8 +49,8 @@ def _curves(comparison: Comparison) -> Iterator[Row]:
         for quantity in comparison.quantities:
             course = comparison.courses[run.name, quantity.name]
             for position, row in enumerate(run.tables.checkpoints):
-                length = _number(path.values[position]) if path else None
-                value, status = _number(course.values[position]), course.statuses[position]
+                length = or_none(path.values[position]) if path else None
+                value, status = or_none(course.values[position]), course.statuses[position]
                 where = (run.name, groups[run.name], row.name, row.epoch, row.step)
                 yield (*where, length, quantity.name, value, status)
 
@@ -65,7 +58,7 @@ def _curves(comparison: Comparison) -> Iterator[Row]:
 def _groups(comparison: Comparison) -> Iterator[Row]:
     for band in comparison.bands:
         for place, mean, low, high in zip(band.positions, band.mean, band.low, band.high, strict=True):
-            numbers = (_number(mean), _number(low), _number(high))
+            numbers = (or_none(mean), or_none(low), or_none(high))
             yield (band.group, band.quantity, band.along, float(place), band.n, *numbers)
 
 

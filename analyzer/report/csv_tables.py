@@ -1,11 +1,11 @@
-"""Format a report's CSV tables: 17 significant digits, an empty field where there is no number."""
+"""Format a report's CSV tables and the export: 17 significant digits, an empty field where there is no number."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
@@ -43,14 +43,19 @@ def rows(name: str, store: Reader, runs: Iterable[Tables]) -> Iterator[Row]:
     return ((tables.run, *row) for tables in runs for row in table(tables))
 
 
-def columns_of(header: str, skip: int = 0) -> Callable[[object], Row]:
-    """Return the function that reads a table's columns, but the first ``skip``, from attributes of the same names."""
-    return attrgetter(*header.split(",")[skip:])
+def export_table(store: Reader, runs: Sequence[Tables], kind: str) -> bytes:
+    """Return the table ``measurements`` of some runs.
 
-
-def to_csv(name: str, content: Iterable[Row]) -> bytes:
-    """Return the table ``name`` (a key of :data:`HEADERS`) as CSV."""
-    return with_header(HEADERS[name], content)
+    Args:
+        store: the store that they were read from.
+        runs: their tables.
+        kind: ``csv``, as in the report folder, or ``json``: a list of objects with the same keys.
+    """
+    header, content = HEADERS["measurements"], rows("measurements", store, runs)
+    if kind == "csv":
+        return with_header(header, content)
+    records = [dict(zip(header.split(","), row, strict=True)) for row in content]
+    return (json.dumps(records, indent=0, allow_nan=False) + "\n").encode()
 
 
 def with_header(header: str, content: Iterable[Row]) -> bytes:
@@ -68,6 +73,11 @@ def _text_field(value: Any) -> str:
     cell = _cell(value)
     # The csv module leaves a lone carriage return bare, which its own reader takes for the end of the row.
     return '"' + cell.replace('"', '""') + '"' if NEEDS_QUOTES.search(cell) else cell
+
+
+def or_none(value: float) -> float | None:
+    """Return a plain number, None for NaN."""
+    return None if value != value else float(value)
 
 
 def number(value: float) -> str:
@@ -103,15 +113,12 @@ def _scalars(tables: Tables) -> Iterator[Row]:
 
 def _score(tables: Tables, name: str, position: int) -> float | None:
     values = tables.scalars.get(name)
-    if values is None or values[position] != values[position]:  # NaN: no score there
-        return None
-    return float(values[position])
+    return None if values is None else or_none(values[position])
 
 
 def _tensors(tables: Tables) -> Iterator[Row]:
-    for row in tables.tensors:
-        yield (row.name, row.module, row.kind, row.shape, row.matrix_shape, row.rule, row.dtype)
+    return map(attrgetter("name", "module", "kind", "shape", "matrix_shape", "rule", "dtype"), tables.tensors)
 
 
 def _correlations(tables: Tables) -> Iterator[Row]:
-    return map(columns_of(HEADERS["correlations"], skip=1), chain.from_iterable(tables.correlations.values()))
+    return map(attrgetter(*HEADERS["correlations"].split(",")[1:]), chain.from_iterable(tables.correlations.values()))

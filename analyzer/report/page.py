@@ -159,19 +159,11 @@ def coefficient(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
-@dataclass(frozen=True, slots=True)
-class RelationTable:
-    """How a metric correlates with a score: ``rows`` are (raw curves, Pearson and Spearman without the trend)."""
+def _relations(tables: Tables) -> list[dict[str, Any]]:
+    """Return the correlations of the mean and of the strongest layers with the score that matters most.
 
-    metric: str
-    title: str
-    score: str
-    rows: tuple[tuple[Correlation, Correlation, Correlation], ...]
-    layers: int
-
-
-def _relations(tables: Tables) -> list[RelationTable]:
-    """Return the correlations of the mean and of the strongest layers with the score that matters most."""
+    The rows of a table are (raw curves, Pearson and Spearman without the trend).
+    """
     score = next(iter([*accuracies(tables.scalars), *losses(tables.scalars)]), None)
     found = []
     for metric, title in RELATED_METRICS:
@@ -188,8 +180,8 @@ def _relations(tables: Tables) -> list[RelationTable]:
         layers = sorted((row for row in rows if row[0].scope == "tensor"), key=_strength, reverse=True)
         means = [row for row in rows if row[0].scope == "mean"]
         if score and any(one.coefficient is not None for row in rows for one in row):
-            shown = (*means, *layers[:MOST_RELATED])
-            found.append(RelationTable(metric, title, score, shown, len(layers)))
+            shown = [*means, *layers[:MOST_RELATED]]
+            found.append({"title": title, "score": score, "rows": shown, "layers": len(layers)})
     return found
 
 

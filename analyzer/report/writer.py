@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analyzer.report.claiming import MANIFEST, OUR_NAMES, Kind
 from analyzer.report.csv_tables import Row, with_header
-from analyzer.report.figure_files import Drawable, draw_figures
 from analyzer.report.page import FigureOnPage, stylesheet
 from analyzer.store.files import flush_folder, report_errors, sweep, write_whole
+
+if TYPE_CHECKING:
+    from analyzer.figures import FigureSpec
 
 SCHEMA_VERSION = 1
 PACKAGES = ("numpy", "scipy", "matplotlib", "safetensors", "ml-dtypes", "jinja2", "blake3")
@@ -36,7 +38,7 @@ class Provenance:
 class FigureSet:
     """Figures that are drawn from the same content; ``prefix`` may name a folder below ``figures/``."""
 
-    figures: Sequence[Drawable]
+    figures: Sequence[FigureSpec[Any]]
     content: object
     prefix: str = ""
 
@@ -95,6 +97,38 @@ def write_folder(folder: Folder, out: Path, provenance: Provenance) -> None:
         flush_folder(out)
 
 
+def draw_figures(figures: Sequence[FigureSpec[Any]], content: object, out: Path, prefix: str) -> list[FigureOnPage]:
+    """Draw each figure that has something to show.
+
+    Args:
+        figures: in reading order.
+        content: the tables or comparison that they are drawn from.
+        out: the report folder, which contains a folder for figures.
+        prefix: of their file names; it may name a folder, which is created.
+
+    Raises:
+        ReportError: a file cannot be written.
+    """
+    from analyzer.figures import render
+
+    with report_errors(out / "figures"):
+        (out / "figures" / prefix).mkdir(exist_ok=True)
+    drawn = []
+    for spec in figures:
+        place = f"figures/{prefix}{spec.name}"
+        png, svg = out / f"{place}.png", out / f"{place}.svg"
+        figure = spec.draw(content)
+        if figure is None:
+            with report_errors(png):
+                for stale in (png, svg):
+                    stale.unlink(missing_ok=True)  # our own, of an earlier report
+            continue
+        for path, data in zip((png, svg), render(figure), strict=True):
+            write_whole(path, data)
+        drawn.append(FigureOnPage(spec.name, spec.title, spec.how_to_read, place))
+    return drawn
+
+
 def _files(out: Path) -> list[str]:
     """Return the paths of our files, relative to the folder."""
     written = (path for name in OUR_NAMES for path in [out / name, *(out / name).rglob("*")])
@@ -108,11 +142,7 @@ def environment() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "blas": _blas(),
-        "machine": {
-            "system": platform.system(),
-            "release": platform.release(),
-            "processor": platform.machine(),
-        },
+        "machine": {"system": platform.system(), "release": platform.release(), "processor": platform.machine()},
     }
 
 

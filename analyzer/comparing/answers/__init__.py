@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from analyzer.comparing.answers.accuracy import effect_on_accuracy
 from analyzer.comparing.answers.certainty import certainty, own_weights
-from analyzer.comparing.answers.extremes import extreme
+from analyzer.comparing.answers.ranking import effect_on_accuracy, extreme
 from analyzer.comparing.answers.shared_start import shared_starts
 from analyzer.comparing.answers.wording import at_end, number, place
 from analyzer.comparing.quantities import by_name

@@ -92,12 +92,10 @@ def _ranges_are_apart(comparison: Comparison, difference: GroupDifference) -> bo
 def interval(difference: GroupDifference) -> str:
     """Format a difference with its interval, as a positive number or as the larger value over the smaller."""
     numbers = [value for value in (difference.difference, difference.low, difference.high) if value is not None]
-    if difference.form == "ratio":
-        if numbers[0] < 1:
-            numbers = [1 / numbers[0], *sorted(1 / value for value in numbers[1:])]
-        text = f"a factor of {number(numbers[0])}"
-    else:
-        if numbers[0] < 0:
-            numbers = [-numbers[0], *sorted(-value for value in numbers[1:])]
-        text = number(numbers[0])
+    is_ratio = difference.form == "ratio"
+    if is_ratio and numbers[0] < 1:
+        numbers = [1 / numbers[0], *sorted(1 / value for value in numbers[1:])]
+    elif not is_ratio and numbers[0] < 0:
+        numbers = [-numbers[0], *sorted(-value for value in numbers[1:])]
+    text = f"a factor of {number(numbers[0])}" if is_ratio else number(numbers[0])
     return f"{text}, 95 % interval {number(numbers[1])} to {number(numbers[2])}" if len(numbers) == 3 else text

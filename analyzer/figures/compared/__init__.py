@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from analyzer.figures.catalog import FigureSpec, comparison_figures
+from analyzer.figures.catalog import COMPARISON, FigureSpec
 from analyzer.model.comparison import Comparison
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-COMPARED: tuple[FigureSpec[Comparison], ...] = comparison_figures()
+COMPARED: tuple[FigureSpec[Comparison], ...] = COMPARISON.figures
 
 __all__ = ["COMPARED"]

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyzer.figures.catalog import compared_figure
+from analyzer.figures.catalog import COMPARISON
 from analyzer.figures.compared.group_lines import Entry, entries_of
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import short_labels
 from analyzer.figures.drawing.line_panels import name_panel
 from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
 from analyzer.figures.drawing.style import SMALL_SIZE, plain_axes
-from analyzer.figures.drawing.ticks import linear_limits, linear_ticks, log_limits, log_ticks, spans_decades
+from analyzer.figures.drawing.ticks import is_log, linear_limits, linear_ticks, log_limits, log_ticks
 from analyzer.model.comparison import Comparison, Quantity
 from analyzer.model.score_names import accuracies
 
@@ -27,7 +27,7 @@ _NAMES_WIDTH, _GAP, _ROW, _FOOT = 1.75, 0.35, 0.36, 0.3  # inches
 _TICK_PITCH = 0.5  # inches
 
 
-@compared_figure(
+@COMPARISON.figure(
     order=10,
     title="Where every run ended",
     how_to_read="Each mark is the final value of one run.",
@@ -80,9 +80,7 @@ def _draw_panel(
     finite = np.concatenate(values)
     finite = finite[np.isfinite(finite)]
     # One value per run: beyond a factor of ten, one distant run would squeeze all the others together.
-    log = bool((finite > 0).all()) and (
-        quantity.scale == "log" or (quantity.scale == "positive" and spans_decades(finite, 1.0))
-    )
+    log = bool((finite > 0).all()) and is_log(quantity.scale, finite, 1.0)
     plain_axes(axes, grid=True)
     axes.grid(visible=False, axis="y")
     limits = log_limits(finite) if log else _tight_limits(finite)

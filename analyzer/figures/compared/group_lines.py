@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,38 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, draw_checkpoint_axis
-from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
+from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
-from analyzer.figures.drawing.line_panels import (
-    FOOT_GAP,
-    KEY_TEXT,
-    KEY_WIDTH,
-    LEFT,
-    PANEL_GAP,
-    PLOT_WIDTH,
-    draw_line,
-    finish_panel,
-    panel_height,
-)
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
+from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
 from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK, Look
-from analyzer.figures.drawing.ticks import linear_limits, log_limits, spans_decades
-from analyzer.model.comparison import Comparison, Quantity
+from analyzer.figures.drawing.ticks import is_log, linear_limits, log_limits
+from analyzer.model.comparison import Band, Comparison, Quantity
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
-
-BAND_OPACITY = 0.16
-
-
-@dataclass(frozen=True, slots=True)
-class RangeLine:
-    """One line of a panel: ``middle`` between ``low`` and ``high``, each (n,), at the places ``x`` (n,)."""
-
-    x: FloatArray
-    middle: FloatArray
-    low: FloatArray
-    high: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,65 +65,58 @@ def group_figure(comparison: Comparison, names: Sequence[str], along: str | None
     known = {quantity.name: quantity for quantity in comparison.quantities}
     panels = []
     for quantity in (known[name] for name in names if name in known):
-        lines = [_range_line(comparison, entry, quantity, along or comparison.axis_label) for entry in entries]
-        if any(np.isfinite(line.middle).any() for line in lines):
+        lines = [_band(comparison, entry, quantity, along or comparison.axis_label) for entry in entries]
+        if any(np.isfinite(line.mean).any() for line in lines):
             panels.append((quantity, lines))
     if not panels:
         return None
-    height = panel_height(len(panels))
-    top, body = HEAD + 0.3, len(panels) * (height + PANEL_GAP) - PANEL_GAP
     key = _key(comparison, entries)
-    body = max(body, key_height(key) - 0.1)
     notes = [KeyLine(text) for text in (_band_note(comparison, entries), _zero_note(panels), left_out) if text]
-    drawn = new_sheet(top + body + FOOT_GAP + key_height(notes) + MARGIN)
+    sheet = LineSheet(len(panels), notes, key)
     axis = _axis(comparison, [line for _, lines in panels for line in lines], along)
     for index, (quantity, lines) in enumerate(panels):
-        axes = place(drawn, LEFT, top + index * (height + PANEL_GAP), PLOT_WIDTH, height)
+        axes = sheet.panel(index)
         _draw_panel(axes, quantity, entries, lines)
         draw_checkpoint_axis(axes, axis, labeled=index == len(panels) - 1)
-    draw_key(drawn, WIDTH - MARGIN - KEY_WIDTH, top, KEY_WIDTH, key)
-    draw_key(drawn, MARGIN, top + body + FOOT_GAP, WIDTH - 2 * MARGIN, notes)
-    return drawn
+    sheet.key(key)
+    return sheet.finish()
 
 
-def _range_line(comparison: Comparison, entry: Entry, quantity: Quantity, along: str) -> RangeLine:
+def _band(comparison: Comparison, entry: Entry, quantity: Quantity, along: str) -> Band:
+    """Return the line of an entry with its range: none for a single run, empty where there is no such band."""
     if entry.run is not None:
         values = _finite(comparison.courses[entry.run, quantity.name].values)
-        return RangeLine(comparison.places[entry.run], values, values, values)
+        return Band(entry.label, quantity.name, along, comparison.places[entry.run], values, values, values, 1)
     wanted = (entry.group, quantity.name, along)
     for band in comparison.bands:
         if (band.group, band.quantity, band.along) == wanted:
-            return RangeLine(band.positions, _finite(band.mean), _finite(band.low), _finite(band.high))
+            return replace(band, mean=_finite(band.mean), low=_finite(band.low), high=_finite(band.high))
     nothing = np.zeros(0)
-    return RangeLine(nothing, nothing, nothing, nothing)
+    return Band(entry.label, quantity.name, along, nothing, nothing, nothing, nothing, 0)
 
 
 def _finite(values: FloatArray) -> FloatArray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _draw_panel(axes: Axes, quantity: Quantity, entries: Sequence[Entry], lines: Sequence[RangeLine]) -> None:
+def _draw_panel(axes: Axes, quantity: Quantity, entries: Sequence[Entry], lines: Sequence[Band]) -> None:
     values = _all_values(lines)
-    log = _is_log(quantity, values)
+    log = is_log(quantity.scale, values)
     unit = "" if quantity.is_score else f" ({quantity.unit}), {quantity.scope}"
     limits = log_limits(values) if log else linear_limits(values)
     finish_panel(axes, f"{quantity.title}{unit}{', log axis' if log else ''}", limits, log=log)
     for index, (entry, line) in enumerate(zip(entries, lines, strict=True)):
         middle, low, high = (
-            np.where(part > 0, part, np.nan) if log else part for part in (line.middle, line.low, line.high)
+            np.where(part > 0, part, np.nan) if log else part for part in (line.mean, line.low, line.high)
         )
         if (low < high).any():
-            axes.fill_between(line.x, low, high, color=entry.look.color, alpha=BAND_OPACITY, linewidth=0)
-        if line.x.size:
-            draw_line(axes, line.x, middle, entry.look, index)
+            axes.fill_between(line.positions, low, high, color=entry.look.color, alpha=0.16, linewidth=0)
+        if line.positions.size:
+            draw_line(axes, line.positions, middle, entry.look, index)
 
 
-def _all_values(lines: Sequence[RangeLine]) -> FloatArray:
+def _all_values(lines: Sequence[Band]) -> FloatArray:
     return np.concatenate([part for line in lines for part in (line.low, line.high)])
-
-
-def _is_log(quantity: Quantity, values: FloatArray) -> bool:
-    return quantity.scale == "log" or (quantity.scale == "positive" and spans_decades(values))
 
 
 def _key(comparison: Comparison, entries: Sequence[Entry]) -> list[KeyLine]:
@@ -167,10 +137,10 @@ def _band_note(comparison: Comparison, entries: Sequence[Entry]) -> str:
     return ""
 
 
-def _zero_note(panels: Sequence[tuple[Quantity, Sequence[RangeLine]]]) -> str:
+def _zero_note(panels: Sequence[tuple[Quantity, Sequence[Band]]]) -> str:
     """Explain what a log axis leaves out, such as the distance of the first checkpoint from itself."""
     hidden = any(
-        _is_log(quantity, _all_values(lines)) and any((line.low == 0).any() for line in lines)
+        is_log(quantity.scale, _all_values(lines)) and any((line.low == 0).any() for line in lines)
         for quantity, lines in panels
     )
     if not hidden:
@@ -178,8 +148,8 @@ def _zero_note(panels: Sequence[tuple[Quantity, Sequence[RangeLine]]]) -> str:
     return "a log axis cannot show values of exactly 0, such as the distance of the first checkpoint from itself"
 
 
-def _axis(comparison: Comparison, lines: Sequence[RangeLine], along: str | None) -> CheckpointAxis:
-    positions = np.unique(np.concatenate([line.x for line in lines]))
+def _axis(comparison: Comparison, lines: Sequence[Band], along: str | None) -> CheckpointAxis:
+    positions = np.unique(np.concatenate([line.positions for line in lines]))
     if along is not None:
         return CheckpointAxis(positions, "path length Σ‖ΔW‖ of all parameters (weight units)", float("nan"))
     spacing = float(np.median(np.diff(positions))) if len(positions) > 1 else float("nan")

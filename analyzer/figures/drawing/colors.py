@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from analyzer.figures.drawing.layer_table import Panel
+from analyzer.figures.drawing.line_panels import name_panel
 from analyzer.figures.drawing.sheet import size_of
-from analyzer.figures.drawing.style import INK, LABEL_SIZE, SMALL_SIZE, SOFT_INK
+from analyzer.figures.drawing.style import INK, SMALL_SIZE, SOFT_INK
 from analyzer.figures.drawing.ticks import linear_ticks, log_ticks
 
 if TYPE_CHECKING:
@@ -36,10 +37,14 @@ class ColorScale:
     log: bool
     zeros: bool
 
+    def shares(self, values: FloatArray) -> FloatArray:
+        """Return where values lie between the limits, 0 to 1."""
+        low, high = (np.log10(limit) for limit in self.limits) if self.log else self.limits
+        return np.asarray(((_log10(values) if self.log else values) - low) / (high - low))
+
     def colors(self, values: FloatArray) -> npt.NDArray[np.uint8]:
         """Return the RGBA bytes (..., 4) of ``values`` (...); missing values are transparent."""
-        low, high = (np.log10(limit) for limit in self.limits) if self.log else self.limits
-        share = ((_log10(values) if self.log else values) - low) / (high - low)
+        share = self.shares(values)
         known = np.isfinite(share)
         colors = _COLORS[np.where(known, np.clip(share, 0, 1) * 255, 0).round().astype(np.intp)]
         colors[~known] = 0
@@ -73,19 +78,10 @@ def draw_color_bar(axes: Axes, panel: Panel, scale: ColorScale) -> None:
     width = size_of(axes)[0]
     most = min(10, max(3, int(width / _TICK_PITCH)))
     positions, texts = log_ticks(scale.limits, most) if scale.log else linear_ticks(scale.limits, most)
-    low, high = (np.log10(limit) for limit in scale.limits) if scale.log else scale.limits
-    places = (np.log10(positions) - low) / (high - low) if scale.log else (np.array(positions) - low) / (high - low)
-    axes.set_xticks(places, texts, parse_math=False)
+    axes.set_xticks(scale.shares(np.array(positions)), texts, parse_math=False)
     axes.set_yticks([])
     axes.set_xlim(0, 1)
     axes.tick_params(labelsize=SMALL_SIZE, labelcolor=INK, color=SOFT_INK, length=3, width=0.8, pad=1.5)
     axes.spines[:].set_visible(False)
-    unit = f"{panel.unit}, log scale" if scale.log else panel.unit
-    style: dict[str, Any] = {
-        "xycoords": "axes fraction",
-        "textcoords": "offset points",
-        "size": LABEL_SIZE,
-        "va": "bottom",
-    }
-    axes.annotate(panel.name, (0, 1), (0, 16), color=INK, **style)
-    axes.annotate(unit, (0, 1), (0, 4), color=SOFT_INK, **style)
+    name_panel(axes, panel.name, 16)
+    name_panel(axes, f"{panel.unit}, log scale" if scale.log else panel.unit, 4, SOFT_INK)

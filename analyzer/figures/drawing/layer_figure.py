@@ -13,16 +13,9 @@ from analyzer.figures.drawing.layer_table import Panel, anything_to_show, layer_
 from analyzer.figures.drawing.style import LOOKS
 from analyzer.model.tables import Tables
 
-MAX_LINES = len(LOOKS)
-
 
 def layer_figure(
-    tables: Tables,
-    panels: Sequence[Panel],
-    *,
-    with_mean: bool = False,
-    gaps: bool = False,
-    remarks: Sequence[str] = (),
+    tables: Tables, panels: Sequence[Panel], *, with_mean: bool = False, gaps: bool = False, remarks: Sequence[str] = ()
 ) -> Figure | None:
     """Draw the metric of each panel for every weight matrix.
 
@@ -40,14 +33,13 @@ def layer_figure(
     layers = [layer_table(tables, panel, names) for panel in panels]
     if not anything_to_show(layers):
         return None
-    empty = [only_zeros(table) for table in layers]
-    if not all(empty):
-        zeros = [f"{panel.name}: 0 everywhere, not drawn" for panel, zero in zip(panels, empty, strict=True) if zero]
+    shown = [table for table in layers if not only_zeros(table)]
+    if shown:
+        zeros = [f"{table.panel.name}: 0 everywhere, not drawn" for table in layers if only_zeros(table)]
         remarks = [*zeros, *remarks]
-        panels = [panel for panel, zero in zip(panels, empty, strict=True) if not zero]
-        layers = [table for table, zero in zip(layers, empty, strict=True) if not zero]
-    mean = tables.curves.get(("mean", "", panels[0].metric)) if with_mean else None
+        layers = shown
+    mean = tables.curves.get(("mean", "", layers[0].panel.metric)) if with_mean else None
     if mean is not None and not np.isfinite(mean.values).any():
         mean = None
-    draw = line_figure if len(names) <= MAX_LINES else heat_figure
-    return draw(tables, panels, layers, mean, gaps=gaps, remarks=remarks)
+    draw = line_figure if len(names) <= len(LOOKS) else heat_figure
+    return draw(tables, layers, mean, gaps=gaps, remarks=remarks)

@@ -14,9 +14,8 @@ from analyzer.figures.drawing.colors import ColorScale, color_scale, draw_color_
 from analyzer.figures.drawing.heat_cells import cells, draw_cells, is_pooled
 from analyzer.figures.drawing.keys import HATCHED, KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import short_labels, text_width
-from analyzer.figures.drawing.layer_table import LayerTable, Panel
+from analyzer.figures.drawing.layer_table import LayerTable, gap_steps, notes
 from analyzer.figures.drawing.line_panels import FOOT_GAP, LEFT, draw_line, finish_panel
-from analyzer.figures.drawing.notes import gap_steps, notes
 from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
 from analyzer.figures.drawing.style import GAP_MARKER, INK, MEAN_LOOK, SMALL_SIZE, SOFT_INK, plain_axes
 from analyzer.figures.drawing.ticks import linear_limits
@@ -34,19 +33,12 @@ _LABEL_PITCH = 10.0  # points, the least distance from one layer's name to the n
 
 
 def heat_figure(
-    tables: Tables,
-    panels: Sequence[Panel],
-    layers: Sequence[LayerTable],
-    mean: Curve | None,
-    *,
-    gaps: bool,
-    remarks: Sequence[str] = (),
+    tables: Tables, layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool, remarks: Sequence[str]
 ) -> Figure:
     """Draw every layer as a row of a heat map for each panel.
 
     Args:
         tables: the run.
-        panels: the metrics.
         layers: the values of each panel, with the same names in all of them.
         mean: the curve to draw in a panel above the first heat map, None for none.
         gaps: whether to mark columns after a gap with a ring.
@@ -58,19 +50,19 @@ def heat_figure(
     names, left_out = short_labels(layers[0].names, _NAME_WIDTH)
     left = MARGIN + max(text_width(name) for name in names) / 72 + 0.12
     left = max(left, LEFT) if mean is not None else left
-    width = (WIDTH - left - 2 * MARGIN - (len(panels) - 1) * _GAP) / len(panels)
+    width = (WIDTH - left - 2 * MARGIN - (len(layers) - 1) * _GAP) / len(layers)
     height = min(max(len(names) * _ROW, _MIN_HEIGHT), _MAX_HEIGHT)
-    scales = [color_scale(table.values, panel.scale) for panel, table in zip(panels, layers, strict=True)]
+    scales = [color_scale(table.values, table.panel.scale) for table in layers]
     foot = [*notes(tables, axis, layers, gaps=gaps, remarks=remarks), *_cell_lines(axis, layers, scales)]
     foot += [KeyLine(left_out)] if left_out else []
     top = HEAD + (_STRIP + _STRIP_GAP + 0.25 if mean is not None else 0.0) + _BAR
     drawn = new_sheet(top + height + FOOT_GAP + key_height(foot) + MARGIN)
     if mean is not None:
-        _draw_mean(place(drawn, left, HEAD + 0.25, width, _STRIP), axis, mean, panels[0], limits)
+        _draw_mean(place(drawn, left, HEAD + 0.25, width, _STRIP), axis, mean, layers[0].panel.unit, limits)
     over = gap_steps(tables, axis, layers) if gaps else np.zeros(len(axis.positions), dtype=bool)
-    for index, (panel, table, scale) in enumerate(zip(panels, layers, scales, strict=True)):
+    for index, (table, scale) in enumerate(zip(layers, scales, strict=True)):
         start = left + index * (width + _GAP)
-        draw_color_bar(place(drawn, start, top - 0.42, width, 0.12), panel, scale)
+        draw_color_bar(place(drawn, start, top - 0.42, width, 0.12), table.panel, scale)
         axes = place(drawn, start, top, width, height)
         draw_cells(axes, axis, table, scale)
         draw_checkpoint_axis(axes, axis, limits=limits)
@@ -93,8 +85,8 @@ def _cell_lines(axis: CheckpointAxis, layers: Sequence[LayerTable], scales: Sequ
     return lines
 
 
-def _draw_mean(axes: Axes, axis: CheckpointAxis, mean: Curve, panel: Panel, limits: tuple[float, float]) -> None:
-    finish_panel(axes, f"mean over the layers ({panel.unit})", linear_limits(mean.values), log=False)
+def _draw_mean(axes: Axes, axis: CheckpointAxis, mean: Curve, unit: str, limits: tuple[float, float]) -> None:
+    finish_panel(axes, f"mean over the layers ({unit})", linear_limits(mean.values), log=False)
     draw_line(axes, axis.positions, mean.values, MEAN_LOOK)
     draw_checkpoint_axis(axes, axis, limits=limits, labeled=False)
 

@@ -15,22 +15,11 @@ from analyzer.figures.drawing.checkpoint_axis import (
     draw_checkpoint_axis,
     steps_over_gaps,
 )
-from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
+from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
-from analyzer.figures.drawing.layer_table import MARKS, ZERO_MARKER, LayerTable, Panel, has_zeros, is_log
-from analyzer.figures.drawing.line_panels import (
-    FOOT_GAP,
-    KEY_TEXT,
-    KEY_WIDTH,
-    LEFT,
-    PANEL_GAP,
-    PLOT_WIDTH,
-    draw_line,
-    finish_panel,
-    panel_height,
-)
-from analyzer.figures.drawing.notes import notes
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
+from analyzer.figures.drawing.layer_table import MARKS, ZERO_MARKER, LayerTable, notes
+from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
+from analyzer.figures.drawing.sheet import size_of
 from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK
 from analyzer.figures.drawing.ticks import linear_limits, log_limits, make_room
 
@@ -42,64 +31,45 @@ _LANE = 9.0  # points, the height of a row of marks at the edge of a panel
 
 
 def line_figure(
-    tables: Tables,
-    panels: Sequence[Panel],
-    layers: Sequence[LayerTable],
-    mean: Curve | None,
-    *,
-    gaps: bool,
-    remarks: Sequence[str] = (),
+    tables: Tables, layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool, remarks: Sequence[str]
 ) -> Figure:
     """Draw every layer as a line in each panel.
 
     Args:
         tables: the run.
-        panels: the metrics.
         layers: the values of each panel, with the same names in all of them.
         mean: the curve to draw bold, None for none.
         gaps: whether to draw steps over gaps as hollow circles.
         remarks: notes to write under the panels.
     """
-    height = panel_height(len(panels))
     axis = checkpoint_axis(tables)
     names, left_out = short_labels(layers[0].names, KEY_TEXT)
     key = [KeyLine(name, look=look) for name, look in zip(names, LOOKS, strict=False)]
     if mean is not None:
         key.insert(0, KeyLine("mean over the layers", look=MEAN_LOOK))
     foot = notes(tables, axis, layers, gaps=gaps, remarks=remarks)
-    if any(has_zeros(panel, table.values) for panel, table in zip(panels, layers, strict=True)):
+    if any(table.hides_zeros for table in layers):
         foot.insert(0, KeyLine("exactly 0, which a log axis cannot show", marker=ZERO_MARKER))
     foot += [KeyLine(left_out)] if left_out else []
-    body = max(len(panels) * (height + PANEL_GAP) - PANEL_GAP, key_height(key) - 0.1)
-    drawn = new_sheet(HEAD + 0.3 + body + FOOT_GAP + key_height(foot) + MARGIN)
-    top = HEAD + 0.3
-    for index, (panel, table) in enumerate(zip(panels, layers, strict=True)):
-        axes = place(drawn, LEFT, top + index * (height + PANEL_GAP), PLOT_WIDTH, height)
-        _draw_panel(axes, tables, axis, panel, table, mean, gaps=gaps)
-        draw_checkpoint_axis(axes, axis, labeled=index == len(panels) - 1)
-    draw_key(drawn, WIDTH - MARGIN - KEY_WIDTH, top, KEY_WIDTH, key)
-    draw_key(drawn, MARGIN, top + body + FOOT_GAP, WIDTH - 2 * MARGIN, foot)
-    return drawn
+    sheet = LineSheet(len(layers), foot, key)
+    for index, table in enumerate(layers):
+        axes = sheet.panel(index)
+        _draw_panel(axes, tables, axis, table, mean, gaps=gaps)
+        draw_checkpoint_axis(axes, axis, labeled=index == len(layers) - 1)
+    sheet.key(key)
+    return sheet.finish()
 
 
 def _draw_panel(
-    axes: Axes,
-    tables: Tables,
-    axis: CheckpointAxis,
-    panel: Panel,
-    table: LayerTable,
-    mean: Curve | None,
-    *,
-    gaps: bool,
+    axes: Axes, tables: Tables, axis: CheckpointAxis, table: LayerTable, mean: Curve | None, *, gaps: bool
 ) -> None:
     values = table.values if mean is None else np.vstack([table.values, mean.values])
-    log = is_log(panel, table.values)
+    log, zeros = table.log, table.hides_zeros
     lane = _LANE / (72 * size_of(axes)[1])
     marked = [layer for layer in range(len(table.names)) if table.marks(layer)]
-    zeros = has_zeros(panel, table.values)
     limits = log_limits(values) if log else linear_limits(values)
     limits = make_room(limits, 1.5 * lane if zeros else 0.0, (len(marked) + 0.5) * lane if marked else 0.0, log=log)
-    finish_panel(axes, f"{panel.name} ({panel.unit}{', log axis' if log else ''})", limits, log=log)
+    finish_panel(axes, f"{table.panel.name} ({table.panel.unit}{', log axis' if log else ''})", limits, log=log)
     for layer, (curve, row) in enumerate(zip(table.curves, table.values, strict=True)):
         if curve is not None:
             # Values that were skipped on purpose (--spectra-every) are no gap: the line goes on to the next value.

@@ -1,4 +1,4 @@
-"""The curves of one metric over all layers, in network order, and the marks for values that do not exist."""
+"""The curves of one metric over all layers in network order, marks for values that do not exist, and notes on them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from analyzer.figures.drawing.ticks import spans_decades
+from analyzer.figures.drawing.checkpoint_axis import BoolArray, CheckpointAxis, steps_over_gaps
+from analyzer.figures.drawing.keys import KeyLine
+from analyzer.figures.drawing.style import GAP_MARKER
+from analyzer.figures.drawing.ticks import is_log
 from analyzer.model.run import STATUSES_WITH_VALUE
 
 if TYPE_CHECKING:
@@ -32,11 +35,22 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class LayerTable:
-    """The values of one metric, (layers, checkpoints); ``curves`` has an entry for each name, None without a curve."""
+    """The values of a panel's metric, (layers, checkpoints); ``curves`` has an entry per name, None without a curve."""
 
+    panel: Panel
     names: tuple[str, ...]
     curves: tuple[Curve | None, ...]
     values: FloatArray
+
+    @property
+    def log(self) -> bool:
+        """Whether lines of these values have a log axis."""
+        return is_log(self.panel.scale, self.values)
+
+    @property
+    def hides_zeros(self) -> bool:
+        """Whether there are zeros, which a log axis cannot show."""
+        return self.log and bool((self.values == 0).any())
 
     def marks(self, layer: int) -> list[tuple[int, str]]:
         """Return (checkpoint, kind of mark) wherever a layer has a mark and no number."""
@@ -56,16 +70,6 @@ MARKS: dict[str, tuple[str, str]] = {  # kind: marker, meaning
 }
 ZERO_MARKER = "1"  # three strokes, one of them down toward the zero that a log axis does not reach
 _LIMITED: frozenset[Status | None] = frozenset({"below_precision", "precision_limited"})
-
-
-def is_log(panel: Panel, values: FloatArray) -> bool:
-    """Check whether a panel of lines has a log axis for these values."""
-    return panel.scale == "log" or (panel.scale == "positive" and spans_decades(values))
-
-
-def has_zeros(panel: Panel, values: FloatArray) -> bool:
-    """Check whether a panel of lines has a log axis and zeros, which a log axis cannot show."""
-    return is_log(panel, values) and bool((values == 0).any())
 
 
 def mark_of(status: Status | None) -> str | None:
@@ -101,7 +105,7 @@ def layer_table(tables: Tables, panel: Panel, names: tuple[str, ...]) -> LayerTa
     for row, curve in zip(values, curves, strict=True):
         if curve is not None:
             row[:] = np.where(np.isfinite(curve.values), curve.values, np.nan)
-    return LayerTable(names, curves, values)
+    return LayerTable(panel, names, curves, values)
 
 
 def anything_to_show(layers: Sequence[LayerTable]) -> bool:
@@ -119,7 +123,28 @@ def _has_marks(table: LayerTable) -> bool:
     return any(table.marks(layer) for layer in range(len(table.names)))
 
 
-def precision_note(layers: Sequence[LayerTable]) -> str | None:
+def notes(
+    tables: Tables, axis: CheckpointAxis, layers: Sequence[LayerTable], *, gaps: bool, remarks: Sequence[str] = ()
+) -> list[KeyLine]:
+    """Explain status marks, steps over gaps and limited precision, as far as they occur, and append the remarks."""
+    kinds = {kind for table in layers for layer in range(len(table.names)) for _, kind in table.marks(layer)}
+    lines = [KeyLine(meaning, marker=marker) for kind, (marker, meaning) in MARKS.items() if kind in kinds]
+    if gaps and gap_steps(tables, axis, layers).any():
+        meaning = "hollow: a step over missing checkpoints, which covers more training than the others"
+        lines.append(KeyLine(meaning, marker=GAP_MARKER, hollow=True))
+    return [*lines, *(KeyLine(text) for text in (*remarks, _precision_note(layers)) if text)]
+
+
+def gap_steps(tables: Tables, axis: CheckpointAxis, layers: Sequence[LayerTable]) -> BoolArray:
+    """Return, for each checkpoint (n,), whether the step of any layer to it leads over a gap."""
+    over = np.zeros(len(axis.positions), dtype=bool)
+    references = {curve.references for table in layers for curve in table.curves if curve is not None}
+    for each in references:  # nearly always one tuple for all layers
+        over |= steps_over_gaps(axis, tables, each)
+    return over
+
+
+def _precision_note(layers: Sequence[LayerTable]) -> str | None:
     """Return a note on how many values are limited by the precision in which the weights are stored, None if none.
 
     An exact zero has that status too if rounding could hide a step. It is not counted, because it correctly shows

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.checkpoint_axis import BoolArray
-from analyzer.figures.drawing.sheet import MARGIN, WIDTH, size_of
+from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
 from analyzer.figures.drawing.style import GAP_MARKER, INK, LABEL_SIZE, Look, plain_axes
 from analyzer.figures.drawing.ticks import linear_ticks, log_ticks
 
@@ -17,18 +20,47 @@ if TYPE_CHECKING:
 
 # All in inches.
 LEFT = 0.82  # for the numbers of the vertical axis
-KEY_WIDTH = 2.35
-PLOT_WIDTH = WIDTH - LEFT - KEY_WIDTH - 2 * MARGIN
-FOOT_GAP, PANEL_GAP = 0.52, 0.42
+_KEY_WIDTH = 2.35
+_PLOT_WIDTH = WIDTH - LEFT - _KEY_WIDTH - 2 * MARGIN
+FOOT_GAP, _PANEL_GAP = 0.52, 0.42
+_TOP = HEAD + 0.3
 _TICK_PITCH = 0.4  # the least distance from tick to tick
 
-KEY_TEXT = KEY_WIDTH * 72 - 30  # points that the key leaves for a name
+KEY_TEXT = _KEY_WIDTH * 72 - 30  # points that the key leaves for a name
 _MARKERS_ON_A_LINE = 12
 
 
-def panel_height(count: int) -> float:
-    """Return the height of each of ``count`` panels in inches."""
-    return {1: 3.4, 2: 2.3}.get(count, 1.9)
+class LineSheet:
+    """A sheet with panels of lines above each other, keys at their right and notes below.
+
+    Args:
+        panels: how many panels there are.
+        notes: the lines below them.
+        key: the key at their right, if it may be higher than the panels.
+    """
+
+    def __init__(self, panels: int, notes: Sequence[KeyLine], key: Sequence[KeyLine] = ()) -> None:
+        self._height = {1: 3.4, 2: 2.3}.get(panels, 1.9)
+        self._notes = notes
+        body = max(panels * (self._height + _PANEL_GAP) - _PANEL_GAP, key_height(key) - 0.1)
+        self._foot = _TOP + body + FOOT_GAP
+        self._drawn = new_sheet(self._foot + key_height(notes) + MARGIN)
+
+    def panel(self, index: int) -> Axes:
+        """Add the panel ``index``, counted from the top."""
+        return place(self._drawn, LEFT, self._top(index), _PLOT_WIDTH, self._height)
+
+    def key(self, lines: Sequence[KeyLine], index: int = 0) -> None:
+        """Draw a key that begins beside the top of a panel."""
+        draw_key(self._drawn, WIDTH - MARGIN - _KEY_WIDTH, self._top(index), _KEY_WIDTH, lines)
+
+    def finish(self) -> Figure:
+        """Write the notes, and return the figure."""
+        draw_key(self._drawn, MARGIN, self._foot, WIDTH - 2 * MARGIN, self._notes)
+        return self._drawn
+
+    def _top(self, index: int) -> float:
+        return _TOP + index * (self._height + _PANEL_GAP)
 
 
 def draw_line(
@@ -70,15 +102,15 @@ def finish_panel(axes: Axes, name: str, limits: tuple[float, float], *, log: boo
     name_panel(axes, name)
 
 
-def name_panel(axes: Axes, name: str) -> None:
-    """Write the name of a panel above its top left corner."""
+def name_panel(axes: Axes, name: str, above: float = 5, color: str = INK) -> None:
+    """Write the name of a panel ``above`` points above its top left corner."""
     axes.annotate(
         name,
         (0, 1),
-        (0, 5),
+        (0, above),
         xycoords="axes fraction",
         textcoords="offset points",
         size=LABEL_SIZE,
-        color=INK,
+        color=color,
         va="bottom",
     )

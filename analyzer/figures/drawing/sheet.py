@@ -1,15 +1,17 @@
-"""The sheet that a figure is drawn on, with places in inches from its top left corner.
+"""The sheet that a figure is drawn on and rendered from, with places in inches from its top left corner.
 
 Everything is placed by arithmetic on known sizes: automatic layout would have to draw a figure twice to find them.
 """
 
 from __future__ import annotations
 
+import io
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.labels import fitted, text_width
-from analyzer.figures.drawing.style import INK, LABEL_SIZE, SOFT_INK, TITLE_SIZE
+from analyzer.figures.drawing.style import INK, LABEL_SIZE, SOFT_INK, TITLE_SIZE, house_style
 
 WIDTH = 9.0  # inches
 HEAD = 0.5  # inches for the title
@@ -47,3 +49,15 @@ def draw_head(drawn: Figure, title: str, run: str) -> None:
     if room > _MIN_NAME_WIDTH and run:
         name = fitted(run, room, LABEL_SIZE)
         drawn.text(1 - MARGIN / WIDTH, y, name, size=LABEL_SIZE, color=SOFT_INK, ha="right", va="center")
+
+
+def render(drawn: Figure) -> tuple[bytes, bytes]:
+    """Return the figure as PNG (150 dpi) and as SVG, both without a date and without the name of the software.
+
+    The same figure always gives the same bytes.
+    """
+    png, svg = io.BytesIO(), io.BytesIO()
+    with house_style():
+        drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        drawn.savefig(png, format="png", dpi=150, metadata={"Software": None})
+    return png.getvalue(), svg.getvalue()

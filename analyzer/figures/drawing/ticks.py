@@ -59,6 +59,11 @@ def spans_decades(values: FloatArray, decades: float = 2.0) -> bool:
     return positive.size > 0 and bool(np.ptp(np.log10(positive)) > decades)
 
 
+def is_log(scale: str, values: FloatArray, decades: float = 2.0) -> bool:
+    """Check whether values have a logarithmic axis: with a ``positive`` scale if they span more than ``decades``."""
+    return scale == "log" or (scale == "positive" and spans_decades(values, decades))
+
+
 def linear_ticks(limits: tuple[float, float], most: int, *, integer: bool = False) -> Ticks:
     """Return at most ``most`` evenly spaced ticks within the limits, and their labels."""
     low, high = limits

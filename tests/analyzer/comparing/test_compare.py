@@ -12,7 +12,7 @@ from compared_runs import LAYERS, stored_run, two_groups, with_settings
 
 from analyzer.comparing import compare_runs
 from analyzer.comparing.answers import number
-from analyzer.report.comparison_summary import summarize
+from analyzer.report.comparison import summarize
 
 
 def answer(comparison, rule):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from figure_parts import DRAW, data_lines, marks, texts
@@ -10,16 +12,28 @@ from figure_tables import make_tables, with_curve, with_marks
 from analyzer.figures.by_layer import LAYER_FIGURES
 from analyzer.figures.drawing.layer_table import MARKS
 
+PANELS = {
+    "step_distance": ["Step distance ‖Wₜ − Wₜ₋₁‖"],
+    "condition_number": ["Condition number κ = σ₁/σₙ"],
+    "initial_distance": ["Distance from the start ‖Wₜ − W₀‖"],
+    "rank": ["Effective rank", "Stable rank ‖W‖²/σ₁²"],
+    "conditioning_and_sparsity": ["Condition number κ = σ₁/σₙ", "Weights that are zero", "Weights near zero"],
+    "subspace_overlap": ["Overlap with the previous checkpoint", "Overlap with the first checkpoint"],
+    "update_rank": ["Effective rank of the update", "Stable rank of the update"],
+    "pruning_mask": ["Churn of the mask", "In the largest 10 %", "In the largest 50 %", "In the largest 90 %"],
+    "own_metrics": ["first_direction_share", "third"],
+}
+
 
 @pytest.mark.parametrize("declared", LAYER_FIGURES, ids=lambda declared: declared.name)
 def test_a_declaration_is_drawn_as_it_says(declared):
     figure = DRAW[declared.name](make_tables(4, missing=(17,)))
     shown = texts(figure)
     assert declared.title in shown
-    for panel in declared.panels:
-        assert any(text.startswith((f"{panel.name} (", f"{panel.name}: 0 everywhere")) for text in shown)
-    assert ("mean over the layers" in shown) == declared.with_mean
-    assert any(text.startswith("hollow:") for text in shown) == declared.gaps
+    for panel in PANELS[declared.name]:
+        assert any(text.startswith((f"{panel} (", f"{panel}: 0 everywhere")) for text in shown)
+    assert ("mean over the layers" in shown) == (declared.name == "step_distance")
+    assert any(text.startswith("hollow:") for text in shown) == (declared.name == "step_distance")
 
 
 def test_distances_from_the_start_need_a_second_checkpoint():
@@ -67,3 +81,12 @@ def test_only_singular_matrices_still_give_a_figure():
     axes = DRAW["condition_number"](with_curve(tables, "out.weight", "condition_number", edit)).axes[0]
     assert len(marks(axes, "x")[0].get_xdata()) == 51
     assert not any(np.isfinite(line.get_ydata()).any() for line in data_lines(axes))
+
+
+def test_more_metrics_of_ones_own_than_fit_are_counted():
+    shown = texts(DRAW["own_metrics"](make_tables(4)))
+    assert "first_direction_share (share of ‖W‖²)" in shown
+    assert "2 more are in measurements.csv" in shown
+    tables = make_tables(4)
+    built_in = {name: row for name, row in tables.metrics.items() if row.family != "mine"}
+    assert DRAW["own_metrics"](dataclasses.replace(tables, metrics=built_in)) is None

@@ -13,8 +13,9 @@ from compared_runs import lone_runs, two_groups
 import analyzer.figures
 import analyzer.figures.compared
 from analyzer.comparing import compare_runs
-from analyzer.figures import FIGURES, FigureSpec, catalog, compared_figure, figure
+from analyzer.figures import FIGURES, FigureSpec
 from analyzer.figures.by_layer import LAYER_FIGURES
+from analyzer.figures.catalog import COMPARISON, REPORT
 from analyzer.figures.compared import COMPARED
 from analyzer.figures.compared.by_quantity import QUANTITY_FIGURES
 
@@ -38,8 +39,7 @@ READING_ORDER_COMPARED = [
     "compared_shape",
     "accuracy_along_path",
 ]
-DECORATORS = {"report": figure, "comparison": compared_figure}
-LISTS = {"report": catalog.report_figures, "comparison": catalog.comparison_figures}
+CATALOGS = {"report": REPORT, "comparison": COMPARISON}
 
 
 def test_figures_come_in_reading_order():
@@ -72,25 +72,26 @@ def make(kind="report", name="example", module="somewhere.example", **changes):
         return None
 
     function.__name__, function.__module__ = name, module
-    return DECORATORS[kind](**{"order": 999, "title": "An example", "how_to_read": "Look at it.", **changes})(function)
+    declaration = {"order": 999, "title": "An example", "how_to_read": "Look at it.", **changes}
+    return CATALOGS[kind].figure(**declaration)(function)
 
 
 @pytest.fixture(autouse=True)
 def own_lists(monkeypatch):
-    for name in ("_REPORT", "_COMPARISON"):
-        monkeypatch.setattr(catalog, name, dict(getattr(catalog, name)))
+    for catalog in CATALOGS.values():
+        monkeypatch.setattr(catalog, "_specs", dict(catalog._specs))
 
 
-@pytest.mark.parametrize("kind", DECORATORS)
+@pytest.mark.parametrize("kind", CATALOGS)
 def test_a_valid_figure_is_added_to_its_list(kind):
     added = make(kind)
     assert added.name == "example"
-    assert LISTS[kind]()[-1] is added
-    (other,) = (figures for other, figures in LISTS.items() if other != kind)
-    assert "example" not in {spec.name for spec in other()}
+    assert CATALOGS[kind].figures[-1] is added
+    (other,) = (catalog for other, catalog in CATALOGS.items() if other != kind)
+    assert "example" not in {spec.name for spec in other.figures}
 
 
-@pytest.mark.parametrize("kind", DECORATORS)
+@pytest.mark.parametrize("kind", CATALOGS)
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -121,14 +122,14 @@ def test_sentences_on_groups_are_checked_too():
         make("comparison", how_to_read_groups="no full stop")
 
 
-@pytest.mark.parametrize("decorator", DECORATORS.values(), ids=DECORATORS)
-def test_a_figure_takes_one_argument(decorator):
+@pytest.mark.parametrize("catalog", CATALOGS.values(), ids=CATALOGS)
+def test_a_figure_takes_one_argument(catalog):
     def example(content, more):
         return None
 
     example.__module__ = "somewhere.example"
     with pytest.raises(ValueError, match="exactly one argument"):
-        decorator(order=999, title="An example", how_to_read="Look at it.")(example)
+        catalog.figure(order=999, title="An example", how_to_read="Look at it.")(example)
 
 
 def test_pyplot_is_never_loaded():

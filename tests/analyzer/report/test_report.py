@@ -22,7 +22,7 @@ import analyzer
 from analyzer.errors import ReportError
 from analyzer.figures import FIGURES
 from analyzer.metrics import METRICS
-from analyzer.report.csv_tables import number, to_csv
+from analyzer.report.csv_tables import number, with_header
 from analyzer.report.page import place_number, stylesheet
 from analyzer.statistics import curves as curves_module
 from analyzer.store.store import open_store
@@ -484,7 +484,7 @@ def test_fault_16_hostile_names_can_be_asked_for_from_python(hostile):
 
 
 def test_a_leading_sign_is_no_formula_in_a_number():
-    table = to_csv("scalars", [("run", "-c", -1.5, -3, "=x", -0.25)]).decode().splitlines()
+    table = with_header(HEADERS["scalars"], [("run", "-c", -1.5, -3, "=x", -0.25)]).decode().splitlines()
     assert table[1] == "run,'-c,-1.5,-3,'=x,-0.25"
 
 
