@@ -91,6 +91,15 @@ def test_a_mean_has_a_value_only_where_every_matrix_has_one(tmp_path):
     )  # fmt: skip
 
 
+def test_a_mean_is_over_the_matrices_that_exist_by_then(tmp_path):
+    states = random_walk(3, {"a.weight": (4, 5), "b.weight": (3, 3)})
+    del states[0]["b.weight"]
+    rows = run_of(tmp_path, states)
+    for t, names in enumerate([["a.weight"], ["a.weight", "b.weight"]]):
+        norms = [row(rows, t, "frobenius_norm", "tensor", name)["value"] for name in names]
+        assert row(rows, t, "frobenius_norm", "mean")["value"] == pytest.approx(np.mean(norms), rel=1e-12)
+
+
 def test_the_mean_leaves_out_vectors_and_buffers(tmp_path):
     states = random_walk(2, {"a.weight": (4, 5), "a.bias": (4,), "bn.running_mean": (4,)})
     rows = run_of(tmp_path, states)

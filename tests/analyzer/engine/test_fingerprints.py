@@ -9,9 +9,9 @@ from builders import random_walk
 from commands import rows_of
 
 import analyzer
-from analyzer.engine.fingerprints import places
+from analyzer.engine.fingerprints import Bases, places
 from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS
-from analyzer.model.run import Checkpoint, TensorInfo
+from analyzer.model.run import Checkpoint, FileStamp, TensorInfo
 
 
 @pytest.mark.parametrize("metrics", [["distance_rate"], None])
@@ -49,3 +49,14 @@ def test_the_states_to_compare_with_are_the_latest_that_have_the_tensor():
         4: {CURRENT: 4, INITIAL: 1, PREVIOUS: 2, BEFORE_PREVIOUS: 1},
         5: {CURRENT: 5, INITIAL: 1, PREVIOUS: 4, BEFORE_PREVIOUS: 2},
     }
+
+
+def test_a_file_is_another_one_by_its_size_its_time_or_its_mark_and_not_by_its_place():
+    def identity(stamp):
+        info = TensorInfo("w", "float32", (2,), ())
+        return Bases([Checkpoint("c", "", None, 0, {}, {"w": info}, (stamp,))], "w").identity(0)
+
+    stamp = FileStamp("a", 8, 1, "x")
+    others = [replace(stamp, size=9), replace(stamp, modified_ns=2), replace(stamp, etag="y")]
+    assert len({identity(one) for one in (stamp, *others)}) == 4
+    assert identity(replace(stamp, path="b")) == identity(stamp)

@@ -43,3 +43,11 @@ def test_small_tensors_are_bundled_up_to_8_mib_and_a_large_one_is_alone():
     run = Run("r", "", "", "", tuple(Checkpoint(str(at), "", at, None, {}, infos, ()) for at in (0.0, 1.0)))
     tasks = plan(run, select_metrics(["size"]), lambda _: {})
     assert sorted(tuple(one.wanted) for one in tasks) == [("a", "b"), ("c", "d"), ("e",), ("f",), ("large",)]
+
+
+def test_a_walk_that_is_cut_measures_every_checkpoint_once():
+    info = TensorInfo("w", "float32", (1000, 1000), ())
+    run = Run("r", "", "", "", tuple(Checkpoint(str(at), "", at, None, {}, {"w": info}, ()) for at in range(13)))
+    tasks = plan(run, select_metrics(["spectrum"]), lambda _: {}, jobs=4)
+    assert len(tasks) > 1
+    assert sorted(position for one in tasks for position in one.wanted["w"]) == list(range(13))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.metrics import METRICS, motion, select_metrics
-from analyzer.model.observed import InnerProducts, Spectrum
+from analyzer.model.observed import InnerProducts, Interval, Spectrum
 from analyzer.model.run import Value
 from analyzer.numerics import elementwise
 from analyzer.numerics.singular_values import spectrum
@@ -388,6 +388,12 @@ def test_ranks_of_singular_values_4_2_1():
     assert (values["energy_rank_90"].value, values["energy_rank_99"].value) == (2, 3)
 
 
+@pytest.mark.parametrize(("share", "n", "rank"), [(90, 10, 9), (95, 20, 19), (99, 100, 99)])
+def test_an_energy_rank_may_keep_exactly_its_share(share, n, rank):
+    equal = Spectrum(np.ones(n), rows=n, columns=n, roundoff=0.0)
+    assert METRICS[f"energy_rank_{share}"].function(equal).value == rank
+
+
 @pytest.mark.parametrize(("m", "n"), [(800, 200), (400, 200)])
 def test_a_gaussian_matrix_has_the_condition_number_of_marchenko_and_pastur(m, n):
     r = n / m
@@ -546,11 +552,22 @@ def test_ratios_to_zero_weights_are_undefined_and_the_rest_is_not(tmp_path):
     assert (last["update_cosine"]["value"], last["update_cosine"]["status"]) == (None, "undefined")
 
 
+def test_zeros_that_stay_zero_did_not_move_and_no_rounding_hides_it():
+    products = inner_products(np.zeros(3), np.zeros(3))
+    assert METRICS["step_distance"].function(products) == Value(0.0, "ok")
+
+
 def test_distance_rate_is_undefined_where_steps_are_not_told(make_plain_run):
     rows = rows_of(measured(make_plain_run()))
     rates = [row for (_, _, _, metric), row in rows.items() if metric == "distance_rate"]
     assert rates
     assert {(row["value"], row["status"]) for row in rates} == {(None, "undefined")}
+
+
+@pytest.mark.parametrize("steps", [None, 0, -5])
+def test_distance_rate_is_undefined_where_steps_do_not_rise(steps):
+    products = inner_products(np.array([3.0]), np.array([1.0]))
+    assert METRICS["distance_rate"].function(products, Interval(steps)) == Value(None, "undefined")
 
 
 # ------------------------------------------------------------------------------------------------- the register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import astuple
 from math import fsum, isnan
 
 import ml_dtypes
@@ -17,9 +18,9 @@ from analyzer.metrics.needs import NEEDS
 from analyzer.model.observed import FinitenessCount, Interval, Role
 from analyzer.model.run import TensorInfo
 from analyzer.numerics import elementwise
-from analyzer.numerics.blocks import CHUNK
+from analyzer.numerics.blocks import CHUNK, Chunk
 from analyzer.numerics.rounding import unit_roundoff
-from analyzer.numerics.sums import Counts
+from analyzer.numerics.sums import NO_COUNTS, Counts, Tally, consecutive_sums
 
 ELEMENTS, FINITENESS = NEEDS["elements"], NEEDS["finiteness"]
 ALL = Counts.ELEMENTS | Counts.SIGN_FLIPS | Counts.CHANGED_BITS
@@ -120,6 +121,19 @@ def test_nan_in_one_tensor_does_not_reach_the_next_one_through_the_buffers():
     elementwise.element_sums(bad, bad, bad, bad)
     assert inner_products(w, p).step == before.products.step
     assert inner_products(w).current == pytest.approx(before.products.current, rel=1e-13)
+
+
+def test_sums_of_consecutive_checkpoints_are_those_of_each_with_its_earlier_states():
+    series = states(4, 1000, np.float32)
+    expected, tallies = [], []
+    for t, current in enumerate(series):
+        earlier = (series[t - 1] if t > 0 else None, series[t - 2] if t > 1 else None, series[0])
+        expected.append(astuple(inner_products(current, *earlier)))
+        arrays, chunk = elementwise.StateArrays(current, *earlier), Chunk(0, 1000)
+        tallies.append(Tally(1000, current.dtype, None, NO_COUNTS))
+        tallies[-1].add(arrays.rows(chunk, False), *arrays.bits(chunk))
+    found = [astuple(one.products) for one in consecutive_sums(tallies)]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
 def test_products_with_an_absent_state_are_nan():
@@ -230,6 +244,13 @@ def test_all_counts_over_many_chunks_are_those_of_numpy():
 def test_small_elements_before_large_ones_are_near_zero_in_the_end():
     summary = summary_of(np.repeat([1e-6, 1.0], CHUNK))
     assert (summary.near_zeros, summary.zeros) == (CHUNK, 0)
+
+
+def test_a_few_zeros_among_small_elements_are_counted_once():
+    w = np.ones(1000)
+    w[:3], w[3:5] = 0.0, 1e-6
+    summary = summary_of(w)
+    assert (summary.near_zeros, summary.zeros) == (5, 3)
 
 
 def test_sign_flips_over_many_blocks():

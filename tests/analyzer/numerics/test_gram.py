@@ -41,6 +41,12 @@ def test_the_triangular_factor_has_the_singular_values_of_all_blocks():
     assert factor.shape == triangular_factor(iter([np.zeros((4, 3))]), 3).shape == (3, 3)
 
 
+def test_a_triangular_factor_leaves_out_only_rows_that_are_entirely_zero():
+    block = np.array([[3.0, 0.0], [0.0, 0.0], [0.0, 4.0]])
+    factor = triangular_factor(iter([block]), 2)
+    assert np.linalg.svd(factor, compute_uv=False) == pytest.approx([4.0, 3.0])
+
+
 @pytest.mark.parametrize(
     ("largest", "exponent"),
     [

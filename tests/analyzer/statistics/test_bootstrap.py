@@ -7,7 +7,7 @@ import pytest
 from arch.bootstrap import optimal_block_length
 
 from analyzer.statistics import bootstrap
-from analyzer.statistics.bootstrap import intervals, percentile_interval, resampled_weights, weights_of
+from analyzer.statistics.bootstrap import block_lengths, intervals, percentile_interval, resampled_weights, weights_of
 from analyzer.statistics.coefficients import z_scores
 
 
@@ -39,6 +39,12 @@ def test_a_pair_is_drawn_in_blocks_as_long_as_the_more_persistent_series_needs_r
     monkeypatch.setattr(bootstrap, "_PAIRS_AT_ONCE", 2)
     again = intervals(first, second, np.ones((2, 3), dtype=bool))
     assert np.array(again) == pytest.approx(np.array(whole), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "most"), [(40, 14), (400, 60)])
+def test_a_block_is_at_most_a_third_of_the_series_and_three_times_its_root(n, most):
+    wave = z_scores(np.sin(np.arange(n))[None])  # its sum hardly varies, so it asks for endless blocks
+    assert block_lengths(wave).tolist() == [most] == optimal_block_length(wave[0])["stationary"].tolist()
 
 
 def test_endless_blocks_draw_every_row_once_and_blocks_of_one_draw_rows_one_by_one():

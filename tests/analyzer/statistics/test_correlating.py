@@ -213,6 +213,14 @@ def test_only_the_motion_of_layers_and_the_whole_network_are_explored_with_lags(
     assert lagged == set(curves) - {("tensor", "a", "rms"), ("tensor", "b", "rms")}
 
 
+def test_at_a_positive_lag_the_score_is_taken_later():
+    driver = noise(62)
+    rows = correlations(tables_of({("total", "", "rms"): np.exp(driver[2:])}, {"test_accuracy": driver[:-2]}))
+    by_lag = {row.lag: row.coefficient for row in rows if row.lag and row.method == "pearson"}
+    assert max(by_lag, key=by_lag.__getitem__) == 2
+    assert by_lag[2] > 0.9
+
+
 def test_the_classic_picture_names_its_stationary_row():
     curves = {("mean", "", "step_distance"): np.exp(noise(40))}
     tables = tables_of(curves, {"test_accuracy": noise(40, 3), "train_accuracy": noise(40, 4)})

@@ -22,6 +22,7 @@ from analyzer.engine import walk as engine
 from analyzer.errors import StoreError
 from analyzer.model.run import Measurement
 from analyzer.report.reading import read_tables
+from analyzer.store.reader import Asked
 from analyzer.store.store import Store, open_store
 from analyzer.store.writer import Observation
 
@@ -164,6 +165,22 @@ def test_a_checkpoint_that_is_gone_leaves_no_row_behind(tmp_path, gone):
     assert_as_if_measured_at_once(folder, measured(folder, tmp_path / "s.sqlite"), tmp_path)
 
 
+def test_checkpoints_that_are_gone_are_remembered_until_they_are_back(tmp_path):
+    states = numbered(4)
+    folder = written(tmp_path / "run", states)
+    measured(folder, tmp_path / "s.sqlite")
+    first, second = "epoch_0001.safetensors", "epoch_0002.safetensors"
+    for name, gone in ((first, [first]), (second, [first, second])):
+        (folder / name).unlink()
+        measured(folder, tmp_path / "s.sqlite")
+        with open_store(str(tmp_path / "s.sqlite")) as store:
+            assert store.vanished("run") == gone
+    written(folder, {1: states[1]})
+    measured(folder, tmp_path / "s.sqlite")
+    with open_store(str(tmp_path / "s.sqlite")) as store:
+        assert store.vanished("run") == [second]
+
+
 REPLACEMENTS = {
     "a layer is gone": lambda state: state.pop("fc1.weight"),
     "a layer is new": lambda state: state.update({"new.weight": np.ones((3, 4), np.float32)}),
@@ -246,6 +263,12 @@ def test_no_spectrum_of_an_expert_is_left_of_other_bytes(tmp_path):
     measurements = measured(written(tmp_path / "run", states))
     assert len(measurements.spectra(f"{name}[1]")) == 2
     assert len(measurements.spectra(f"{name}2[1]")) == 3
+
+
+def test_spectra_of_every_second_checkpoint_include_those_of_every_fourth_and_not_the_reverse():
+    second, fourth = Asked(("spectral_norm",), 2), Asked(("spectral_norm",), 4)
+    assert second.includes(fourth) and second.includes(second)
+    assert not fourth.includes(second)
 
 
 def test_a_store_keeps_several_runs_apart(make_run, tmp_path):
