@@ -63,7 +63,7 @@ def prepare(paths: Sequence[str], options: MeasureOptions) -> Prepared:
     from analyzer import workflow
 
     request = options.request()
-    found = workflow.open_runs(paths, options.layout, options.tensors, options.scalars)
+    found = workflow.open_runs(paths, options.layout, options.tensors, options.scalars, options.files)
     return Prepared(found, request, Path("reports") / workflow.report_name(paths[0], found.runs))
 
 
