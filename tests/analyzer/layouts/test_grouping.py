@@ -43,13 +43,16 @@ def test_two_networks_in_one_folder_are_two_runs(tmp_path: Path) -> None:
     assert "net_G_A (3), net_G_B (3)" in found(first, "several_series")[0].sentence
 
 
-def test_every_pattern_of_names_makes_runs_that_the_command_line_measures_apart(tmp_path: Path) -> None:
+def test_series_of_one_folder_are_measured_apart(tmp_path: Path) -> None:
     saved(tmp_path / "run", "seed0-step100.safetensors", "seed0-step200.safetensors")
     saved(tmp_path / "run", "seed1-step100.safetensors", "seed1-step200.safetensors", seed=1)
     done = weightlapse("report", tmp_path / "run", "--out", tmp_path / "report", "--metrics", "motion")
     assert done.code == 0
-    rows = (tmp_path / "report" / "measurements.csv").read_text()
-    assert "seed0" in rows and "seed1" in rows
+    tables = sorted((tmp_path / "report").rglob("measurements.csv"))
+    assert len(tables) == 2
+    for table, seed in zip(tables, ("seed0", "seed1"), strict=True):
+        other = {"seed0": "seed1", "seed1": "seed0"}[seed]
+        assert seed in table.read_text() and other not in table.read_text()
 
 
 def test_an_average_has_no_place_even_with_an_epoch(tmp_path: Path) -> None:
