@@ -63,6 +63,7 @@ def open_runs(
     layout: str | None = None,
     tensors: Iterable[str] = (),
     scalars: str | PathLike[str] | None = None,
+    files: Iterable[str] = (),
 ) -> list[Run]:
     """Open the run in a folder, or the runs in the folders below it; a folder that cannot be used is a warning.
 
@@ -71,6 +72,7 @@ def open_runs(
         layout: the name of a layout, where the folder could be several things.
         tensors: patterns of tensor names, such as ``"layers.*.weight"``; only matching tensors are looked at.
         scalars: a CSV or JSON-lines file with scores by epoch or step.
+        files: patterns of names, such as ``"*_net_G_A.pth"``; only matching files and folders are checkpoints.
 
     Raises:
         NoCheckpointsError: nothing was recognized.
@@ -79,7 +81,8 @@ def open_runs(
     """
     from analyzer import workflow
 
-    found = workflow.open_runs([str(path)], layout, tuple(tensors), None if scalars is None else str(scalars))
+    table = None if scalars is None else str(scalars)
+    found = workflow.open_runs([str(path)], layout, tuple(tensors), table, tuple(files))
     for finding in found.refused:
         warnings.warn(finding.sentence, stacklevel=2)
     return found.runs
@@ -90,6 +93,7 @@ def open_run(
     layout: str | None = None,
     tensors: Iterable[str] = (),
     scalars: str | PathLike[str] | None = None,
+    files: Iterable[str] = (),
 ) -> Run:
     """Open the one run in a folder; see :func:`open_runs`.
 
@@ -98,9 +102,11 @@ def open_run(
     """
     from analyzer.errors import LayoutError
 
-    runs = open_runs(path, layout, tensors, scalars)
+    runs = open_runs(path, layout, tensors, scalars, files)
     if len(runs) > 1:
-        raise LayoutError(f"{path}: contains several runs ({', '.join(run.path for run in runs)}); open one of them")
+        is_one_folder = len({run.path for run in runs}) < len(runs)
+        names = ", ".join(run.name if is_one_folder else run.path for run in runs)
+        raise LayoutError(f"{path}: contains several runs ({names}); open one of them, or all with open_runs")
     return runs[0]
 
 

@@ -36,7 +36,11 @@ FindingsByRun = dict[str, list[Finding]]
 
 
 def open_runs(
-    paths: Sequence[str], layout: str | None = None, tensors: Sequence[str] = (), scalars: str | None = None
+    paths: Sequence[str],
+    layout: str | None = None,
+    tensors: Sequence[str] = (),
+    scalars: str | None = None,
+    files: Sequence[str] = (),
 ) -> FoundRuns:
     """Open the runs in some folders, and the folders below them.
 
@@ -45,6 +49,7 @@ def open_runs(
         layout: the name of a layout, where a folder could be several things.
         tensors: patterns of tensor names; only matching tensors are looked at.
         scalars: a file with scores by epoch or step, added to what the runs have themselves.
+        files: patterns of names; only matching files and folders are checkpoints.
 
     Raises:
         NoCheckpointsError: nothing was recognized.
@@ -52,7 +57,7 @@ def open_runs(
         CheckpointError: the file of scores cannot be used.
         WeightlapseError: two runs have the same name.
     """
-    found = [find_runs(path, layout) for path in paths]
+    found = [find_runs(path, layout, files) for path in paths]
     runs = [run for one in found for run in one.runs]
     if tensors:
         runs = [with_tensors(run, tensors) for run in runs]

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from analyzer.cli.options import layout_option
+from analyzer.cli.options import files_option, layout_option
 from analyzer.cli.terminal import EXIT_SERIOUS, progress
 
 
@@ -14,10 +14,11 @@ from analyzer.cli.terminal import EXIT_SERIOUS, progress
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @layout_option
+@files_option
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Checkpoints at a time; by default as many as there are cores."
 )
-def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None) -> int:
+def audit_command(path: str, as_json: bool, layout: str | None, files: tuple[str, ...], jobs: int | None) -> int:
     """Find out whether a folder of checkpoints is what it seems.
 
     Reads everything once and ends with a verdict; the exit code is 3 where there is a serious defect.
@@ -25,7 +26,7 @@ def audit_command(path: str, as_json: bool, layout: str | None, jobs: int | None
     from analyzer import workflow
     from analyzer.auditing.output import as_json_object, as_text
 
-    found = workflow.open_runs([path], layout)
+    found = workflow.open_runs([path], layout, files=files)
     audits = []
     for run in found.runs:
         with progress("Reading") as show:

@@ -60,7 +60,7 @@ def prepare(paths: Sequence[str], options: MeasureOptions, out: str | None = Non
     from analyzer import workflow
 
     request = options.request()
-    found = workflow.open_runs(paths, options.layout, options.tensors, options.scalars)
+    found = workflow.open_runs(paths, options.layout, options.tensors, options.scalars, options.files)
     folder = Path(out) if out else Path("reports") / workflow.report_name(paths[0], found.runs)
     store = options.store or str(folder / STORE_NAME)
     return Prepared(found, request, folder, store, options.store is not None)

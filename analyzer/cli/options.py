@@ -24,6 +24,7 @@ class MeasureOptions:
     metrics_from: str | None
     scalars: str | None
     layout: str | None
+    files: tuple[str, ...]
     tensors: tuple[str, ...]
     spectra_every: int
     jobs: int | None
@@ -96,6 +97,12 @@ def _check_layout(context: click.Context, parameter: click.Parameter, name: str 
 layout_option = click.option(
     "--layout", metavar="NAME", callback=_check_layout, help="What the folder is, where that is ambiguous."
 )
+files_option = click.option(
+    "--files",
+    metavar="GLOB",
+    multiple=True,
+    help="Only files or folders with matching names are checkpoints, such as '*_net_G_A.pth'; may be repeated.",
+)
 out_option = click.option("--out", metavar="DIR", help="The folder to write; reports/NAME by default.")
 force_option = click.option("--force", is_flag=True, help="Write over another report, or beside foreign files.")
 _MEASURE_OPTIONS = (
@@ -119,6 +126,7 @@ _MEASURE_OPTIONS = (
         help="CSV or JSON lines with scores by epoch or step, where the run has none.",
     ),
     layout_option,
+    files_option,
     click.option(
         "--tensors",
         metavar="GLOB",

@@ -6,12 +6,15 @@ Epochs and steps come from the files' metadata, or else from their names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
-from analyzer.layouts.naming import STEP_KEYS, parse_score, place_of
-from analyzer.layouts.ordering import CheckpointSeries, collect
+from analyzer.layouts.folder import Folder
+from analyzer.layouts.grouping import ReadCheckpoint, group
+from analyzer.layouts.naming import EPOCH_KEYS, STEP_KEYS, parse_score, place_in_content, place_of
+from analyzer.layouts.ordering import CheckpointSeries, collect, series_of
 from analyzer.layouts.scores.merging import has_row_for, merge_scores
 from analyzer.layouts.scores.sidecars import SCORE_FILES, read_first_table
 from analyzer.layouts.scores.tables import ScoreTable
@@ -22,19 +25,19 @@ from analyzer.sources import Entry, list_folder
 
 # Metadata that writers store with the weights and that describes the training or its progress, not its quality.
 NOT_SCORES = (
-    *STEP_KEYS,
-    *("format", "schema", "version", "epoch", "epochs", "max_epochs", "steps", "max_steps", "max_iters", "total_steps"),
+    *(*STEP_KEYS, *EPOCH_KEYS),
+    *("format", "schema", "version", "epochs", "max_epochs", "steps", "max_steps", "max_iters", "total_steps"),
     *("seed", "rank", "world_size", "batch_size", "lr", "learning_rate", "weight_decay", "momentum"),
 )
 
 
 def read_files(
-    folder: str,
+    folder: Folder,
     entries: Sequence[Entry],
     read_index: Callable[[str], FileIndex] = weights_of,
     score_files: Sequence[str] = SCORE_FILES,
-) -> CheckpointSeries:
-    """Read each of ``entries`` as a checkpoint; damaged ones become findings.
+) -> list[CheckpointSeries]:
+    """Read each of ``entries`` as a checkpoint of the series that its name belongs to; damaged ones become findings.
 
     Args:
         folder: the folder that contains the entries.
@@ -42,14 +45,18 @@ def read_files(
         read_index: reads one file.
         score_files: names of files in the folder that may contain scores; the first that exists is read.
     """
-    checkpoints, findings = collect(entries, partial(_checkpoint, read_index=read_index))
-    scores = read_folder_scores(folder, findings, score_files)
-    findings.extend(unfinished(folder))
-    scored = merge_scores(checkpoints, scores)
+    found, findings = collect(entries, partial(_read, read_index=read_index))
+    checkpoints = [one.checkpoint for one in found]
+    scores = read_folder_scores(folder.path, findings, score_files)
+    findings.extend(unfinished(folder.path))
     if scores and not any(has_row_for(scores, checkpoint) for checkpoint in checkpoints):
-        sentence = f"{folder}: none of the epochs or steps in its metrics file belongs to a checkpoint."
+        sentence = f"{folder.path}: none of the epochs or steps in its metrics file belongs to a checkpoint."
         findings.append(Finding("scores_unmatched", "warning", sentence))
-    return CheckpointSeries(scored, "the files' metadata and names", findings, score_files=tuple(score_files))
+    scored = merge_scores(checkpoints, scores)
+    found = [replace(one, checkpoint=checkpoint) for one, checkpoint in zip(found, scored, strict=True)]
+    return series_of(
+        group(found), CheckpointSeries([], "the files' metadata and names", findings, "", tuple(score_files))
+    )
 
 
 def read_folder_scores(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:
@@ -83,7 +90,10 @@ def unfinished(folder: str) -> list[Finding]:
     return [Finding("unfinished_run", "notice", sentence, checkpoints=names)]
 
 
-def _checkpoint(entry: Entry, read_index: Callable[[str], FileIndex]) -> Checkpoint:
+def _read(entry: Entry, read_index: Callable[[str], FileIndex]) -> ReadCheckpoint:
     index = read_index(entry.path)
     epoch, step = place_of(entry.name, index.metadata)
-    return Checkpoint(entry.name, entry.path, epoch, step, scores_in(index.metadata), index.tensors, index.files)
+    has_own_place = place_in_content(index.metadata) != (None, None)
+    scores = scores_in(index.metadata)
+    checkpoint = Checkpoint(entry.name, entry.path, epoch, step, scores, index.tensors, index.files)
+    return ReadCheckpoint(checkpoint, has_own_place)

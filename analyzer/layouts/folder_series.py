@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from analyzer.layouts.file_series import unfinished
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.ordering import collect
 from analyzer.layouts.weights.checkpoint import weight_files_in, weights_of
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Finding
-from analyzer.sources import Entry, list_folder
+from analyzer.sources import Entry
 
 
-def folders_named(folder: str, fits: Callable[[str], object]) -> list[Entry]:
+def folders_named(folder: Folder, fits: Callable[[str], object]) -> list[Entry]:
     """Return the folders in a folder whose names pass the test ``fits``."""
-    return [entry for entry in list_folder(folder) if entry.is_folder and fits(entry.name)]
+    return [entry for entry in folder.entries() if entry.is_folder and fits(entry.name)]
 
 
 def first_with_weights(entries: Sequence[Entry]) -> str | None:
@@ -23,11 +24,11 @@ def first_with_weights(entries: Sequence[Entry]) -> str | None:
 
 
 def read_folders(
-    folder: str, entries: Sequence[Entry], read_one: Callable[[Entry], Checkpoint]
+    folder: Folder, entries: Sequence[Entry], read_one: Callable[[Entry], Checkpoint]
 ) -> tuple[list[Checkpoint], list[Finding]]:
     """Read each of ``entries`` as a checkpoint; return them with findings about unreadable and unusual ones."""
     checkpoints, findings = collect(entries, read_one)
-    findings.extend([*_several_weights(checkpoints), *unfinished(folder)])
+    findings.extend([*_several_weights(checkpoints), *unfinished(folder.path)])
     return checkpoints, findings
 
 

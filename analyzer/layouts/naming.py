@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+from analyzer.model.names import natural_key
 from analyzer.model.run import Run
 from analyzer.sources import folder_names, path_below
 
@@ -15,11 +16,22 @@ _GENERIC_FOLDERS = frozenset({"checkpoints", "lightning_logs"})
 _VERSION = re.compile(r"version_[0-9]+")  # Lightning restarts this count in each project
 
 # A keyword wins over a bare number (checkpoint-230500-loss-1.2531 is step 230500); the most specific one comes first.
-# "ep" and "iter" count only if no letter precedes them: "step3" is not epoch 3.
-_STEP = (r"step", r"(?<![a-z])iter(?:ation)?")
+# "ep" and "iter" count only if no letter precedes them: "step3" is not epoch 3. "e" and "s" are RVC's (name_e10_s1000).
+_STEP = (r"step", r"(?<![a-z])iter(?:ation)?", r"(?<=_)s(?=[0-9]+$)")
 _STEP_OR_EPOCH = r"checkpoint|ckpt"
-_EPOCH = (r"epoch", r"(?<![a-z])ep")
-STEP_KEYS = ("step", "global_step", "iter_num", "iteration", "iter")
+_EPOCH = (r"epoch", r"(?<![a-z])ep", r"(?<=[_-])e(?=[0-9]+(?:$|_s[0-9]))")
+# A number before its keyword: ESPnet's 10epoch, stable-baselines3's 1000_steps, mlx-lm's 0000100_adapters.
+_STEP_AFTER = re.compile(
+    r"(?<![0-9.])([0-9]+)(?:[_-]?(?:steps?|iters?|iterations?)(?![a-z0-9]|[_=-]?[0-9])|_adapters$)"
+)
+_EPOCH_AFTER = re.compile(r"(?<![0-9.])([0-9]+)[_-]?(?:epochs?|ep)(?![a-z0-9]|[_=-]?[0-9])")
+_SCALES: Mapping[str, int] = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_COUNT = r"[_=-]?([0-9]+(?:\.[0-9]+)?)([kmbt](?![a-z0-9]))?"
+_SCALED = re.compile(r"(?<![0-9.])([0-9]+(?:\.[0-9]+)?)([kmbt])(?![a-z0-9])", re.IGNORECASE)
+STEP_KEYS = ("step", "global_step", "global_steps", "iter_num", "iteration", "iter", "num_updates", "ss_steps")
+EPOCH_KEYS = ("epoch", "current_epoch", "ss_epoch")
+_TOKENS = re.compile(r"(?:checkpoint|ckpt)[_=-]?[0-9.]+[bt](?![a-z0-9])", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(?:safetensors|npz|pth\.tar|pth|pt|bin|ckpt|tar)$", re.IGNORECASE)
 _LARGEST_PLACE = 2**53  # counts up to this are exact as floats, and fit in any integer
 
 
@@ -55,9 +67,26 @@ def _path_below(path: str, run: Run) -> str:
 
 
 def place_in_name(name: str) -> tuple[float | None, int | None]:
-    """Return (epoch, step) from the keywords in a file or folder name; None for what they do not state."""
-    epoch, step = _number_after(_EPOCH, name), _number_after((*_STEP, _STEP_OR_EPOCH), name)
+    """Return (epoch, step) from the keywords in a file or folder name; None for what they do not state.
+
+    ``step-480k`` is step 480000. A number of tokens, as in ``step-50K-105b`` or ``checkpoint-105b``, is no step.
+    """
+    stem = without_suffix(name)
+    epoch, step = _number_after(_EPOCH, stem), _number_after(_STEP, stem)
+    if epoch is None:
+        epoch = _number_before(_EPOCH_AFTER, stem)
+    if step is None:
+        step = _number_before(_STEP_AFTER, stem)
+    if step is None and not _TOKENS.search(stem):
+        step = _number_after((_STEP_OR_EPOCH,), stem)
     return (None if epoch is None else float(epoch), step)
+
+
+def place_in_content(metadata: Mapping[str, str]) -> tuple[float | None, int | None]:
+    """Return (epoch, step) from a file's metadata; None for what it does not state."""
+    epochs = (parse_score(metadata[key]) for key in EPOCH_KEYS if key in metadata)
+    steps = (parse_count(metadata[key]) for key in STEP_KEYS if key in metadata)
+    return next((one for one in epochs if one is not None), None), next((one for one in steps if one is not None), None)
 
 
 def place_of(name: str, metadata: Mapping[str, str]) -> tuple[float | None, int | None]:
@@ -66,20 +95,43 @@ def place_of(name: str, metadata: Mapping[str, str]) -> tuple[float | None, int 
     If the metadata states the epoch, ``checkpoint-3`` counts epochs; only a number after ``step`` or ``iter`` then
     counts steps.
     """
-    steps = (parse_count(metadata[key]) for key in STEP_KEYS if key in metadata)
-    epoch, step = parse_score(metadata.get("epoch")), next((step for step in steps if step is not None), None)
+    epoch, step = place_in_content(metadata)
     named_epoch, named_step = place_in_name(name)
     if epoch is not None:
-        named_step = _number_after(_STEP, name)
+        named_step = _number_after(_STEP, without_suffix(name))
     return named_epoch if epoch is None else epoch, named_step if step is None else step
+
+
+def without_suffix(name: str) -> str:
+    """Return a file's name without the suffix of its format."""
+    return _SUFFIX.sub("", name)
+
+
+def number_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key that puts ``10`` after ``2``, and ``1.5M`` after ``900k``."""
+    return natural_key(_SCALED.sub(lambda match: str(_scaled(match[1], match[2])), name))
 
 
 def _number_after(keywords: Sequence[str], name: str) -> int | None:
     for keyword in keywords:
-        match = re.search(rf"(?:{keyword})[_=-]?([0-9]+)", name, re.IGNORECASE)
-        if match and int(match[1]) <= _LARGEST_PLACE:
-            return int(match[1])
+        match = re.search(rf"(?:{keyword}){_COUNT}", name, re.IGNORECASE)
+        if match and (count := _scaled(match[1], match[2] or "")) <= _LARGEST_PLACE:
+            return count
     return None
+
+
+def _number_before(pattern: re.Pattern[str], name: str) -> int | None:
+    match = pattern.search(name.lower())
+    return int(match[1]) if match and int(match[1]) <= _LARGEST_PLACE else None
+
+
+def _scaled(digits: str, letter: str) -> int:
+    """Return a number with a scale, such as 1.5M, as a count; without one, its whole part."""
+    if not letter:
+        return int(digits.partition(".")[0])
+    whole, _, fraction = digits.partition(".")
+    scale = _SCALES[letter.lower()]
+    return int(whole) * scale + int(fraction[:12].ljust(12, "0")) * scale // 10**12
 
 
 # ---------------------------------------------------------------------------------------------------- numbers

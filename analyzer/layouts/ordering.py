@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from analyzer.errors import CheckpointError, NoCheckpointsError
 from analyzer.layouts.duplicates import without_duplicates
-from analyzer.layouts.naming import run_name
+from analyzer.layouts.grouping import Group
+from analyzer.layouts.naming import number_key, run_name
 from analyzer.layouts.renaming import tied_weights, without_wrappers
-from analyzer.model.names import is_text, listed, natural_key, printable
+from analyzer.model.names import is_text, listed, printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.sources import Entry, folder_name, list_folder
 from analyzer.tensors.kinds import matrices
@@ -30,7 +32,8 @@ class CheckpointSeries:
 
     ``source_of_order`` names where epochs and steps come from. ``branch`` names one of several branches in a folder;
     each of them is a run. ``score_files`` are the names of the files beside the checkpoints that were searched for
-    scores, whether they exist or not.
+    scores, whether they exist or not. ``unplaced`` are checkpoints without a place. ``is_numbered`` says that a number
+    in a name is a place.
     """
 
     checkpoints: list[Checkpoint]
@@ -38,6 +41,34 @@ class CheckpointSeries:
     findings: list[Finding] = field(default_factory=list)
     branch: str = ""
     score_files: tuple[str, ...] = ()
+    unplaced: list[Checkpoint] = field(default_factory=list)
+    is_numbered: bool = True
+
+
+def series_of(groups: Sequence[Group], common: CheckpointSeries) -> list[CheckpointSeries]:
+    """Return a series for each group, each a run of its own if there are several.
+
+    Args:
+        groups: the checkpoints.
+        common: what all series share; its findings go to the first.
+    """
+    if len(groups) > 1:
+        names = [one.name for one in groups]
+        described = [f"{name} ({len(one.members)})" for name, one in zip(names, groups, strict=True)]
+        sentence = f"The checkpoints of this folder belong to {len(groups)} series, each a run: {listed(described)}."
+        common.findings.append(Finding("several_series", "info", sentence, evidence={"series": names}))
+    counted = Counter(one.name for one in groups)
+    return [
+        replace(
+            common,
+            checkpoints=one.members,
+            findings=common.findings if number == 0 else [],
+            branch=(one.name if counted[one.name] == 1 else f"{one.name}-{number + 1}") if len(groups) > 1 else "",
+            unplaced=one.unplaced,
+            is_numbered=one.is_numbered,
+        )
+        for number, one in enumerate(groups)
+    ] or [common]
 
 
 def collect(entries: Iterable[Entry], read_one: Callable[[Entry], ItemT]) -> tuple[list[ItemT], list[Finding]]:
@@ -67,12 +98,12 @@ def assemble(folder: str, layout: str, series: CheckpointSeries) -> Run:
     if not is_text(folder_name(folder)) or not is_text(folder):
         raise CheckpointError(f"{folder}: its name is not UTF-8 text, so it cannot be stored; rename the folder")
     findings = list(series.findings)
-    checkpoints = without_wrappers(_with_text_names(series.checkpoints, findings), findings)
+    checkpoints = without_wrappers(_with_text_names([*series.checkpoints, *series.unplaced], findings), findings)
     checkpoints = _unambiguous(checkpoints, findings)
-    placed = _placed(checkpoints)
-    placed_ids = set(map(id, placed))  # comparing checkpoints by their content would be slow
-    unplaced = tuple(one for one in checkpoints if id(one) not in placed_ids)
-    checkpoints, ordered_by = _ordered(placed, series.source_of_order)
+    known = {one.name for one in _placed(series)}
+    unplaced = tuple(one for one in checkpoints if one.name not in known)
+    checkpoints = [one for one in checkpoints if one.name in known]
+    checkpoints, ordered_by = _ordered(checkpoints, series)
     checkpoints = without_duplicates(checkpoints, findings)
     if ordered_by.startswith(_WITHIN_EPOCHS):
         checkpoints = [replace(one, step=None) for one in checkpoints]
@@ -158,22 +189,27 @@ def _experts(checkpoint: Checkpoint) -> set[str]:
     return {view.name for info in checkpoint.tensors.values() for view in matrices(info) if view.index is not None}
 
 
-def _placed(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+def _placed(series: CheckpointSeries) -> list[Checkpoint]:
     """Return the checkpoints with an epoch, a step or a number in the name; all of them if none has any."""
-    placed = [one for one in checkpoints if one.epoch is not None or one.step is not None or _NUMBER.search(one.name)]
-    return placed or checkpoints
+    numbered = [
+        one
+        for one in series.checkpoints
+        if one.epoch is not None or one.step is not None or (series.is_numbered and _NUMBER.search(one.name))
+    ]
+    return numbered or series.checkpoints
 
 
-def _ordered(checkpoints: list[Checkpoint], source: str) -> tuple[list[Checkpoint], str]:
+def _ordered(checkpoints: list[Checkpoint], series: CheckpointSeries) -> tuple[list[Checkpoint], str]:
     """Sort checkpoints; return them with a phrase that says what they are ordered by."""
+    source = series.source_of_order
     if checkpoints and _steps_restart(checkpoints):
         return sorted(checkpoints, key=lambda one: (one.epoch, one.step, one.name)), f"{_WITHIN_EPOCHS}, from {source}"
     if all(checkpoint.step is not None for checkpoint in checkpoints):
         return sorted(checkpoints, key=lambda one: (one.step, one.name)), f"step, from {source}"
     if all(checkpoint.epoch is not None for checkpoint in checkpoints):
         return sorted(checkpoints, key=lambda one: (one.epoch, one.name)), f"epoch, from {source}"
-    if all(_NUMBER.search(checkpoint.name) for checkpoint in checkpoints):
-        return sorted(checkpoints, key=lambda one: natural_key(one.name)), "the numbers in the names"
+    if series.is_numbered and all(_NUMBER.search(checkpoint.name) for checkpoint in checkpoints):
+        return sorted(checkpoints, key=lambda one: number_key(one.name)), "the numbers in the names"
     return sorted(checkpoints, key=lambda one: (one.files[0].modified_ns, one.name)), "modification time"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
@@ -9,6 +10,7 @@ from types import ModuleType
 
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError, WeightlapseError
 from analyzer.layouts import kinds
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.foreign import foreign_reason, is_foreign_name
 from analyzer.layouts.naming import with_distinct_names
 from analyzer.layouts.ordering import assemble
@@ -31,12 +33,13 @@ class FoundRuns:
     refused: list[Finding]
 
 
-def find_runs(path: str, layout: str | None = None) -> FoundRuns:
+def find_runs(path: str, layout: str | None = None, files: Sequence[str] = ()) -> FoundRuns:
     """Find the run in the folder ``path``, or the runs in the folders below it, sorted by name.
 
     Args:
         path: a run's folder or a folder of runs.
         layout: the name of a layout, if the folder must not be guessed from its content.
+        files: patterns of names; only matching files and folders are checkpoints, whatever their names suggest.
 
     Raises:
         NoCheckpointsError: nothing was recognized.
@@ -53,13 +56,18 @@ def find_runs(path: str, layout: str | None = None) -> FoundRuns:
         raise NoCheckpointsError(f"{path}: does not exist, or is not a folder; name a folder of checkpoints")
     unusable: list[WeightlapseError] = []
     with cached_listings():
-        runs = _search(path, layout, 0, unusable)
+        runs = _search(Folder(path, tuple(files)), layout, 0, unusable)
     if not runs and unusable:
         raise NoCheckpointsError("\n".join(str(error) for error in unusable))
     if not runs and layout is not None and (fitting := _fitting_layouts(path)):
         raise NoCheckpointsError(
             f"{path}: --layout {layout} does not fit; it means {LAYOUTS[layout].LOOKS_LIKE}. The folder can be read as "
             f"{' or '.join(fitting)}: leave --layout out, or name that."
+        )
+    if not runs and files:
+        raise NoCheckpointsError(
+            f"{path}: no file or folder that can be read as a checkpoint matches --files {' '.join(files)}, here or in "
+            "the folders below; correct the pattern"
         )
     if not runs:
         known = "".join(f"\n  {module.NAME:<12} {module.LOOKS_LIKE}" for module in LAYOUTS.values())
@@ -74,13 +82,13 @@ def _unusable_run(error: WeightlapseError) -> Finding:
     return Finding("refused_run", "serious", str(error))
 
 
-def _search(folder: str, layout: str | None, depth: int, unusable: list[WeightlapseError]) -> list[Run]:
+def _search(folder: Folder, layout: str | None, depth: int, unusable: list[WeightlapseError]) -> list[Run]:
     """Return the runs in a folder and below; append the errors of folders that cannot be used to ``unusable``."""
     try:
         module = _recognize(folder, layout)
         if module is not None:
             return _branches(folder, module, unusable)
-        entries = list_folder(folder)
+        entries = list_folder(folder.path)
     except (NoCheckpointsError, CheckpointError, LayoutError) as error:
         if depth == 0:
             raise
@@ -92,8 +100,8 @@ def _search(folder: str, layout: str | None, depth: int, unusable: list[Weightla
         # Links are not followed on the way down: a loop of links would never end.
         is_to_search = entry.is_folder and not entry.name.startswith(".") and not is_foreign_name(entry.name)
         if is_to_search and not entry.is_link:
-            runs.extend(_search(entry.path, layout, depth + 1, unusable))
-    if not runs and len(unusable) == known and (reason := foreign_reason(folder, entries)):
+            runs.extend(_search(Folder(entry.path, folder.patterns), layout, depth + 1, unusable))
+    if not runs and len(unusable) == known and (reason := foreign_reason(folder.path, entries)):
         unusable.append(CheckpointError(reason))
     return runs
 
@@ -101,20 +109,20 @@ def _search(folder: str, layout: str | None, depth: int, unusable: list[Weightla
 def _fitting_layouts(path: str) -> list[str]:
     """Return the names of the layouts that match a folder or the folders below it."""
     try:
-        return sorted({run.layout for run in _search(path, None, 0, [])})
+        return sorted({run.layout for run in _search(Folder(path), None, 0, [])})
     except LayoutError:  # two of them fit equally well
-        return [module.NAME for module in LAYOUTS.values() if module.recognize(path)]
+        return [module.NAME for module in LAYOUTS.values() if module.recognize(Folder(path))]
     except WeightlapseError:
         return []
 
 
-def _branches(folder: str, module: ModuleType, unusable: list[WeightlapseError]) -> list[Run]:
+def _branches(folder: Folder, module: ModuleType, unusable: list[WeightlapseError]) -> list[Run]:
     """Return the run in a folder, or one run for each branch; an unusable branch does not affect the others."""
     branches = module.read(folder)
     runs: list[Run] = []
     for series in branches:
         try:
-            runs.append(assemble(folder, module.NAME, series))
+            runs.append(assemble(folder.path, module.NAME, series))
         except NoCheckpointsError as error:
             if len(branches) == 1:
                 raise
@@ -122,12 +130,12 @@ def _branches(folder: str, module: ModuleType, unusable: list[WeightlapseError])
     return runs
 
 
-def _recognize(folder: str, layout: str | None) -> ModuleType | None:
+def _recognize(folder: Folder, layout: str | None) -> ModuleType | None:
     """Return the most specific layout that matches a folder, or the named one if it matches."""
     if layout is not None:
         return LAYOUTS[layout] if LAYOUTS[layout].recognize(folder) else None
     matches = [module for module in LAYOUTS.values() if module.recognize(folder)]
     if len(matches) > 1 and matches[0].SPECIFICITY == matches[1].SPECIFICITY:
         names = f"{matches[0].NAME} and {matches[1].NAME}"
-        raise LayoutError(f"{folder}: matches {names} equally well; choose one with --layout")
+        raise LayoutError(f"{folder.path}: matches {names} equally well; choose one with --layout")
     return matches[0] if matches else None

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from analyzer.errors import CheckpointError
 from analyzer.formats.torch_zip import TorchFile, read_torch
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.foreign import is_foreign_name
 from analyzer.layouts.weights.checkpoint import TORCH_FILES
-from analyzer.sources import Entry, list_folder
+from analyzer.sources import Entry
 
 # Files that trainers save with the weights.
 _OTHERS = re.compile(r"(?:optim|optimizer|scheduler|scaler|rng_state|random_states|training_args)(?:[_.-].*)?")
@@ -17,22 +18,24 @@ _OTHERS = re.compile(r"(?:optim|optimizer|scheduler|scaler|rng_state|random_stat
 _WEIGHTS_BIN = re.compile(r"model|weight|step|epoch|iter|ckpt|checkpoint", re.IGNORECASE)
 
 
-def torch_files(folder: str, suffixes: tuple[str, ...] = TORCH_FILES) -> list[Entry]:
-    """Return the entries that are torch files of weights, judged by name.
+def torch_files(folder: Folder, suffixes: tuple[str, ...] = TORCH_FILES) -> list[Entry]:
+    """Return the entries that are torch files of weights, judged by name unless they were chosen by a pattern.
 
     Raises:
         CheckpointError: the folder cannot be read.
     """
     return [
         entry
-        for entry in list_folder(folder)
+        for entry in folder.entries()
         if entry.name.endswith(suffixes)
         and not entry.is_folder
-        and not entry.name.startswith(".")
-        and not _OTHERS.fullmatch(entry.name)
-        and not is_foreign_name(entry.name)
-        and (not entry.name.endswith(".bin") or _WEIGHTS_BIN.search(entry.name))
+        and (bool(folder.patterns) or _is_named_like_weights(entry.name))
     ]
+
+
+def _is_named_like_weights(name: str) -> bool:
+    is_other = name.startswith(".") or _OTHERS.fullmatch(name) or is_foreign_name(name)
+    return not is_other and (not name.endswith(".bin") or bool(_WEIGHTS_BIN.search(name)))
 
 
 def opened(entries: Iterable[Entry]) -> Iterator[tuple[Entry, TorchFile]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
 from analyzer.layouts.ordering import CheckpointSeries
 from analyzer.model.names import listed
@@ -21,18 +22,18 @@ _FURTHER = re.compile(
 )
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a series of accelerate checkpoints, or None."""
     return first_with_weights(_candidates(folder))
 
 
-def read(folder: str) -> list[CheckpointSeries]:
+def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every ``checkpoint_N``; N orders them."""
     checkpoints, findings = read_folders(folder, _candidates(folder), _checkpoint)
     return [CheckpointSeries(checkpoints, "the folders' names", [*findings, *_further_models(checkpoints)])]
 
 
-def _candidates(folder: str) -> list[Entry]:
+def _candidates(folder: Folder) -> list[Entry]:
     return folders_named(folder, _FOLDER.fullmatch)
 
 

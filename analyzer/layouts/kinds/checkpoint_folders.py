@@ -1,60 +1,107 @@
 """Folders whose names state the step or epoch, each with the weights of one checkpoint.
 
-Pythia (``step1000``), OLMo (``stage1-step1000-tokens5B``), torchtitan (``step-1000``) and accelerate's examples
-(``epoch_1``) use this layout. OLMo's ingredients start from the same state and are averaged in the end: they are
-branches, so each is a separate run. So is a stage whose steps restart.
+Pythia (``step1000``), OLMo (``stage1-step1000-tokens5B``), torchtitan (``step-1000``), accelerate's examples
+(``epoch_1``) and SpeechBrain (``CKPT+DATE``, whose ``CKPT.yaml`` states the epoch) use this layout. OLMo's ingredients
+start from the same state and are averaged in the end: they are branches, so each is a separate run. So is a stage whose
+steps restart. diffusers (``checkpoint-N/unet``) and LeRobot (``N/pretrained_model``) put each component of a checkpoint
+into a folder of its own: each component is a run.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
+from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_folder_scores
-from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
-from analyzer.layouts.naming import place_in_name, place_of
-from analyzer.layouts.ordering import CheckpointSeries
+from analyzer.layouts.folder import Folder
+from analyzer.layouts.folder_series import checkpoint_in, folders_named, read_folders
+from analyzer.layouts.grouping import Group, ReadCheckpoint, group
+from analyzer.layouts.naming import parse_score, place_in_name, place_of
+from analyzer.layouts.ordering import CheckpointSeries, series_of
 from analyzer.layouts.scores.merging import merge_scores
 from analyzer.layouts.scores.sidecars import SCORE_FILES
-from analyzer.model.names import listed
+from analyzer.layouts.weights.checkpoint import weight_files_in
 from analyzer.model.run import Checkpoint, Finding
-from analyzer.sources import Entry
+from analyzer.sources import Entry, is_file, join, list_folder, read_text
 
 NAME = "folders"
 SPECIFICITY = 50
 LOOKS_LIKE = "stepN/, step-N/ or epoch_N/ folders with the weights of one checkpoint each: Pythia, OLMo, torchtitan"
 
 _BRANCH = re.compile(r"(?:stage(?P<stage>[0-9]{1,9})-)?(?:ingredient(?P<ingredient>[0-9]{1,9})-)?step.*")
+# Names without a keyword: LeRobot's 000500, SpeechBrain's CKPT+2024-07-01+10-00-00+00.
+_OTHER_NAMES = re.compile(r"[0-9]{1,15}[kKmM]?|CKPT\+[0-9]{4}-[0-9]{2}-[0-9]{2}\+.*")
+_STATE = "CKPT.yaml"
+_EPOCH = re.compile(r"^epoch: *([0-9]{1,15})\s*$", re.MULTILINE)
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a series of checkpoint folders, or None."""
-    return first_with_weights(_candidates(folder))
+    return next((entry.name for entry in _candidates(folder) if _components(entry)), None)
 
 
-def read(folder: str) -> list[CheckpointSeries]:
-    """Read every folder whose name states its place; each branch becomes a series."""
-    checkpoints, findings = read_folders(folder, _candidates(folder), partial(checkpoint_in, place_of=place_of))
-    branches = dict(_branches(merge_scores(checkpoints, read_folder_scores(folder, findings))))
-    if len(branches) > 1:
-        sentence = f"{listed(list(branches))} are separate branches (or stages whose steps restart); each is a run."
-        findings.append(Finding("several_branches", "info", sentence, evidence={"branches": list(branches)}))
-    return [
-        CheckpointSeries(
-            checkpoints=branch,
-            source_of_order="the folders' names",
-            findings=findings if number == 0 else [],
-            branch=name if len(branches) > 1 else "",
-            score_files=SCORE_FILES,
+def read(folder: Folder) -> list[CheckpointSeries]:
+    """Read every folder whose name states its place; each branch and each component becomes a series."""
+    candidates = _candidates(folder)
+    components = dict.fromkeys(name for entry in candidates for name in _components(entry))
+    findings: list[Finding] = []
+    groups: list[Group] = []
+    for component in components or {"": None}:
+        entries = [entry for entry in candidates if not component or component in _components(entry)]
+        found, problems = read_folders(folder, entries, partial(_checkpoint, component))
+        findings.extend(problems)
+        scored = merge_scores(found, read_folder_scores(folder.path, findings))
+        groups.extend(
+            replace(one, name=_component_name(component, one.name, len(components) > 1)) for one in groups_of(scored)
         )
-        for number, (name, branch) in enumerate(branches.items() or {"": checkpoints}.items())
-    ]
+    return series_of(groups, CheckpointSeries([], "the folders' names", findings, score_files=SCORE_FILES))
 
 
-def _candidates(folder: str) -> list[Entry]:
-    return folders_named(folder, lambda name: not name.startswith(".") and place_in_name(name) != (None, None))
+def _candidates(folder: Folder) -> list[Entry]:
+    return folders_named(folder, lambda name: not name.startswith(".") and _states_place(name))
+
+
+def _states_place(name: str) -> bool:
+    return place_in_name(name) != (None, None) or bool(_OTHER_NAMES.fullmatch(name))
+
+
+def _component_name(component: str, name: str, several: bool) -> str:
+    return component if several else name
+
+
+def _components(entry: Entry) -> list[str]:
+    """Return the folders below a checkpoint's that contain weights; an empty name if it contains them itself."""
+    if weight_files_in(entry.path):
+        return [""]
+    below = [one for one in list_folder(entry.path) if one.is_folder and not one.name.startswith(".")]
+    return [one.name for one in below if weight_files_in(one.path)]
+
+
+def _checkpoint(component: str, entry: Entry) -> Checkpoint:
+    weights = replace(entry, path=join(entry.path, component)) if component else entry
+    checkpoint = checkpoint_in(weights, place_of)
+    return replace(checkpoint, epoch=_stated_epoch(entry.path)) if checkpoint.epoch is None else checkpoint
+
+
+def _stated_epoch(folder: str) -> float | None:
+    """Return the epoch in SpeechBrain's CKPT.yaml; None if there is none."""
+    path = join(folder, _STATE)
+    try:
+        match = _EPOCH.search(read_text(path)) if is_file(path) else None
+    except CheckpointError:
+        return None
+    return parse_score(match[1]) if match else None
+
+
+def groups_of(checkpoints: Sequence[Checkpoint]) -> list[Group]:
+    """Return the branches if names state stages or ingredients, else the series by their names."""
+    if any(_branch_key(one) != (0, 0) for one in checkpoints):
+        return [Group(name, branch) for name, branch in _branches(checkpoints)]
+    return group([ReadCheckpoint(one, has_own_place=False) for one in checkpoints])
 
 
 def _branch_key(checkpoint: Checkpoint) -> tuple[int, int]:
@@ -67,8 +114,8 @@ def _branches(checkpoints: Sequence[Checkpoint]) -> Iterator[tuple[str, list[Che
     """Yield each branch by name, first those without an ingredient; stages with continuing steps form one branch."""
     branch: list[Checkpoint] = []
     name = ""
-    for (ingredient, stage), group in groupby(sorted(checkpoints, key=_branch_key), key=_branch_key):
-        members = list(group)
+    for (ingredient, stage), found in groupby(sorted(checkpoints, key=_branch_key), key=_branch_key):
+        members = list(found)
         if branch and (ingredient or _last_step(branch) >= _first_step(members)):
             yield name, branch
             branch = []

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from analyzer.errors import CheckpointError
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.folder_series import folders_named, read_folders
 from analyzer.layouts.naming import parse_count, parse_score
 from analyzer.layouts.ordering import CheckpointSeries
@@ -25,7 +26,7 @@ _FOLDER = re.compile(r"checkpoint-[0-9]{1,15}")
 _NOT_A_SCORE = re.compile(r".*(?:runtime|_time|_per_second)")
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a Trainer's output, or None."""
     for entry in _candidates(folder):
         if is_file(join(entry.path, _STATE)):
@@ -33,7 +34,7 @@ def recognize(folder: str) -> str | None:
     return None
 
 
-def read(folder: str) -> list[CheckpointSeries]:
+def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every ``checkpoint-N``; scores come from the newest one's log, which covers the whole run."""
     checkpoints, findings = read_folders(
         folder, sorted(_candidates(folder), key=lambda entry: natural_key(entry.name)), _checkpoint
@@ -43,14 +44,14 @@ def read(folder: str) -> list[CheckpointSeries]:
     return [CheckpointSeries(scored, "the folders' names", findings)]
 
 
-def _candidates(folder: str) -> list[Entry]:
+def _candidates(folder: Folder) -> list[Entry]:
     return folders_named(folder, _FOLDER.fullmatch) or _itself(folder)
 
 
-def _itself(folder: str) -> list[Entry]:
+def _itself(folder: Folder) -> list[Entry]:
     """Return a folder that is itself a checkpoint as the only entry; empty if it is not one."""
-    is_checkpoint = weight_files_in(folder) and is_file(join(folder, _STATE))
-    return [Entry(folder_name(folder), folder, is_folder=True, is_file=False)] if is_checkpoint else []
+    is_checkpoint = weight_files_in(folder.path) and is_file(join(folder.path, _STATE))
+    return [Entry(folder_name(folder.path), folder.path, is_folder=True, is_file=False)] if is_checkpoint else []
 
 
 def _checkpoint(entry: Entry) -> Checkpoint:

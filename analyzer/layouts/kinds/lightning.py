@@ -12,13 +12,15 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.formats.torch_zip import read_torch
 from analyzer.layouts.file_series import read_folder_scores, unfinished
+from analyzer.layouts.folder import Folder
+from analyzer.layouts.grouping import ReadCheckpoint, group
 from analyzer.layouts.naming import parse_count, place_of
-from analyzer.layouts.ordering import CheckpointSeries, collect
+from analyzer.layouts.ordering import CheckpointSeries, collect, series_of
 from analyzer.layouts.scores.sidecars import SCORE_FILES, latest_scores
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
 from analyzer.layouts.weights.torch_state import index_of
 from analyzer.model.run import Checkpoint
-from analyzer.sources import Entry, containing_folder, folder_name, is_folder, join
+from analyzer.sources import Entry, containing_folder, folder_name, is_folder
 
 NAME = "lightning"
 SPECIFICITY = 95
@@ -29,7 +31,7 @@ _BELOW = "checkpoints"
 _BATCHES = ("loops", "fit_loop", "epoch_loop.state_dict", "_batches_that_stepped")
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a Lightning run, or None."""
     for entry, file in opened(_candidates(folder)):
         if _MARK in keys_of(file):
@@ -37,15 +39,16 @@ def recognize(folder: str) -> str | None:
     return None
 
 
-def read(folder: str) -> list[CheckpointSeries]:
+def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every ``.ckpt`` file; its scores come from the last row that was logged before it was saved."""
     saved, findings = collect(_candidates(folder), _saved)
-    log_folder = containing_folder(folder) if folder_name(folder) == _BELOW else folder
+    log_folder = containing_folder(folder.path) if folder_name(folder.path) == _BELOW else folder.path
     rows = read_folder_scores(log_folder, findings)
     after = {("step", step + 1): scores for (place, step), scores in rows.items() if place == "step"}
     checkpoints = latest_scores([(one.checkpoint, one.batches) for one in saved], after, findings)
-    findings.extend(unfinished(folder))
-    return [CheckpointSeries(checkpoints, "the files' metadata", findings, score_files=SCORE_FILES)]
+    findings.extend(unfinished(folder.path))
+    groups = group([ReadCheckpoint(checkpoint, has_own_place=True) for checkpoint in checkpoints])
+    return series_of(groups, CheckpointSeries([], "the files' metadata", findings, score_files=SCORE_FILES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +62,10 @@ class _Saved:
     batches: int | None
 
 
-def _candidates(folder: str) -> list[Entry]:
-    below = join(folder, _BELOW)
+def _candidates(folder: Folder) -> list[Entry]:
+    below = folder.below(_BELOW)
     here = torch_files(folder, (".ckpt",))
-    return here or (torch_files(below, (".ckpt",)) if is_folder(below) else [])
+    return here or (torch_files(below, (".ckpt",)) if is_folder(below.path) else [])
 
 
 def _saved(entry: Entry) -> _Saved:

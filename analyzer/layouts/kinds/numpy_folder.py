@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from analyzer.layouts.file_series import read_files
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.ordering import CheckpointSeries
-from analyzer.sources import Entry, list_folder
+from analyzer.sources import Entry
 
 NAME = "numpy"
 SPECIFICITY = 10
 LOOKS_LIKE = "a folder of *.npz files, one per checkpoint"
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a series of npz files, or None."""
     names = [entry.name for entry in _candidates(folder) if not entry.is_folder]
     return f"{len(names)} npz files" if names else None
 
 
-def read(folder: str) -> list[CheckpointSeries]:
+def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every npz file of the folder; damaged ones become findings."""
-    return [read_files(folder, _candidates(folder))]
+    return read_files(folder, _candidates(folder))
 
 
-def _candidates(folder: str) -> list[Entry]:
-    return [entry for entry in list_folder(folder) if entry.name.endswith(".npz") and not entry.name.startswith(".")]
+def _candidates(folder: Folder) -> list[Entry]:
+    return [entry for entry in folder.entries() if entry.name.endswith(".npz") and not entry.name.startswith(".")]

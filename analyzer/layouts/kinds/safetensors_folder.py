@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_files
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.ordering import CheckpointSeries
-from analyzer.layouts.weights.shards import missing_index
-from analyzer.sources import Entry, list_folder
+from analyzer.layouts.weights.shards import reject_shards
+from analyzer.sources import Entry
 
 NAME = "safetensors"
 SPECIFICITY = 10
 LOOKS_LIKE = "a folder of *.safetensors files, one per checkpoint"
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a series of safetensors files, or None."""
-    names = [entry.name for entry in list_folder(folder) if _is_candidate(entry) and not entry.is_folder]
+    names = [entry.name for entry in folder.entries() if _is_candidate(entry) and not entry.is_folder]
     return f"{len(names)} safetensors files" if names else None
 
 
-def read(folder: str) -> list[CheckpointSeries]:
+def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every safetensors file of the folder; damaged ones become findings.
 
     Raises:
         CheckpointError: the files are shards of a single checkpoint.
     """
-    entries = list_folder(folder)
-    if any(entry.name.endswith(".safetensors.index.json") for entry in entries):
-        raise CheckpointError(
-            f"{folder}: contains the shards of a single checkpoint, not a series. Name the folder that contains the "
-            "checkpoint folders."
-        )
-    files = [entry for entry in entries if _is_candidate(entry)]
-    if reason := missing_index(folder, [entry.name for entry in files]):
-        raise CheckpointError(reason)
-    return [read_files(folder, files)]
+    files = [entry for entry in folder.entries() if _is_candidate(entry)]
+    reject_shards(folder.path, [entry.name for entry in files])
+    return read_files(folder, files)
 
 
 def _is_candidate(entry: Entry) -> bool:

@@ -10,6 +10,7 @@ from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.torch_zip import read_torch
 from analyzer.layouts.file_series import read_files
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.ordering import CheckpointSeries
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
 from analyzer.layouts.weights.torch_state import index_of
@@ -27,7 +28,7 @@ _KEYS = frozenset({"arch", "epoch", "version"})
 _TRANSIENT = ("recovery", "tmp.")
 
 
-def recognize(folder: str, key: str = _WEIGHTS) -> str | None:
+def recognize(folder: Folder, key: str = _WEIGHTS) -> str | None:
     """Return why the folder is a timm run, or None."""
     for entry, file in opened(_candidates(folder)):
         if keys_of(file) >= _KEYS | {key}:
@@ -35,7 +36,7 @@ def recognize(folder: str, key: str = _WEIGHTS) -> str | None:
     return None
 
 
-def read(folder: str, key: str = _WEIGHTS) -> list[CheckpointSeries]:
+def read(folder: Folder, key: str = _WEIGHTS) -> list[CheckpointSeries]:
     """Read the weights under ``key`` in every file; report it if the files also contain averaged weights."""
     averaged: list[str] = []
 
@@ -51,14 +52,14 @@ def read(folder: str, key: str = _WEIGHTS) -> list[CheckpointSeries]:
         return index_of(path, file, key)
 
     series = read_files(folder, _candidates(folder), read_index, ("summary.csv",))
-    if averaged and key != AVERAGED:
+    if averaged and series and key != AVERAGED:
         sentence = (
             f"{len(averaged)} files also contain averaged weights ({AVERAGED}). {key} is read; choose the averaged "
             "weights with --layout timm-ema."
         )
-        series.findings.append(Finding("averaged_weights", "info", sentence))
-    return [series]
+        series[0].findings.append(Finding("averaged_weights", "info", sentence))
+    return series
 
 
-def _candidates(folder: str) -> list[Entry]:
+def _candidates(folder: Folder) -> list[Entry]:
     return [entry for entry in torch_files(folder, (".pth.tar",)) if not entry.name.startswith(_TRANSIENT)]

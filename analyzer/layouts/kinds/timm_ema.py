@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.kinds import timm
 from analyzer.layouts.ordering import CheckpointSeries
 
@@ -10,11 +11,11 @@ SPECIFICITY = timm.SPECIFICITY - 1  # never chosen automatically: timm matches w
 LOOKS_LIKE = "the same files, for the averaged weights in them"
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a timm run with averaged weights, or None."""
     return timm.recognize(folder, timm.AVERAGED)
 
 
-def read(folder: str) -> list[CheckpointSeries]:
+def read(folder: Folder) -> list[CheckpointSeries]:
     """Read the averaged weights of every file."""
     return timm.read(folder, timm.AVERAGED)

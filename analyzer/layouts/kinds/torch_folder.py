@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_files
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.ordering import CheckpointSeries
 from analyzer.layouts.torch_files import torch_files
-from analyzer.layouts.weights.shards import missing_index
-from analyzer.sources import list_folder
+from analyzer.layouts.weights.shards import reject_shards
 
 NAME = "torch"
 SPECIFICITY = 10
 LOOKS_LIKE = "a folder of *.pt, *.pth, *.bin or *.ckpt files from torch.save, one per checkpoint"
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a series of torch files, or None."""
     files = torch_files(folder)
     return f"{len(files)} torch files" if files else None
 
 
-def read(folder: str) -> list[CheckpointSeries]:
+def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every torch file of the folder; damaged ones and those without weights become findings.
 
     Raises:
         CheckpointError: the files are shards of a single checkpoint.
     """
-    if any(entry.name.endswith(".bin.index.json") for entry in list_folder(folder)):
-        raise CheckpointError(
-            f"{folder}: contains the shards of a single checkpoint, not a series. Name the folder that contains the "
-            "checkpoint folders."
-        )
     files = torch_files(folder)
-    if reason := missing_index(folder, [entry.name for entry in files]):
-        raise CheckpointError(reason)
-    return [read_files(folder, files)]
+    reject_shards(folder.path, [entry.name for entry in files])
+    return read_files(folder, files)

@@ -9,11 +9,12 @@ from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.safetensors import read_index
 from analyzer.layouts.file_series import unfinished
+from analyzer.layouts.folder import Folder
 from analyzer.layouts.naming import parse_count, parse_score, place_in_name
 from analyzer.layouts.ordering import CheckpointSeries, collect
 from analyzer.model.names import is_text
 from analyzer.model.run import Checkpoint
-from analyzer.sources import Entry, list_folder
+from analyzer.sources import Entry
 
 NAME = "weightlapse"
 SPECIFICITY = 100
@@ -22,7 +23,7 @@ SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 LONGEST_SETTINGS = 10_000  # characters
 
 
-def recognize(folder: str) -> str | None:
+def recognize(folder: Folder) -> str | None:
     """Return why the folder is a run of weightlapse-train, or None."""
     for entry in _candidates(folder):
         try:
@@ -33,14 +34,14 @@ def recognize(folder: str) -> str | None:
     return None
 
 
-def read(folder: str) -> list[CheckpointSeries]:
+def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every epoch file of the run; damaged and foreign ones become findings."""
     checkpoints, findings = collect(_candidates(folder), _checkpoint)
-    return [CheckpointSeries(checkpoints, "the files' metadata", [*findings, *unfinished(folder)])]
+    return [CheckpointSeries(checkpoints, "the files' metadata", [*findings, *unfinished(folder.path)])]
 
 
-def _candidates(folder: str) -> list[Entry]:
-    return [entry for entry in list_folder(folder) if fnmatch(entry.name, "epoch_*.safetensors")]
+def _candidates(folder: Folder) -> list[Entry]:
+    return [entry for entry in folder.entries() if fnmatch(entry.name, "epoch_*.safetensors")]
 
 
 def _is_ours(index: FileIndex) -> bool:

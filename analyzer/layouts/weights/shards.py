@@ -11,7 +11,7 @@ from analyzer.formats import FileIndex
 from analyzer.layouts.scores.sidecars import read_json
 from analyzer.model.names import is_text, natural_key, printable
 from analyzer.model.run import FileStamp, TensorInfo
-from analyzer.sources import containing_folder, is_file, is_inside, join, open_source
+from analyzer.sources import containing_folder, folder_names, is_file, is_inside, join, list_folder, open_source
 
 _SHARD = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-[0-9]{5}\.(?P<suffix>safetensors|bin)")
 
@@ -63,6 +63,25 @@ def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
     return FileIndex(ordered, metadata, tuple(files))
 
 
+def reject_shards(folder: str, names: Sequence[str]) -> None:
+    """Check that the files of a folder are not the shards of one checkpoint.
+
+    Args:
+        folder: the folder.
+        names: those of its files that would be a series of checkpoints.
+
+    Raises:
+        CheckpointError: they are shards, or the folder cannot be read.
+    """
+    if any(entry.name.endswith((".safetensors.index.json", ".bin.index.json")) for entry in list_folder(folder)):
+        raise CheckpointError(
+            f"{folder}: contains the shards of a single checkpoint, not a series. Name the folder that contains the "
+            "checkpoint folders."
+        )
+    if reason := missing_index(folder, names):
+        raise CheckpointError(reason)
+
+
 def missing_index(folder: str, names: Sequence[str]) -> str | None:
     """Return why files cannot be used that are all shards of one checkpoint without an index; None for other files."""
     shards = [_SHARD.fullmatch(name) for name in names]
@@ -84,9 +103,17 @@ def _weight_map(path: str, index: Any) -> Mapping[str, str]:
     return weight_map
 
 
+def _blobs(folder: str) -> tuple[str, ...]:
+    """Return where the links in a snapshot of huggingface_hub's cache lead; empty for other folders."""
+    _, snapshots, repository, *_ = (*folder_names(folder), "", "", "")
+    if snapshots != "snapshots" or not repository.startswith("models--"):
+        return ()
+    return (join(containing_folder(containing_folder(folder)), "blobs"),)
+
+
 def _require_plain(path: str, folder: str, name: str) -> None:
     is_plain = name not in ("", ".", "..") and is_text(name) and not any(one in name for one in "/\\:\0")
-    if not is_plain or not is_inside(folder, join(folder, name)):
+    if not is_plain or not any(is_inside(place, join(folder, name)) for place in (folder, *_blobs(folder))):
         raise CheckpointError(
             f"{path}: its weight_map names {printable(name, 120)!r}, which is not a file of this folder; it is not "
             "opened. Put the shards themselves, not links, into the folder of the index."
