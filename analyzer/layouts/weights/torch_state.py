@@ -53,8 +53,10 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
     choice = _choice(path, tree, key)
     collected = _Collected(path, max(MOST_BYTES, MOST_TIMES * sum(stamp.size for stamp in file.files)))
     others = [*choice.others]
-    if choice.first is None:
-        collected.add(tree if isinstance(tree, ModuleTree) else _network_parts(tree, choice), "")
+    if isinstance(tree, ModuleTree):
+        collected.add(tree, "")
+    elif choice.first is None:
+        _add_networks(collected, tree, choice)
     else:
         collected.add(tree[choice.first], "")
         # A part whose tensors the weights themselves contain would be read twice.
@@ -90,13 +92,13 @@ def _choice(path: str, tree: dict[Any, Any], key: str | None) -> Choice:
     return choice
 
 
-def _network_parts(tree: Mapping[Any, Any], choice: Choice) -> dict[Any, Any]:
-    """Return the tensors and networks of a file that has none of the usual keys, in their order."""
-    return {
-        name: value
-        for name, value in tree.items()
-        if name in choice.parts or (isinstance(value, TensorInfo) and not is_random_state(name, value))
-    }
+def _add_networks(collected: _Collected, tree: Mapping[Any, Any], choice: Choice) -> None:
+    """Add the tensors and networks of a file that has none of the usual keys, in their order."""
+    for name, value in tree.items():
+        if name in choice.parts:
+            collected.add(value, f"{name}.")
+        elif isinstance(value, TensorInfo) and not is_random_state(name, value):
+            collected.add({name: value}, "")
 
 
 def _metadata(tree: Mapping[Any, Any], weights: Mapping[str, TensorInfo]) -> dict[str, str]:

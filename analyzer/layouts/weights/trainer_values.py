@@ -1,7 +1,7 @@
 """Find epoch, step and scores where trainers keep them below the top level of a torch file.
 
-The places are those of fairseq 0.12 (trainer.py, data/iterators.py), nnU-Net 2.6 (nnUNetTrainer.py), mmengine 0.10
-(runner/runner.py; mmcv 1 has the same ``meta``) and ultralytics 8.3 (engine/trainer.py).
+The places are those of fairseq 0.12 (trainer.py, data/iterators.py), nnU-Net 2.8 (nnUNetTrainer.py), mmengine 0.10
+(runner/runner.py; mmcv 1 has the same ``meta``) and ultralytics 8.4 (engine/trainer.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def trainer_values(tree: Mapping[Any, Any], metadata: Mapping[str, str]) -> dict
             found["epoch"] = text
     if step is not None and not any(key in found for key in STEP_KEYS):
         found["step"] = step
-    if "train_args" in tree and "ema" in tree:
+    if "updates" in tree and "ema" in tree:
         found.pop("updates", None)  # how often ultralytics averaged the weights
     for count, (name, value) in enumerate(_scores(tree)):
         if count == MOST_SCORES:
