@@ -38,8 +38,8 @@ def _encoded(text: object, encoding: object = "utf-8") -> object:
 
 
 def _reconstructed(kind: object, *_: object) -> object:
-    """Return a placeholder for an object that protocols 0 and 1 would build."""
-    return Unknown(kind.name if isinstance(kind, Unknown) else "an object")
+    """Return an inert object for one that protocols 0 and 1 would build."""
+    return Record(kind.name if isinstance(kind, (Unknown, Record)) else "an object")
 
 
 _NUMBERS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "b1": "?"}
@@ -47,7 +47,7 @@ _NUMBERS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i
 
 def _numpy_scalar(dtype: object, data: object = None) -> object:
     """Decode a numpy scalar, as scores often are; a placeholder for types other than plain numbers."""
-    if isinstance(dtype, Record) and isinstance(data, bytes) and dtype.arguments:
+    if isinstance(dtype, Record) and dtype.name == "numpy.dtype" and isinstance(data, bytes) and dtype.arguments:
         code = _NUMBERS.get(str(dtype.arguments[0])) if isinstance(dtype.arguments[0], str) else None
         order = dtype.state[1] if isinstance(dtype.state, tuple) and len(dtype.state) > 1 else None
         if code and order in ("<", ">", "|") and struct.calcsize("=" + code) == len(data):
@@ -66,6 +66,8 @@ PLAIN_CALLS: Calls = {
     "__builtin__.frozenset": _single_value,
     "copyreg._reconstructor": _reconstructed,
     "copy_reg._reconstructor": _reconstructed,
+    "copyreg.__newobj__": _reconstructed,
+    "copy_reg.__newobj__": _reconstructed,
     "_codecs.encode": _encoded,
     "numpy.dtype": lambda *arguments: Record("numpy.dtype", arguments),
     "numpy.core.multiarray.scalar": _numpy_scalar,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,23 @@ class Unknown:
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """An instance of a class that the caller knows: the arguments of its constructor and the state set on it."""
+    """An object in a pickle, never built: the name of its class or of what makes it, and what is set on it.
+
+    ``arguments`` are those of the call, ``state`` is what would become its attributes, and ``items`` are those of a
+    subclass of dict.
+    """
 
     name: str
     arguments: tuple[object, ...] = ()
     state: object = None
+    items: dict[Any, Any] | None = None
+
+
+class ModuleTree(dict[str, object]):
+    """The parameters, buffers and child modules of a pickled torch module, in the order of its ``state_dict()``.
+
+    A child is a :class:`ModuleTree` of its own; one without any tensor is left out.
+    """
 
 
 _SAFE_KEYS = (str, bool, float, type(None), Record)
@@ -42,12 +55,47 @@ def tree(path: str, value: object) -> object:
     """Convert a value of :func:`analyzer.formats.pickles.interpret` to a tree that can be walked safely.
 
     The tree is finite, has at most :data:`DEEPEST` levels and no cycle, and consists of None, bool, int, float, str,
-    tuple, list, dict, TensorInfo, and :class:`Unknown` for everything else.
+    tuple, list, dict (also for an object of a subclass), TensorInfo, :class:`ModuleTree` for a module of torch, and
+    :class:`Unknown` for everything else.
 
     Raises:
         CheckpointError: expanded, the tree would have more than :data:`MOST_VALUES` values.
     """
     return _Walker(path).convert(value, 0)[0]
+
+
+def _plain_key(key: object, number: int) -> object:
+    """Return a key of a converted dictionary: itself, or a distinct placeholder for an object."""
+    return Unknown(f"key {number}, a {key.name}") if isinstance(key, Record) else key
+
+
+_PARTS = ("_parameters", "_buffers", "_modules")
+
+
+def _attributes(record: Record) -> dict[Any, Any]:
+    state = record.state
+    if isinstance(state, tuple) and len(state) == 2:  # (attributes, slots)
+        state = state[0]
+    return state if isinstance(state, dict) else {}
+
+
+def is_module(record: Record) -> bool:
+    """Check whether an object has the attributes of torch.nn.Module (torch/nn/modules/module.py, 0.3 to 2.15)."""
+    attributes = _attributes(record)
+    return all(isinstance(attributes.get(part), dict) for part in _PARTS)
+
+
+def _module_parts(record: Record) -> Iterator[list[tuple[str, object]]]:
+    """Yield a module's parameters, persistent buffers and children, each by name.
+
+    ``_non_persistent_buffers_set`` exists since torch 1.6.
+    """
+    attributes = _attributes(record)
+    transient = attributes.get("_non_persistent_buffers_set")
+    left_out = {name for name in transient if isinstance(name, str)} if isinstance(transient, list) else set()
+    for part in _PARTS:
+        named = [(name, value) for name, value in attributes[part].items() if isinstance(name, str)]
+        yield [pair for pair in named if pair[0] not in left_out] if part == "_buffers" else named
 
 
 class _Walker:
@@ -62,7 +110,9 @@ class _Walker:
     def convert(self, value: object, depth: int) -> tuple[object, int]:
         """Return the converted value and its height, 0 for a leaf."""
         self.count += 1
-        if not isinstance(value, (list, tuple, dict)):
+        if isinstance(value, Record) and not is_module(value) and value.items is not None:
+            value = value.items
+        if not isinstance(value, (list, tuple, dict)) and not (isinstance(value, Record) and is_module(value)):
             return self._leaf(value), 0
         if id(value) in self.open:
             return Unknown("a container inside itself"), 0
@@ -74,7 +124,10 @@ class _Walker:
             return Unknown("nested too deeply"), 0
         before = self.count
         self.open.add(id(value))
-        result, height = self._container(value, depth + 1)
+        if isinstance(value, Record):
+            result, height = self._module(value, depth + 1)
+        else:
+            result, height = self._container(value, depth + 1)
         self.open.discard(id(value))
         self.done[id(value)] = result, height, self.count - before
         self._add(0)
@@ -85,9 +138,23 @@ class _Walker:
         height = 1 + max((height for _, height in inner), default=0)
         results = (result for result, _ in inner)
         if isinstance(value, dict):
-            keys = (Unknown(key.name) if isinstance(key, Record) else key for key in value)
+            keys = (_plain_key(key, number) for number, key in enumerate(value))
             return dict(zip(keys, results, strict=True)), height
         return (list(results) if isinstance(value, list) else tuple(results)), height
+
+    def _module(self, record: Record, depth: int) -> tuple[object, int]:
+        """Convert a module; one with two parts of one name becomes a placeholder, because one would hide the other."""
+        made, height = ModuleTree(), 0
+        for named in _module_parts(record):
+            for name, part in named:
+                inner, inner_height = self.convert(part, depth)
+                if part is None or (isinstance(inner, ModuleTree) and not inner):
+                    continue
+                if name in made:
+                    return Unknown(f"a module with two parts named {name[:80]!r}"), 0
+                made[name] = inner
+                height = max(height, inner_height)
+        return made, height + 1
 
     def _leaf(self, value: object) -> object:
         if value is None or isinstance(value, (bool, int, float, str, TensorInfo, Unknown)):

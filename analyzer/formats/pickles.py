@@ -1,8 +1,9 @@
 """Interpret pickle bytecode without executing it: nothing is imported, called or built, whatever the file contains.
 
 This interpreter replaces a restricted ``pickle.Unpickler``, which allocates by declared sizes, consults ``copyreg`` and
-runs methods of the objects that it builds. Here a global is only a name (:class:`Unknown`), and so is the result of
-calling it, except for a few names that the caller maps to its own functions. Opcodes: Lib/pickletools.py of CPython.
+runs methods of the objects that it builds. Here a global is only a name (:class:`Unknown`), and the result of calling
+it is an inert :class:`Record` of the name and what was passed and set, except for a few names that the caller maps to
+its own functions. Opcodes: Lib/pickletools.py of CPython.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MEMORY_LIMIT = 1 << 30  # bytes that the values may take; one byte of a pickle c
 LONGEST_INTEGER = 64  # bytes
 LONGEST_NUMBER = 400  # characters
 LONGEST_NAME = 300  # characters of a global's name
-_LIST, _DICT, _MEMO, _SLOT, _ITEM = 64, 232, 100, 8, 100  # bytes, approximately
+_LIST, _DICT, _MEMO, _SLOT, _ITEM, _OBJECT = 64, 232, 100, 8, 100, 256  # bytes, approximately
 _NEWEST_PROTOCOL = 5
 
 
@@ -188,9 +189,13 @@ class _Machine:
         self.held += _ITEM * len(items)
         if len(items) % 2:
             raise ValueError("a key has no value")
-        if isinstance(target, dict):
+        if isinstance(target, Record) and target.items is None:
+            target.items = {}
+            self.held += _DICT
+        content = target.items if isinstance(target, Record) else target
+        if isinstance(content, dict):
             for key, value in zip(items[::2], items[1::2], strict=True):
-                target[as_key(key, target)] = value
+                content[as_key(key, content)] = value
         elif not isinstance(target, _INERT):
             raise ValueError(f"keys are set on a {type(target).__name__}")
 
@@ -221,28 +226,31 @@ class _Machine:
         self.call(tuple(arguments))
 
     def call_with_keywords(self) -> None:
-        """Replace a call with keyword arguments by a placeholder; no known function takes any."""
+        """Replace a call with keyword arguments by an inert object; no known function takes any."""
         del self.stack[-2:]
         function = self.stack.pop()
-        self.push(Unknown(function.name) if isinstance(function, Unknown) else Unknown("an object"))
+        self.push(Record(function.name if isinstance(function, (Unknown, Record)) else "an object"), _OBJECT)
 
     def call(self, arguments: object) -> None:
-        """Replace the topmost value, a function, by the result of its replacement, or by a placeholder."""
+        """Replace the topmost value, a function, by the result of its replacement, or by an inert object.
+
+        What an unknown function returns can be called in turn: getattr returns classes that are inside others.
+        """
         function = self.stack.pop()
-        if not isinstance(function, Unknown) or not isinstance(arguments, tuple):
+        if not isinstance(function, (Unknown, Record)) or not isinstance(arguments, tuple):
             raise ValueError("something other than a function is called")
-        known = self.calls.get(function.name)
+        known = self.calls.get(function.name) if isinstance(function, Unknown) else None
         for argument in arguments if known else ():
             self.held += next((weight * len(argument) for kind, weight in _WEIGHTS if isinstance(argument, kind)), 0)
         if self.held > MEMORY_LIMIT:
             raise ValueError(f"its values take more than {MEMORY_LIMIT >> 20} MiB")
         try:
-            self.push(known(*arguments) if known else function, 4 * _LIST)
+            self.push(known(*arguments) if known else Record(function.name, arguments), _OBJECT)
         except TypeError:
             raise ValueError(f"{function.name} does not take {len(arguments)} arguments") from None
 
     def build(self) -> None:
-        """Set the state of an object whose class the caller knows; discard it for all other objects."""
+        """Keep the state of an inert object; discard it for all other values."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], Record):
             self.stack[-1].state = state

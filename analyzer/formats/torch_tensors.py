@@ -1,7 +1,7 @@
 """Convert torch's pickled calls of tensor-rebuilding functions to positions of bytes.
 
-The functions and their arguments are those of torch/_utils.py and torch/_tensor.py, from torch 1.6 (the first version
-that writes zip archives) to 2.15.
+The functions and their arguments are those of torch/_utils.py and torch/_tensor.py, from torch 1.0 to 2.15, and of
+torch/autograd/variable.py and torch/nn/parameter.py of 0.3.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from analyzer.formats.pickle_calls import Calls
-from analyzer.formats.pickle_trees import Unknown
+from analyzer.formats.pickle_trees import Record, Unknown
 from analyzer.model.run import Checksum, Part, TensorInfo
 
 MOST_DIMENSIONS = 64  # numpy's own limit
@@ -78,6 +78,17 @@ def width_of(dtype: str) -> int:
     if dtype in UNREADABLE:
         return UNREADABLE[dtype][0]
     raise ValueError(f"unknown dtype {dtype!r}")
+
+
+def storage_dtype(kind: object) -> str:
+    """Return the dtype of a storage class.
+
+    Raises:
+        ValueError: the class is unknown.
+    """
+    if not isinstance(kind, Unknown) or kind.name not in STORAGE_CLASSES:
+        raise ValueError(f"a storage has the unknown class {getattr(kind, 'name', '')!r}")
+    return STORAGE_CLASSES[kind.name]
 
 
 def dtype_name(value: object) -> str:
@@ -175,6 +186,12 @@ def _first(data: object, *_: object) -> object:
     return data
 
 
+def _parameter(*arguments: object) -> object:
+    """Handle a parameter of torch 0.3, whose class is called with its tensor; a placeholder for anything else."""
+    is_tensor = len(arguments) == 1 and isinstance(arguments[0], TensorInfo)
+    return arguments[0] if is_tensor else Record("torch.nn.parameter.Parameter")
+
+
 def _are_short(arguments: tuple[object, ...]) -> bool:
     """Check that nested tuples, which the interpreter does not count, are no longer than a tensor's shape may be."""
     return all(len(item) <= MOST_DIMENSIONS for item in arguments if isinstance(item, (tuple, list)))
@@ -236,6 +253,8 @@ TENSOR_CALLS: Calls = {
     "torch.tensor._rebuild_from_type": _of_class,
     "torch._tensor._rebuild_from_type": _of_class,
     "torch._tensor._rebuild_from_type_v2": _of_class,
+    "torch.nn.parameter.Parameter": _parameter,
+    "torch.autograd.variable.Variable": _parameter,
     "torch.Size": _first,
     "torch.device": _device,
 }

@@ -1,8 +1,9 @@
-"""Read torch zip files, which ``torch.save`` writes since torch 1.6.
+"""Read torch files: the zip archives that ``torch.save`` writes since torch 1.6, and the format before.
 
-The archive has stored (never deflated) entries in one folder: ``data.pkl`` is a pickle in which each storage is a
-persistent id, ``data/KEY`` contains a storage's bytes, ``byteorder`` states the byte order (little if it is missing).
-See torch/serialization.py. The pickle is parsed, never executed: :mod:`analyzer.formats.pickles`.
+The format before is in :mod:`analyzer.formats.torch_legacy`. The archive has stored (never deflated) entries in one
+folder: ``data.pkl`` is a pickle in which each storage is a persistent id, ``data/KEY`` contains a storage's bytes,
+``byteorder`` states the byte order (little if it is missing). See torch/serialization.py. The pickle is parsed, never
+executed: :mod:`analyzer.formats.pickles`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ from dataclasses import dataclass
 
 from analyzer.errors import CheckpointError
 from analyzer.formats.impostors import reject_impostor
-from analyzer.formats.pickle_trees import Unknown, tree
+from analyzer.formats.pickle_trees import tree
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
-from analyzer.formats.torch_tensors import STORAGE_CLASSES, TENSOR_CALLS, Storage, sizes, width_of
+from analyzer.formats.torch_legacy import is_legacy, read_legacy
+from analyzer.formats.torch_tensors import TENSOR_CALLS, Storage, sizes, storage_dtype, width_of
 from analyzer.formats.zips import STORED, Archive
 from analyzer.model.run import Checksum, FileStamp
 from analyzer.sources import Source, open_source
 
-_CONVERT = "Convert it on a machine with torch: torch.save(torch.load(OLD, weights_only=True), NEW)"
-_LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # the magic number as a pickle of its own
+# torch cannot read the format of its first versions without obeying the pickle inside.
+_CONVERT_TAR = (
+    "Convert it on a machine with torch, if you trust whoever made it, because this runs code from the file: "
+    'torch.save(torch.load(OLD, map_location="cpu", weights_only=False), NEW)'
+)
 _TAR_MARK = (257, b"ustar")
+_HEAD = 512  # bytes that tell the format
+_SHORTEST = 100  # bytes of a zip archive from torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +43,15 @@ class TorchFile:
 
 
 def read_torch(path: str) -> TorchFile:
-    """Return the content of the file at ``path``; reads its pickle and the entries' headers only.
+    """Return the content of the file at ``path``; reads its pickles and the storages' headers only.
 
     Raises:
-        CheckpointError: not a complete torch zip, one that contradicts itself, a legacy file, or a TorchScript program.
+        CheckpointError: not a complete torch file, one that contradicts itself, or a TorchScript program.
     """
     with open_source(path) as source:
-        value = read_object(source, 0, source.stamp.size)
+        size = source.stamp.size
+        head = bytes(source.read(0, min(size, _HEAD)))
+        value = read_legacy(source) if is_legacy(head) else read_object(source, 0, size)
         source.verify_unchanged()
         return TorchFile(value, (source.stamp,))
 
@@ -67,18 +76,23 @@ def read_object(source: Source, begin: int, length: int) -> object:
 
 def _require_zip(source: Source, begin: int, length: int) -> None:
     """Raise CheckpointError, with the actual kind of file and the remedy, if it is not a zip archive."""
-    head = bytes(source.read(begin, min(length, 512)))
+    head = bytes(source.read(begin, min(length, _HEAD)))
     if head.startswith(b"PK\x03\x04"):
         return
     reject_impostor(source, begin)
     start, mark = _TAR_MARK
-    if head.startswith(_LEGACY) or head[start : start + len(mark)] == mark:
-        raise CheckpointError(f"{source.path}: was written in torch's format before version 1.6. {_CONVERT}")
-    if length < 100:
+    if head[start : start + len(mark)] == mark:
+        raise CheckpointError(f"{source.path}: was written in the format of torch's first versions. {_CONVERT_TAR}")
+    if length < _SHORTEST:
         raise CheckpointError(f"{source.path}: {length} bytes are too few for a torch file; copy it again")
+    if head[:1] == b"\x80" and head[1] in range(2, 6):
+        raise CheckpointError(
+            f"{source.path}: is not a torch file: it is a plain pickle, which torch.save does not write. Load it with "
+            "the program that wrote it, and save its weights with torch.save or numpy.savez"
+        )
     raise CheckpointError(
-        f"{source.path}: is not a torch file: it is not a zip archive, which torch.save writes since 1.6; "
-        "move it elsewhere"
+        f"{source.path}: is not a torch file: it is neither a zip archive, which torch.save writes since 1.6, nor has "
+        "it the magic number of the format before; move it elsewhere"
     )
 
 
@@ -97,7 +111,7 @@ def _folder(archive: Archive) -> str:
     if any(name == f"{folder}/constants.pkl" or name.startswith(f"{folder}/code/") for name in archive.entries):
         raise CheckpointError(
             f"{archive.path}: is a TorchScript program, not a checkpoint. Save its weights on a machine with torch: "
-            "torch.save(torch.jit.load(OLD).state_dict(), NEW)"
+            'torch.save(torch.jit.load(OLD, map_location="cpu").state_dict(), NEW)'
         )
     return folder
 
@@ -110,9 +124,7 @@ def _storages(archive: Archive, prefix: str, big_endian: bool) -> Callable[[obje
         if not isinstance(persistent_id, tuple) or len(persistent_id) != 5 or persistent_id[0] != "storage":
             raise ValueError("a persistent id is not a storage")
         _, kind, key, device, count = persistent_id
-        if not isinstance(kind, Unknown) or kind.name not in STORAGE_CLASSES:
-            raise ValueError(f"a storage has the unknown class {getattr(kind, 'name', '')!r}")
-        dtype = STORAGE_CLASSES[kind.name]
+        dtype = storage_dtype(kind)
         (elements,) = sizes((count,))
         length = elements * width_of(dtype)
         if device == "meta":

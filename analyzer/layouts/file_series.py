@@ -19,9 +19,9 @@ from analyzer.layouts.scores.merging import has_row_for, merge_scores
 from analyzer.layouts.scores.sidecars import SCORE_FILES, read_first_table
 from analyzer.layouts.scores.tables import ScoreTable
 from analyzer.layouts.weights.checkpoint import weights_of
-from analyzer.model.names import printable
+from analyzer.model.names import listed, printable
 from analyzer.model.run import Checkpoint, Finding
-from analyzer.sources import Entry, list_folder
+from analyzer.sources import Entry, folder_name, list_folder
 
 # Metadata that writers store with the weights and that describes the training or its progress, not its quality.
 NOT_SCORES = (
@@ -45,7 +45,9 @@ def read_files(
         read_index: reads one file.
         score_files: names of files in the folder that may contain scores; the first that exists is read.
     """
-    found, findings = collect(entries, partial(_read, read_index=read_index))
+    unread: list[FileIndex] = []
+    found, findings = collect(entries, partial(_read, read_index=read_index, unread=unread))
+    findings.extend(unread_weights(unread))
     checkpoints = [one.checkpoint for one in found]
     scores = read_folder_scores(folder.path, findings, score_files)
     findings.extend(unfinished(folder.path))
@@ -90,8 +92,26 @@ def unfinished(folder: str) -> list[Finding]:
     return [Finding("unfinished_run", "notice", sentence, checkpoints=names)]
 
 
-def _read(entry: Entry, read_index: Callable[[str], FileIndex]) -> ReadCheckpoint:
+def unread_weights(indexes: Sequence[FileIndex]) -> list[Finding]:
+    """Return a finding that names what files contain beside the weights that are read."""
+    by_choice: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for index in indexes:
+        by_choice.setdefault((index.read_from, index.others), []).append(printable(folder_name(index.files[0].path)))
+    findings = []
+    for (read_from, others), names in by_choice.items():
+        which = names[0] if len(names) == 1 else f"{len(names)} files, such as {names[0]},"
+        read = f"; {printable(read_from)} is read" if read_from else ""
+        what = listed([printable(name, 80) for name in others])
+        sentence = f"{which} also contain{'s' if len(names) == 1 else ''} tensors that are not read: {what}{read}."
+        evidence = {"read": read_from, "not_read": list(others)}
+        findings.append(Finding("unread_weights", "notice", sentence, checkpoints=tuple(names), evidence=evidence))
+    return findings
+
+
+def _read(entry: Entry, read_index: Callable[[str], FileIndex], unread: list[FileIndex]) -> ReadCheckpoint:
     index = read_index(entry.path)
+    if index.others:
+        unread.append(index)
     epoch, step = place_of(entry.name, index.metadata)
     has_own_place = place_in_content(index.metadata) != (None, None)
     scores = scores_in(index.metadata)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
-from analyzer.layouts.weights.torch_state import WEIGHTS
+from analyzer.layouts.weights.containers import WEIGHTS
 
 NOT_WEIGHTS = (
     "optim",

@@ -12,16 +12,17 @@ import numpy as np
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
+from analyzer.formats.pickle_trees import ModuleTree, Unknown
 from analyzer.formats.torch_zip import TorchFile, read_torch
+from analyzer.layouts.weights.containers import WEIGHTS, Choice, TopLevel, is_random_state, only_tensors
+from analyzer.layouts.weights.trainer_values import trainer_values
 from analyzer.model.names import printable
 from analyzer.model.run import TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors.kinds import numpy_dtype, unsupported_reason
 
-# Usual keys of a model's state; the first that exists is read. Without one, the file itself is taken for the state.
-WEIGHTS = ("state_dict", "model_state_dict", "model", "net")
-DEEPEST = 16
 MOST_TENSORS, MOST_CHARACTERS, MOST_TEXTS = 500_000, 1 << 27, 1000
+MOST_UNREADABLE = 100  # names of a module's tensors that are not read
 # Limit on the bytes needed to read all tensors: this many, or this many times the file's size.
 MOST_BYTES, MOST_TIMES = 64 << 30, 1000
 
@@ -41,45 +42,130 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
     Args:
         path: the file's path.
         file: its content.
-        key: the key of the weights; None to try :data:`WEIGHTS` and then the file itself.
+        key: the key of the weights, which alone are read then; None to look for them (:class:`TopLevel`).
 
     Raises:
         CheckpointError: the file contains no weights.
     """
     tree = file.tree
-    if not isinstance(tree, dict) or "param_groups" in tree:
+    if not isinstance(tree, dict) or ("param_groups" in tree and not isinstance(tree, ModuleTree)):
         raise CheckpointError(_why_none(path, tree))
-    places = [tree.get(name) for name in ((key,) if key else WEIGHTS)] + ([] if key else [tree])
-    limit = max(MOST_BYTES, MOST_TIMES * sum(stamp.size for stamp in file.files))
-    weights = next((found for place in places if (found := _weights(path, place, limit))), None)
-    if weights is None:
+    choice = _choice(path, tree, key)
+    collected = _Collected(path, max(MOST_BYTES, MOST_TIMES * sum(stamp.size for stamp in file.files)))
+    others = [*choice.others]
+    if isinstance(tree, ModuleTree):
+        collected.add(tree, "")
+    elif choice.first is None:
+        _add_networks(collected, tree, choice)
+    else:
+        collected.add(tree[choice.first], "")
+        # A part whose tensors the weights themselves contain would be read twice.
+        others += [name for name in choice.parts if not collected.add_part(name, tree[name])]
+    if not collected.weights:
         raise CheckpointError(_why_none(path, tree))
+    metadata = {} if isinstance(tree, ModuleTree) else _metadata(tree, collected.weights)
+    others += collected.unreadable
+    read_from = choice.first or ""
+    return FileIndex(collected.weights, metadata, file.files, read_from, tuple(others))
+
+
+def _choice(path: str, tree: dict[Any, Any], key: str | None) -> Choice:
+    """Return what is read of a file.
+
+    Raises:
+        CheckpointError: the weights are in an object that cannot be read.
+    """
+    if isinstance(tree, ModuleTree):
+        return Choice(None, (), ())
+    if key is not None:
+        if not isinstance(tree.get(key), dict):
+            raise CheckpointError(_why_none(path, tree))
+        return Choice(key, (), ())
+    top = TopLevel(tree)
+    choice = top.choose()
+    if choice.first is None and (found := top.object_of_weights()):
+        name, kind = found
+        raise CheckpointError(
+            f"{path}: its {name} is an object of {printable(kind, 80)}, which is no module of torch; save "
+            "model.state_dict() instead of the object itself"
+        )
+    return choice
+
+
+def _add_networks(collected: _Collected, tree: Mapping[Any, Any], choice: Choice) -> None:
+    """Add the tensors and networks of a file that has none of the usual keys, in their order."""
+    for name, value in tree.items():
+        if name in choice.parts:
+            collected.add(value, f"{name}.")
+        elif isinstance(value, TensorInfo) and not is_random_state(name, value):
+            collected.add({name: value}, "")
+
+
+def _metadata(tree: Mapping[Any, Any], weights: Mapping[str, TensorInfo]) -> dict[str, str]:
     others = ((name, value) for name, value in tree.items() if isinstance(name, str) and name not in weights)
     metadata = dict(_texts(islice(others, MOST_TEXTS)))
-    return FileIndex(weights, metadata, file.files)  # in the order of the model's own modules
+    return trainer_values(tree, metadata)
 
 
-def _weights(path: str, value: Any, most_bytes: int) -> dict[str, TensorInfo]:
-    weights: dict[str, TensorInfo] = {}
-    characters = cost = 0
-    for name, info in _flat(value, "", {}) if isinstance(value, dict) else ():
-        if name in weights:
-            raise CheckpointError(f"{path}: two of its tensors are named {printable(name, 80)}; rename one of them")
-        weights[name] = replace(info, name=name)
-        characters += len(name)
-        cost += _cost(info)
-        # A small file can refer to the same tensors, or to the same long name, many times.
-        if len(weights) > MOST_TENSORS or characters > MOST_CHARACTERS:
-            raise CheckpointError(
-                f"{path}: refers to tensors more than {MOST_TENSORS} times, or by names of more than "
-                f"{MOST_CHARACTERS} characters in all; save model.state_dict() alone"
-            )
-        if cost > most_bytes:
-            raise CheckpointError(
-                f"{path}: refers to its bytes so often that reading all tensors takes {cost >> 30} GiB; "
-                "save model.state_dict() alone"
-            )
-    return weights
+class _Collected:
+    """The tensors of a file by name, in the order of the model's own modules, within limits."""
+
+    def __init__(self, path: str, most_bytes: int) -> None:
+        self.path = path
+        self.most_bytes = most_bytes
+        self.weights: dict[str, TensorInfo] = {}
+        self.unreadable: list[str] = []
+        self.characters = self.cost = 0
+        self.known: dict[int, bool] = {}
+
+    def add_part(self, key: str, value: Any) -> bool:
+        """Add a network's tensors, their names prefixed by its key; return False if these names exist already."""
+        prefix = f"{key}."
+        if any(name.startswith(prefix) for name in self.weights):
+            return False
+        self.add(value, prefix)
+        return True
+
+    def add(self, value: Any, prefix: str) -> None:
+        """Add the tensors of a state.
+
+        Raises:
+            CheckpointError: two have the same name, or there are too many.
+        """
+        for name, info in self._flat(value, prefix):
+            if name in self.weights:
+                raise CheckpointError(
+                    f"{self.path}: two of its tensors are named {printable(name, 80)}; rename one of them"
+                )
+            self.weights[name] = replace(info, name=name)
+            self.characters += len(name)
+            self.cost += _cost(info)
+            # A small file can refer to the same tensors, or to the same long name, many times.
+            if len(self.weights) > MOST_TENSORS or self.characters > MOST_CHARACTERS:
+                raise CheckpointError(
+                    f"{self.path}: refers to tensors more than {MOST_TENSORS} times, or by names of more than "
+                    f"{MOST_CHARACTERS} characters in all; save model.state_dict() alone"
+                )
+            if self.cost > self.most_bytes:
+                raise CheckpointError(
+                    f"{self.path}: refers to its bytes so often that reading all tensors takes {self.cost >> 30} GiB; "
+                    "save model.state_dict() alone"
+                )
+
+    def _flat(self, tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, TensorInfo]]:
+        """Yield tensors by name; nested dictionaries count only if they contain nothing else, as a module's state does.
+
+        What a module has in place of a tensor that cannot be read is noted by name.
+        """
+        for name, value in tree.items():
+            if not isinstance(name, str):
+                continue
+            if isinstance(value, TensorInfo):
+                yield f"{prefix}{name}", value
+            elif only_tensors(value, 0, self.known):
+                yield from self._flat(value, f"{prefix}{name}.")
+            elif isinstance(tree, ModuleTree) and len(self.unreadable) < MOST_UNREADABLE:
+                self.unreadable.append(f"{prefix}{name}")
 
 
 def _cost(info: TensorInfo) -> int:
@@ -87,27 +173,6 @@ def _cost(info: TensorInfo) -> int:
     if info.unsupported:
         return 0
     return max(prod(info.shape) * numpy_dtype(info.dtype).itemsize, sum(part.length for part in info.parts))
-
-
-def _flat(tree: Mapping[Any, Any], prefix: str, known: dict[int, bool]) -> Iterator[tuple[str, TensorInfo]]:
-    """Yield tensors by name; nested dictionaries count only if they contain nothing else, as a module's state does."""
-    for name, value in tree.items():
-        if isinstance(name, str) and isinstance(value, TensorInfo):
-            yield f"{prefix}{name}", value
-        elif isinstance(name, str) and _only_tensors(value, 0, known):
-            yield from _flat(value, f"{prefix}{name}.", known)
-
-
-def _only_tensors(value: Any, depth: int, known: dict[int, bool]) -> bool:
-    """Check whether a value is a dictionary of tensors and such dictionaries; ``known`` caches answers by identity."""
-    if not isinstance(value, dict) or not value or depth == DEEPEST:
-        return False
-    if id(value) not in known:
-        known[id(value)] = all(
-            isinstance(name, str) and (isinstance(inner, TensorInfo) or _only_tensors(inner, depth + 1, known))
-            for name, inner in value.items()
-        )
-    return known[id(value)]
 
 
 def _texts(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -133,9 +198,26 @@ def _number(info: TensorInfo) -> float:
 def _why_none(path: str, tree: Any) -> str:
     if isinstance(tree, dict) and "param_groups" in tree:
         return f"{path}: contains the state of an optimizer and no weights; move it elsewhere"
+    if isinstance(tree, dict) and any(_is_array(value) for value in _values(tree)):
+        return (
+            f"{path}: contains numpy arrays instead of tensors; save them with numpy.savez, or as tensors: "
+            "torch.from_numpy(ARRAY)"
+        )
     if isinstance(tree, dict):
         return (
             f"{path}: contains no weights: no named tensors, neither at the top level nor under {', '.join(WEIGHTS)}; "
             "move it elsewhere, or save model.state_dict()"
         )
     return f"{path}: does not contain a dictionary of weights; save model.state_dict() instead of the object itself"
+
+
+def _values(tree: Mapping[Any, Any]) -> Iterator[Any]:
+    """Yield the values of the top level and of the usual containers."""
+    yield from tree.values()
+    for name in WEIGHTS:
+        if isinstance(inner := tree.get(name), dict):
+            yield from inner.values()
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Unknown) and value.name.startswith("numpy.") and value.name.endswith("_reconstruct")

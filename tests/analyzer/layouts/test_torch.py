@@ -169,7 +169,7 @@ NO_WEIGHTS: dict[str, tuple[Callable[[], Any], str]] = {
     "nothing": (dict, "contains no weights"),
     "a number": (lambda: 3, "does not contain a dictionary of weights"),
     "a tensor": (lambda: torch.ones(3), "does not contain a dictionary of weights"),
-    "a module": (model, "does not contain a dictionary of weights"),
+    "a module without tensors": (torch.nn.ReLU, "contains no weights"),
     "an empty state": (lambda: {"state_dict": {}, "epoch": 1}, "contains no weights"),
 }
 
@@ -187,10 +187,17 @@ def test_a_file_without_weights_is_refused_with_a_sentence(tmp_path: Path, what:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_legacy_file_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
-    torch.save(model().state_dict(), tmp_path / "epoch_1.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(NoCheckpointsError, match=r"epoch_1\.pt: .*before version 1\.6.* Convert it"):
-        analyzer.open_run(tmp_path)
+def test_a_run_of_files_before_torch_1_6(tmp_path: Path) -> None:
+    networks = [model(seed) for seed in range(2)]
+    for epoch, network in enumerate(networks):
+        saved = {"state_dict": network.state_dict(), "epoch": epoch, "best_acc": torch.tensor(0.5)}
+        torch.save(saved, tmp_path / f"checkpoint_{epoch}.pth.tar", _use_new_zipfile_serialization=False)
+    run = analyzer.open_run(tmp_path)
+    for checkpoint, network in zip(run.checkpoints, networks, strict=True):
+        assert_same_weights(checkpoint, network.state_dict())
+        assert checkpoint.scores == {"best_acc": 0.5}
+    assert places(run) == [(0, None), (1, None)]
+    assert not alarms(analyzer.audit(run))
 
 
 def test_what_trainers_put_beside_the_weights_is_not_taken_for_weights(tmp_path: Path) -> None:
