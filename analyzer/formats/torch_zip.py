@@ -7,10 +7,11 @@ See torch/serialization.py. The pickle is parsed, never executed: :mod:`analyzer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analyzer.errors import CheckpointError
+from analyzer.errors import CheckpointError, NotACheckpointError
 from analyzer.formats.impostors import reject_impostor
 from analyzer.formats.pickle_trees import Unknown, tree
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
@@ -21,6 +22,7 @@ from analyzer.sources import Source, open_source
 
 _CONVERT = "Convert it on a machine with torch: torch.save(torch.load(OLD, weights_only=True), NEW)"
 _LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # the magic number as a pickle of its own
+_COUNTER = re.compile(rb"\s*[-+]?[0-9]{1,20}(?:\.[0-9]*)?\s*")  # what SpeechBrain's counter.ckpt contains
 _TAR_MARK = (257, b"ustar")
 
 
@@ -74,6 +76,8 @@ def _require_zip(source: Source, begin: int, length: int) -> None:
     start, mark = _TAR_MARK
     if head.startswith(_LEGACY) or head[start : start + len(mark)] == mark:
         raise CheckpointError(f"{source.path}: was written in torch's format before version 1.6. {_CONVERT}")
+    if _COUNTER.fullmatch(head):
+        raise NotACheckpointError(f"{source.path}: contains a number and no weights; move it elsewhere")
     if length < 100:
         raise CheckpointError(f"{source.path}: {length} bytes are too few for a torch file; copy it again")
     raise CheckpointError(

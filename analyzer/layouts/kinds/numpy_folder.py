@@ -10,6 +10,8 @@ NAME = "numpy"
 SPECIFICITY = 10
 LOOKS_LIKE = "a folder of *.npz files, one per checkpoint"
 
+_NO_WEIGHTS = (".optimizer.npz",)  # Marian's, beside the models
+
 
 def recognize(folder: str) -> str | None:
     """Return why the folder is a series of npz files, or None."""
@@ -23,4 +25,8 @@ def read(folder: str) -> list[CheckpointSeries]:
 
 
 def _candidates(folder: str) -> list[Entry]:
-    return [entry for entry in list_folder(folder) if entry.name.endswith(".npz") and not entry.name.startswith(".")]
+    return [
+        entry
+        for entry in list_folder(folder)
+        if entry.name.endswith(".npz") and not entry.name.startswith(".") and not entry.name.endswith(_NO_WEIGHTS)
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_files
+from analyzer.layouts.foreign import model_parallel_reason
 from analyzer.layouts.ordering import CheckpointSeries
 from analyzer.layouts.weights.shards import missing_index
 from analyzer.sources import Entry, list_folder
@@ -23,7 +24,7 @@ def read(folder: str) -> list[CheckpointSeries]:
     """Read every safetensors file of the folder; damaged ones become findings.
 
     Raises:
-        CheckpointError: the files are shards of a single checkpoint.
+        CheckpointError: the files are shards or parts of a single checkpoint.
     """
     entries = list_folder(folder)
     if any(entry.name.endswith(".safetensors.index.json") for entry in entries):
@@ -32,7 +33,8 @@ def read(folder: str) -> list[CheckpointSeries]:
             "checkpoint folders."
         )
     files = [entry for entry in entries if _is_candidate(entry)]
-    if reason := missing_index(folder, [entry.name for entry in files]):
+    names = [entry.name for entry in files]
+    if reason := missing_index(folder, names) or model_parallel_reason(folder, names):
         raise CheckpointError(reason)
     return [read_files(folder, files)]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from analyzer.errors import CheckpointError
 from analyzer.layouts.file_series import read_files
-from analyzer.layouts.ordering import CheckpointSeries
-from analyzer.layouts.torch_files import torch_files
+from analyzer.layouts.foreign import model_parallel_reason
+from analyzer.layouts.ordering import CheckpointSeries, not_checkpoints
+from analyzer.layouts.torch_files import state_files, torch_files
 from analyzer.layouts.weights.shards import missing_index
 from analyzer.sources import list_folder
 
@@ -24,7 +25,7 @@ def read(folder: str) -> list[CheckpointSeries]:
     """Read every torch file of the folder; damaged ones and those without weights become findings.
 
     Raises:
-        CheckpointError: the files are shards of a single checkpoint.
+        CheckpointError: the files are shards or parts of a single checkpoint.
     """
     if any(entry.name.endswith(".bin.index.json") for entry in list_folder(folder)):
         raise CheckpointError(
@@ -32,6 +33,9 @@ def read(folder: str) -> list[CheckpointSeries]:
             "checkpoint folders."
         )
     files = torch_files(folder)
-    if reason := missing_index(folder, [entry.name for entry in files]):
+    names = [entry.name for entry in files]
+    if reason := missing_index(folder, names) or model_parallel_reason(folder, names):
         raise CheckpointError(reason)
-    return [read_files(folder, files)]
+    series = read_files(folder, files)
+    series.findings.extend(not_checkpoints(state_files(folder)))
+    return [series]

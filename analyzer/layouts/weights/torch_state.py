@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import CheckpointError
+from analyzer.errors import CheckpointError, NotACheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.torch_zip import TorchFile, read_torch
 from analyzer.model.names import printable
@@ -44,9 +44,12 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
         key: the key of the weights; None to try :data:`WEIGHTS` and then the file itself.
 
     Raises:
+        NotACheckpointError: the file contains the state of an optimizer and nothing else.
         CheckpointError: the file contains no weights.
     """
     tree = file.tree
+    if is_training_state(tree):
+        raise NotACheckpointError(_why_none(path, tree))
     if not isinstance(tree, dict) or "param_groups" in tree:
         raise CheckpointError(_why_none(path, tree))
     places = [tree.get(name) for name in ((key,) if key else WEIGHTS)] + ([] if key else [tree])
@@ -57,6 +60,17 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
     others = ((name, value) for name, value in tree.items() if isinstance(name, str) and name not in weights)
     metadata = dict(_texts(islice(others, MOST_TEXTS)))
     return FileIndex(weights, metadata, file.files)  # in the order of the model's own modules
+
+
+def is_training_state(tree: object) -> bool:
+    """Check whether a file's content is the state of an optimizer, alone or with nothing but plain values and texts."""
+    if not isinstance(tree, dict):
+        return False
+    if "param_groups" in tree:
+        return True
+    states = [value for value in tree.values() if isinstance(value, dict) and "param_groups" in value]
+    plain = [value for value in tree.values() if value is None or isinstance(value, int | float | str)]
+    return bool(states) and len(states) + len(plain) == len(tree)
 
 
 def _weights(path: str, value: Any, most_bytes: int) -> dict[str, TensorInfo]:
