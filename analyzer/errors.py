@@ -9,6 +9,10 @@ class CheckpointError(WeightlapseError):
     """A checkpoint file is damaged, hostile, or of an unsupported kind."""
 
 
+class NotACheckpointError(CheckpointError):
+    """A file beside the checkpoints is something else, such as the state of an optimizer; nothing is wrong with it."""
+
+
 class NoCheckpointsError(WeightlapseError):
     """No series of checkpoints was found."""
 

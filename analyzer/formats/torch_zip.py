@@ -8,10 +8,11 @@ executed: :mod:`analyzer.formats.pickles`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analyzer.errors import CheckpointError
+from analyzer.errors import CheckpointError, NotACheckpointError
 from analyzer.formats.impostors import reject_impostor
 from analyzer.formats.pickle_trees import tree
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
@@ -26,6 +27,7 @@ _CONVERT_TAR = (
     "Convert it on a machine with torch, if you trust whoever made it, because this runs code from the file: "
     'torch.save(torch.load(OLD, map_location="cpu", weights_only=False), NEW)'
 )
+_COUNTER = re.compile(rb"\s*[-+]?[0-9]{1,20}(?:\.[0-9]*)?\s*")  # what SpeechBrain's counter.ckpt contains
 _TAR_MARK = (257, b"ustar")
 _HEAD = 512  # bytes that tell the format
 _SHORTEST = 100  # bytes of a zip archive from torch
@@ -83,6 +85,8 @@ def _require_zip(source: Source, begin: int, length: int) -> None:
     start, mark = _TAR_MARK
     if head[start : start + len(mark)] == mark:
         raise CheckpointError(f"{source.path}: was written in the format of torch's first versions. {_CONVERT_TAR}")
+    if _COUNTER.fullmatch(head):
+        raise NotACheckpointError(f"{source.path}: contains a number and no weights; move it elsewhere")
     if length < _SHORTEST:
         raise CheckpointError(f"{source.path}: {length} bytes are too few for a torch file; copy it again")
     if head[:1] == b"\x80" and head[1] in range(2, 6):

@@ -12,6 +12,7 @@ from functools import partial
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.folder import Folder
+from analyzer.layouts.foreign import model_parallel_reason
 from analyzer.layouts.grouping import ReadCheckpoint, group
 from analyzer.layouts.naming import EPOCH_KEYS, STEP_KEYS, parse_score, place_in_content, place_of
 from analyzer.layouts.ordering import CheckpointSeries, collect, series_of
@@ -19,6 +20,7 @@ from analyzer.layouts.scores.merging import has_row_for, merge_scores
 from analyzer.layouts.scores.sidecars import SCORE_FILES, read_first_table
 from analyzer.layouts.scores.tables import ScoreTable
 from analyzer.layouts.weights.checkpoint import weights_of
+from analyzer.layouts.weights.shards import reject_shards
 from analyzer.model.names import listed, printable
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, folder_name, list_folder
@@ -44,7 +46,12 @@ def read_files(
         entries: the files of the checkpoints.
         read_index: reads one file.
         score_files: names of files in the folder that may contain scores; the first that exists is read.
+
+    Raises:
+        CheckpointError: the files are shards or parts of one checkpoint, and were not chosen by a pattern.
     """
+    if not folder.patterns:
+        _require_series(folder.path, [entry.name for entry in entries])
     unread: list[FileIndex] = []
     found, findings = collect(entries, partial(_read, read_index=read_index, unread=unread))
     findings.extend(unread_weights(unread))
@@ -59,6 +66,12 @@ def read_files(
     return series_of(
         group(found), CheckpointSeries([], "the files' metadata and names", findings, "", tuple(score_files))
     )
+
+
+def _require_series(folder: str, names: Sequence[str]) -> None:
+    reject_shards(folder, names)
+    if reason := model_parallel_reason(folder, names):
+        raise CheckpointError(reason)
 
 
 def read_folder_scores(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:

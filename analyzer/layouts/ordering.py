@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from analyzer.errors import CheckpointError, NoCheckpointsError
+from analyzer.errors import CheckpointError, NoCheckpointsError, NotACheckpointError
 from analyzer.layouts.duplicates import without_duplicates
 from analyzer.layouts.grouping import Group
 from analyzer.layouts.naming import number_key, run_name
 from analyzer.layouts.renaming import tied_weights, without_wrappers
+from analyzer.layouts.weights.adapters import assumed_scales
 from analyzer.model.names import is_text, listed, printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.sources import Entry, folder_name, list_folder
@@ -73,13 +74,23 @@ def series_of(groups: Sequence[Group], common: CheckpointSeries) -> list[Checkpo
 
 def collect(entries: Iterable[Entry], read_one: Callable[[Entry], ItemT]) -> tuple[list[ItemT], list[Finding]]:
     """Read each entry; return the results, and a finding for each entry that cannot be read."""
-    read, findings = [], []
+    read, findings, others = [], [], []
     for entry in entries:
         try:
             read.append(read_one(entry))
+        except NotACheckpointError:
+            others.append(entry.name)
         except CheckpointError as error:
             findings.append(_rejected_file(entry.path, str(error)))
-    return read, findings
+    return read, [*findings, *not_checkpoints(others)]
+
+
+def not_checkpoints(names: Sequence[str]) -> list[Finding]:
+    """Return a finding about files beside the checkpoints that are something else; none if there are no names."""
+    if not names:
+        return []
+    sentence = f"{listed(list(names))}: no checkpoints, but the state of an optimizer or of the training; left out."
+    return [Finding("not_checkpoints", "notice", sentence, evidence={"files": [printable(one) for one in names]})]
 
 
 def _rejected_file(path: str, reason: str) -> Finding:
@@ -109,7 +120,7 @@ def assemble(folder: str, layout: str, series: CheckpointSeries) -> Run:
         checkpoints = [replace(one, step=None) for one in checkpoints]
         sentence = "Steps restart in each epoch, so they only order the checkpoints within an epoch."
         findings.append(Finding("steps_within_epochs", "info", sentence))
-    findings.extend(tied_weights(checkpoints))
+    findings.extend([*tied_weights(checkpoints), *assumed_scales(checkpoints)])
     if not checkpoints:
         raise NoCheckpointsError(f"{folder}: none of its checkpoints can be used: {_reasons(folder, findings)}")
     if ordered_by == "modification time" and len(checkpoints) > 1:

@@ -101,11 +101,15 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """``scale`` · left · right, of shapes (rows, r) and (r, columns), its elements in row-major order."""
+    """``scale`` · left · right, of shapes (rows, r) and (r, columns), its elements in row-major order.
+
+    ``is_scale_assumed`` says that the checkpoint does not state the scale, so that it was taken to be 1.
+    """
 
     left: TensorInfo
     right: TensorInfo
     scale: float
+    is_scale_assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

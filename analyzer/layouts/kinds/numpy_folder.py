@@ -11,6 +11,8 @@ NAME = "numpy"
 SPECIFICITY = 10
 LOOKS_LIKE = "a folder of *.npz files, one per checkpoint"
 
+_NO_WEIGHTS = (".optimizer.npz",)  # Marian's, beside the models
+
 
 def recognize(folder: Folder) -> str | None:
     """Return why the folder is a series of npz files, or None."""
@@ -24,4 +26,8 @@ def read(folder: Folder) -> list[CheckpointSeries]:
 
 
 def _candidates(folder: Folder) -> list[Entry]:
-    return [entry for entry in folder.entries() if entry.name.endswith(".npz") and not entry.name.startswith(".")]
+    return [
+        entry
+        for entry in folder.entries()
+        if entry.name.endswith(".npz") and not entry.name.startswith(".") and not entry.name.endswith(_NO_WEIGHTS)
+    ]

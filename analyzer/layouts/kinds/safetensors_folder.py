@@ -5,7 +5,6 @@ from __future__ import annotations
 from analyzer.layouts.file_series import read_files
 from analyzer.layouts.folder import Folder
 from analyzer.layouts.ordering import CheckpointSeries
-from analyzer.layouts.weights.shards import reject_shards
 from analyzer.sources import Entry
 
 NAME = "safetensors"
@@ -23,11 +22,9 @@ def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every safetensors file of the folder; damaged ones become findings.
 
     Raises:
-        CheckpointError: the files are shards of a single checkpoint.
+        CheckpointError: the files are shards or parts of a single checkpoint.
     """
-    files = [entry for entry in folder.entries() if _is_candidate(entry)]
-    reject_shards(folder.path, [entry.name for entry in files])
-    return read_files(folder, files)
+    return read_files(folder, [entry for entry in folder.entries() if _is_candidate(entry)])
 
 
 def _is_candidate(entry: Entry) -> bool:

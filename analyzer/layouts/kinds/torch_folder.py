@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from analyzer.layouts.file_series import read_files
 from analyzer.layouts.folder import Folder
-from analyzer.layouts.ordering import CheckpointSeries
-from analyzer.layouts.torch_files import torch_files
-from analyzer.layouts.weights.shards import reject_shards
+from analyzer.layouts.ordering import CheckpointSeries, not_checkpoints
+from analyzer.layouts.torch_files import state_files, torch_files
 
 NAME = "torch"
 SPECIFICITY = 10
@@ -23,8 +22,9 @@ def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every torch file of the folder; damaged ones and those without weights become findings.
 
     Raises:
-        CheckpointError: the files are shards of a single checkpoint.
+        CheckpointError: the files are shards or parts of a single checkpoint.
     """
     files = torch_files(folder)
-    reject_shards(folder.path, [entry.name for entry in files])
-    return read_files(folder, files)
+    first, *others = read_files(folder, files)
+    first.findings.extend(not_checkpoints(state_files(folder)))
+    return [first, *others]

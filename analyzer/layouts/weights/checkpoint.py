@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex, dcp, npz, safetensors
-from analyzer.layouts.foreign import foreign_reason
-from analyzer.layouts.weights import adapters, distributed, shards, torch_state
+from analyzer.layouts.foreign import foreign_reason, model_parallel_reason
+from analyzer.layouts.weights import adapters, deepspeed, distributed, shards, torch_state
 from analyzer.sources import is_folder, join, list_folder
 
 Reader = Callable[[str], FileIndex]
@@ -22,16 +22,28 @@ _FILES: Mapping[str, Reader] = {
     **dict.fromkeys(TORCH_FILES, torch_state.read_index),
 }
 # Names of weights in a checkpoint's folder, in the order of preference, which is that of the usual loaders.
-_IN_FOLDERS: Mapping[str, Reader] = {
-    "model.safetensors": safetensors.read_index,
-    "model.safetensors.index.json": lambda path: shards.read_index(path, _of_file),
-    "pytorch_model.bin": torch_state.read_index,
-    "pytorch_model.bin.index.json": lambda path: shards.read_index(path, _of_file),
-    "adapter_model.safetensors": lambda path: adapters.read_index(path, _of_file),
-    "adapter_model.bin": lambda path: adapters.read_index(path, _of_file),
-}
+_WHOLE = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model.bin.index.json",
+)
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+# Of other trainers: diffusers' and mlx-lm's adapters, loops with torch.save, NeMo, SpeechBrain, Mistral, Meta.
+_OTHERS = (
+    "pytorch_lora_weights.safetensors",
+    "pytorch_lora_weights.bin",
+    "adapters.safetensors",
+    *("model.pt", "pytorch_model.pt", "model.pth", "pytorch_model.pth", "model.ckpt", "model_weights.ckpt"),
+    "consolidated.safetensors",
+    "consolidated.00.pth",
+)
 _DISTRIBUTED = ".metadata"
-_DISTRIBUTED_BELOW = "pytorch_model_fsdp_0"  # where accelerate and the Trainer put a distributed checkpoint
+_BELOW = ("pytorch_model_fsdp_0", "pytorch_model")  # accelerate's folders of FSDP (the Trainer's too) and DeepSpeed
 
 
 def weights_of(path: str) -> FileIndex:
@@ -52,12 +64,19 @@ def weight_files_in(folder: str) -> list[str]:
     Raises:
         CheckpointError: the folder cannot be read.
     """
-    present = {entry.name for entry in list_folder(folder)}
-    known = [name for name in _IN_FOLDERS if name in present]
-    return known + [name for name in (_DISTRIBUTED, _DISTRIBUTED_BELOW) if name in present]
+    present = {entry.name: entry for entry in list_folder(folder)}
+    names = (*_WHOLE, *_ADAPTERS, *_OTHERS, _DISTRIBUTED)
+    known = [name for name in names if name in present]
+    known += [deepspeed.WEIGHTS] * (deepspeed.WEIGHTS in present)
+    return known + [name for name in _BELOW if name in present and present[name].is_folder]
 
 
 def _of_file(path: str) -> FileIndex:
+    return adapters.with_updates(path, _as_stored(path))
+
+
+def _as_stored(path: str) -> FileIndex:
+    """Index a file without regard to adapters."""
     for suffix, read in _FILES.items():
         if path.endswith(suffix):
             return read(path)
@@ -68,10 +87,21 @@ def _of_folder(folder: str) -> FileIndex:
     present = weight_files_in(folder)
     if not present:
         raise CheckpointError(_why_none(folder))
-    if present[0] == _DISTRIBUTED:
+    first = present[0]
+    path = join(folder, first)
+    if first == _DISTRIBUTED:
         return distributed.only_weights(folder, dcp.read_index(folder))
-    path = join(folder, present[0])
-    return _of_folder(path) if present[0] == _DISTRIBUTED_BELOW else _IN_FOLDERS[present[0]](path)
+    if first == deepspeed.WEIGHTS:
+        return deepspeed.read_index(folder)
+    if first in _BELOW:
+        return _of_folder(path)
+    if first in _ADAPTERS:
+        return adapters.read_index(path, _as_stored)
+    if first.endswith(".index.json"):
+        return adapters.with_updates(path, shards.read_index(path, _as_stored))
+    if reason := model_parallel_reason(folder, [entry.name for entry in list_folder(folder)]):
+        raise CheckpointError(reason)
+    return _of_file(path)
 
 
 def _why_none(folder: str) -> str:

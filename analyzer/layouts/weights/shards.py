@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.scores.sidecars import read_json
-from analyzer.model.names import is_text, natural_key, printable
+from analyzer.model.names import is_text, listed, natural_key, printable
 from analyzer.model.run import FileStamp, TensorInfo
 from analyzer.sources import containing_folder, folder_names, is_file, is_inside, join, list_folder, open_source
 
 _SHARD = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-[0-9]{5}\.(?P<suffix>safetensors|bin)")
+# torchtune up to 0.3 put the shards of all epochs into one folder (FullModelHFCheckpointer.save_checkpoint).
+_TORCHTUNE = re.compile(
+    r"hf_model_(?P<shard>[0-9]{4})_(?P<epoch>[0-9]{1,9})\.pt"
+    r"|model-(?P<part>[0-9]{5})-of-(?P<count>[0-9]{5})_(?P<at>[0-9]{1,9})\.safetensors"
+)
 
 
 def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
@@ -38,7 +43,63 @@ def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
         if not is_file(join(folder, name)):
             raise CheckpointError(f"{path}: names the shard {printable(name)}, which is missing; copy it again")
     with open_source(path) as source:
-        files: list[FileStamp] = [source.stamp]
+        stamp = source.stamp
+    merged, shard_of = _merged(path, folder, names, read_file)
+    for name, shard in weight_map.items():
+        if shard_of.get(name) != shard:
+            raise CheckpointError(
+                f"{path}: {printable(name)} is not in {printable(shard)}, where it should be; copy the shard again"
+            )
+    return FileIndex(merged.tensors, merged.metadata, (stamp, *merged.files))
+
+
+def torchtune_epochs(names: Iterable[str]) -> dict[int, list[str]]:
+    """Group the shards of torchtune in one flat folder by epoch.
+
+    Args:
+        names: names of files; those of other kinds are ignored.
+
+    Returns:
+        for each epoch in order, the names of its shards in order.
+    """
+    epochs: dict[int, list[tuple[int, str]]] = {}
+    for name in names:
+        if match := _TORCHTUNE.fullmatch(name):
+            epoch, number = int(match["epoch"] or match["at"]), int(match["shard"] or match["part"])
+            epochs.setdefault(epoch, []).append((number, name))
+    return {epoch: [name for _, name in sorted(epochs[epoch])] for epoch in sorted(epochs)}
+
+
+def read_torchtune(
+    folder: str, names: Sequence[str], read_file: Callable[[str], FileIndex], count: int = 0
+) -> FileIndex:
+    """Return the tensors of all shards of one epoch, as :func:`torchtune_epochs` groups them.
+
+    Args:
+        folder: the folder of the shards.
+        names: their names, in order.
+        read_file: reads one shard.
+        count: how many shards other epochs have.
+
+    Raises:
+        CheckpointError: a shard is missing or damaged, or a tensor is in two shards.
+    """
+    matches = [match for name in names if (match := _TORCHTUNE.fullmatch(name))]
+    numbers = [int(match["shard"] or match["part"]) for match in matches]
+    count = max([count, *numbers, *(int(match["count"]) for match in matches if match["count"])])
+    first = join(folder, names[0])
+    if len(numbers) != count or len(set(numbers)) != count:
+        raise CheckpointError(
+            f"{first}: of the {count} shards of this epoch there are only {listed(list(names))}; copy the others again"
+        )
+    return _merged(first, folder, names, read_file)[0]
+
+
+def _merged(
+    path: str, folder: str, names: Sequence[str], read_file: Callable[[str], FileIndex]
+) -> tuple[FileIndex, dict[str, str]]:
+    """Return the tensors of all shards as one index, and the name of the shard of each tensor."""
+    files: list[FileStamp] = []
     tensors: dict[str, TensorInfo] = {}
     metadata: dict[str, str] = {}
     shard_of: dict[str, str] = {}
@@ -54,13 +115,8 @@ def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
             tensors[name] = info
         metadata.update(index.metadata)
         files.extend(index.files)
-    for name, shard in weight_map.items():
-        if shard_of.get(name) != shard:
-            raise CheckpointError(
-                f"{path}: {printable(name)} is not in {printable(shard)}, where it should be; copy the shard again"
-            )
     ordered = {name: tensors[name] for name in sorted(tensors, key=natural_key)}
-    return FileIndex(ordered, metadata, tuple(files))
+    return FileIndex(ordered, metadata, tuple(files)), shard_of
 
 
 def reject_shards(folder: str, names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import CheckpointError
+from analyzer.errors import CheckpointError, NotACheckpointError
 from analyzer.formats import FileIndex
 from analyzer.formats.pickle_trees import ModuleTree, Unknown
 from analyzer.formats.torch_zip import TorchFile, read_torch
@@ -45,10 +45,13 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
         key: the key of the weights, which alone are read then; None to look for them (:class:`TopLevel`).
 
     Raises:
+        NotACheckpointError: the file contains the state of an optimizer and nothing else.
         CheckpointError: the file contains no weights.
     """
     tree = file.tree
-    if not isinstance(tree, dict) or ("param_groups" in tree and not isinstance(tree, ModuleTree)):
+    if is_training_state(tree):
+        raise NotACheckpointError(_why_none(path, tree))
+    if not isinstance(tree, dict):
         raise CheckpointError(_why_none(path, tree))
     choice = _choice(path, tree, key)
     collected = _Collected(path, max(MOST_BYTES, MOST_TIMES * sum(stamp.size for stamp in file.files)))
@@ -105,6 +108,17 @@ def _metadata(tree: Mapping[Any, Any], weights: Mapping[str, TensorInfo]) -> dic
     others = ((name, value) for name, value in tree.items() if isinstance(name, str) and name not in weights)
     metadata = dict(_texts(islice(others, MOST_TEXTS)))
     return trainer_values(tree, metadata)
+
+
+def is_training_state(tree: object) -> bool:
+    """Check whether a file's content is the state of an optimizer, alone or with nothing but plain values and texts."""
+    if not isinstance(tree, dict) or isinstance(tree, ModuleTree):
+        return False
+    if "param_groups" in tree:
+        return True
+    states = [value for value in tree.values() if isinstance(value, dict) and "param_groups" in value]
+    plain = [value for value in tree.values() if value is None or isinstance(value, int | float | str)]
+    return bool(states) and len(states) + len(plain) == len(tree)
 
 
 class _Collected:

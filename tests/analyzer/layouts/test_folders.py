@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,52 +210,6 @@ def test_a_distributed_checkpoint_of_an_optimiser_alone(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ kinds not read
-
-FOREIGN: dict[str, tuple[Sequence[str], str, str]] = {
-    "Megatron": (
-        ["latest_checkpointed_iteration.txt", "iter_0000100/mp_rank_00/model_optim_rng.pt"],
-        "Megatron",
-        "tools/checkpoint/convert.py",
-    ),
-    "Megatron, one folder": (["mp_rank_00_001/model_optim_rng.pt"], "Megatron", "tools/checkpoint/convert.py"),
-    "DeepSpeed": (
-        ["latest", "zero_to_fp32.py", "global_step10/mp_rank_00_model_states.pt"],
-        "DeepSpeed",
-        "zero_to_fp32.py",
-    ),
-    "DeepSpeed, one folder": (
-        ["mp_rank_00_model_states.pt", "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"],
-        "DeepSpeed",
-        "zero_to_fp32.py",
-    ),
-    "DeepSpeed in a Trainer": (
-        ["checkpoint-10/trainer_state.json", "checkpoint-10/global_step10/mp_rank_00_model_states.pt"],
-        "DeepSpeed",
-        "zero_to_fp32.py",
-    ),
-    "Orbax": (["100/_CHECKPOINT_METADATA", "100/default/manifest.ocdbt"], "Orbax", "safetensors.flax"),
-    "Flax": (["flax_model.msgpack"], "Flax", "safetensors.flax"),
-    "Keras": (["epoch_1.keras"], "Keras", "numpy.savez"),
-    "Keras weights": (["epoch_1.weights.h5"], "Keras", "numpy.savez"),
-    "GGUF": (["model-q4.gguf"], "GGUF", "gguf.quants.dequantize"),
-    "TensorFlow": (
-        ["checkpoint", "model.ckpt-10.index", "model.ckpt-10.data-00000-of-00001"],
-        "TensorFlow",
-        "tf.train.load_checkpoint",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_kinds_that_are_not_read_are_named_with_their_converter(tmp_path: Path, kind: str) -> None:
-    files, name, remedy = FOREIGN[kind]
-    for file in files:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(json.dumps({}))
-    with pytest.raises(NoCheckpointsError) as caught:
-        analyzer.open_run(tmp_path)
-    assert f"a {name}" in str(caught.value).replace("an ", "a ")
-    assert remedy in str(caught.value)
 
 
 def test_a_foreign_checkpoint_spoils_no_other_run(tmp_path: Path) -> None:

@@ -1,14 +1,11 @@
-"""Read low-rank adapters (PEFT's LoRA) as the update ΔW = scale · B · A of each adapted module.
-
-B and A are not unique: any invertible r × r matrix can be moved from one to the other. Only their product is defined,
-so the product is measured. Sources: Hu et al. (2021), "LoRA"; Kalajdzievski (2023) for the scale of rsLoRA.
-"""
+"""Read adapters of PEFT, whose ``adapter_config.json`` states the kind and the scale (peft/tuners/lora, PEFT 0.21)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain
 from math import prod, sqrt
 from typing import Any
 
@@ -16,26 +13,25 @@ from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.naming import parse_score
 from analyzer.layouts.scores.sidecars import read_json
+from analyzer.layouts.weights.adapters.products import BIAS, DORA, PREFIX, not_measured, problems, update_of
 from analyzer.model.names import natural_key
-from analyzer.model.run import FileStamp, Product, TensorInfo
+from analyzer.model.run import FileStamp, TensorInfo
 from analyzer.sources import containing_folder, join, open_source
 
 CONFIG = "adapter_config.json"
-PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>embedding_)?(?P<letter>[AB])(?:\.weight)?")
 # Names and numbers with the usual wildcards, sets and alternatives; no nested repetition.
 _SIMPLE = re.compile(r"(?:[\w^$-]|(?:\.|\\[.dw]|\[[\w-]{1,40}\])[*+]?|\((?:[\w|-]|\\?\.){1,400}\)){1,400}")
 _REPEATS, _CHOICES = re.compile(r"[*+]"), re.compile(r"\([^)]*\)")
 MOST_ATTEMPTS = 1_000_000  # of a regular expression on one name, approximately
-LARGEST_PRODUCT = 1 << 31  # elements; the embeddings of the largest models have about this many
 _MAGNITUDE = ".lora_magnitude_vector"
 # Variants whose update is not a plain product, by the setting that enables them.
 _VARIANTS = {
-    "use_dora": "DoRA rescales the columns of the adapted weight, so its update is not a product of A and B alone",
+    "use_dora": DORA,
     "use_qalora": "QALoRA pools the input of A, so its update is not a product of A and B alone",
     "use_bdlora": "a block-diagonal LoRA keeps its factors in blocks",
     "target_parameters": "an adapter of parameters (of experts) stacks its factors",
-    "lora_bias": "an adapter with a bias changes more than the weight",
+    "lora_bias": BIAS,
 }
 
 
@@ -69,56 +65,55 @@ def read_index(path: str, read_file: Callable[[str], FileIndex]) -> FileIndex:
     for module, pair in factors.items():
         tensors[f"{module}.delta_weight"] = _update(module, pair, config)
     ordered = {name: tensors[name] for name in sorted(tensors, key=natural_key)}
-    return FileIndex(ordered, index.metadata, (*index.files, _stamp(config_path)))
+    return FileIndex(ordered, index.metadata, (*index.files, stamp_of(config_path)))
 
 
 def _short(name: str) -> str:
     return name.removeprefix(PREFIX)
 
 
-def _stamp(path: str) -> FileStamp:
+def stamp_of(path: str) -> FileStamp:
+    """Return the stamp of a file that was read for an index."""
     with open_source(path) as source:
         return source.stamp
 
 
 def _update(module: str, pair: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> TensorInfo:
     """Return ΔW of one module, or an unsupported tensor with the reason why it cannot be measured."""
-    name = f"{module}.delta_weight"
     is_embedding = any(letter.startswith("embedding_") for letter in pair)
     a, b = (pair.get(f"embedding_{letter}" if is_embedding else letter) for letter in "AB")
     if a is None or b is None:
-        (only,) = pair.values()
-        return _unsupported(name, only, f"the adapter of {module} has only one of its two factors")
-    reason = next(_reasons(a, b, config), None)
+        only = next(iter(pair.values()))
+        return not_measured(module, only, f"the adapter of {module} has only one of its two factors")
+    return configured_update(module, a, b, config, is_embedding=is_embedding)
+
+
+def configured_update(
+    module: str, a: TensorInfo, b: TensorInfo, config: Mapping[str, Any], *, is_embedding: bool = False
+) -> TensorInfo:
+    """Return ΔW of one module as a PEFT configuration defines it.
+
+    Args:
+        module: the module's name.
+        a: the factor that is applied first.
+        b: the factor that is applied last.
+        config: the fields of ``peft.LoraConfig``, which are untrusted.
+        is_embedding: the module is an embedding.
+
+    Returns:
+        the product, or an unsupported tensor with the reason why it cannot be measured.
+    """
+    variants = (reason for switch, reason in _VARIANTS.items() if config.get(switch))
+    is_transposed = is_embedding or (config.get("fan_in_fan_out") is True and len(a.shape) == 2)
+    reason = next(chain(variants, problems(a, b, is_transposed=is_transposed)), None)
     if reason:
-        return _unsupported(name, b, reason)
-    rank = a.shape[0]
-    scale = _scale(module, rank, config)
+        return not_measured(module, b, reason)
+    scale = _scale(module, a.shape[0], config)
     if scale is None:
-        return _unsupported(
-            name, b, f"{CONFIG} does not state the scale: it has no lora_alpha, or patterns that are not supported"
+        return not_measured(
+            module, b, f"{CONFIG} does not state the scale: it has no lora_alpha, or patterns that are not supported"
         )
-    left, right = _as_matrix(b), _as_matrix(a)
-    shape: tuple[int, ...] = (b.shape[0], *a.shape[1:])
-    if is_embedding or (config.get("fan_in_fan_out") is True and len(a.shape) == 2):
-        left, right, shape = _transposed(right), _transposed(left), (a.shape[1], b.shape[0])
-    return TensorInfo(name, "float64", shape, (), product=Product(left, right, scale))
-
-
-def _reasons(a: TensorInfo, b: TensorInfo, config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield reasons why the update is not the product of these two factors, or cannot be read as such."""
-    yield from (reason for switch, reason in _VARIANTS.items() if config.get(switch))
-    for info in (a, b):
-        if info.unsupported:
-            yield info.unsupported
-        if len(info.parts) != 1 or info.parts[0].strides or info.parts[0].inflated or info.parts[0].start:
-            yield "its factors are not stored contiguously"
-    if a.dtype != b.dtype:
-        yield f"its factors are stored as {a.dtype} and {b.dtype}"
-    if len(a.shape) < 2 or len(b.shape) < 2 or b.shape[1] != a.shape[0] or prod(b.shape[2:]) != 1:
-        yield f"shapes {list(b.shape)} and {list(a.shape)} cannot be multiplied (as those of a grouped convolution)"
-    if b.shape[:1] and prod((b.shape[0], *a.shape[1:])) > LARGEST_PRODUCT:
-        yield f"the product of {list(b.shape)} and {list(a.shape)} has more than {LARGEST_PRODUCT} elements"
+    return update_of(module, a, b, scale, is_transposed=is_transposed)
 
 
 def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float | None:
@@ -155,19 +150,3 @@ def _ends_with(module: str, key: str) -> bool | None:
         return None
     except re.error:
         return None
-
-
-def _as_matrix(info: TensorInfo) -> TensorInfo:
-    return replace(info, shape=(info.shape[0], prod(info.shape[1:])))
-
-
-def _transposed(info: TensorInfo) -> TensorInfo:
-    """Return a matrix's transpose as a view of the same bytes."""
-    rows, columns = info.shape
-    part = info.parts[0]
-    transposed = replace(part, shape=(columns, rows), strides=(1, columns))
-    return replace(info, shape=(columns, rows), parts=(transposed,))
-
-
-def _unsupported(name: str, info: TensorInfo, reason: str) -> TensorInfo:
-    return TensorInfo(name, info.dtype, info.shape, (), unsupported=reason)
