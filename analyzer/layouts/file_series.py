@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from analyzer.errors import CheckpointError
 from analyzer.formats import FileIndex
 from analyzer.layouts.naming import STEP_KEYS, parse_score, place_of
 from analyzer.layouts.ordering import CheckpointSeries, collect
-from analyzer.layouts.scores.merging import has_row_for, merge_scores
-from analyzer.layouts.scores.sidecars import SCORE_FILES, read_first_table
-from analyzer.layouts.scores.tables import ScoreTable
+from analyzer.layouts.scores.locating import SCORE_FILES
+from analyzer.layouts.scores.merging import with_folder_scores
 from analyzer.layouts.weights.checkpoint import weights_of
 from analyzer.model.names import printable
 from analyzer.model.run import Checkpoint, Finding
@@ -32,7 +30,6 @@ def read_files(
     folder: str,
     entries: Sequence[Entry],
     read_index: Callable[[str], FileIndex] = weights_of,
-    score_files: Sequence[str] = SCORE_FILES,
 ) -> CheckpointSeries:
     """Read each of ``entries`` as a checkpoint; damaged ones become findings.
 
@@ -40,25 +37,11 @@ def read_files(
         folder: the folder that contains the entries.
         entries: the files of the checkpoints.
         read_index: reads one file.
-        score_files: names of files in the folder that may contain scores; the first that exists is read.
     """
     checkpoints, findings = collect(entries, partial(_checkpoint, read_index=read_index))
-    scores = read_folder_scores(folder, findings, score_files)
+    scored = with_folder_scores(folder, checkpoints, findings)
     findings.extend(unfinished(folder))
-    scored = merge_scores(checkpoints, scores)
-    if scores and not any(has_row_for(scores, checkpoint) for checkpoint in checkpoints):
-        sentence = f"{folder}: none of the epochs or steps in its metrics file belongs to a checkpoint."
-        findings.append(Finding("scores_unmatched", "warning", sentence))
-    return CheckpointSeries(scored, "the files' metadata and names", findings, score_files=tuple(score_files))
-
-
-def read_folder_scores(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:
-    """Return the scores in a metrics file of the folder; skip an unreadable file with a warning."""
-    try:
-        return read_first_table(folder, findings, names)
-    except CheckpointError as error:
-        findings.append(Finding("scores_unreadable", "warning", f"{error}. The run is measured without scores."))
-        return {}
+    return CheckpointSeries(scored, "the files' metadata and names", findings, score_files=SCORE_FILES)
 
 
 def scores_in(metadata: Mapping[str, str]) -> dict[str, float]:

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
-from analyzer.layouts.file_series import read_folder_scores
 from analyzer.layouts.folder_series import checkpoint_in, first_with_weights, folders_named, read_folders
 from analyzer.layouts.naming import place_in_name, place_of
 from analyzer.layouts.ordering import CheckpointSeries
-from analyzer.layouts.scores.merging import merge_scores
-from analyzer.layouts.scores.sidecars import SCORE_FILES
+from analyzer.layouts.scores.locating import SCORE_FILES
+from analyzer.layouts.scores.merging import with_folder_scores
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry
@@ -37,7 +36,7 @@ def recognize(folder: str) -> str | None:
 def read(folder: str) -> list[CheckpointSeries]:
     """Read every folder whose name states its place; each branch becomes a series."""
     checkpoints, findings = read_folders(folder, _candidates(folder), partial(checkpoint_in, place_of=place_of))
-    branches = dict(_branches(merge_scores(checkpoints, read_folder_scores(folder, findings))))
+    branches = dict(_branches(with_folder_scores(folder, checkpoints, findings)))
     if len(branches) > 1:
         sentence = f"{listed(list(branches))} are separate branches (or stages whose steps restart); each is a run."
         findings.append(Finding("several_branches", "info", sentence, evidence={"branches": list(branches)}))

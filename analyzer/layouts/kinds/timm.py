@@ -50,7 +50,7 @@ def read(folder: str, key: str = _WEIGHTS) -> list[CheckpointSeries]:
             averaged.append(path)
         return index_of(path, file, key)
 
-    series = read_files(folder, _candidates(folder), read_index, ("summary.csv",))
+    series = read_files(folder, _candidates(folder), read_index)
     if averaged and key != AVERAGED:
         sentence = (
             f"{len(averaged)} files also contain averaged weights ({AVERAGED}). {key} is read; choose the averaged "
