@@ -70,7 +70,7 @@ def open_runs(
         path: a run's folder, a folder of runs, or a URL of one.
         layout: the name of a layout, where the folder could be several things.
         tensors: patterns of tensor names, such as ``"layers.*.weight"``; only matching tensors are looked at.
-        scalars: a CSV or JSON-lines file with scores by epoch or step.
+        scalars: a table, event file or MLflow run with scores by epoch or step.
 
     Raises:
         NoCheckpointsError: nothing was recognized.

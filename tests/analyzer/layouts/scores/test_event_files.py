@@ -7,9 +7,11 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from builders import CHECKOUT, full_count
 from formats_testing import mutated, only_documented_errors, write
@@ -51,7 +53,7 @@ def test_scalars_of_the_writer_of_torch(tmp_path: Path) -> None:
         writer.add_scalar("loss", step / 40, step)
         writer.add_scalar("acc", step / 80, step, new_style=True)  # a tensor without dimensions
         writer.add_text("note", "0.5", step)
-    writer.add_histogram("weights", [1.0, 2.0], 20)
+    writer.add_histogram("weights", np.array([1.0, 2.0]), 20)
     writer.close()
     (path,) = tmp_path.iterdir()
     assert rows(path) == ([{"step": 10, "loss": 0.25, "acc": 0.125}, {"step": 20, "loss": 0.5, "acc": 0.25}], [])
@@ -132,21 +134,26 @@ def test_names_of_event_files() -> None:
 
 
 def test_mutants_raise_documented_errors_only(tmp_path: Path) -> None:
-    data = logged(
-        tmp_path / "sound", *({"loss": step / 8, "epoch": float(step // 2)} for step in range(6))
-    ).read_bytes()
-    event = Event.FromString(data[-len(data) // 4 :][:0])
-    assert not event.HasField("summary")
+    events = ({"loss": step / 8, "epoch": float(step // 2)} for step in range(6))
+    data = logged(tmp_path / "sound", *events).read_bytes()
+    message = Event(step=3)
+    message.summary.value.add(tag="loss", simple_value=0.5)
+    tensor = message.summary.value.add(tag="acc").tensor
+    tensor.dtype = 2
+    tensor.tensor_content = bytes(8)
     path = tmp_path / "events.out.tfevents.1"
     generator = random.Random(0)
     tokens = (b"\xff" * 8, bytes(8), b"\x2a\x00", b"\x12\xff\xff\xff\xff\x0f", struct.pack("<f", float("nan")))
-    accepted = 0
+    accepted = named = 0
     for number in range(full_count(100_000, 300)):
-        mutant = mutated(data, generator, tokens)
-        if number % 2:  # half of them with sound checksums, so that the messages are parsed, too
-            mutant = framed(mutant[28:])
-        accepted += only_documented_errors(lambda text=mutant: read_scores(write(path, text), []))
-    assert accepted
+        if number % 2:
+            mutant = mutated(data, generator, tokens)
+        else:  # with sound checksums, so that the message is parsed
+            mutant = framed(mutated(message.SerializeToString(), generator, tokens))
+        findings: list[Finding] = []
+        accepted += only_documented_errors(partial(read_scores, write(path, mutant), findings))
+        named += bool(findings)
+    assert accepted and named
 
 
 def framed(data: bytes) -> bytes:
