@@ -71,7 +71,7 @@ def open_runs(
         path: a run's folder, a folder of runs, or a URL of one.
         layout: the name of a layout, where the folder could be several things.
         tensors: patterns of tensor names, such as ``"layers.*.weight"``; only matching tensors are looked at.
-        scalars: a CSV or JSON-lines file with scores by epoch or step.
+        scalars: a table, event file or MLflow run with scores by epoch or step.
         files: patterns of names, such as ``"*_net_G_A.pth"``; only matching files and folders are checkpoints.
 
     Raises:

@@ -122,8 +122,8 @@ _MEASURE_OPTIONS = (
     click.option(
         "--scalars",
         metavar="FILE",
-        type=click.Path(exists=True, dir_okay=False),
-        help="CSV or JSON lines with scores by epoch or step, where the run has none.",
+        type=click.Path(exists=True),
+        help="A table (CSV, JSON), an event file or an MLflow run with scores by epoch or step that the run lacks.",
     ),
     layout_option,
     files_option,

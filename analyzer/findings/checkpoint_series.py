@@ -152,7 +152,7 @@ def no_scores(tables: Tables) -> Iterator[Draft]:
     run = tables.source
     if any(one.scores for one in run.checkpoints) or any(one.rule.startswith("scores_") for one in run.findings):
         return
-    searched = f" or in {' or '.join(run.score_files)} in their folder" if run.score_files else ""
+    searched = f" or in {listed(run.score_files, 3)} in their folder" if run.score_files else ""
     has_places = any(one.epoch is not None or one.step is not None for one in run.checkpoints)
     remedy = f" {_which(run.unread_tables)} with --scalars when you measure or report." if has_places else ""
     yield Draft(

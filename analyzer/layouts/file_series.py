@@ -16,9 +16,8 @@ from analyzer.layouts.foreign import model_parallel_reason
 from analyzer.layouts.grouping import ReadCheckpoint, group
 from analyzer.layouts.naming import EPOCH_KEYS, STEP_KEYS, parse_score, place_in_content, place_of
 from analyzer.layouts.ordering import CheckpointSeries, collect, series_of
-from analyzer.layouts.scores.merging import has_row_for, merge_scores
-from analyzer.layouts.scores.sidecars import SCORE_FILES, read_first_table
-from analyzer.layouts.scores.tables import ScoreTable
+from analyzer.layouts.scores.locating import SCORE_FILES
+from analyzer.layouts.scores.merging import with_folder_scores
 from analyzer.layouts.weights.checkpoint import weights_of
 from analyzer.layouts.weights.shards import reject_shards
 from analyzer.model.names import listed, printable
@@ -37,7 +36,6 @@ def read_files(
     folder: Folder,
     entries: Sequence[Entry],
     read_index: Callable[[str], FileIndex] = weights_of,
-    score_files: Sequence[str] = SCORE_FILES,
 ) -> list[CheckpointSeries]:
     """Read each of ``entries`` as a checkpoint of the series that its name belongs to; damaged ones become findings.
 
@@ -45,7 +43,6 @@ def read_files(
         folder: the folder that contains the entries.
         entries: the files of the checkpoints.
         read_index: reads one file.
-        score_files: names of files in the folder that may contain scores; the first that exists is read.
 
     Raises:
         CheckpointError: the files are shards or parts of one checkpoint, and were not chosen by a pattern.
@@ -55,32 +52,17 @@ def read_files(
     unread: list[FileIndex] = []
     found, findings = collect(entries, partial(_read, read_index=read_index, unread=unread))
     findings.extend(unread_weights(unread))
-    checkpoints = [one.checkpoint for one in found]
-    scores = read_folder_scores(folder.path, findings, score_files)
+    scored = with_folder_scores(folder.path, [one.checkpoint for one in found], findings)
     findings.extend(unfinished(folder.path))
-    if scores and not any(has_row_for(scores, checkpoint) for checkpoint in checkpoints):
-        sentence = f"{folder.path}: none of the epochs or steps in its metrics file belongs to a checkpoint."
-        findings.append(Finding("scores_unmatched", "warning", sentence))
-    scored = merge_scores(checkpoints, scores)
     found = [replace(one, checkpoint=checkpoint) for one, checkpoint in zip(found, scored, strict=True)]
-    return series_of(
-        group(found), CheckpointSeries([], "the files' metadata and names", findings, "", tuple(score_files))
-    )
+    common = CheckpointSeries([], "the files' metadata and names", findings, score_files=SCORE_FILES)
+    return series_of(group(found), common)
 
 
 def _require_series(folder: str, names: Sequence[str]) -> None:
     reject_shards(folder, names)
     if reason := model_parallel_reason(folder, names):
         raise CheckpointError(reason)
-
-
-def read_folder_scores(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:
-    """Return the scores in a metrics file of the folder; skip an unreadable file with a warning."""
-    try:
-        return read_first_table(folder, findings, names)
-    except CheckpointError as error:
-        findings.append(Finding("scores_unreadable", "warning", f"{error}. The run is measured without scores."))
-        return {}
 
 
 def scores_in(metadata: Mapping[str, str]) -> dict[str, float]:

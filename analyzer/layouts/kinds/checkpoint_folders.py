@@ -16,14 +16,13 @@ from functools import partial
 from itertools import groupby
 
 from analyzer.errors import CheckpointError
-from analyzer.layouts.file_series import read_folder_scores
 from analyzer.layouts.folder import Folder
 from analyzer.layouts.folder_series import checkpoint_in, folders_named, read_folders
 from analyzer.layouts.grouping import Group, ReadCheckpoint, group
 from analyzer.layouts.naming import parse_score, place_in_name, place_of
 from analyzer.layouts.ordering import CheckpointSeries, series_of
-from analyzer.layouts.scores.merging import merge_scores
-from analyzer.layouts.scores.sidecars import SCORE_FILES
+from analyzer.layouts.scores.locating import SCORE_FILES
+from analyzer.layouts.scores.merging import with_folder_scores
 from analyzer.layouts.weights.checkpoint import weight_files_in
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, is_file, join, list_folder, read_text
@@ -53,8 +52,9 @@ def read(folder: Folder) -> list[CheckpointSeries]:
     for component in components or {"": None}:
         entries = [entry for entry in candidates if not component or component in _components(entry)]
         found, problems = read_folders(folder, entries, partial(_checkpoint, component))
+        # What is noticed about the files of scores is the same for every component.
+        scored = with_folder_scores(folder.path, found, [] if groups else findings)
         findings.extend(problems)
-        scored = merge_scores(found, read_folder_scores(folder.path, findings))
         groups.extend(
             replace(one, name=_component_name(component, one.name, len(components) > 1)) for one in groups_of(scored)
         )

@@ -10,8 +10,12 @@ from analyzer.layouts.folder import Folder
 from analyzer.layouts.folder_series import folders_named, read_folders
 from analyzer.layouts.naming import parse_count, parse_score
 from analyzer.layouts.ordering import CheckpointSeries
-from analyzer.layouts.scores.sidecars import latest_scores, read_json
+from analyzer.layouts.scores.locating import SCORE_FILES
+from analyzer.layouts.scores.rows import read_json
+from analyzer.layouts.scores.searching import folder_scores
+from analyzer.layouts.scores.sidecars import latest_scores
 from analyzer.layouts.scores.tables import ScoreTable, score_table
+from analyzer.layouts.scores.writers import is_trainer_state, trainer_rows
 from analyzer.layouts.weights.checkpoint import weight_files_in, weights_of
 from analyzer.model.names import natural_key
 from analyzer.model.run import Checkpoint, Finding
@@ -23,7 +27,6 @@ LOOKS_LIKE = "checkpoint-N/ folders with trainer_state.json, or one of them, fro
 
 _STATE = "trainer_state.json"
 _FOLDER = re.compile(r"checkpoint-[0-9]{1,15}")
-_NOT_A_SCORE = re.compile(r".*(?:runtime|_time|_per_second)")
 
 
 def recognize(folder: Folder) -> str | None:
@@ -35,13 +38,16 @@ def recognize(folder: Folder) -> str | None:
 
 
 def read(folder: Folder) -> list[CheckpointSeries]:
-    """Read every ``checkpoint-N``; scores come from the newest one's log, which covers the whole run."""
+    """Read every ``checkpoint-N``; scores come from the newest one's log, which covers the whole run.
+
+    If it is empty, they come from what is beside the checkpoints: the Trainer's own log at its end, or event files.
+    """
     checkpoints, findings = read_folders(
         folder, sorted(_candidates(folder), key=lambda entry: natural_key(entry.name)), _checkpoint
     )
-    log = _log_history(checkpoints, findings)
+    log = _log_history(checkpoints, findings) or _by_step(folder_scores(folder.path, findings))
     scored = latest_scores([(checkpoint, checkpoint.step) for checkpoint in checkpoints], log, findings)
-    return [CheckpointSeries(scored, "the folders' names", findings)]
+    return [CheckpointSeries(scored, "the folders' names", findings, score_files=SCORE_FILES)]
 
 
 def _candidates(folder: Folder) -> list[Entry]:
@@ -77,20 +83,16 @@ def _log_history(checkpoints: list[Checkpoint], findings: list[Finding]) -> Scor
     """Return the scores of the newest readable log by step, without keys that are timings rather than scores."""
     for older, checkpoint in reversed(list(enumerate(checkpoints))):
         try:
-            history = _state(checkpoint.path).get("log_history")
-            rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
-            table = score_table(join(checkpoint.path, _STATE), map(_scores_of, rows), findings)
+            state = _state(checkpoint.path)
+            rows = trainer_rows(state) if is_trainer_state(state) else []
+            table = score_table(join(checkpoint.path, _STATE), rows, findings)
         except CheckpointError as error:
             fallback = "An older log is used" if older else "No scores are read"
             findings.append(Finding("scores_unreadable", "warning", f"{error}. {fallback}."))
             continue
-        return {place: scores for place, scores in table.items() if place[0] == "step"}
-    return {}
+        return _by_step(table)
+    return ScoreTable()
 
 
-def _scores_of(entry: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in entry.items()
-        if key in ("step", "loss") or (key.startswith("eval_") and not _NOT_A_SCORE.fullmatch(key))
-    }
+def _by_step(table: ScoreTable) -> ScoreTable:
+    return ScoreTable({place: scores for place, scores in table.items() if place[0] == "step"})

@@ -11,16 +11,18 @@ from typing import Any
 
 from analyzer.errors import CheckpointError
 from analyzer.formats.torch_zip import read_torch
-from analyzer.layouts.file_series import read_folder_scores, unfinished
+from analyzer.layouts.file_series import unfinished
 from analyzer.layouts.folder import Folder
 from analyzer.layouts.grouping import ReadCheckpoint, group
 from analyzer.layouts.naming import parse_count, place_of
 from analyzer.layouts.ordering import CheckpointSeries, collect, series_of
-from analyzer.layouts.scores.sidecars import SCORE_FILES, latest_scores
+from analyzer.layouts.scores.locating import SCORE_FILES
+from analyzer.layouts.scores.searching import folder_scores
+from analyzer.layouts.scores.sidecars import latest_scores
 from analyzer.layouts.torch_files import keys_of, opened, torch_files
 from analyzer.layouts.weights.torch_state import index_of
 from analyzer.model.run import Checkpoint
-from analyzer.sources import Entry, containing_folder, folder_name, is_folder
+from analyzer.sources import Entry, is_folder
 
 NAME = "lightning"
 SPECIFICITY = 95
@@ -42,8 +44,7 @@ def recognize(folder: Folder) -> str | None:
 def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every ``.ckpt`` file; its scores come from the last row that was logged before it was saved."""
     saved, findings = collect(_candidates(folder), _saved)
-    log_folder = containing_folder(folder.path) if folder_name(folder.path) == _BELOW else folder.path
-    rows = read_folder_scores(log_folder, findings)
+    rows = folder_scores(folder.path, findings)
     after = {("step", step + 1): scores for (place, step), scores in rows.items() if place == "step"}
     checkpoints = latest_scores([(one.checkpoint, one.batches) for one in saved], after, findings)
     findings.extend(unfinished(folder.path))

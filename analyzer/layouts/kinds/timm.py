@@ -51,8 +51,8 @@ def read(folder: Folder, key: str = _WEIGHTS) -> list[CheckpointSeries]:
             averaged.append(path)
         return index_of(path, file, key)
 
-    series = read_files(folder, _candidates(folder), read_index, ("summary.csv",))
-    if averaged and series and key != AVERAGED:
+    series = read_files(folder, _candidates(folder), read_index)
+    if averaged and key != AVERAGED:
         sentence = (
             f"{len(averaged)} files also contain averaged weights ({AVERAGED}). {key} is read; choose the averaged "
             "weights with --layout timm-ema."

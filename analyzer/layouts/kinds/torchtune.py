@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from analyzer.layouts.file_series import read_folder_scores, unfinished
+from analyzer.layouts.file_series import unfinished
 from analyzer.layouts.folder import Folder
 from analyzer.layouts.naming import place_of
 from analyzer.layouts.ordering import CheckpointSeries, collect
-from analyzer.layouts.scores.merging import merge_scores
-from analyzer.layouts.scores.sidecars import SCORE_FILES
+from analyzer.layouts.scores.locating import SCORE_FILES
+from analyzer.layouts.scores.merging import with_folder_scores
 from analyzer.layouts.weights.checkpoint import weights_of
 from analyzer.layouts.weights.shards import read_torchtune, torchtune_epochs
 from analyzer.model.run import Checkpoint
@@ -37,9 +37,9 @@ def read(folder: Folder) -> list[CheckpointSeries]:
         for epoch, shards in epochs.items()
     ]
     checkpoints, findings = collect(entries, partial(_checkpoint, folder=folder.path, epochs=epochs))
-    scores = read_folder_scores(folder.path, findings)
+    scored = with_folder_scores(folder.path, checkpoints, findings)
     findings.extend(unfinished(folder.path))
-    return [CheckpointSeries(merge_scores(checkpoints, scores), "the files' names", findings, score_files=SCORE_FILES)]
+    return [CheckpointSeries(scored, "the files' names", findings, score_files=SCORE_FILES)]
 
 
 def _epochs(folder: Folder) -> dict[int, list[str]]:

@@ -1,63 +1,77 @@
-"""Read files with scores next to checkpoints: CSV and JSON-lines tables by epoch or step, and a trainer's state."""
+"""Read one source of scores: a table, an event file, or a folder of metrics."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
-from typing import Any
 
 from analyzer.errors import CheckpointError
+from analyzer.layouts.scores.event_files import event_rows, is_event_file
+from analyzer.layouts.scores.mlflow import METRICS, is_mlflow_run, metric_rows
+from analyzer.layouts.scores.rows import read_json as read_json  # the name by which other packages know it
+from analyzer.layouts.scores.rows import read_rows
 from analyzer.layouts.scores.tables import ScoreTable, score_table
+from analyzer.layouts.scores.writers import counts_epochs_from_one
 from analyzer.model.run import Checkpoint, Finding
-from analyzer.sources import is_file, join, read_text
-
-SCORE_FILES = ("metrics.csv", "metrics.jsonl")
+from analyzer.sources import folder_name, is_folder
 
 
 def read_scores(path: str, findings: list[Finding] | None = None) -> ScoreTable:
-    """Read scores from a ``.csv``, ``.json`` or ``.jsonl`` file whose rows state their step or epoch.
+    """Read scores from a file whose rows state their step or epoch, or from the metrics of an MLflow run.
 
     Args:
-        path: the file.
-        findings: receives findings about cells that are not numbers and scores that are not finite.
+        path: a table (CSV, JSON lines, a JSON list or object), an event file, or a folder of MLflow.
+        findings: receives findings about rows and cells that are left out and scores that are not finite.
 
     Returns:
         the rows as :func:`analyzer.layouts.scores.tables.score_table` returns them; empty if there are none.
 
     Raises:
-        CheckpointError: the file cannot be read, no row states its place, or there are too many scores.
+        CheckpointError: the file cannot be read, is not a table of scores, no row states its place, or there are too
+            many scores.
     """
-    text = read_text(path)
-    return score_table(
-        path, _csv_rows(path, text) if path.lower().endswith(".csv") else _json_rows(path, text), findings
-    )
+    if is_folder(path):
+        return read_metrics_folder(path, findings)
+    if is_event_file(path.rpartition("/")[2]):
+        table = score_table(path, event_rows(path, findings), findings)
+        table.counts_calls = True
+        return table
+    table = score_table(path, read_rows(path), findings)
+    names = {name: None for scores in table.values() for name in scores}  # an ordered set
+    if table and not names:
+        raise CheckpointError(
+            f"{path}: is not a table of scores: none of its columns has a number, besides those of steps or epochs"
+        )
+    epochs = [place for unit, place in table if unit == "epoch"]
+    table.epochs_from_one = bool(epochs) and min(epochs) == 1 and counts_epochs_from_one(names)
+    return table
 
 
-def read_first_table(folder: str, findings: list[Finding], names: Sequence[str] = SCORE_FILES) -> ScoreTable:
-    """Return the scores in the first of the named files that exists in the folder; empty if none does.
-
-    Args:
-        folder: the folder.
-        findings: as for :func:`read_scores`.
-        names: names of files, in the order of preference.
+def read_metrics_folder(path: str, findings: list[Finding] | None = None) -> ScoreTable:
+    """Read the metrics of an MLflow run.
 
     Raises:
-        CheckpointError: as for :func:`read_scores`.
+        CheckpointError: the folder is not an MLflow run, or a file in it cannot be read.
     """
-    for name in names:
-        path = join(folder, name)
-        if is_file(path):
-            return read_scores(path, findings)
-    return {}
+    if folder_name(path) != METRICS and not is_mlflow_run(path):
+        raise CheckpointError(
+            f"{path}: is a folder, but not a run of MLflow (mlruns/EXPERIMENT/RUN with meta.yaml and metrics). Name a "
+            "file of scores"
+        )
+    noticed: list[Finding] = []
+    table = score_table(path, metric_rows(path, noticed), noticed)
+    table.counts_calls = True
+    if findings is not None:
+        findings.extend(noticed)
+    return table
 
 
 def latest_scores(
-    placed: Sequence[tuple[Checkpoint, int | None]], log: ScoreTable, findings: list[Finding]
+    placed: Sequence[tuple[Checkpoint, int | None]],
+    log: Mapping[tuple[str, float], Mapping[str, float]],
+    findings: list[Finding],
 ) -> list[Checkpoint]:
     """Return each checkpoint with the scores that the log has at its step, or last had before it.
 
@@ -90,7 +104,9 @@ def latest_scores(
     return scored
 
 
-def _latest(log: ScoreTable, places: set[int]) -> dict[int, dict[str, tuple[float, float]]]:
+def _latest(
+    log: Mapping[tuple[str, float], Mapping[str, float]], places: set[int]
+) -> dict[int, dict[str, tuple[float, float]]]:
     """Return for each place the last value of each score up to it, as (step, value)."""
     waiting = deque(sorted((step, scores) for (_, step), scores in log.items()))
     latest: dict[str, tuple[float, float]] = {}
@@ -101,39 +117,3 @@ def _latest(log: ScoreTable, places: set[int]) -> dict[int, dict[str, tuple[floa
             latest.update({name: (step, value) for name, value in scores.items()})
         known[place] = dict(latest)
     return known
-
-
-def read_json(path: str) -> Any:
-    """Read a JSON file; NaN and Infinity are accepted.
-
-    Raises:
-        CheckpointError: the file cannot be read or is not JSON.
-    """
-    return _parse(path, read_text(path))
-
-
-def _csv_rows(path: str, text: str) -> Iterator[dict[str, Any]]:
-    """Yield each row's own cells by column; the library's DictReader would pad a short row to the header's width."""
-    rows = (row for row in csv.reader(io.StringIO(text, newline="")) if row)
-    try:
-        header = next(rows, [])
-        yield from (dict(zip(header, row, strict=False)) for row in rows)
-    except csv.Error as error:
-        raise CheckpointError(f"{path}: is not valid CSV: {error}. Correct it or move it elsewhere") from None
-
-
-def _json_rows(path: str, text: str) -> list[dict[str, Any]]:
-    if text.lstrip().startswith("["):
-        rows = _parse(path, text)
-    else:
-        rows = [_parse(path, line) for line in text.split("\n") if line.strip()]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise CheckpointError(f"{path}: is not a table: each line (or list item) must be one JSON object")
-    return rows
-
-
-def _parse(path: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is not valid JSON: {error}. Correct it or copy it again") from None

@@ -241,7 +241,7 @@ def test_fault_14_a_run_without_scores_is_told_where_they_were_looked_for(make_p
     folder = make_plain_run()
     (finding,) = audit(analyzer.open_run(folder))
     assert (finding.rule, finding.severity) == ("no_scores", "notice")
-    assert "in metrics.csv or metrics.jsonl in their folder" in finding.sentence
+    assert "in metrics.csv, metrics.jsonl, log.txt and 13 more in their folder" in finding.sentence
     assert "Name a file of scores with --scalars" in finding.sentence
     (folder / "log.csv").write_text("epoch,loss\n0,0.5\n")
     (finding,) = audit(analyzer.open_run(folder))

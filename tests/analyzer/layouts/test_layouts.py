@@ -703,7 +703,8 @@ def test_scores_as_json_lines(make_plain_run: MakeRun) -> None:
     ]
     (folder / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
     run = analyzer.open_run(folder)
-    assert [finding.rule for finding in run.findings] == ["scores_not_finite"]
+    assert [finding.rule for finding in run.findings] == ["scores_not_finite", "scores_without_place"]
+    assert "2 of 6 rows with scores have no number under epoch" in run.findings[1].sentence
     assert scores(run, "loss") == [0.5, None, None, 0.25, None]
     assert scores(run, "eval_f1") == [0.0, None, None, None, None]
     assert set().union(*(checkpoint.scores for checkpoint in run.checkpoints)) == {"loss", "eval_f1"}
