@@ -1,4 +1,4 @@
-"""A flat folder of torchtune up to 0.3: ``hf_model_0001_0.pt``, where each epoch has one or several shards.
+"""A flat folder of earlier versions of torchtune: ``hf_model_0001_0.pt``, where each epoch has one or several shards.
 
 Later versions save a folder for each epoch, with an index as transformers writes it. ``adapter_E.pt`` and
 ``recipe_state.pt`` beside the shards are a part of the same checkpoints and the state of the training.

@@ -2,7 +2,7 @@
 
 The folder of a tag (``global_stepN`` unless the caller chose another) contains ``mp_rank_00_model_states.pt``, a torch
 file with whole weights under ``module`` and ``global_steps``, and the optimizer's partitions in
-``*_optim_states.pt``, which are not read. See ``_save_checkpoint`` in deepspeed/runtime/engine.py (DeepSpeed 0.17).
+``*_optim_states.pt``, which are not read. See ``_save_checkpoint`` in deepspeed/runtime/engine.py.
 Checkpoints whose weights are spread over several files are rejected: of ZeRO stage 3, of tensor or pipeline
 parallelism, of a mixture of experts.
 """

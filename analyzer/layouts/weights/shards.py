@@ -14,7 +14,7 @@ from analyzer.model.run import FileStamp, TensorInfo
 from analyzer.sources import containing_folder, folder_names, is_file, is_inside, join, list_folder, open_source
 
 _SHARD = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-[0-9]{5}\.(?P<suffix>safetensors|bin)")
-# torchtune up to 0.3 put the shards of all epochs into one folder (FullModelHFCheckpointer.save_checkpoint).
+# earlier versions of torchtune put the shards of all epochs into one folder (FullModelHFCheckpointer.save_checkpoint).
 _TORCHTUNE = re.compile(
     r"hf_model_(?P<shard>[0-9]{4})_(?P<epoch>[0-9]{1,9})\.pt"
     r"|model-(?P<part>[0-9]{5})-of-(?P<count>[0-9]{5})_(?P<at>[0-9]{1,9})\.safetensors"

@@ -76,16 +76,8 @@ def test_a_plain_folder(make_plain_run: MakeRun) -> None:
 def test_layouts_are_ranked() -> None:
     ours, *others = LAYOUTS
     assert ours == "weightlapse"
-    assert others[:-3] == [
-        "lightning",
-        "hub-cache",
-        "huggingface",
-        "timm",
-        "timm-ema",
-        "nanogpt",
-        "accelerate",
-        "folders",
-    ]
+    assert others[:5] == ["lightning", "hub-cache", "huggingface", "timm", "timm-ema"]
+    assert others[5:-3] == ["nanogpt", "deepspeed", "accelerate", "folders", "torchtune"]
     ranks = [module.SPECIFICITY for module in LAYOUTS.values()]
     assert ranks[:-2] == sorted(set(ranks), reverse=True)
     assert set(ranks[-3:]) == {10}  # equals: safetensors, torch, numpy

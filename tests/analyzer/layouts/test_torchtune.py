@@ -1,4 +1,4 @@
-"""Flat folders of torchtune up to 0.3: the files are shards, and the last number is the epoch."""
+"""Flat folders of earlier versions of torchtune: the files are shards, and the last number is the epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def state(epoch: int) -> dict[str, torch.Tensor]:
 
 
 def save(folder: Path, epoch: int, shards: int = 2, safe: bool = False) -> None:
-    """Shards as FullModelHFCheckpointer.save_checkpoint of torchtune 0.3 names them."""
+    """Shards as FullModelHFCheckpointer.save_checkpoint of torchtune names them."""
     folder.mkdir(exist_ok=True)
     weights = list(state(epoch).items())
     for number in range(1, shards + 1):

@@ -7,7 +7,7 @@ kohya      ``M.lora_down.weight``, ``M.lora_up.weight``            sd-scripts, n
 diffusers  ``M.lora.down.weight``, ``M.lora_linear_layer.up...``,  diffusers 0.42, utils/state_dict_utils.py
            ``M.processor.to_q_lora.down.weight``
 PEFT       ``M.lora_A.weight``, ``M.lora_embedding_A``             PEFT 0.21, tuners/lora; also newer diffusers
-torchtune  ``M.lora_a.weight``, ``M.lora_b.weight``                torchtune 0.6, modules/peft/lora.py
+torchtune  ``M.lora_a.weight``, ``M.lora_b.weight``                torchtune, modules/peft/lora.py
 mlx        ``M.lora_a`` (in, r), ``M.lora_b`` (r, out)             mlx-lm 0.32, tuner/lora.py
 ========== ======================================================= ===============================================
 """
