@@ -36,7 +36,7 @@ def measure_command(paths: tuple[str, ...], options: MeasureOptions) -> int:
     done = measure_prepared(prepared)
     click.echo(prepared.store)
     checkpoints = sum(one.checkpoints for one in done.values())
-    count = f"{checkpoints} checkpoint(s) measured" if checkpoints else "all was measured before"
+    count = f"{_counted(checkpoints, 'checkpoint')} measured" if checkpoints else "all was measured before"
     say(f"Done in {perf_counter() - started:.1f} s ({count}).")
     return exit_code([(None, prepared.found.refused), *workflow.find(prepared.store, done).items()])
 
@@ -98,12 +98,16 @@ def show_plan(prepared: Prepared) -> int:
             continue
         time = f", roughly {ahead.seconds:.2g} s" if ahead.seconds > WORTH_SAYING else ""
         click.echo(
-            f"Plan: {families} of {ahead.tensors} tensors at {ahead.checkpoints} checkpoint(s), "
+            f"Plan: {families} of {_counted(ahead.tensors, 'tensor')} at {_counted(ahead.checkpoints, 'checkpoint')}, "
             f"{size_text(ahead.bytes)} to read, {ahead.jobs} at a time{time}. Into {prepared.store}."
         )
     if prepared.found.refused:
         click.echo(as_text([], prepared.found.refused))
     return 0
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def exit_code(found: Sequence[tuple[str | None, Sequence[Finding]]]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from analyzer.errors import MetricError
 
@@ -73,6 +74,22 @@ def measure_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_MEASURE_OPTIONS):
         decorated = option(decorated)
     return decorated
+
+
+def reject_measure_options(path: str) -> None:
+    """Raise click.UsageError if an option of ``measure`` was given for a store, which is drawn as it is."""
+    context = click.get_current_context()
+    given = [
+        f"--{field.name.replace('_', '-')}"
+        for field in fields(MeasureOptions)
+        if context.get_parameter_source(field.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"{path} is drawn again as it was measured, without any checkpoint, so {', '.join(given)} cannot be used; "
+            "name the folder of the checkpoints to measure more",
+            context,
+        )
 
 
 def _parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:

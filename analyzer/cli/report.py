@@ -8,7 +8,7 @@ from time import perf_counter
 import click
 
 from analyzer.cli.measure import exit_code, measure_prepared, prepare, show_plan
-from analyzer.cli.options import MeasureOptions, force_option, measure_options, out_option
+from analyzer.cli.options import MeasureOptions, force_option, measure_options, out_option, reject_measure_options
 from analyzer.cli.terminal import say
 from analyzer.store.files import STORE_NAME
 
@@ -28,6 +28,7 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, options
     arguments = {"paths": list(paths), "out": out, "force": force, **options.arguments()}
     stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
     if stored is not None:
+        reject_measure_options(paths[0])
         folder = Path(out) if out else stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem
         found = workflow.report(str(stored), str(folder), force=force, arguments=arguments)
         click.echo(folder / "index.html")

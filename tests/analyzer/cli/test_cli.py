@@ -354,6 +354,14 @@ def test_a_file_given_instead_of_its_folder_is_said_to_be_one_with_its_folder(ma
     )
 
 
+@pytest.mark.parametrize("option", [["--dry-run"], ["--metrics", "size"], ["--tensors", "*"], ["--jobs", "1"]])
+def test_options_of_measuring_are_rejected_where_a_store_is_drawn_again(make_run, tmp_path, option):
+    weightlapse("measure", make_run(), "--store", "s.sqlite", "--metrics", "motion")
+    outcome = weightlapse("report", "s.sqlite", "--out", "r", *option)
+    assert outcome.code == 2 and option[0] in outcome.err and "s.sqlite" in outcome.err
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_store_is_known_by_its_content_or_by_its_name(make_run, tmp_path):
     weightlapse("measure", make_run(), "--store", "numbers")
     assert weightlapse("report", "numbers", "--out", "r").code == 0
@@ -552,7 +560,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(make_run, tmp_path, verb):
     outcome = weightlapse(verb, folder, "--store", "s.sqlite", "--dry-run", "--metrics", "motion,size")
     assert outcome.code == 0 and sorted(tmp_path.rglob("*")) == before
     size = 6 * 4 * (12 * 20 + 12 + 5 * 12 + 5) / 1e3
-    assert f"Plan: motion, size of 4 tensors at 6 checkpoint(s), {size:.3g} kB to read" in outcome.out.splitlines()[-1]
+    assert f"Plan: motion, size of 4 tensors at 6 checkpoints, {size:.3g} kB to read" in outcome.out.splitlines()[-1]
 
 
 def test_a_dry_run_knows_what_is_measured_already(make_run):
@@ -562,7 +570,7 @@ def test_a_dry_run_knows_what_is_measured_already(make_run):
     assert outcome.out.splitlines()[-1] == "Plan: nothing, all of size is in s.sqlite."
     save_weights(folder / "epoch_0006.safetensors", random_walk(7)[6], weightlapse_metadata(6))
     outcome = weightlapse("measure", folder, "--store", "s.sqlite", "--metrics", "size", "--dry-run")
-    assert "size of 4 tensors at 1 checkpoint(s)" in outcome.out
+    assert "size of 4 tensors at 1 checkpoint," in outcome.out
 
 
 def test_a_report_of_a_run_with_a_serious_defect_ends_as_the_audit_does(tmp_path):
