@@ -21,7 +21,8 @@ def export_command(path: str, kind: str, out: str | None) -> int:
 
     stored = workflow.stored_in(path)
     if stored is None:
-        raise StoreError(f"{path}: is neither a store nor a report folder; weightlapse report makes one")
+        what = "is neither a store nor a report folder" if Path(path).exists() else "does not exist"
+        raise StoreError(f"{path}: {what}; name a store or a report folder, which weightlapse report makes")
     data, found = workflow.export(str(stored), kind)
     if out:
         from analyzer.store.files import write_whole

@@ -354,6 +354,12 @@ def test_a_file_given_instead_of_its_folder_is_said_to_be_one_with_its_folder(ma
     )
 
 
+def test_a_store_to_export_that_is_absent_is_said_to_be(tmp_path):
+    assert "nope: does not exist" in weightlapse("export", "nope", "--format", "csv").err
+    (tmp_path / "other").mkdir()
+    assert "other: is neither a store nor a report folder" in weightlapse("export", "other", "--format", "csv").err
+
+
 @pytest.mark.parametrize("option", [["--dry-run"], ["--metrics", "size"], ["--tensors", "*"], ["--jobs", "1"]])
 def test_options_of_measuring_are_rejected_where_a_store_is_drawn_again(make_run, tmp_path, option):
     weightlapse("measure", make_run(), "--store", "s.sqlite", "--metrics", "motion")
