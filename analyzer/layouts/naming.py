@@ -16,8 +16,9 @@ _GENERIC_FOLDERS = frozenset({"checkpoints", "lightning_logs"})
 _VERSION = re.compile(r"version_[0-9]+")  # Lightning restarts this count in each project
 
 # A keyword wins over a bare number (checkpoint-230500-loss-1.2531 is step 230500); the most specific one comes first.
-# "ep" and "iter" count only if no letter precedes them: "step3" is not epoch 3. "e" and "s" are RVC's (name_e10_s1000).
-_STEP = (r"step", r"(?<![a-z])iter(?:ation)?", r"(?<=_)s(?=[0-9]+$)")
+# "ep" and "iter" count only if no letter precedes them: "step3" is not epoch 3. "e" and "s" are RVC's (name_e10_s1000),
+# "gs" is the global step of textual inversion (embeddings_gs-500).
+_STEP = (r"step", r"(?<![a-z])iter(?:ation)?", r"(?<=_)s(?=[0-9]+$)", r"(?<=_)gs(?=[-_=]?[0-9]+$)")
 _STEP_OR_EPOCH = r"checkpoint|ckpt"
 _EPOCH = (r"epoch", r"(?<![a-z])ep", r"(?<=[_-])e(?=[0-9]+(?:$|_s[0-9]))")
 # A number before its keyword: ESPnet's 10epoch, stable-baselines3's 1000_steps, mlx-lm's 0000100_adapters.
