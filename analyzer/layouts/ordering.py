@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from analyzer.errors import CheckpointError, NoCheckpointsError, NotACheckpointError
 from analyzer.layouts.duplicates import without_duplicates
 from analyzer.layouts.grouping import Group
 from analyzer.layouts.naming import number_key, run_name
 from analyzer.layouts.renaming import tied_weights, without_wrappers
+from analyzer.layouts.stems import order_keys, stems
 from analyzer.layouts.weights.adapters import assumed_scales
 from analyzer.model.names import is_text, listed, printable
 from analyzer.model.run import Checkpoint, Finding, Run
@@ -219,9 +220,17 @@ def _ordered(checkpoints: list[Checkpoint], series: CheckpointSeries) -> tuple[l
         return sorted(checkpoints, key=lambda one: (one.step, one.name)), f"step, from {source}"
     if all(checkpoint.epoch is not None for checkpoint in checkpoints):
         return sorted(checkpoints, key=lambda one: (one.epoch, one.name)), f"epoch, from {source}"
-    if series.is_numbered and all(_NUMBER.search(checkpoint.name) for checkpoint in checkpoints):
-        return sorted(checkpoints, key=lambda one: number_key(one.name)), "the numbers in the names"
+    if series.is_numbered and (keys := _keys_of_names(checkpoints)) is not None:
+        return sorted(checkpoints, key=lambda one: keys[one.name]), "the numbers in the names"
     return sorted(checkpoints, key=lambda one: (one.files[0].modified_ns, one.name)), "modification time"
+
+
+def _keys_of_names(checkpoints: Sequence[Checkpoint]) -> Mapping[str, Any] | None:
+    """Return sort keys by the numbers in the names; None if the names have none, or none that is a place."""
+    names = [one.name for one in checkpoints]
+    if len(stems(names)) == 1:
+        return order_keys(names)
+    return {name: number_key(name) for name in names} if all(_NUMBER.search(name) for name in names) else None
 
 
 def _steps_restart(checkpoints: list[Checkpoint]) -> bool:
