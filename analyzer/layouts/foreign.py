@@ -157,6 +157,18 @@ _KINDS = (
         _named(r".+\.(?:tflite|mlmodel|mlpackage)", folders=True),
     ),
     _Kind(
+        "a pickle of StyleGAN's networks",
+        "Load each with legacy.load_network_pkl of the StyleGAN repository, which runs code from the file, and save "
+        "them with torch.save({'G': G.state_dict(), 'D': D.state_dict()}, NEW).",
+        _named(r"network-snapshot-[0-9]+\.pkl"),
+    ),
+    _Kind(
+        "a checkpoint of RLlib",
+        "Load each with Algorithm.from_checkpoint and save the weights of its module or policy with "
+        "torch.save(STATE_DICT, NEW).",
+        _named(r"algorithm_state\.(?:pkl|msgpack)|rllib_checkpoint\.json"),
+    ),
+    _Kind(
         "a Paddle checkpoint",
         "Load it with paddle.load and save {name: value.numpy()} with numpy.savez, one file per checkpoint.",
         _named(r".+\.pdparams"),

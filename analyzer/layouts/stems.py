@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from analyzer.layouts.naming import DATE, number_key, without_suffix
 
@@ -87,7 +87,7 @@ def stems(names: Iterable[str]) -> dict[str, list[str]]:
     return grouped
 
 
-def order_keys(names: Iterable[str]) -> dict[str, object] | None:
+def order_keys(names: Iterable[str]) -> dict[str, Any] | None:
     """Return a sort key for each name of a series, by the numbers that give the places, else by dates.
 
     None if the names are not all of one stem, or have no such number: what they have in common then says nothing

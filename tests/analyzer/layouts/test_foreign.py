@@ -74,6 +74,8 @@ FOREIGN: dict[str, tuple[Sequence[str], str, str]] = {
     "GGUF": (["model-q4.gguf"], "GGUF", "gguf.quants.dequantize"),
     "ONNX": (["model.onnx"], "ONNX", "onnx.load"),
     "TensorFlow Lite": (["model.tflite"], "TensorFlow Lite", "checkpoints that it was made from"),
+    "StyleGAN": (["network-snapshot-000200.pkl"], "StyleGAN", "load_network_pkl"),
+    "RLlib": (["checkpoint_000001/algorithm_state.pkl"], "RLlib", "Algorithm.from_checkpoint"),
     "Paddle": (["epoch_1.pdparams"], "Paddle", "paddle.load"),
     "TensorFlow": (
         ["checkpoint", "model.ckpt-10.index", "model.ckpt-10.data-00000-of-00001"],
