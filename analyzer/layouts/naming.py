@@ -18,7 +18,8 @@ _VERSION = re.compile(r"version_[0-9]+")  # Lightning restarts this count in eac
 # A keyword wins over a bare number (checkpoint-230500-loss-1.2531 is step 230500); the most specific one comes first.
 # "ep" and "iter" count only if no letter precedes them: "step3" is not epoch 3. "e" and "s" are RVC's (name_e10_s1000),
 # "gs" is the global step of textual inversion (embeddings_gs-500). "ba" (Composer's ep0-ba1000), "batch" and "b"
-# (AllenNLP's e0_b500) count batches after an epoch; elsewhere they are a batch's size. "steps" may be how many there are.
+# (AllenNLP's e0_b500) count batches after an epoch; elsewhere they are a batch's size. "steps" may be how many there
+# are in all, so it comes last.
 _STEP = (
     r"step",
     r"(?<![a-z])iter(?:ation)?",

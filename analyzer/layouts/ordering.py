@@ -115,7 +115,7 @@ def assemble(folder: str, layout: str, series: CheckpointSeries) -> Run:
     known = {one.name for one in _placed(series)}
     unplaced = tuple(one for one in checkpoints if one.name not in known)
     checkpoints = [one for one in checkpoints if one.name in known]
-    checkpoints, ordered_by = _ordered(checkpoints, series)
+    checkpoints, ordered_by = _ordered(_with_numbers_as_steps(checkpoints, series), series)
     checkpoints = without_duplicates(checkpoints, findings)
     if ordered_by.startswith(_WITHIN_EPOCHS):
         checkpoints = [replace(one, step=None) for one in checkpoints]
@@ -223,6 +223,24 @@ def _ordered(checkpoints: list[Checkpoint], series: CheckpointSeries) -> tuple[l
     if series.is_numbered and (keys := _keys_of_names(checkpoints)) is not None:
         return sorted(checkpoints, key=lambda one: keys[one.name]), "the numbers in the names"
     return sorted(checkpoints, key=lambda one: (one.files[0].modified_ns, one.name)), "modification time"
+
+
+def _with_numbers_as_steps(checkpoints: list[Checkpoint], series: CheckpointSeries) -> list[Checkpoint]:
+    """Return the checkpoints with the numbers in their names as steps, if only these tell those of an epoch apart.
+
+    VITS saves several checkpoints in an epoch, G_1000.pth and G_2000.pth.
+    """
+    epochs = [one.epoch for one in checkpoints]
+    is_unclear = None not in epochs and len(set(epochs)) < len(epochs) and all(one.step is None for one in checkpoints)
+    keys = order_keys([one.name for one in checkpoints]) if is_unclear and series.is_numbered else None
+    if keys is None or any(len(key[0]) != 1 or key[0][0][0] for key in keys.values()):
+        return checkpoints
+    ordered = sorted(checkpoints, key=lambda one: keys[one.name])
+    steps = [keys[one.name][0][0][1] for one in ordered]
+    rising = [one.epoch or 0.0 for one in ordered]
+    if rising != sorted(rising) or len(set(steps)) < len(steps) or any(step != int(step) for step in steps):
+        return checkpoints
+    return [replace(one, step=int(step)) for one, step in zip(ordered, steps, strict=True)]
 
 
 def _keys_of_names(checkpoints: Sequence[Checkpoint]) -> Mapping[str, Any] | None:

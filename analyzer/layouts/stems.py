@@ -104,7 +104,11 @@ def order_keys(names: Iterable[str]) -> dict[str, Any] | None:
 
 
 def _order_key(name: _Name, places: Sequence[int]) -> tuple[object, ...]:
-    return tuple(_value(name.numbers[position].text) for position in places), number_key("-".join(name.dates)), name.name
+    return (
+        tuple(_value(name.numbers[position].text) for position in places),
+        number_key("-".join(name.dates)),
+        name.name,
+    )
 
 
 def _value(text: str) -> tuple[float, object]:
@@ -122,6 +126,18 @@ def _families(names: Iterable[str]) -> list[list[_Name]]:
 
 def _is_dated_alone(name: _Name) -> bool:
     return not name.dates or not name.numbers
+
+
+def identities(name: str) -> tuple[object, tuple[str, ...]]:
+    """Return (what names of one kind share, the numbers that tell its networks apart), as in ``best_fold0``.
+
+    Words that also count versions, such as ``v2``, are left out.
+    """
+    parsed = _parsed(name)
+    told_apart = [one.kind == "identity" and one.word not in _COUNTED_BY_STEPS - {"agent"} for one in parsed.numbers]
+    return (parsed.pieces, *told_apart), tuple(
+        one.text for one, is_identity in zip(parsed.numbers, told_apart, strict=True) if is_identity
+    )
 
 
 def is_selected(stem: str) -> bool:

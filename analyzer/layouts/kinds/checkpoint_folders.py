@@ -114,9 +114,11 @@ def _checkpoint(component: str, entry: Entry) -> Checkpoint:
 
 
 def _inside(component: str, finding: Finding) -> Finding:
-    """Return a finding about files that are no checkpoints with their names, instead of the folders that contain them."""
+    """Return a finding about files that are no checkpoints with their names, not those of the folders."""
     folders = finding.evidence["files"]
-    return not_checkpoints([f"{name}/{component}" if component else name for name in folders])[0]
+    if not component or not isinstance(folders, list):
+        return finding
+    return not_checkpoints([f"{name}/{component}" for name in folders])[0]
 
 
 def _stated_epoch(folder: str) -> float | None:

@@ -37,8 +37,8 @@ def in_units_of(checkpoints: Sequence[Checkpoint], table: ScoreTable, path: str,
         return _moved(table, "epoch", -1)
     if known and known[0] == 0 and _are_named_from_zero(checkpoints):
         sentence = (
-            f"{path}: the names of the checkpoints and the rows count epochs from 0, and the checkpoints contain how many "
-            "have ended; each row belongs to the checkpoint that is named after its number."
+            f"{path}: the names of the checkpoints and the rows count epochs from 0, and the checkpoints contain how "
+            "many have ended; each row belongs to the checkpoint that is named after its number."
         )
         findings.append(Finding("scores_by_epoch", "info", sentence))
         return _moved(table, "epoch", 1)

@@ -101,6 +101,36 @@ def test_networks_without_any_number_are_runs_of_one(tmp_path: Path) -> None:
     assert runs(tmp_path / "run") == {"run/D": ["D.safetensors"], "run/G": ["G.safetensors"]}
 
 
+@pytest.mark.parametrize("word", ["fold", "seed", "client_", "agent_"])
+def test_one_checkpoint_of_each_fold_is_no_series(tmp_path: Path, word: str) -> None:
+    files = [f"best_model_{word}{number}.safetensors" for number in range(3)]
+    saved(tmp_path / "run", *files)
+    assert sorted(runs(tmp_path / "run").values()) == [[name] for name in files]
+
+
+def test_two_series_of_one_network_are_one_run(tmp_path: Path) -> None:
+    """kohya saves by steps and by epochs; the files state both."""
+    files = ["st-step00000100", "st-step00000200", "st-000001", "st-000002"]
+    metadata = {
+        f"{name}.safetensors": {"ss_epoch": str(epoch), "ss_steps": str(steps)}
+        for name, epoch, steps in zip(files, (0, 0, 1, 2), (100, 200, 250, 500), strict=True)
+    }
+    run = analyzer.open_run(saved(tmp_path / "run", *metadata, metadata=metadata))
+    assert places(run) == [(0, 100), (0, 200), (1, 250), (2, 500)]
+    metadata["st-000002.safetensors"] = metadata["st-step00000200.safetensors"]
+    assert len(analyzer.open_runs(saved(tmp_path / "twice", *metadata, metadata=metadata))) == 2
+
+
+def test_numbers_tell_the_files_of_one_epoch_apart(tmp_path: Path) -> None:
+    """They are steps if they rise with the epochs."""
+    files = [f"G_{step}.safetensors" for step in (0, 200, 400)]
+    metadata = {name: {"epoch": str(epoch)} for name, epoch in zip(files, (1, 1, 2), strict=True)}
+    run = analyzer.open_run(saved(tmp_path / "run", *files, metadata=metadata))
+    assert places(run) == [(1, 0), (1, 200), (2, 400)]
+    metadata = {name: {"epoch": str(epoch)} for name, epoch in zip(files, (2, 2, 1), strict=True)}
+    assert found(analyzer.open_run(saved(tmp_path / "falling", *files, metadata=metadata)), "contradicting_files")
+
+
 def test_numbers_in_names_that_have_nothing_in_common_are_no_order(tmp_path: Path) -> None:
     run = analyzer.open_run(saved(tmp_path, "b2.safetensors", "a10.safetensors", "start.safetensors"))
     assert run.ordered_by == "modification time"

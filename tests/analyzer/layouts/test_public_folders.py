@@ -212,7 +212,7 @@ def test_adapters_of_mlx(tmp_path: Path) -> None:
 
 
 def test_generators_and_discriminators(tmp_path: Path) -> None:
-    """vits#32 (both with their optimizers inside); Real-ESRGAN#242 (net_g has an average inside)."""
+    """vits#32 (what it calls iteration is the epoch); Real-ESRGAN#242 (net_g has an average inside)."""
 
     def of_vits(state: State, number: int) -> dict[str, Any]:
         return {
