@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from analyzer.errors import CheckpointError
+from analyzer.layouts.stems import is_selected
 from analyzer.model.run import Checkpoint, Finding, Part, TensorInfo
 from analyzer.sources import open_source
 from analyzer.tensors.kinds import stored_parts
@@ -15,6 +16,7 @@ BLOCK = 1 << 20
 def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:
     """Keep one of the checkpoints that claim the same place if weights and scores are identical; else drop them all.
 
+    A best or last checkpoint that differs is dropped alone: its name says that it was selected among the others.
     Appends a finding for each place that is claimed more than once.
     """
     claims: dict[tuple[float | None, int | None], list[Checkpoint]] = {}
@@ -38,6 +40,14 @@ def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding
             kept.append(group[0])
             sentence = f"{', '.join(names)} contain the same bytes for {claimed}; only {names[0]} is used."
             findings.append(Finding("duplicate_files", "notice", sentence, checkpoints=names))
+        elif len(own := [one for one in group if not is_selected(one.name)]) == 1:
+            kept.append(own[0])
+            others = ", ".join(name for name in names if name != own[0].name)
+            sentence = (
+                f"{own[0].name} is used for {claimed}, which is also claimed by {others}, with other weights or "
+                "scores; left out. A best or last checkpoint may contain averaged weights."
+            )
+            findings.append(Finding("contradicting_copy", "warning", sentence, checkpoints=names))
         else:
             sentence = (
                 f"{', '.join(names)} all claim {claimed} but differ, so none of them is used. "

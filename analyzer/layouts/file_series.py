@@ -30,6 +30,8 @@ NOT_SCORES = (
     *("format", "schema", "version", "epochs", "max_epochs", "steps", "max_steps", "max_iters", "total_steps"),
     *("seed", "rank", "world_size", "batch_size", "lr", "learning_rate", "weight_decay", "momentum"),
 )
+# kohya's sd-scripts describe the training and its data, but store no scores.
+_NOT_SCORES_OF = ("ss_", "sshs_", "modelspec.")
 
 
 def read_files(
@@ -67,7 +69,10 @@ def _require_series(folder: str, names: Sequence[str]) -> None:
 
 def scores_in(metadata: Mapping[str, str]) -> dict[str, float]:
     """Return the numbers in a file's metadata that are scores."""
-    scores = {name: parse_score(text) for name, text in metadata.items() if name not in NOT_SCORES}
+    described = {
+        name: text for name, text in metadata.items() if name not in NOT_SCORES and not name.startswith(_NOT_SCORES_OF)
+    }
+    scores = {name: parse_score(text) for name, text in described.items()}
     return {name: value for name, value in scores.items() if value is not None}
 
 

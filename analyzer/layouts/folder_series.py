@@ -10,7 +10,7 @@ from analyzer.layouts.ordering import collect
 from analyzer.layouts.weights.checkpoint import weight_files_in, weights_of
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Finding
-from analyzer.sources import Entry
+from analyzer.sources import Entry, is_folder
 
 
 def folders_named(folder: Folder, fits: Callable[[str], object]) -> list[Entry]:
@@ -50,7 +50,7 @@ def _several_weights(checkpoints: Sequence[Checkpoint]) -> Iterator[Finding]:
     """Report folders that contain weights more than once; the first form in the order of preference is read."""
     several: dict[tuple[str, ...], list[str]] = {}
     for checkpoint in checkpoints:
-        present = tuple(weight_files_in(checkpoint.path))
+        present = tuple(weight_files_in(checkpoint.path)) if is_folder(checkpoint.path) else ()
         if len(present) > 1:
             several.setdefault(present, []).append(checkpoint.name)
     for (first, *others), names in several.items():

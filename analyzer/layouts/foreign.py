@@ -16,6 +16,7 @@ from analyzer.sources import Entry, open_source
 
 __all__ = ["deepspeed_reason", "foreign_reason", "is_foreign_name", "model_parallel_reason"]
 
+_LEGACY_LENGTH = 9  # of the pickled magic number of torch before 1.6
 _MOST_ARCHIVES = 3  # opened to see whether they come from Stable-Baselines3
 _POLICY = "policy.pth"
 
@@ -78,6 +79,21 @@ def _is_flax(entry: Entry) -> bool:
             return not bytes(source.read(0, min(4, source.stamp.size))).startswith(b"PK\x03\x04")
     except CheckpointError:
         return False
+
+
+def _is_unnamed_torch_file(entry: Entry) -> bool:
+    """Recognize a torch file without a suffix (HiFi-GAN's ``g_00005000``) or with the one of CleanRL.
+
+    Only the first bytes are read.
+    """
+    if not entry.is_file or not re.fullmatch(r"[^.]+[_-][0-9]+|.+\.cleanrl_model", entry.name):
+        return False
+    try:
+        with open_source(entry.path) as source:
+            start = bytes(source.read(0, min(_LEGACY_LENGTH, source.stamp.size)))
+    except CheckpointError:
+        return False
+    return start.startswith((b"PK\x03\x04", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9"))
 
 
 def _sb3_archive(entries: Sequence[Entry]) -> str | None:
@@ -157,8 +173,25 @@ _KINDS = (
         _named(r".+\.(?:tflite|mlmodel|mlpackage)", folders=True),
     ),
     _Kind(
+        "a pickle of StyleGAN's networks",
+        "Load each with legacy.load_network_pkl of the StyleGAN repository, which runs code from the file, and save "
+        "them with torch.save({'G': G.state_dict(), 'D': D.state_dict()}, NEW).",
+        _named(r"network-snapshot-[0-9]+\.pkl"),
+    ),
+    _Kind(
+        "a checkpoint of RLlib",
+        "Load each with Algorithm.from_checkpoint and save the weights of its module or policy with "
+        "torch.save(STATE_DICT, NEW).",
+        _named(r"algorithm_state\.(?:pkl|msgpack)|rllib_checkpoint\.json"),
+    ),
+    _Kind(
         "a Paddle checkpoint",
         "Load it with paddle.load and save {name: value.numpy()} with numpy.savez, one file per checkpoint.",
         _named(r".+\.pdparams"),
+    ),
+    _Kind(
+        "a torch file without a suffix that is read",
+        "Add .pt to the names of such files.",
+        _is_unnamed_torch_file,
     ),
 )

@@ -7,11 +7,11 @@ one folder. Put in one line, distances would be measured between different netwo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analyzer.layouts.naming import place_in_name
-from analyzer.layouts.stems import is_average, is_selected, label, stems
+from analyzer.layouts.stems import identities, is_average, is_selected, label, stems
 from analyzer.model.run import Checkpoint
 
 _ALIKE = 0.5  # share of tensor shapes that two states of one network have in common, also after a new head
@@ -46,13 +46,38 @@ def group(found: Sequence[ReadCheckpoint]) -> list[Group]:
     series = {stem: names for stem, names in series.items() if not is_selected(stem)} or series
     if not series:
         return _lone(list(found))
-    groups = [Group(label(stem), [by_name[name].checkpoint for name in names]) for stem, names in series.items()]
+    groups = _joined(
+        [Group(label(stem), [by_name[name].checkpoint for name in names]) for stem, names in series.items()], by_name
+    )
     placed = {name for names in series.values() for name in names}
     for stem, names in by_stem.items():
         for name in names:
             if name not in placed:
                 _add(groups, stem, by_name[name])
     return groups
+
+
+def _joined(groups: Sequence[Group], found: Mapping[str, ReadCheckpoint]) -> list[Group]:
+    """Join series of one label whose files state different places, as fairseq's of epochs and of updates do.
+
+    They are kept apart if a place is stated twice, or if a name alone gives a place.
+    """
+    joined: list[Group] = []
+    for one in groups:
+        known = next((other for other in joined if _continues(other, one, found)), None)
+        if known is None:
+            joined.append(one)
+        else:
+            known.members.extend(one.members)
+    return joined
+
+
+def _continues(first: Group, second: Group, found: Mapping[str, ReadCheckpoint]) -> bool:
+    members = [*first.members, *second.members]
+    places = {(one.epoch, one.step) for one in members}
+    if first.name != second.name or len(places) < len(members):
+        return False
+    return all(found[one.name].has_own_place for one in members) and _are_alike(first.members[0], second.members[0])
 
 
 def _add(groups: list[Group], stem: str, lone: ReadCheckpoint) -> None:
@@ -78,9 +103,17 @@ def _lone(found: list[ReadCheckpoint]) -> list[Group]:
     """
     networks: list[list[ReadCheckpoint]] = []
     for one in found:
-        known = next((group for group in networks if _are_alike(group[0].checkpoint, one.checkpoint)), None)
+        known = next((group for group in networks if _may_be_one_network(group, one)), None)
         networks.append([one]) if known is None else known.append(one)
     return [_of_network(network) for network in networks]
+
+
+def _may_be_one_network(known: Sequence[ReadCheckpoint], one: ReadCheckpoint) -> bool:
+    """Check whether a checkpoint may be a state of a network: not if their names state different folds or seeds."""
+    kind, numbers = identities(one.checkpoint.name)
+    others = [identities(other.checkpoint.name) for other in known]
+    is_another = any(other_kind == kind and other != numbers for other_kind, other in others)
+    return not is_another and _are_alike(known[0].checkpoint, one.checkpoint)
 
 
 def _of_network(found: list[ReadCheckpoint]) -> Group:

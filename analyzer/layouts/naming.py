@@ -16,10 +16,21 @@ _GENERIC_FOLDERS = frozenset({"checkpoints", "lightning_logs"})
 _VERSION = re.compile(r"version_[0-9]+")  # Lightning restarts this count in each project
 
 # A keyword wins over a bare number (checkpoint-230500-loss-1.2531 is step 230500); the most specific one comes first.
-# "ep" and "iter" count only if no letter precedes them: "step3" is not epoch 3. "e" and "s" are RVC's (name_e10_s1000).
-_STEP = (r"step", r"(?<![a-z])iter(?:ation)?", r"(?<=_)s(?=[0-9]+$)")
+# "ep" and "iter" count only if no letter precedes them: "step3" is not epoch 3. "e" and "s" are RVC's (name_e10_s1000),
+# "gs" is the global step of textual inversion (embeddings_gs-500). "ba" (Composer's ep0-ba1000), "batch" and "b"
+# (AllenNLP's e0_b500) count batches after an epoch; elsewhere they are a batch's size. "steps" may be how many there
+# are in all, so it comes last.
+_STEP = (
+    r"step",
+    r"(?<![a-z])iter(?:ation)?",
+    r"(?<=_)s(?=[0-9]+$)",
+    r"(?<=_)gs(?=[-_=]?[0-9]+$)",
+    r"(?<![a-z])ep(?:och)?[-_=]?[0-9]{1,15}[-_](?:ba(?:tch)?|it)",
+    r"(?<=[-_])e[0-9]{1,15}_b(?=[0-9]+$)",
+    r"(?<![a-z])steps",
+)
 _STEP_OR_EPOCH = r"checkpoint|ckpt"
-_EPOCH = (r"epoch", r"(?<![a-z])ep", r"(?<=[_-])e(?=[0-9]+(?:$|_s[0-9]))")
+_EPOCH = (r"epoch", r"(?<![a-z])ep", r"(?<=[_-])e(?=[0-9]+(?:$|_[sb][0-9]))")
 # A number before its keyword: ESPnet's 10epoch, stable-baselines3's 1000_steps, mlx-lm's 0000100_adapters.
 _STEP_AFTER = re.compile(
     r"(?<![0-9.])([0-9]+)(?:[_-]?(?:steps?|iters?|iterations?)(?![a-z0-9]|[_=-]?[0-9])|_adapters$)"
@@ -30,8 +41,13 @@ _COUNT = r"[_=-]?([0-9]+(?:\.[0-9]+)?)([kmbt](?![a-z0-9]))?"
 _SCALED = re.compile(r"(?<![0-9.])([0-9]+(?:\.[0-9]+)?)([kmbt])(?![a-z0-9])", re.IGNORECASE)
 STEP_KEYS = ("step", "global_step", "global_steps", "iter_num", "iteration", "iter", "num_updates", "ss_steps")
 EPOCH_KEYS = ("epoch", "current_epoch", "ss_epoch")
+# A date, with or without a time: 2024-07-01, 20240701_103000, 2024-07-01+10-00-00+00.
+DATE = re.compile(
+    r"(?<![0-9])(?:19|20)[0-9]{2}(?P<joint>[-_.]?)(?:0[1-9]|1[0-2])(?P=joint)(?:0[1-9]|[12][0-9]|3[01])"
+    r"(?:[T _+.-]+[0-9]{2}(?P<colon>[-_:.]?)[0-9]{2}(?:(?P=colon)[0-9]{2})?(?:[+-][0-9]{2})?)?(?![0-9])"
+)
 _TOKENS = re.compile(r"(?:checkpoint|ckpt)[_=-]?[0-9.]+[bt](?![a-z0-9])", re.IGNORECASE)
-_SUFFIX = re.compile(r"\.(?:safetensors|npz|pth\.tar|pth|pt|bin|ckpt|tar)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(?:safetensors|npz|pth\.tar|pth|pt|th|bin|ckpt|tar)$", re.IGNORECASE)
 _LARGEST_PLACE = 2**53  # counts up to this are exact as floats, and fit in any integer
 
 
@@ -71,7 +87,7 @@ def place_in_name(name: str) -> tuple[float | None, int | None]:
 
     ``step-480k`` is step 480000. A number of tokens, as in ``step-50K-105b`` or ``checkpoint-105b``, is no step.
     """
-    stem = without_suffix(name)
+    stem = DATE.sub("@", without_suffix(name))
     epoch, step = _number_after(_EPOCH, stem), _number_after(_STEP, stem)
     if epoch is None:
         epoch = _number_before(_EPOCH_AFTER, stem)

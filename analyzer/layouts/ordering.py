@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from analyzer.errors import CheckpointError, NoCheckpointsError, NotACheckpointError
 from analyzer.layouts.duplicates import without_duplicates
 from analyzer.layouts.grouping import Group
 from analyzer.layouts.naming import number_key, run_name
 from analyzer.layouts.renaming import tied_weights, without_wrappers
+from analyzer.layouts.stems import order_keys, stems
 from analyzer.layouts.weights.adapters import assumed_scales
 from analyzer.model.names import is_text, listed, printable
 from analyzer.model.run import Checkpoint, Finding, Run
@@ -114,7 +115,7 @@ def assemble(folder: str, layout: str, series: CheckpointSeries) -> Run:
     known = {one.name for one in _placed(series)}
     unplaced = tuple(one for one in checkpoints if one.name not in known)
     checkpoints = [one for one in checkpoints if one.name in known]
-    checkpoints, ordered_by = _ordered(checkpoints, series)
+    checkpoints, ordered_by = _ordered(_with_numbers_as_steps(checkpoints, series), series)
     checkpoints = without_duplicates(checkpoints, findings)
     if ordered_by.startswith(_WITHIN_EPOCHS):
         checkpoints = [replace(one, step=None) for one in checkpoints]
@@ -219,9 +220,35 @@ def _ordered(checkpoints: list[Checkpoint], series: CheckpointSeries) -> tuple[l
         return sorted(checkpoints, key=lambda one: (one.step, one.name)), f"step, from {source}"
     if all(checkpoint.epoch is not None for checkpoint in checkpoints):
         return sorted(checkpoints, key=lambda one: (one.epoch, one.name)), f"epoch, from {source}"
-    if series.is_numbered and all(_NUMBER.search(checkpoint.name) for checkpoint in checkpoints):
-        return sorted(checkpoints, key=lambda one: number_key(one.name)), "the numbers in the names"
+    if series.is_numbered and (keys := _keys_of_names(checkpoints)) is not None:
+        return sorted(checkpoints, key=lambda one: keys[one.name]), "the numbers in the names"
     return sorted(checkpoints, key=lambda one: (one.files[0].modified_ns, one.name)), "modification time"
+
+
+def _with_numbers_as_steps(checkpoints: list[Checkpoint], series: CheckpointSeries) -> list[Checkpoint]:
+    """Return the checkpoints with the numbers in their names as steps, if only these tell those of an epoch apart.
+
+    VITS saves several checkpoints in an epoch, G_1000.pth and G_2000.pth.
+    """
+    epochs = [one.epoch for one in checkpoints]
+    is_unclear = None not in epochs and len(set(epochs)) < len(epochs) and all(one.step is None for one in checkpoints)
+    keys = order_keys([one.name for one in checkpoints]) if is_unclear and series.is_numbered else None
+    if keys is None or any(len(key[0]) != 1 or key[0][0][0] for key in keys.values()):
+        return checkpoints
+    ordered = sorted(checkpoints, key=lambda one: keys[one.name])
+    steps = [keys[one.name][0][0][1] for one in ordered]
+    rising = [one.epoch or 0.0 for one in ordered]
+    if rising != sorted(rising) or len(set(steps)) < len(steps) or any(step != int(step) for step in steps):
+        return checkpoints
+    return [replace(one, step=int(step)) for one, step in zip(ordered, steps, strict=True)]
+
+
+def _keys_of_names(checkpoints: Sequence[Checkpoint]) -> Mapping[str, Any] | None:
+    """Return sort keys by the numbers in the names; None if the names have none, or none that is a place."""
+    names = [one.name for one in checkpoints]
+    if len(stems(names)) == 1:
+        return order_keys(names)
+    return {name: number_key(name) for name in names} if all(_NUMBER.search(name) for name in names) else None
 
 
 def _steps_restart(checkpoints: list[Checkpoint]) -> bool:

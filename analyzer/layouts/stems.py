@@ -11,16 +11,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
-from analyzer.layouts.naming import without_suffix
+from analyzer.layouts.naming import DATE, number_key, without_suffix
 
 Kind = Literal["place", "score", "identity", "tokens", "other"]
 
-_DATE = re.compile(
-    r"(?<![0-9])(?:19|20)[0-9]{2}(?P<joint>[-_.]?)(?:0[1-9]|1[0-2])(?P=joint)(?:0[1-9]|[12][0-9]|3[01])"
-    r"(?:[T _+.-]+[0-9]{2}(?P<colon>[-_:.]?)[0-9]{2}(?:(?P=colon)[0-9]{2})?(?:[+-][0-9]{2})?)?(?![0-9])"
-)
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[kmbtKMBT](?![A-Za-z0-9]))?)")
 _WORD_BEFORE = re.compile(r"(?P<start>^|[^A-Za-z])(?P<word>[A-Za-z]+)(?P<joint>[^A-Za-z]*)$")
 _WORD_AFTER = re.compile(r"[^A-Za-z]?(?P<word>[A-Za-z]+)")
@@ -32,6 +29,9 @@ _MARK = re.compile(
 )
 _PLACES = re.compile(r".*(?:step|iter|iteration|update|epoch)s?|ep|eps|it|its|iters", re.IGNORECASE)
 _GLUED_PLACES = frozenset({"e", "s"})  # as in name_e10_s1000
+# Batches are counted after an epoch, as in ep0-ba1000 or e0_b500; elsewhere the number is a batch's size.
+_BATCHES = frozenset({"ba", "batch", "b"})
+_ENDS_WITH_EPOCH = re.compile(r"(?:^|[^A-Za-z])(?:epoch|ep|e)[-_=]?$", re.IGNORECASE)
 _SCORES = re.compile(
     r".*(?:loss|acc|accuracy|score|reward|rew|dice|iou|map|psnr|ssim|fid|wer|cer|bleu|auc|ppl|perplexity|mse|mae|error"
     r"|fitness)",
@@ -41,6 +41,8 @@ _IDENTITIES = frozenset(
     {"seed", "fold", "rank", "gpu", "run", "trial", "exp", "cv", "split", "part", "shard", "worker", "rep", "net", "v"}
     | {"expert", "member", "agent", "version", "client", "subject"}
 )
+# These are also counted by steps: agent_1000, agent_2000. Several networks are numbered one by one.
+_COUNTED_BY_STEPS = frozenset({"agent", "net", "v", "version"})
 _STAGES = frozenset({"stage", "phase", "cycle", "round", "period", "task", "loop", "ingredient"})
 _COUNTED = frozenset({"checkpoint", "ckpt", "chkpt", "model", "weights", "state"})
 # A series of such names beside another one consists of copies of its checkpoints.
@@ -60,25 +62,82 @@ class _Number:
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """A name cut at its numbers: one more piece of text than numbers."""
+    """A name cut at its numbers: one more piece of text than numbers; dates are no numbers."""
 
     name: str
+    dates: tuple[str, ...]
     pieces: tuple[str, ...]
     numbers: tuple[_Number, ...]
 
 
 def stems(names: Iterable[str]) -> dict[str, list[str]]:
     """Return the names by stem; ``*`` in a stem stands for the number that gives the place, or goes with it."""
+    grouped: dict[str, list[str]] = {}
+    for family in _families(names):
+        _, left_out = _places(family)
+        by_stem: dict[str, list[_Name]] = {}
+        for member in family:
+            by_stem.setdefault(_stem(member, left_out), []).append(member)
+        for stem, members in by_stem.items():
+            are_apart = len({tuple(number.text for number in one.numbers) for one in members}) == len(members)
+            for one in members:
+                # Only dates tell such names apart: each date is that of a training.
+                own = stem if are_apart or _is_dated_alone(one) else stem.replace("@", " ".join(one.dates), 1)
+                grouped.setdefault(own, []).append(one.name)
+    return grouped
+
+
+def order_keys(names: Iterable[str]) -> dict[str, Any] | None:
+    """Return a sort key for each name of a series, by the numbers that give the places, else by dates.
+
+    None if the names are not all of one stem, or have no such number: what they have in common then says nothing
+    about the order. The other numbers, such as scores, do not count.
+    """
+    known = list(names)
+    families = _families(known)
+    if len(families) != 1 or len(stems(known)) != 1:
+        return None
+    places, _ = _places(families[0])
+    if not places and not any(one.dates for one in families[0]):
+        return None
+    return {one.name: _order_key(one, sorted(places)) for one in families[0]}
+
+
+def _order_key(name: _Name, places: Sequence[int]) -> tuple[object, ...]:
+    return (
+        tuple(_value(name.numbers[position].text) for position in places),
+        number_key("-".join(name.dates)),
+        name.name,
+    )
+
+
+def _value(text: str) -> tuple[float, object]:
+    return (1.0, number_key(text)) if not text.replace(".", "", 1).isdecimal() else (0.0, float(text))
+
+
+def _families(names: Iterable[str]) -> list[list[_Name]]:
+    """Return the names that are alike but for their numbers together."""
     families: dict[tuple[object, ...], list[_Name]] = {}
     for name in names:
         parsed = _parsed(name)
         families.setdefault((parsed.pieces, tuple(number.kind for number in parsed.numbers)), []).append(parsed)
-    grouped: dict[str, list[str]] = {}
-    for family in families.values():
-        left_out = _left_out(family)
-        for member in family:
-            grouped.setdefault(_stem(member, left_out), []).append(member.name)
-    return grouped
+    return list(families.values())
+
+
+def _is_dated_alone(name: _Name) -> bool:
+    return not name.dates or not name.numbers
+
+
+def identities(name: str) -> tuple[object, tuple[str, ...]]:
+    """Return (what names of one kind share, the numbers that tell its networks apart), as in ``best_fold0``.
+
+    Words that also count versions, such as ``v2``, are left out.
+    """
+    parsed = _parsed(name)
+    told_apart = [one.kind == "identity" and one.word not in _COUNTED_BY_STEPS - {"agent"} for one in parsed.numbers]
+    return (parsed.pieces, *told_apart), tuple(
+        one.text for one, is_identity in zip(parsed.numbers, told_apart, strict=True) if is_identity
+    )
 
 
 def is_selected(stem: str) -> bool:
@@ -97,7 +156,9 @@ def label(stem: str) -> str:
 
 
 def _parsed(name: str) -> _Name:
-    pieces = _NUMBER.split(_DATE.sub("@", without_suffix(name)))
+    plain_name = without_suffix(name)
+    dates = tuple(match[0] for match in DATE.finditer(plain_name))
+    pieces = _NUMBER.split(DATE.sub("@", plain_name))
     texts, found = pieces[::2], pieces[1::2]
     numbers = tuple(_number(texts, found, position) for position in range(len(found)))
     kept: list[str] = []
@@ -111,7 +172,7 @@ def _parsed(name: str) -> _Name:
         else:
             plain.append(number)
             merged.append(text)
-    return _Name(name, tuple(merged), tuple(plain))
+    return _Name(name, dates, tuple(merged), tuple(plain))
 
 
 def _number(texts: Sequence[str], found: Sequence[str], position: int) -> _Number:
@@ -129,7 +190,10 @@ def _number(texts: Sequence[str], found: Sequence[str], position: int) -> _Numbe
     is_its_unit = is_followed_at_once or not (belongs_to_next or _PLACES.fullmatch(word))
     if not is_glued and _PLACES.fullmatch(follower) and is_its_unit:
         return _Number(text, "place", word)
+    follows_epoch = position > 0 and _ENDS_WITH_EPOCH.search(texts[position - 1])
     if _PLACES.fullmatch(word) or (word in _GLUED_PLACES and is_glued and starts):
+        return _Number(text, "place", word, is_glued)
+    if word in _BATCHES and follows_epoch:
         return _Number(text, "place", word, is_glued)
     if "token" in word or "token" in follower or text[-1] in "bBtT":
         return _Number(text, "tokens", word, is_glued)
@@ -140,8 +204,11 @@ def _number(texts: Sequence[str], found: Sequence[str], position: int) -> _Numbe
     return _Number(text, "other", word, is_glued)
 
 
-def _left_out(family: Sequence[_Name]) -> set[int]:
-    """Return the positions of the numbers that do not tell one series from another: the place and what goes with it."""
+def _places(family: Sequence[_Name]) -> tuple[set[int], set[int]]:
+    """Return the positions of the numbers that give the place, and of those that do not tell one series from another.
+
+    The second are the first, and what goes with them.
+    """
     numbers = [member.numbers for member in family]
     kinds = [number.kind for number in numbers[0]]
     columns = [[row[position].text for row in numbers] for position in range(len(kinds))]
@@ -150,6 +217,7 @@ def _left_out(family: Sequence[_Name]) -> set[int]:
     if not places:
         free = [position for position in varying if kinds[position] == "other"]
         free = free or [position for position in varying if kinds[position] == "tokens"]
+        free = free or [position for position in varying if _counts_steps(numbers[0][position], columns[position])]
         places = set(
             sorted(free, key=lambda position: _fitness(numbers[0][position], columns[position], position))[-1:]
         )
@@ -160,7 +228,14 @@ def _left_out(family: Sequence[_Name]) -> set[int]:
     claimed = Counter(tuple(columns[position][row] for position in distinct) for row in range(len(family)))
     if max(claimed.values()) > 1:  # the place alone does not tell the names apart, so the other numbers do
         kept |= others
-    return places | (set(varying) - kept)
+    return places & set(varying) or places, places | (set(varying) - kept)
+
+
+def _counts_steps(number: _Number, texts: Sequence[str]) -> bool:
+    """Check whether the numbers after a word such as ``agent`` are steps, because they do not go one by one."""
+    counts = sorted({int(text) for text in texts if text.isdecimal()})
+    gaps = {after - before for before, after in pairwise(counts)}
+    return number.word in _COUNTED_BY_STEPS and bool(gaps) and min(gaps) > 1
 
 
 def _fitness(number: _Number, texts: Sequence[str], position: int) -> tuple[object, ...]:

@@ -4,7 +4,8 @@ Pythia (``step1000``), OLMo (``stage1-step1000-tokens5B``), torchtitan (``step-1
 (``epoch_1``) and SpeechBrain (``CKPT+DATE``, whose ``CKPT.yaml`` states the epoch) use this layout. OLMo's ingredients
 start from the same state and are averaged in the end: they are branches, so each is a separate run. So is a stage whose
 steps restart. diffusers (``checkpoint-N/unet``) and LeRobot (``N/pretrained_model``) put each component of a checkpoint
-into a folder of its own: each component is a run.
+into a folder of its own: each component is a run. So is each file where several networks are saved side by side
+(``CKPT+DATE/encoder.ckpt``); a single file may have any name (``step-100/lit_model.pth``).
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from itertools import groupby
 from analyzer.errors import CheckpointError
 from analyzer.layouts.folder import Folder
 from analyzer.layouts.folder_series import checkpoint_in, folders_named, read_folders
+from analyzer.layouts.foreign import foreign_reason
 from analyzer.layouts.grouping import Group, ReadCheckpoint, group
-from analyzer.layouts.naming import parse_score, place_in_name, place_of
-from analyzer.layouts.ordering import CheckpointSeries, series_of
+from analyzer.layouts.naming import parse_score, place_in_name, place_of, without_suffix
+from analyzer.layouts.ordering import CheckpointSeries, not_checkpoints, series_of
 from analyzer.layouts.scores.locating import SCORE_FILES
 from analyzer.layouts.scores.merging import with_folder_scores
+from analyzer.layouts.stems import is_selected, stems
+from analyzer.layouts.torch_files import torch_files
 from analyzer.layouts.weights.checkpoint import weight_files_in
+from analyzer.layouts.weights.shards import missing_index
 from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry, is_file, join, list_folder, read_text
 
@@ -34,6 +39,7 @@ LOOKS_LIKE = "stepN/, step-N/ or epoch_N/ folders with the weights of one checkp
 _BRANCH = re.compile(r"(?:stage(?P<stage>[0-9]{1,9})-)?(?:ingredient(?P<ingredient>[0-9]{1,9})-)?step.*")
 # Names without a keyword: LeRobot's 000500, SpeechBrain's CKPT+2024-07-01+10-00-00+00.
 _OTHER_NAMES = re.compile(r"[0-9]{1,15}[kKmM]?|CKPT\+[0-9]{4}-[0-9]{2}-[0-9]{2}\+.*")
+_ONLY_FILE = "*"
 _STATE = "CKPT.yaml"
 _EPOCH = re.compile(r"^epoch: *([0-9]{1,15})\s*$", re.MULTILINE)
 
@@ -54,7 +60,7 @@ def read(folder: Folder) -> list[CheckpointSeries]:
         found, problems = read_folders(folder, entries, partial(_checkpoint, component))
         # What is noticed about the files of scores is the same for every component.
         scored = with_folder_scores(folder.path, found, [] if groups else findings)
-        findings.extend(problems)
+        findings.extend(one if one.rule != "not_checkpoints" else _inside(component, one) for one in problems)
         groups.extend(
             replace(one, name=_component_name(component, one.name, len(components) > 1)) for one in groups_of(scored)
         )
@@ -70,21 +76,49 @@ def _states_place(name: str) -> bool:
 
 
 def _component_name(component: str, name: str, several: bool) -> str:
-    return component if several else name
+    return without_suffix(component) if several else name
 
 
 def _components(entry: Entry) -> list[str]:
-    """Return the folders below a checkpoint's that contain weights; an empty name if it contains them itself."""
+    """Return the folders below a checkpoint's, or else the files in it, that contain weights.
+
+    An empty name stands for the checkpoint's folder if it contains weights of a usual name, ``*`` for the only file.
+    """
     if weight_files_in(entry.path):
         return [""]
     below = [one for one in list_folder(entry.path) if one.is_folder and not one.name.startswith(".")]
-    return [one.name for one in below if weight_files_in(one.path)]
+    folders = [one.name for one in below if weight_files_in(one.path)]
+    files = [] if folders else _networks(entry)
+    return [_ONLY_FILE] if len(files) == 1 else folders or files
+
+
+def _networks(entry: Entry) -> list[str]:
+    """Return the files of other names, each a network; none if they are a series or the parts of one model.
+
+    A folder named by a number alone, or one with a best or last checkpoint, may be that of a run.
+    """
+    inside = Folder(entry.path).entries()
+    names = [one.name for one in torch_files(Folder(entry.path))]
+    names += [one.name for one in inside if one.is_file and one.name.endswith((".safetensors", ".npz"))]
+    groups = stems(names)
+    is_run = entry.name.isdecimal() or any(len(members) > 1 or is_selected(stem) for stem, members in groups.items())
+    is_part = any(one.name.endswith(".index.json") for one in inside) or missing_index(entry.path, names)
+    return [] if is_run or is_part or foreign_reason(entry.path, inside) else sorted(names)
 
 
 def _checkpoint(component: str, entry: Entry) -> Checkpoint:
-    weights = replace(entry, path=join(entry.path, component)) if component else entry
+    inside = _networks(entry)[0] if component == _ONLY_FILE else component
+    weights = replace(entry, path=join(entry.path, inside)) if inside else entry
     checkpoint = checkpoint_in(weights, place_of)
     return replace(checkpoint, epoch=_stated_epoch(entry.path)) if checkpoint.epoch is None else checkpoint
+
+
+def _inside(component: str, finding: Finding) -> Finding:
+    """Return a finding about files that are no checkpoints with their names, not those of the folders."""
+    folders = finding.evidence["files"]
+    if not component or not isinstance(folders, list):
+        return finding
+    return not_checkpoints([f"{name}/{component}" for name in folders])[0]
 
 
 def _stated_epoch(folder: str) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from analyzer.layouts.naming import place_in_name
 from analyzer.layouts.scores.tables import ScoreTable
 from analyzer.model.run import Checkpoint, Finding
 
@@ -34,6 +35,13 @@ def in_units_of(checkpoints: Sequence[Checkpoint], table: ScoreTable, path: str,
         )
         findings.append(Finding("scores_by_epoch", "info", sentence))
         return _moved(table, "epoch", -1)
+    if known and known[0] == 0 and _are_named_from_zero(checkpoints):
+        sentence = (
+            f"{path}: the names of the checkpoints and the rows count epochs from 0, and the checkpoints contain how "
+            "many have ended; each row belongs to the checkpoint that is named after its number."
+        )
+        findings.append(Finding("scores_by_epoch", "info", sentence))
+        return _moved(table, "epoch", 1)
     if known and _is_shifted(known, epochs):
         sentence = (
             f"{path}: the epochs of the scores are {known[0]:g} to {known[-1]:g}, those of the checkpoints "
@@ -94,6 +102,14 @@ def _is_shifted(known: Sequence[float], epochs: Sequence[float]) -> bool:
     scores_from_zero = known[0] == 0 and epochs[0] >= 1 and epochs[-1] == known[-1] + 1
     checkpoints_from_zero = epochs[0] == 0 and known[0] == 1 and known[-1] == epochs[-1] + 1
     return scores_from_zero or checkpoints_from_zero
+
+
+def _are_named_from_zero(checkpoints: Sequence[Checkpoint]) -> bool:
+    """Check whether the names state the epoch before the one in the files, as DINO's ``checkpoint0020.pth`` does."""
+    named = [(one.epoch, place_in_name(one.name)) for one in checkpoints if one.epoch is not None]
+    numbers = [(stated, step if epoch is None else epoch) for stated, (epoch, step) in named]
+    known = [(stated, number) for stated, number in numbers if number is not None]
+    return len(known) > 1 and all(stated == number + 1 for stated, number in known)
 
 
 def _moved(table: ScoreTable, unit: str, by: int) -> ScoreTable:

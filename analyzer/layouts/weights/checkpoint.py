@@ -15,7 +15,7 @@ from analyzer.sources import is_folder, join, list_folder
 
 Reader = Callable[[str], FileIndex]
 
-TORCH_FILES = (".pt", ".pth", ".pth.tar", ".bin", ".ckpt")
+TORCH_FILES = (".pt", ".pth", ".pth.tar", ".th", ".bin", ".ckpt")  # .th is AllenNLP's and Demucs'
 _FILES: Mapping[str, Reader] = {
     ".safetensors": safetensors.read_index,
     ".npz": npz.read_index,

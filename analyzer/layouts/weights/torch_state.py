@@ -48,7 +48,7 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
         NotACheckpointError: the file contains the state of an optimizer and nothing else.
         CheckpointError: the file contains no weights.
     """
-    tree = file.tree
+    tree = _unwrapped(file.tree) if key is None else file.tree
     if is_training_state(tree):
         raise NotACheckpointError(_why_none(path, tree))
     if not isinstance(tree, dict):
@@ -70,6 +70,17 @@ def index_of(path: str, file: TorchFile, key: str | None = None) -> FileIndex:
     others += collected.unreadable
     read_from = choice.first or ""
     return FileIndex(collected.weights, metadata, file.files, read_from, tuple(others))
+
+
+def _unwrapped(tree: Any) -> Any:
+    """Return a file's content with the state of the training in place of ``state``, as Composer wraps it.
+
+    It saves {"state": {"model": ..., "optimizers": ..., "timestamp": ...}, "rng": ...} (composer/utils/checkpoint.py).
+    """
+    state = tree.get("state") if isinstance(tree, dict) and not isinstance(tree, ModuleTree) else None
+    if not isinstance(state, dict) or isinstance(state, ModuleTree) or not isinstance(state.get("model"), dict):
+        return tree
+    return {**{name: value for name, value in tree.items() if name != "state"}, **state}
 
 
 def _choice(path: str, tree: dict[Any, Any], key: str | None) -> Choice:

@@ -12,6 +12,8 @@ from typing import Any
 from analyzer.layouts.naming import STEP_KEYS, parse_count
 
 MOST_SCORES = 1000
+# What utils.save_checkpoint of Glow-TTS, VITS and their descendants saves; it is called with the epoch as iteration.
+_VITS = frozenset({"model", "iteration", "optimizer", "learning_rate"})
 # Lists in nnU-Net's log that are no scores.
 _NOT_LOGGED = ("lrs", "epoch_start_timestamps", "epoch_end_timestamps")
 
@@ -36,6 +38,8 @@ def trainer_values(tree: Mapping[Any, Any], metadata: Mapping[str, str]) -> dict
             found["epoch"] = text
     if step is not None and not any(key in found for key in STEP_KEYS):
         found["step"] = step
+    if set(tree) == _VITS and "iteration" in found:
+        found["epoch"] = found.pop("iteration")
     if "updates" in tree and "ema" in tree:
         found.pop("updates", None)  # how often ultralytics averaged the weights
     for count, (name, value) in enumerate(_scores(tree)):

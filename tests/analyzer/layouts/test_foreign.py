@@ -74,6 +74,8 @@ FOREIGN: dict[str, tuple[Sequence[str], str, str]] = {
     "GGUF": (["model-q4.gguf"], "GGUF", "gguf.quants.dequantize"),
     "ONNX": (["model.onnx"], "ONNX", "onnx.load"),
     "TensorFlow Lite": (["model.tflite"], "TensorFlow Lite", "checkpoints that it was made from"),
+    "StyleGAN": (["network-snapshot-000200.pkl"], "StyleGAN", "load_network_pkl"),
+    "RLlib": (["checkpoint_000001/algorithm_state.pkl"], "RLlib", "Algorithm.from_checkpoint"),
     "Paddle": (["epoch_1.pdparams"], "Paddle", "paddle.load"),
     "TensorFlow": (
         ["checkpoint", "model.ckpt-10.index", "model.ckpt-10.data-00000-of-00001"],
@@ -225,3 +227,17 @@ def test_the_optimizer_of_marian_is_left_out(tmp_path: Path) -> None:
         np.savez(tmp_path / f"model.iter{step}.npz", w=np.ones((2, 3), np.float32))
     np.savez(tmp_path / "model.npz.optimizer.npz", adam_mt=np.ones(3))
     assert names(analyzer.open_run(tmp_path)) == ["model.iter100.npz", "model.iter200.npz"]
+
+
+def test_a_torch_file_without_a_suffix_is_named_with_the_remedy(tmp_path: Path) -> None:
+    """HiFi-GAN's g_00005000; Tacotron 2's files are of torch before 1.6."""
+    for number, name in enumerate(("g_00005000", "checkpoint_1000")):
+        (tmp_path / name).mkdir()
+        is_zip = number == 0
+        torch.save({"w": torch.ones(2)}, tmp_path / name / name, _use_new_zipfile_serialization=is_zip)
+        with pytest.raises(NoCheckpointsError, match=r"Add \.pt to the names|flax"):
+            analyzer.open_runs(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes_2024").write_text("Dear diary")
+    with pytest.raises(NoCheckpointsError, match="no checkpoints found"):
+        analyzer.open_runs(tmp_path / "notes")

@@ -101,6 +101,36 @@ def test_networks_without_any_number_are_runs_of_one(tmp_path: Path) -> None:
     assert runs(tmp_path / "run") == {"run/D": ["D.safetensors"], "run/G": ["G.safetensors"]}
 
 
+@pytest.mark.parametrize("word", ["fold", "seed", "client_", "agent_"])
+def test_one_checkpoint_of_each_fold_is_no_series(tmp_path: Path, word: str) -> None:
+    files = [f"best_model_{word}{number}.safetensors" for number in range(3)]
+    saved(tmp_path / "run", *files)
+    assert sorted(runs(tmp_path / "run").values()) == [[name] for name in files]
+
+
+def test_two_series_of_one_network_are_one_run(tmp_path: Path) -> None:
+    """kohya saves by steps and by epochs; the files state both."""
+    files = ["st-step00000100", "st-step00000200", "st-000001", "st-000002"]
+    metadata = {
+        f"{name}.safetensors": {"ss_epoch": str(epoch), "ss_steps": str(steps)}
+        for name, epoch, steps in zip(files, (0, 0, 1, 2), (100, 200, 250, 500), strict=True)
+    }
+    run = analyzer.open_run(saved(tmp_path / "run", *metadata, metadata=metadata))
+    assert places(run) == [(0, 100), (0, 200), (1, 250), (2, 500)]
+    metadata["st-000002.safetensors"] = metadata["st-step00000200.safetensors"]
+    assert len(analyzer.open_runs(saved(tmp_path / "twice", *metadata, metadata=metadata))) == 2
+
+
+def test_numbers_tell_the_files_of_one_epoch_apart(tmp_path: Path) -> None:
+    """They are steps if they rise with the epochs."""
+    files = [f"G_{step}.safetensors" for step in (0, 200, 400)]
+    metadata = {name: {"epoch": str(epoch)} for name, epoch in zip(files, (1, 1, 2), strict=True)}
+    run = analyzer.open_run(saved(tmp_path / "run", *files, metadata=metadata))
+    assert places(run) == [(1, 0), (1, 200), (2, 400)]
+    metadata = {name: {"epoch": str(epoch)} for name, epoch in zip(files, (2, 2, 1), strict=True)}
+    assert found(analyzer.open_run(saved(tmp_path / "falling", *files, metadata=metadata)), "contradicting_files")
+
+
 def test_numbers_in_names_that_have_nothing_in_common_are_no_order(tmp_path: Path) -> None:
     run = analyzer.open_run(saved(tmp_path, "b2.safetensors", "a10.safetensors", "start.safetensors"))
     assert run.ordered_by == "modification time"
@@ -115,6 +145,9 @@ def test_numbers_in_names_that_have_nothing_in_common_are_no_order(tmp_path: Pat
         (["rl_model_1000_steps", "rl_model_20000_steps"], [1000, 20000]),
         (["0000100_adapters", "0000200_adapters"], [100, 200]),
         (["checkpoint-105b", "checkpoint-1T"], [None, None]),
+        (["learned_embeds-steps-500", "learned_embeds-steps-1000"], [500, 1000]),
+        (["ep0-ba1000", "ep0-ba2000", "ep1-ba3000"], [1000, 2000, 3000]),
+        (["ckpt_20240105_103000", "ckpt_20240105_113000"], [None, None]),
         (["900k", "1.5M"], [None, None]),
     ],
 )
@@ -157,6 +190,42 @@ def test_each_component_of_a_checkpoint_is_a_run(tmp_path: Path) -> None:
         "two/policy": ["checkpoint-500", "checkpoint-1000"],
         "two/critic": ["checkpoint-500", "checkpoint-1000"],
     }
+
+
+def test_batches_that_restart_order_the_checkpoints_of_an_epoch(tmp_path: Path) -> None:
+    files = [f"model_epoch{epoch}_batch{batch}.safetensors" for epoch in (1, 2) for batch in (100, 1000)]
+    run = analyzer.open_run(saved(tmp_path, *files))
+    assert names(run) == files
+    assert places(run) == [(1, None), (1, None), (2, None), (2, None)]
+
+
+def test_a_score_is_no_order(tmp_path: Path) -> None:
+    run = analyzer.open_run(saved(tmp_path, "model_loss_0.52.safetensors", "model_loss_0.41.safetensors"))
+    assert found(run, "order_by_age")
+
+
+def test_the_only_file_of_a_checkpoint_may_have_any_name(tmp_path: Path) -> None:
+    """LitGPT's step-00000100/lit_model.pth; a name with the step again; a run's folder with its best checkpoint."""
+    for step, weights in zip((100, 200), random_walk(2), strict=True):
+        save_weights(tmp_path / "one" / f"step-{step:08}" / "lit_model.safetensors", weights)
+        save_weights(tmp_path / "two" / f"epoch_{step}" / f"net_{step}.safetensors", weights)
+        save_weights(tmp_path / "runs" / f"step-{step}" / "best.safetensors", weights)
+    assert runs(tmp_path / "one") == {"one": ["step-00000100", "step-00000200"]}
+    assert runs(tmp_path / "two") == {"two": ["epoch_100", "epoch_200"]}
+    assert runs(tmp_path / "runs") == {"step-100": ["best.safetensors"], "step-200": ["best.safetensors"]}
+
+
+def test_networks_side_by_side_in_a_checkpoint_are_runs(tmp_path: Path) -> None:
+    """SpeechBrain's CKPT+DATE/encoder.ckpt; folders with a series or shards inside are no checkpoints."""
+    for epoch, weights in enumerate(random_walk(2), start=1):
+        for network, part in (("encoder", 1), ("decoder", 2)):
+            content = {name: value[:part] for name, value in weights.items()}
+            save_weights(tmp_path / "save" / f"CKPT+2024-07-0{epoch}+10-00-00+00" / f"{network}.safetensors", content)
+        for number in (1, 2):
+            save_weights(tmp_path / "runs" / f"epoch_{epoch}" / f"w{number}.safetensors", weights)
+    order = [f"CKPT+2024-07-0{epoch}+10-00-00+00" for epoch in (1, 2)]
+    assert runs(tmp_path / "save") == {"save/decoder": order, "save/encoder": order}
+    assert sorted(runs(tmp_path / "runs")) == ["epoch_1", "epoch_2"]
 
 
 def test_speechbrain_states_its_epoch_in_a_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.layouts.stems import is_average, is_selected, label, stems
+from analyzer.layouts.stems import is_average, is_selected, label, order_keys, stems
 
 # What real trainers write: each list is one folder, each inner list one series of it (or a lone name).
 FOLDERS = {
@@ -82,6 +82,21 @@ FOLDERS = {
     "dreambooth": [["learned_embeds-steps-500.bin", "learned_embeds-steps-1000.bin"], ["learned_embeds.bin"]],
     "nanoGPT forks": [["ckpt_1000.pt", "ckpt_2000.pt"], ["ckpt.pt"]],
     "two networks without numbers": [["G.pth"], ["D.pth"]],
+    "Composer": [["ep0-ba1000-rank0.pt", "ep0-ba2000-rank0.pt", "ep1-ba3000-rank0.pt"], ["latest-rank0.pt"]],
+    "AllenNLP": [["model_state_e0_b0.th", "model_state_e0_b500.th", "model_state_e1_b0.th"], ["best.th"]],
+    "batches of epochs": [["model_epoch1_batch100.pt", "model_epoch1_batch200.pt", "model_epoch2_batch100.pt"]],
+    "sizes of batches": [["batch32_epoch1.pt", "batch32_epoch2.pt"], ["batch64_epoch1.pt", "batch64_epoch2.pt"]],
+    "iterations of epochs": [["ep1_it500.pt", "ep1_it1000.pt", "ep2_it500.pt"]],
+    "skrl": [["agent_1000.pt", "agent_2000.pt"], ["best_agent.pt"]],
+    "several agents": [["agent_0.pt"], ["agent_1.pt"], ["agent_2.pt"]],
+    "trainings of two dates": [
+        ["20240101-120000_epoch1.pt", "20240101-120000_epoch2.pt"],
+        ["20240202-120000_epoch1.pt", "20240202-120000_epoch2.pt"],
+    ],
+    "only a score": [["model_loss_0.52.pt", "model_loss_0.41.pt", "model_loss_0.31.pt"]],
+    "Ignite": [["best_model_3_val_acc=0.9000.pt", "best_model_12_val_acc=0.9500.pt"]],
+    "Catalyst": [["train.1.pth", "train.2.pth"], ["best_full.pth"], ["last.pth"]],
+    "actor and critic": [["actor_1000.pth", "actor_2000.pth"], ["critic_target_1000.pth", "critic_target_2000.pth"]],
 }
 
 
@@ -91,6 +106,28 @@ def test_each_series_has_a_stem_of_its_own(kind: str) -> None:
     assert sorted(map(sorted, stems([name for names in series for name in names]).values())) == sorted(
         map(sorted, series)
     )
+
+
+# Each in its order, given in another one.
+ORDERS = {
+    "a score before the number": ["0.5123_3.pth", "0.6_12.pth", "0.31_20.pth"],
+    "a score after the number": ["best_model_3_val_acc=0.97.pt", "best_model_12_val_acc=0.95.pt"],
+    "scales": ["900k.pt", "1.5M.pt", "10M.pt"],
+    "dates and times": ["ckpt_20240105_103000.pt", "ckpt_20240105_113000.pt", "ckpt_20240106_093000.pt"],
+    "glued": ["G2.pth", "G10.pth"],
+}
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+def test_names_are_ordered_by_the_number_that_gives_the_place(kind: str) -> None:
+    keys = order_keys(sorted(ORDERS[kind], reverse=True))
+    assert keys is not None
+    assert sorted(keys, key=lambda name: keys[name]) == ORDERS[kind]
+
+
+def test_scores_and_several_stems_are_no_order() -> None:
+    assert order_keys(["model_loss_0.52.pt", "model_loss_0.41.pt"]) is None
+    assert order_keys(["G_1.pth", "G_2.pth", "D_1.pth"]) is None
 
 
 @given(st.lists(st.text(alphabet="ab_-.=019eks", max_size=12), unique=True, max_size=8))

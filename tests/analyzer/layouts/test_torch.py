@@ -246,6 +246,13 @@ def test_fault_36_last_is_a_duplicate_only_where_its_place_is_taken(tmp_path: Pa
     assert found(run, "duplicate_files")[0].checkpoints == ("checkpoint_3.pth", "last.pth")
     torch.save({"epoch": 3, "state_dict": model(4).state_dict()}, tmp_path / "run" / "last.pth")
     run = analyzer.open_run(tmp_path / "run")
+    assert names(run)[-1] == "checkpoint_3.pth"
+    (finding,) = found(run, "contradicting_copy")
+    assert finding.severity == "warning"
+    assert finding.sentence.startswith("checkpoint_3.pth is used for epoch 3, which is also claimed by last.pth")
+    torch.save({"epoch": 3, "state_dict": model(4).state_dict()}, tmp_path / "run" / "again_3.pth")
+    (tmp_path / "run" / "last.pth").unlink()
+    run = analyzer.open_run(tmp_path / "run")
     assert names(run)[-1] == "checkpoint_2.pth"
     assert found(run, "contradicting_files")
 

@@ -79,6 +79,10 @@ CONTAINERS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = 
     "ema": ({"model": S, "ema": T}, S, ("ema",)),
     "several averages": ({"model": S, "ema_0.999": T, "ema_0.9999": U}, S, ("ema_0.999", "ema_0.9999")),
     "only an average": ({"ema": S, "step": 4}, S, ()),
+    "Composer": (
+        {"state": {"model": S, "optimizers": {"Adam": optimizer_state()}, "timestamp": {"Timestamp": {}}}, "rng": []},
+        S, (),
+    ),
     "two usual names": ({"state_dict": S, "model": T}, S, ("model",)),
     "a tensor and metrics beside": (
         {"model": S, "class_weights": torch.ones(3), "s": {"acc": torch.tensor(0.5)}, "rng": torch.get_rng_state()},
