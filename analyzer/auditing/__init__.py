@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from analyzer.auditing.contents import Contents, Progress, read_contents
+from analyzer.auditing.placing import find_fits
 from analyzer.findings import find_in_files
 from analyzer.model.describing import describe
 from analyzer.model.run import Checkpoint, Finding, Run
@@ -34,5 +35,6 @@ def audit_contents(run: Run, jobs: int | None = None, progress: Progress | None 
     """Audit a run and read every tensor once; the arguments are those of :func:`.contents.read_contents`."""
     contents = read_contents(run, jobs, progress)
     tables = describe(run, tensor_rows(run), contents.elements)
-    findings = find_in_files(replace(tables, twins=contents.twins, problems=contents.problems))
+    tables = replace(tables, twins=contents.twins, problems=contents.problems)
+    findings = find_in_files(replace(tables, fits=find_fits(tables)))
     return Audit(run, tuple(findings), contents)
