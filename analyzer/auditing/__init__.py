@@ -15,11 +15,20 @@ from analyzer.tensors.kinds import tensor_rows
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """A run with its findings, the most serious first, and what was read of it; None where only headers were."""
+    """A run with its findings, the most serious first, and what was read of it; None where only headers were.
+
+    ``accepted`` are the positions of the findings that the user knows of: they are shown, but do not count.
+    """
 
     run: Run
     findings: tuple[Finding, ...]
     contents: Contents | None = None
+    accepted: frozenset[int] = frozenset()
+
+    @property
+    def counted(self) -> tuple[Finding, ...]:
+        """Return the findings that are not accepted."""
+        return tuple(one for position, one in enumerate(self.findings) if position not in self.accepted)
 
     def digest(self, checkpoint: Checkpoint) -> str | None:
         """Return the hash of a checkpoint's content; None where not all of it was read."""

@@ -36,9 +36,13 @@ def measure_command(paths: tuple[str, ...], options: MeasureOptions) -> int:
     done = measure_prepared(prepared)
     click.echo(prepared.store)
     checkpoints = sum(one.checkpoints for one in done.values())
-    count = f"{checkpoints} checkpoint(s) measured" if checkpoints else "all was measured before"
+    count = f"{_checkpoints(checkpoints)} measured" if checkpoints else "all was measured before"
     say(f"Done in {perf_counter() - started:.1f} s ({count}).")
     return exit_code([(None, prepared.found.refused), *workflow.find(prepared.store, done).items()])
+
+
+def _checkpoints(count: int) -> str:
+    return f"{count} checkpoint{'s' if count != 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def show_plan(prepared: Prepared) -> int:
             continue
         time = f", roughly {ahead.seconds:.2g} s" if ahead.seconds > WORTH_SAYING else ""
         click.echo(
-            f"Plan: {families} of {ahead.tensors} tensors at {ahead.checkpoints} checkpoint(s), "
+            f"Plan: {families} of {ahead.tensors} tensors at {_checkpoints(ahead.checkpoints)}, "
             f"{size_text(ahead.bytes)} to read, {ahead.jobs} at a time{time}. Into {prepared.store}."
         )
     if prepared.found.refused:
