@@ -104,7 +104,10 @@ def _read(checkpoints: tuple[Checkpoint, ...], position: int) -> Iterator[_Batch
                 problems[name] = damage
             else:
                 counts = _nonfinite(batch[number], state.array)
-                contents[name] = StoredElements(state.content, *counts, _bad_factors(batch[number], state.factors))
+                factors = _factors(batch[number], state.factors)
+                bad = tuple(name for name, matrix in factors.items() if not np.isfinite(matrix).all())
+                zero = tuple(name for name, matrix in factors.items() if not matrix.any())
+                contents[name] = StoredElements(state.content, *counts, bad, _is_constant(state.array), zero)
         whole = {name: content for name, content in contents.items() if name not in problems}
         yield position, sum(size_of(info) for info in batch), whole, list(problems.items())
 
@@ -159,11 +162,17 @@ def _batches(infos: list[TensorInfo]) -> Iterator[list[TensorInfo]]:
         yield batch
 
 
-def _bad_factors(info: TensorInfo, factors: Factors | None) -> tuple[str, ...]:
+def _factors(info: TensorInfo, factors: Factors | None) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the factors of a product by the names that they are stored under."""
     if not info.product or not factors:
-        return ()
-    pairs = ((info.product.left, factors.left), (info.product.right, factors.right))
-    return tuple(factor.name for factor, matrix in pairs if not np.isfinite(matrix).all())
+        return {}
+    return {info.product.left.name: factors.left, info.product.right.name: factors.right}
+
+
+def _is_constant(array: npt.NDArray[np.generic]) -> bool:
+    """Check whether all elements are equal; most tensors are seen to differ in their first block."""
+    flat = array.reshape(-1)
+    return all(bool((flat[start : start + BLOCK] == flat[0]).all()) for start in range(0, flat.size, BLOCK))
 
 
 def _nonfinite(info: TensorInfo, array: npt.NDArray[np.generic]) -> tuple[int, int]:

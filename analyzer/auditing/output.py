@@ -9,7 +9,7 @@ from typing import Any
 from analyzer.auditing import Audit
 from analyzer.model.describing import finding_record
 from analyzer.model.names import printable
-from analyzer.model.run import Checkpoint, Finding, Run
+from analyzer.model.run import NEED_ATTENTION, Checkpoint, Finding, Run
 from analyzer.model.score_names import leading
 from analyzer.model.sizes import size_text
 from analyzer.tensors.kinds import is_readable, size_of, stored_parts
@@ -33,6 +33,8 @@ REMEDIES = {
     "unreadable_tensor": "copy the unreadable files again",
     "nonfinite_weights": "use only checkpoints without NaN and Inf",
     "same_weights": "copy the checkpoint that was overwritten again from its origin, or remove the duplicate",
+    "zero_update": "train the adapter again with its parameters in the optimizer",
+    "part_of_another_checkpoint": "get the checkpoint that has part of another one again from its origin",
 }
 
 
@@ -45,12 +47,13 @@ def as_json_object(audits: Sequence[Audit], refused: Sequence[Finding] = ()) -> 
 
     Returns:
         ``schema_version`` (2) and ``runs``, each with ``run``, ``path``, ``layout``, ``ordered_by``; ``verdict``
-        (``serious`` and ``warnings``: how many, ``sentence``); ``checkpoints`` in order, each with ``checkpoint``,
+        (``serious`` and ``warnings``: how many of those not accepted, ``accepted``: how many are, ``sentence``);
+        ``checkpoints`` in order, each with ``checkpoint``,
         ``path``, ``epoch``, ``step`` (null where unknown), ``scores``, ``tensors`` and ``bytes`` (how many), ``dtypes``
         (bytes by stored dtype) and ``hash`` (blake3 over the tensors' names and elements, null where not all were
         read); ``findings``, the most serious first, each with ``rule``, ``severity`` (serious, warning, notice, info),
-        ``sentence``, ``tensor``, ``checkpoints`` and ``evidence``. ``refused``: such findings about folders that could
-        not be used, which belong to no run.
+        ``sentence``, ``tensor``, ``checkpoints``, ``evidence`` and ``accepted`` (whether the user accepted it).
+        ``refused``: such findings about folders that could not be used, which belong to no run.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -66,7 +69,11 @@ def _run_object(audit: Audit) -> dict[str, Any]:
         "path": run.path,
         "layout": run.layout,
         "ordered_by": run.ordered_by,
-        "verdict": {**_counts(audit.findings), "sentence": _verdict(audit)},
+        "verdict": {
+            **_counts(audit.counted),
+            "accepted": len(audit.accepted),
+            "sentence": _verdict(audit),
+        },
         "checkpoints": [
             {
                 "checkpoint": checkpoint.name,
@@ -81,7 +88,10 @@ def _run_object(audit: Audit) -> dict[str, Any]:
             }
             for checkpoint in run.checkpoints
         ],
-        "findings": [finding_record(finding) for finding in audit.findings],
+        "findings": [
+            {**finding_record(finding), "accepted": position in audit.accepted}
+            for position, finding in enumerate(audit.findings)
+        ],
     }
 
 
@@ -121,7 +131,11 @@ def _run_text(audit: Audit) -> str:
         "",
         *_table(audit),
         "",
-        *_sentences(audit.findings),
+        *_sentences(audit.counted),
+        *(
+            f"ACCEPTED ({audit.findings[position].severity}): {printable(audit.findings[position].sentence)}"
+            for position in sorted(audit.accepted)
+        ),
         _verdict(audit),
     ]
     return "\n".join(lines)
@@ -167,27 +181,33 @@ def _counts(findings: Sequence[Finding]) -> dict[str, int]:
     return {"serious": counts["serious"], "warnings": counts["warning"]}
 
 
-def _verdict_on_defects(findings: Sequence[Finding]) -> str:
+def _verdict_on_defects(findings: Sequence[Finding], accepted: str = "") -> str:
     serious = [finding for finding in findings if finding.severity == "serious"]
     rules = dict.fromkeys(finding.rule for finding in serious)
     remedies = [REMEDIES[rule] for rule in rules if rule in REMEDIES]
     todo = f" What to do: {'; '.join(remedies)}." if remedies else ""
-    return f"Verdict: not sound, {len(serious)} serious defect{'s' if len(serious) > 1 else ''}.{todo}"
+    return f"Verdict: not sound, {len(serious)} serious defect{'s' if len(serious) > 1 else ''}.{todo}{accepted}"
 
 
 def _verdict(audit: Audit) -> str:
     """Return one sentence that a person can act on."""
-    serious, warnings = _counts(audit.findings).values()
+    serious, warnings = _counts(audit.counted).values()
+    count = len(audit.accepted)
+    accepted = f" {count} accepted finding{'s do' if count > 1 else ' does'} not count." if count else ""
     if serious:
-        return _verdict_on_defects(audit.findings)
+        return _verdict_on_defects(audit.counted, accepted)
     if warnings:
-        return f"Verdict: usable, with {warnings} warning{'s' if warnings > 1 else ''} to keep in mind."
+        return f"Verdict: usable, with {warnings} warning{'s' if warnings > 1 else ''} to keep in mind.{accepted}"
+    if any(audit.findings[position].severity in NEED_ATTENTION for position in audit.accepted):
+        return f"Verdict: sound, apart from {count} accepted finding{'s' if count > 1 else ''}."
+    only = len(audit.run.checkpoints) == 1
+    series = ". One checkpoint; nothing to compare." if only else " and the series is complete."
     if audit.contents is None:
-        return "Verdict: the headers are sound and the series is complete."
+        return f"Verdict: the headers are sound{series}{accepted}"
     masks = any(finding.rule == "constant_infinities" for finding in audit.findings)
     finite = "every number but for those of constant masks is finite" if masks else "every number is finite"
     what, rest = _read(audit.run)
-    return f"Verdict: sound. {what} were read: {finite} and the series is complete.{rest}"
+    return f"Verdict: sound. {what} were read: {finite}{series}{rest}{accepted}"
 
 
 def _read(run: Run) -> tuple[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from analyzer.findings.histories import NO_ELEMENTS, is_constant
 from analyzer.findings.rules import Draft, file_rule
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Severity
@@ -18,6 +19,8 @@ WHOLE = 1e-3  # how far from a whole number of usual spacings a gap may be; logs
 @file_rule("step_distance")
 def missing_checkpoint(tables: Tables) -> Iterator[Draft]:
     """Places where the usual distance between neighbors is exceeded: in whole epochs, else in steps or fractions.
+
+    Places of files that were refused are left out: their own finding says that they are missing.
 
     Source: the most common spacing, if more than half of all are as long: a spacing that is uneven throughout (powers
     of two, say) is a schedule and not a gap.
@@ -34,8 +37,9 @@ def missing_checkpoint(tables: Tables) -> Iterator[Draft]:
         if usual <= 0 or Counter(spacings)[usual] * 2 <= len(spacings):
             continue
         for (a, b), spacing in zip(pairwise(checkpoints), spacings, strict=True):
-            missing = round(spacing / usual) - 1
-            if missing > 0 and abs(spacing / usual - missing - 1) < WHOLE:
+            skipped = round(spacing / usual) - 1
+            missing = skipped - _refused_between(tables, unit, getattr(a, unit), usual, skipped)
+            if missing > 0 and abs(spacing / usual - skipped - 1) < WHOLE:
                 yield Draft(
                     "warning",
                     f"{missing} checkpoint{'s are' if missing > 1 else ' is'} missing between {unit} "
@@ -45,6 +49,14 @@ def missing_checkpoint(tables: Tables) -> Iterator[Draft]:
                     evidence={"unit": unit, "usual_spacing": usual, "spacing": spacing},
                 )
         return
+
+
+def _refused_between(tables: Tables, unit: str, start: float, usual: float, skipped: int) -> int:
+    """Count the refused files at the ``skipped`` places that follow ``start`` at the usual spacing."""
+    refused = {one.evidence.get(unit) for one in tables.source.findings if one.rule == "refused_file"}
+    places = {float(place) for place in refused if isinstance(place, (int, float))}
+    offsets = {(place - start) / usual for place in places}
+    return sum(0 < round(one) <= skipped and abs(one - round(one)) < WHOLE for one in offsets)
 
 
 @file_rule()
@@ -67,13 +79,28 @@ def wrong_order(tables: Tables) -> Iterator[Draft]:
 def tensors_changed(tables: Tables) -> Iterator[Draft]:
     """Tensors that appear, disappear, or change shape or dtype from one checkpoint to the next.
 
-    Source: comparison of the headers; no threshold.
+    One that equals another tensor wherever both are stored is a tied duplicate that some savers leave out.
+
+    Source: comparison of the headers, and of the hashes for duplicates; no threshold. gemma_pytorch#8 has an `lm_head`
+    in the files of one saver only.
     """
+    duplicates = _tied_duplicates(tables)
+    reported = _reported_as_tied(tables)
+    if unreported := {name: twin for name, twin in duplicates.items() if name not in reported}:
+        names = list(unreported)
+        verb = "is" if len(names) == 1 else "are"
+        yield Draft(
+            "info",
+            f"{listed(names)} {verb} not stored in every checkpoint, as a tied duplicate: where stored, it equals "
+            f"{listed(list(dict.fromkeys(unreported.values())))}, which all checkpoints have.",
+            names,
+            evidence={"same_as": dict(unreported)},
+        )
     for a, b in pairwise(tables.source.checkpoints):
         if a.tensors is b.tensors:
             continue
-        gone = [name for name in a.tensors if name not in b.tensors]
-        new = [name for name in b.tensors if name not in a.tensors]
+        gone = [name for name in a.tensors if name not in b.tensors and name not in duplicates]
+        new = [name for name in b.tensors if name not in a.tensors and name not in duplicates]
         for names, verb in ((gone, "lacks"), (new, "adds")):
             if names:
                 yield Draft(
@@ -87,6 +114,45 @@ def tensors_changed(tables: Tables) -> Iterator[Draft]:
             if changed:
                 names = [name for alike in changed.values() for name in alike]
                 yield Draft("warning", f"{_changes(field, a, b, changed)}.", names, checkpoints=(a.name, b.name))
+
+
+def _tied_duplicates(tables: Tables) -> dict[str, str]:
+    """Return the tensors that some checkpoints lack and that equal one that all have wherever they are stored."""
+    checkpoints = tables.source.checkpoints
+    common = set.intersection(*(set(one.tensors) for one in checkpoints)) if checkpoints else set()
+    twins: dict[str, set[str]] = {}
+    for position, checkpoint in enumerate(checkpoints):
+        partial = [name for name in checkpoint.tensors if name not in common]
+        same = _by_content(tables, position, common) if partial else {}
+        for name in partial:
+            found = {twin for key in _contents(tables, position, name) for twin in same.get(key, ())}
+            twins[name] = found & twins.get(name, found)
+    return {name: min(found) for name, found in twins.items() if found}
+
+
+def _by_content(tables: Tables, position: int, names: Collection[str]) -> dict[object, list[str]]:
+    found: dict[object, list[str]] = {}
+    for name in names:
+        for key in _contents(tables, position, name):
+            found.setdefault(key, []).append(name)
+    return found
+
+
+def _contents(tables: Tables, position: int, name: str) -> Iterator[object]:
+    """Yield what identifies the content of a tensor: its bytes' places, and their hash if it says anything."""
+    checkpoint = tables.source.checkpoints[position]
+    info = checkpoint.tensors[name]
+    if info.parts and info.parts[0].length:
+        yield info.parts, info.shape, info.dtype
+    digest = tables.elements.get(checkpoint.name, {}).get(name, NO_ELEMENTS).digest
+    if digest and not is_constant(tables, name, position):
+        yield digest, info.shape, info.dtype
+
+
+def _reported_as_tied(tables: Tables) -> set[str]:
+    """Return the tensors that the finding made on opening the run reports as one tensor under several names."""
+    groups = (one.evidence.get("tensors") for one in tables.source.findings if one.rule == "tied_weights")
+    return {name for group in groups if isinstance(group, list) for names in group for name in names}
 
 
 def _changes(field: str, a: Checkpoint, b: Checkpoint, changed: Mapping[tuple[object, object], Sequence[str]]) -> str:

@@ -6,51 +6,28 @@ takes from the store, so that both say the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from analyzer.findings.adapters import always_zero, is_untrained
 from analyzer.findings.curves import EVERYTHING, MATRICES, PARAMETERS, stretches
+from analyzer.findings.histories import NARROW, History, complete_digests, histories
 from analyzer.findings.rules import Draft, file_rule
 from analyzer.findings.wording import layers, place, plural, span
 from analyzer.model.names import listed
-from analyzer.model.tables import StoredElements, Tables, TensorRow, is_expert
+from analyzer.model.tables import Tables, TensorRow
 
 SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a tensor that moved before
 LONGER_THAN_CHANCE = 2  # intervals without a change, from which on a matrix is called frozen rather than unlucky
-NARROW = ("bfloat16", "float16", "float8")  # whose rounding may hide a tensor's steps altogether
-NO_ELEMENTS = StoredElements()
-
-
-@dataclass(frozen=True, slots=True)
-class _History:
-    """The stored elements of one tensor at each checkpoint; ``places`` are positions in the run."""
-
-    tensor: TensorRow
-    places: tuple[int, ...]
-    elements: tuple[StoredElements, ...]
-
-    def bad_places(self) -> list[int]:
-        """Return the positions at which elements are NaN or infinite."""
-        return [place for place, one in zip(self.places, self.elements, strict=True) if one.nonfinite]
-
-
-def _histories(tables: Tables, kinds: Collection[str]) -> Iterator[_History]:
-    """Yield the history of every stored tensor of these kinds, in network order."""
-    by_position = [tables.elements.get(row.name, {}) for row in tables.checkpoints]
-    for row in tables.tensors:
-        if row.kind in kinds and not is_expert(row):
-            known = [(place, held[row.name]) for place, held in enumerate(by_position) if row.name in held]
-            if known:
-                yield _History(row, *(tuple(column) for column in zip(*known, strict=True)))
 
 
 def _constant_masks(tables: Tables) -> list[str]:
     """Return the tensors with infinite elements, none of them NaN, that are the same bit by bit at every checkpoint."""
     masks = []
-    for history in _histories(tables, EVERYTHING):
+    for history in histories(tables, EVERYTHING):
         digests = {one.digest for one in history.elements}
         is_constant = len(history.places) == len(tables.checkpoints) > 1 and len(digests) == 1 and None not in digests
         if is_constant and history.elements[0].nonfinite and history.elements[0].nan == 0:
@@ -81,11 +58,11 @@ def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
     Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
     """
     masks = set(_constant_masks(tables))
-    known = [one for one in _histories(tables, EVERYTHING) if any(it.nonfinite is not None for it in one.elements)]
+    known = [one for one in histories(tables, EVERYTHING) if any(it.nonfinite is not None for it in one.elements)]
     bad = [one for one in known if one.tensor.name not in masks and one.bad_places()]
     if not bad:
         return
-    begun: dict[int, list[_History]] = {}
+    begun: dict[int, list[History]] = {}
     for history in bad:
         begun.setdefault(history.bad_places()[0], []).append(history)
     first, last = min(begun), len(tables.checkpoints) - 1
@@ -141,11 +118,13 @@ def _advice(lasts: bool, count: int) -> str:
 def same_weights(tables: Tables) -> Iterator[Draft]:
     """Checkpoints that contain exactly the same weights: neighbors, or the same one under other names.
 
+    Untrained adapters, whose updates are all zero, are alike without being copies (`zero_update`).
+
     Source: exact comparison of the hashes of all tensors; no threshold.
     """
     alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
-    for position, held in enumerate(_complete_digests(tables)):
-        if held:
+    for position, held in enumerate(complete_digests(tables)):
+        if held and not is_untrained(tables, list(held), position):
             alike.setdefault(tuple(sorted(held.items())), []).append(position)
     for positions in (positions for positions in alike.values() if len(positions) > 1):
         first, *others = (tables.checkpoints[position].name for position in positions)
@@ -161,22 +140,6 @@ def same_weights(tables: Tables) -> Iterator[Draft]:
             places=positions,
             evidence={"neighbors": neighbors},
         )
-
-
-def _complete_digests(tables: Tables) -> list[Mapping[str, str]]:
-    """Return the hashes of each checkpoint's tensors, empty where one that could be read is not known.
-
-    Empty, too, where no tensor is finite: weights that are all NaN stay as they are without being a copy. None at all
-    for a run of which only some tensors were selected, because the others may differ.
-    """
-    found: list[Mapping[str, str]] = []
-    for checkpoint in () if tables.source.is_partial else tables.source.checkpoints:
-        held = tables.elements.get(checkpoint.name, {})
-        readable = [name for name, info in checkpoint.tensors.items() if not info.unsupported and 0 not in info.shape]
-        digests = {name: digest for name in readable if (digest := held.get(name, NO_ELEMENTS).digest)}
-        is_lost = all(held[name].nonfinite for name in digests)
-        found.append(digests if len(digests) == len(readable) and not is_lost else {})
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +171,14 @@ def frozen_tensors(tables: Tables) -> Iterator[Draft]:
     over the whole run or for `LONGER_THAN_CHANCE` intervals; vectors alone may do so by themselves. From some point on
     to the end for `SUDDENLY_FROZEN` intervals: this happened in four of four layers here once all units had died
     (learning rate 1.5). In a dtype with coarse rounding a pause means nothing. Intervals in which nothing at all
-    changed are copies (`same_weights`), and NaN that stays NaN is reported by `nonfinite_weights`.
+    changed are copies (`same_weights`); NaN that stays NaN is reported by `nonfinite_weights`, updates that stay zero
+    by `zero_update`.
     """
-    pairs = pairwise(_complete_digests(tables))
+    pairs = pairwise(complete_digests(tables))
     copies = {(at, at + 1) for at, (a, b) in enumerate(pairs) if a and a == b}  # no tensor changed
     spells: dict[str, dict[tuple[int, int], _Spell]] = {"whole": {}, "sudden": {}, "pause": {}}
-    every = 0
-    for history in _histories(tables, PARAMETERS):
+    every, explained = 0, always_zero(tables)
+    for history in (one for one in histories(tables, PARAMETERS) if one.tensor.name not in explained):
         intervals = list(pairwise(zip(history.places, history.elements, strict=True)))
         every += bool(intervals)
         finite = np.array([not (a.nonfinite or b.nonfinite) for (_, a), (_, b) in intervals], dtype=bool)

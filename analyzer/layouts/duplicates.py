@@ -37,8 +37,9 @@ def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding
             f"{word} {value:g}" for word, value in (("epoch", epoch), ("step", step)) if value is not None
         )
         if all(_same_state(group[0], other) for other in group[1:]):
-            kept.append(group[0])
-            sentence = f"{', '.join(names)} contain the same bytes for {claimed}; only {names[0]} is used."
+            stand_in = min(group, key=_preference)
+            kept.append(stand_in)
+            sentence = f"{', '.join(names)} contain the same bytes for {claimed}; only {stand_in.name} is used."
             findings.append(Finding("duplicate_files", "notice", sentence, checkpoints=names))
         elif len(own := [one for one in group if not is_selected(one.name)]) == 1:
             kept.append(own[0])
@@ -55,6 +56,11 @@ def without_duplicates(checkpoints: Sequence[Checkpoint], findings: list[Finding
             )
             findings.append(Finding("contradicting_files", "serious", sentence, checkpoints=names))
     return kept
+
+
+def _preference(checkpoint: Checkpoint) -> tuple[bool, bool]:
+    """Return a sort key: a numbered name such as ``epoch_12`` comes before ``best``, ``last`` and ``final``."""
+    return is_selected(checkpoint.name), not any(character.isdecimal() for character in checkpoint.name)
 
 
 def _same_state(first: Checkpoint, second: Checkpoint) -> bool:

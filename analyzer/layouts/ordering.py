@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 from analyzer.errors import CheckpointError, NoCheckpointsError, NotACheckpointError
 from analyzer.layouts.duplicates import without_duplicates
 from analyzer.layouts.grouping import Group
-from analyzer.layouts.naming import number_key, run_name
+from analyzer.layouts.naming import number_key, place_in_name, run_name
 from analyzer.layouts.renaming import tied_weights, without_wrappers
 from analyzer.layouts.stems import order_keys, stems
 from analyzer.layouts.weights.adapters import assumed_scales
+from analyzer.layouts.weights.quantized import with_codes
 from analyzer.model.names import is_text, listed, printable
 from analyzer.model.run import Checkpoint, Finding, Run
 from analyzer.sources import Entry, folder_name, list_folder
@@ -97,7 +98,9 @@ def not_checkpoints(names: Sequence[str]) -> list[Finding]:
 def _rejected_file(path: str, reason: str) -> Finding:
     """Return the finding about a file that should be a checkpoint and cannot be used."""
     sentence = reason if path in reason else f"{path}: {reason}"
-    return Finding("refused_file", "serious", sentence if is_text(sentence) else printable(sentence))
+    epoch, step = place_in_name(folder_name(path))
+    evidence = {"file": printable(folder_name(path)), "epoch": epoch, "step": step}
+    return Finding("refused_file", "serious", sentence if is_text(sentence) else printable(sentence), evidence=evidence)
 
 
 def assemble(folder: str, layout: str, series: CheckpointSeries) -> Run:
@@ -111,7 +114,7 @@ def assemble(folder: str, layout: str, series: CheckpointSeries) -> Run:
         raise CheckpointError(f"{folder}: its name is not UTF-8 text, so it cannot be stored; rename the folder")
     findings = list(series.findings)
     checkpoints = without_wrappers(_with_text_names([*series.checkpoints, *series.unplaced], findings), findings)
-    checkpoints = _unambiguous(checkpoints, findings)
+    checkpoints = [replace(one, tensors=with_codes(one.tensors)) for one in _unambiguous(checkpoints, findings)]
     known = {one.name for one in _placed(series)}
     unplaced = tuple(one for one in checkpoints if one.name not in known)
     checkpoints = [one for one in checkpoints if one.name in known]

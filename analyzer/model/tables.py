@@ -119,13 +119,16 @@ class StoredElements:
     """The facts about a tensor's stored elements at one checkpoint, None where unknown.
 
     ``digest`` is the hash of their bytes, ``nonfinite`` how many are NaN or infinite, and ``nan`` how many of these are
-    NaN. Of a tensor that is stored as a product, ``bad_factors`` are the factors that are not finite themselves.
+    NaN. ``is_constant`` says that all elements are equal. Of a tensor that is stored as a product, ``bad_factors`` are
+    the factors that are not finite themselves, ``zero_factors`` those that are zero throughout.
     """
 
     digest: str | None = None
     nonfinite: int | None = None
     nan: int | None = None
     bad_factors: tuple[str, ...] = ()
+    is_constant: bool | None = None
+    zero_factors: tuple[str, ...] = ()
 
 
 Problem = tuple[str, str, str, str]  # (checkpoint, tensor, metric, reason); no metric: the tensor cannot be read
@@ -144,7 +147,8 @@ class Tables:
 
     ``source`` is the run as it was opened; from a store it lacks where the tensors' bytes are. ``elements`` maps
     checkpoint -> tensor -> what is known of the stored elements. ``twins`` maps a checkpoint without a place to the one
-    that has the same weights, or to None; it is None itself where they were not compared.
+    that has the same weights, or to None; it is None itself where they were not compared. ``fits`` says of a suspected
+    (checkpoint, tensor) whether the tensor lies between those of the neighboring checkpoints, where that was measured.
     """
 
     run: str
@@ -164,3 +168,4 @@ class Tables:
     elements: Mapping[str, Mapping[str, StoredElements]] = field(default_factory=dict)
     twins: Mapping[str, str | None] | None = None
     problems: tuple[Problem, ...] = ()
+    fits: Mapping[tuple[str, str], bool] = field(default_factory=dict)

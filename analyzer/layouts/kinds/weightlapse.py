@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from fnmatch import fnmatch
 
 from analyzer.errors import CheckpointError
@@ -12,14 +13,16 @@ from analyzer.layouts.file_series import unfinished
 from analyzer.layouts.folder import Folder
 from analyzer.layouts.naming import parse_count, parse_score, place_in_name
 from analyzer.layouts.ordering import CheckpointSeries, collect
-from analyzer.model.names import is_text
-from analyzer.model.run import Checkpoint
+from analyzer.layouts.weights.checkpoint import TORCH_FILES
+from analyzer.model.names import is_text, listed, printable
+from analyzer.model.run import Checkpoint, Finding
 from analyzer.sources import Entry
 
 NAME = "weightlapse"
 SPECIFICITY = 100
 LOOKS_LIKE = "epoch_*.safetensors written by weightlapse-train"
 SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+WEIGHT_FILES = (".safetensors", ".npz", *TORCH_FILES)
 LONGEST_SETTINGS = 10_000  # characters
 
 
@@ -37,7 +40,40 @@ def recognize(folder: Folder) -> str | None:
 def read(folder: Folder) -> list[CheckpointSeries]:
     """Read every epoch file of the run; damaged and foreign ones become findings."""
     checkpoints, findings = collect(_candidates(folder), _checkpoint)
-    return [CheckpointSeries(checkpoints, "the files' metadata", [*findings, *unfinished(folder.path)])]
+    unplaced, others = _further(folder, checkpoints)
+    findings += [*_left_out(others), *unfinished(folder.path)]
+    return [CheckpointSeries(checkpoints, "the files' metadata", findings, unplaced=unplaced)]
+
+
+def _further(folder: Folder, checkpoints: Sequence[Checkpoint]) -> tuple[list[Checkpoint], list[str]]:
+    """Return the checkpoints of the same network without a place, such as ``best.safetensors``, and other weights."""
+    known = [set(one.tensors) for one in checkpoints[:1]]
+    chosen = {entry.name for entry in _candidates(folder)}
+    unplaced, others = [], []
+    for entry in folder.entries():
+        if entry.is_folder or entry.name in chosen or not entry.name.endswith(WEIGHT_FILES):
+            continue
+        index = _index_of(entry) if entry.name.endswith(".safetensors") else None
+        if index is None or set(index.tensors) not in known or any(map(str.isdecimal, entry.name)):
+            others.append(entry.name)
+        else:
+            unplaced.append(Checkpoint(entry.name, entry.path, None, None, {}, index.tensors, index.files))
+    return unplaced, others
+
+
+def _index_of(entry: Entry) -> FileIndex | None:
+    try:
+        return read_index(entry.path)
+    except CheckpointError:
+        return None
+
+
+def _left_out(names: Sequence[str]) -> list[Finding]:
+    if not names:
+        return []
+    verb, named = ("is", "its name is") if len(names) == 1 else ("are", "their names are")
+    sentence = f"{listed(names)} {verb} left out: {named} not epoch_N.safetensors, as weightlapse-train writes them."
+    return [Finding("left_out_files", "notice", sentence, evidence={"files": [printable(name) for name in names]})]
 
 
 def _candidates(folder: Folder) -> list[Entry]:

@@ -353,7 +353,6 @@ def test_the_command_says_by_its_exit_code_whether_the_folder_can_be_trusted(mak
     assert damaged.returncode == 3
     assert [finding["rule"] for finding in json.loads(damaged.stdout)["runs"][0]["findings"]] == [
         "refused_file",
-        "missing_checkpoint",
         "unfinished_run",
     ]
     (tmp_path / "empty").mkdir()
