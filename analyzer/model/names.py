@@ -42,9 +42,15 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Join the first few names in printable form, and state how many more there are."""
-    text = ", ".join(printable(name, 80) for name in names[:most])
+def listed(names: Sequence[str], most: int = 5, limit: int = 80) -> str:
+    """Join the first few names in printable form, and state how many more there are.
+
+    Args:
+        names: the names.
+        most: how many are shown.
+        limit: the maximum length of each in characters; 0 for no limit, as for paths.
+    """
+    text = ", ".join(printable(name, limit) for name in names[:most])
     return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 

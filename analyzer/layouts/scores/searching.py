@@ -57,7 +57,9 @@ def folder_scores(folder: str, findings: list[Finding]) -> ScoreTable:
     if len(paths) > 1 or (paths and containing_folder(paths[0]) != folder.rstrip("/")):
         names = [_name(folder, path) for path in paths]
         findings.append(
-            Finding("scores_read", "info", f"Scores come from {listed(names)}.", evidence={"files": list(names)})
+            Finding(
+                "scores_read", "info", f"Scores come from {listed(names, limit=0)}.", evidence={"files": list(names)}
+            )
         )
     return table
 
@@ -192,8 +194,10 @@ def _joined(sources: Sequence[_Source], findings: list[Finding]) -> ScoreTable:
         table.epochs = table.epochs or source.table.epochs
         table.epochs_from_one |= source.table.epochs_from_one
     if contradictions:
+        what = "1 value" if contradictions == 1 else f"{contradictions} values"
+        files = listed(list(in_conflict), limit=0)
         sentence = (
-            f"{contradictions} values in {listed(list(in_conflict))} contradict those of the same place in "
+            f"Scores contradict each other: {what} in {files} and those of the same place in "
             f"{printable(sources[0].paths[0])} or another file before it; the first value is used. Move the file that "
             "does not belong to the run elsewhere."
         )

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from curve_tables import correlations, tables_of
 
-from analyzer import statistics
 from analyzer.statistics import curves as curves_module
 from analyzer.statistics.change_pairs import change_pairs
+from analyzer.statistics.coefficients import pearson
+from analyzer.statistics.correlating import Correlations
 from analyzer.statistics.curves import block_of, ordered_scalars
 from analyzer.statistics.rows import is_tested
 from analyzer.statistics.stationary import logarithms
@@ -45,7 +46,7 @@ def test_a_block_is_the_mean_of_its_matrices():
     rows = [row for row in correlations(tables) if row.scope == "block"]
     assert {(row.tensor, row.metric) for row in rows} == {("h.0", "condition_number")}  # one matrix is no block
     mean = (curves["tensor", names[0], "condition_number"] + curves["tensor", names[1], "condition_number"]) / 2
-    expected = statistics.pearson(mean, tables.scalars["test_accuracy"]).value
+    expected = pearson(mean, tables.scalars["test_accuracy"]).value
     assert rows[0].coefficient == pytest.approx(expected)
     tested = [row for row in rows if is_tested(row)]
     assert [row.q_value for row in tested] == [row.p_value for row in tested]  # a family of its own
@@ -171,7 +172,7 @@ def test_too_many_layers_leave_whole_metrics_to_blocks_and_the_mean_and_say_so(m
     metrics = ("rms", "step_distance", "condition_number", "stable_rank")
     curves = {("tensor", f"w{i}", metric): np.exp(noise(20, i)) for i in range(4) for metric in metrics}
     curves["mean", "", "rms"] = np.exp(noise(20))
-    found = statistics.Correlations(tables_of(curves, {"test_accuracy": noise(20, 3), "eval_f1": noise(20, 4)}))
+    found = Correlations(tables_of(curves, {"test_accuracy": noise(20, 3), "eval_f1": noise(20, 4)}))
     assert found.left_out == ("rms", "stable_rank")
     assert set(found) == set(metrics)
     for metric in found.left_out:
@@ -189,7 +190,7 @@ def test_a_metric_that_is_small_enough_is_kept_whatever_came_before_it(monkeypat
     curves = {("tensor", f"w{i}", "rms"): np.exp(noise(20, i)) for i in range(4)}
     curves |= {("tensor", f"w{i}", "stable_rank"): np.exp(noise(20, i)) for i in range(3)}
     curves |= {("tensor", "w0", "nuclear_norm"): np.exp(noise(20))}
-    found = statistics.Correlations(tables_of(curves, {"test_accuracy": noise(20, 3)}))
+    found = Correlations(tables_of(curves, {"test_accuracy": noise(20, 3)}))
     assert found.left_out == ("stable_rank",)
 
 
@@ -224,7 +225,7 @@ def test_at_a_positive_lag_the_score_is_taken_later():
 def test_the_classic_picture_names_its_stationary_row():
     curves = {("mean", "", "step_distance"): np.exp(noise(40))}
     tables = tables_of(curves, {"test_accuracy": noise(40, 3), "train_accuracy": noise(40, 4)})
-    rows = statistics.Correlations(tables)["step_distance"]
+    rows = Correlations(tables)["step_distance"]
     pairs = {pair.scalar: pair for pair in change_pairs(tables, rows)}
     for scalar, pair in pairs.items():
         assert pair.stationary in rows

@@ -174,7 +174,7 @@ def test_several_files_are_joined_and_the_first_in_the_order_counts(make_plain_r
     assert run.checkpoints[2].scores == {"acc": 0.3, "f1": 1, "loss": 0.5}
     contradiction, read = run.findings
     assert (contradiction.rule, contradiction.severity) == ("scores_contradict", "warning")
-    assert contradiction.sentence.startswith(f"1 values in {folder / 'log.txt'} contradict")
+    assert f"1 value in {folder / 'log.txt'} and those" in contradiction.sentence
     assert (read.rule, read.sentence) == ("scores_read", "Scores come from metrics.csv, log.txt.")
 
 
