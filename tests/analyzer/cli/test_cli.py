@@ -41,7 +41,7 @@ def test_exit_0_and_the_path_of_the_result_alone_on_stdout(make_run):
     folder = make_run()
     outcome = weightlapse("measure", folder)
     assert (outcome.code, outcome.out) == (0, "reports/run/measurements.sqlite\n")
-    assert re.fullmatch(r"Done in \d+\.\d s \(\d+ checkpoint\(s\) measured\)\.\n", outcome.err)
+    assert re.fullmatch(r"Done in \d+\.\d s \(\d+ checkpoints? measured\)\.\n", outcome.err)
     again = weightlapse("measure", folder)
     assert re.fullmatch(r"Done in \d+\.\d s \(all was measured before\)\.\n", again.err)
     outcome = weightlapse("report", folder)

@@ -76,7 +76,8 @@ def test_a_tied_duplicate_that_shares_its_bytes_is_reported_once(tmp_path):
 
 
 def untied(states):
-    states[2]["lm_head.weight"] = states[2]["embed.weight"] + 1
+    states[0]["lm_head.weight"] = states[0]["embed.weight"] + 1
+    states[2]["lm_head.weight"] = states[2]["embed.weight"].copy()
 
 
 def zeros(states):
