@@ -260,14 +260,14 @@ def unplaced_file(tables: Tables) -> Iterator[Draft]:
     """
     twins = tables.twins or {}
     severity: Severity = "notice" if tables.twins is None else "warning"
-    remedy = "Put its epoch or step into its name to include it."
+    remedy = "Put its epoch or step into its name, as the others have it, to include it; an average has no place."
     if tables.twins is None:
         remedy = "weightlapse audit finds out whether it is a copy of one of them."
     for name in (one.name for one in tables.source.unplaced):
         if twins.get(name) is None:
             yield Draft(
                 severity,
-                f"{listed([name])} has neither an epoch nor a step nor a number in its name, as the others have, so "
-                f"its place in the run is unknown and it is left out. {remedy}",
+                f"{listed([name])} is not named like the others, and its content states neither an epoch nor a step that "
+                f"would place it among them, so it is left out. {remedy}",
                 checkpoints=(name,),
             )
