@@ -14,8 +14,16 @@ from analyzer.model.run import Finding
 
 # The rules of findings that come from opening a folder and reading its files, beside the registered ones.
 OPENING_RULES = (
-    *("adapter_scale_assumed", "ambiguous_name", "averaged_weights", "contradicting_files", "duplicate_files"),
-    *("further_models", "left_out_files", "names_kept", "names_unwrapped", "not_checkpoints", "order_by_age"),
+    *("adapter_scale_assumed", "ambiguous_name", "averaged_weights", "contradicting_copy", "contradicting_files"),
+    *(
+        "duplicate_files",
+        "further_models",
+        "left_out_files",
+        "names_kept",
+        "names_unwrapped",
+        "not_checkpoints",
+        "order_by_age",
+    ),
     *("places_from_scores", "refused_file", "score_from_earlier_step", "scores_added", "scores_by_epoch"),
     *("scores_contradict", "scores_large_records", "scores_need_package", "scores_not_finite"),
     *("scores_of_several_trainings", "scores_read", "scores_shifted", "scores_unmatched", "scores_unreadable"),

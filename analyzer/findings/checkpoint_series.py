@@ -267,7 +267,7 @@ def unplaced_file(tables: Tables) -> Iterator[Draft]:
         if twins.get(name) is None:
             yield Draft(
                 severity,
-                f"{listed([name])} is not named like the others, and its content states neither an epoch nor a step that "
-                f"would place it among them, so it is left out. {remedy}",
+                f"{listed([name])} is not named like the others, and its content states no epoch or step that would "
+                f"place it among them, so it is left out. {remedy}",
                 checkpoints=(name,),
             )

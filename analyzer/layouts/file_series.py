@@ -22,7 +22,7 @@ from analyzer.layouts.weights.checkpoint import weights_of
 from analyzer.layouts.weights.shards import reject_shards
 from analyzer.model.names import listed, printable
 from analyzer.model.run import Checkpoint, Finding
-from analyzer.sources import Entry, folder_name, list_folder
+from analyzer.sources import Entry, file_name, list_folder
 
 # Metadata that writers store with the weights and that describes the training or its progress, not its quality.
 NOT_SCORES = (
@@ -96,7 +96,7 @@ def unread_weights(indexes: Sequence[FileIndex]) -> list[Finding]:
     """Return a finding that names what files contain beside the weights that are read."""
     by_choice: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for index in indexes:
-        by_choice.setdefault((index.read_from, index.others), []).append(printable(folder_name(index.files[0].path)))
+        by_choice.setdefault((index.read_from, index.others), []).append(printable(file_name(index.files[0].path)))
     findings = []
     for (read_from, others), names in by_choice.items():
         which = names[0] if len(names) == 1 else f"{len(names)} files, such as {names[0]},"

@@ -18,7 +18,7 @@ from analyzer.layouts.weights.adapters import assumed_scales
 from analyzer.layouts.weights.quantized import with_codes
 from analyzer.model.names import is_text, listed, printable
 from analyzer.model.run import Checkpoint, Finding, Run
-from analyzer.sources import Entry, folder_name, list_folder
+from analyzer.sources import Entry, file_name, folder_name, list_folder
 from analyzer.tensors.kinds import matrices
 
 ItemT = TypeVar("ItemT")
@@ -98,8 +98,8 @@ def not_checkpoints(names: Sequence[str]) -> list[Finding]:
 def _rejected_file(path: str, reason: str) -> Finding:
     """Return the finding about a file that should be a checkpoint and cannot be used."""
     sentence = reason if path in reason else f"{path}: {reason}"
-    epoch, step = place_in_name(folder_name(path))
-    evidence = {"file": printable(folder_name(path)), "epoch": epoch, "step": step}
+    epoch, step = place_in_name(file_name(path))
+    evidence = {"file": printable(file_name(path)), "epoch": epoch, "step": step}
     return Finding("refused_file", "serious", sentence if is_text(sentence) else printable(sentence), evidence=evidence)
 
 

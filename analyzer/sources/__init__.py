@@ -25,6 +25,7 @@ __all__ = [
     "cached_listings",
     "canonical",
     "containing_folder",
+    "file_name",
     "folder_name",
     "folder_names",
     "is_file",
@@ -186,6 +187,11 @@ def read_text(path: str, limit: int = 256 << 20) -> str:
 def folder_name(path: str) -> str:
     """Return the last part of a folder's path or URL, also for ``.`` and with a trailing slash."""
     return folder_names(path)[0]
+
+
+def file_name(path: str) -> str:
+    """Return the last part of a file's path or URL; a link is not followed, so that its own name is returned."""
+    return path.rpartition("/")[2] if is_remote(path) else Path(path).name
 
 
 def folder_names(path: str) -> list[str]:
