@@ -12,7 +12,7 @@ from analyzer.model.names import natural_key
 from analyzer.model.run import Run
 from analyzer.sources import folder_names, path_below
 
-_GENERIC_FOLDERS = frozenset({"checkpoints", "lightning_logs"})
+_GENERIC_FOLDERS = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "lightning_logs"})
 _VERSION = re.compile(r"version_[0-9]+")  # Lightning restarts this count in each project
 
 # A keyword wins over a bare number (checkpoint-230500-loss-1.2531 is step 230500); the most specific one comes first.

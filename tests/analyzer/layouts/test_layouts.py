@@ -163,10 +163,10 @@ def test_a_folder_of_runs(make_run: MakeRun, make_plain_run: MakeRun, tmp_path: 
 
 def test_runs_of_equal_name_stay_apart(make_run: MakeRun, tmp_path: Path) -> None:
     for seed in (0, 1):
-        make_run(random_walk(2, seed=seed), name=f"sweep/seed{seed}/weights")
+        make_run(random_walk(2, seed=seed), name=f"sweep/seed{seed}/net")
     make_run(name="sweep/other")
     runs = analyzer.open_runs(tmp_path / "sweep")
-    assert [run.name for run in runs] == ["other", "seed0/weights", "seed1/weights"]
+    assert [run.name for run in runs] == ["other", "seed0/net", "seed1/net"]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,7 @@ def test_runs_of_equal_name_stay_apart(make_run: MakeRun, tmp_path: Path) -> Non
         ("project/lightning_logs/version_3/checkpoints", "project/version_3"),
         ("project/checkpoints", "project"),
         ("project/checkpoints/seed1", "seed1"),
+        ("project/exp/weights", "exp"),
     ],
 )
 def test_a_run_in_a_folder_that_many_runs_have_is_named_by_what_is_above(
@@ -194,11 +195,11 @@ def test_runs_of_equal_name_stay_apart_below_the_working_folder(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in (0, 1):
-        make_run(name=f"sweep/seed{seed}/weights")
+        make_run(name=f"sweep/seed{seed}/net")
     monkeypatch.chdir(tmp_path / "sweep")
-    assert [run.name for run in analyzer.open_runs(".")] == ["seed0/weights", "seed1/weights"]
+    assert [run.name for run in analyzer.open_runs(".")] == ["seed0/net", "seed1/net"]
     monkeypatch.chdir(tmp_path / "sweep" / "seed0")
-    assert [run.name for run in analyzer.open_runs("../")] == ["seed0/weights", "seed1/weights"]
+    assert [run.name for run in analyzer.open_runs("../")] == ["seed0/net", "seed1/net"]
 
 
 IMPOSTORS = {
