@@ -126,6 +126,8 @@ def same_weights(tables: Tables) -> Iterator[Draft]:
     for position, held in enumerate(complete_digests(tables)):
         if held and not is_untrained(tables, list(held), position):
             alike.setdefault(tuple(sorted(held.items())), []).append(position)
+    if _is_frozen_component(tables):  # has a rule of its own
+        return
     for positions in (positions for positions in alike.values() if len(positions) > 1):
         first, *others = (tables.checkpoints[position].name for position in positions)
         neighbors = positions == list(range(positions[0], positions[-1] + 1))
@@ -140,6 +142,32 @@ def same_weights(tables: Tables) -> Iterator[Draft]:
             places=positions,
             evidence={"neighbors": neighbors},
         )
+
+
+@file_rule("step_distance")
+def frozen_component(tables: Tables) -> Iterator[Draft]:
+    """One of several components of the same checkpoints that never changes, as a frozen encoder does.
+
+    Source: exact comparison of the hashes of all tensors; no threshold.
+    """
+    if _is_frozen_component(tables):
+        count = len(tables.checkpoints)
+        yield Draft(
+            "notice",
+            f"All {count} checkpoints of this component contain exactly the same weights: it was not trained, as a "
+            "frozen part of a model is, or it was never saved anew.",
+            places=range(count),
+        )
+
+
+def _is_frozen_component(tables: Tables) -> bool:
+    """Check whether a run is one of several components, in a folder below every checkpoint's, and never changes."""
+    _, has_branch, component = tables.source.name.rpartition("/")
+    is_component = bool(has_branch) and all(
+        row.path.endswith(f"/{component}") and row.name != component for row in tables.checkpoints
+    )
+    first, *others = complete_digests(tables) or [{}]
+    return is_component and bool(first) and bool(others) and all(one == first for one in others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,20 @@ def test_networks_side_by_side_in_a_checkpoint_are_runs(tmp_path: Path) -> None:
     assert sorted(runs(tmp_path / "runs")) == ["epoch_1", "epoch_2"]
 
 
+def test_a_frozen_component_is_a_notice_and_a_run_that_never_changes_is_serious(tmp_path: Path) -> None:
+    first, second = random_walk(2)
+    for step, weights in ((100, first), (200, second)):
+        save_weights(tmp_path / "model" / f"checkpoint-{step}" / "unet" / "model.safetensors", weights)
+        save_weights(tmp_path / "model" / f"checkpoint-{step}" / "vae" / "model.safetensors", first)
+        save_weights(tmp_path / "alone" / f"checkpoint-{step}" / "vae" / "model.safetensors", first)
+    unet, vae = analyzer.open_runs(tmp_path / "model")
+    assert not alarms(analyzer.audit(unet))
+    assert not alarms(analyzer.audit(vae))
+    assert "frozen_component" in [finding.rule for finding in analyzer.audit(vae)]
+    alone = analyzer.audit(analyzer.open_run(tmp_path / "alone"))
+    assert [finding.rule for finding in alone if finding.severity == "serious"] == ["same_weights"]
+
+
 def test_speechbrain_states_its_epoch_in_a_file(tmp_path: Path) -> None:
     for epoch, weights in zip((2, 1), random_walk(2), strict=True):
         folder = tmp_path / f"CKPT+2024-07-0{3 - epoch}+10-00-00+00"
