@@ -132,6 +132,7 @@ def test_a_long_matrix_needs_no_more_than_a_block_of_rows_beside_its_squares(mon
         ((0, 5), "float32", ["rms"], 9, 0),
         ((1000,), "float32", [], 9, 0),
         ((9, 9), "float32", ["frobenius_norm", "overlap_previous"], 9, 0),  # needs whole tensors
+        ((64, 4), "float32", ["overlap_previous"], 9, 0),
         ((60, 50), "float32", ["condition_number"], 9, 0),  # no tall matrix, hence one block
         ((64, 4), "float32", ["condition_number"], 9, 4),
         ((64, 4), "float64", ["condition_number"], 9, 0),  # may have to be scaled
@@ -206,6 +207,7 @@ def test_the_last_job_ends_after_the_longest_first_with_what_is_read_again():
         ([costing(12.0), costing(1.0)], 1, inf),
         ([costing(8.0), costing(8.0)], 2, inf),  # busy to the end without a cut
         ([costing(8.0)], 2, 4.0),
+        ([costing(8.0)], 3, 8 / 3),
         ([costing(8.0, 24), costing(8.0, 24), costing(8.0, 24)], 2, 6.0),  # the total, shared by two, in two parts
         ([costing(8.0, overlap=4.1)], 2, inf),  # a cut would take longer
         ([], 2, inf),
@@ -274,3 +276,9 @@ def test_tensors_are_named_in_the_order_of_their_first_appearance():
     run = run_with([b, a], 2)
     later = replace(run.checkpoints[1], tensors={"c": c, "a": a})
     assert planning.tensor_names(replace(run, checkpoints=(run.checkpoints[0], later))) == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize("mebibytes", [8, 9])
+def test_no_bundle_is_empty_where_the_first_tensor_fills_one(mebibytes):
+    infos = [TensorInfo("large", "float32", (mebibytes * MIB // 4,), ()), TensorInfo("v", "float32", (1,), ())]
+    assert sorted(tuple(one.wanted) for one in planned(run_with(infos, 1), ["rms"])) == [("large",), ("v",)]
