@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured, rows_of
 
+from analyzer.engine import derived
 from analyzer.engine.derived import DERIVED, WORST_FIRST, derive
 from analyzer.model.run import STATUSES_WITH_VALUE
+from analyzer.model.tables import CheckpointRow, Curve
 from analyzer.report.measurements import Measurements
 from analyzer.store.store import open_store
 
@@ -152,3 +155,86 @@ def test_a_stretch_without_motion_does_not_spoil_a_path_and_a_hidden_step_marks_
 def test_derived_metrics_are_described_like_the_others(tmp_path):
     assert {one.name for one in DERIVED} == {"path_length", "tortuosity"}
     assert all(one.definition and one.source and "density" in one.definition for one in DERIVED)
+
+
+def curve(values, statuses=None, references=None, tensor="w", metric="step_distance"):
+    """A curve by hand, ok wherever it has a value."""
+    values = np.array(values, dtype=float)
+    statuses = statuses or tuple(None if np.isnan(value) else "ok" for value in values)
+    return Curve("tensor", tensor, metric, values, statuses, references or (None,) * len(values))
+
+
+ROWS = [CheckpointRow(f"c{at}", float(at), 10 * at, "", 0) for at in range(5)]
+NAN = float("nan")
+
+
+def path_of(step, distance):
+    """(checkpoint, value, status) of the path and of the tortuosity."""
+    rows = derived._path(ROWS[: len(step.values)], step, distance)
+    assert all(one.reference == rows[0].checkpoint for one in rows)
+    paths, bent = rows[::2], rows[1::2]
+    assert {one.metric for one in paths} <= {"path_length"} and {one.metric for one in bent} <= {"tortuosity"}
+    return [[(one.checkpoint, one.value, one.status) for one in group] for group in (paths, bent)]
+
+
+def test_a_path_begins_where_its_tensor_does():
+    paths, bent = path_of(curve([NAN, NAN, 2.0, 3.0]), curve([NAN, 0.0, 2.0, 4.0]))
+    assert paths == [("c1", 0.0, "ok"), ("c2", 2.0, "ok"), ("c3", 5.0, "ok")]
+    assert bent == [("c1", None, "undefined"), ("c2", 1.0, "ok"), ("c3", 1.25, "ok")]
+    assert derived._path(ROWS[:2], curve([NAN, 1.0]), None) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "paths"),
+    [
+        ("nonfinite", NAN, [("c2", None, "nonfinite"), ("c3", None, "nonfinite")]),
+        ("undefined", NAN, [("c2", None, "undefined"), ("c3", None, "undefined")]),
+        ("below_precision", 2.0, [("c2", 3.0, "below_precision"), ("c3", 4.0, "below_precision")]),
+        ("below_precision", 0.0, [("c2", 1.0, "ok"), ("c3", 2.0, "ok")]),
+        ("missing", NAN, [("c2", None, "missing"), ("c3", 2.0, "ok")]),
+        (None, NAN, [("c2", 1.0, "ok"), ("c3", 2.0, "ok")]),
+    ],
+)
+def test_a_step_that_is_not_known_spoils_the_path_from_there_on_and_a_gap_only_itself(status, value, paths):
+    step = curve([NAN, 1.0, value, 1.0], (None, "ok", status, "ok"))
+    found, bent = path_of(step, curve([0.0, 1.0, 1.0, 1.0]))
+    assert found[2:] == paths
+    assert bent[2:] == paths  # over a distance of one
+
+
+def test_the_worst_status_of_a_path_stays():
+    step = curve([NAN, 1.0, 1.0, NAN], (None, "below_precision", "ok", "nonfinite"))
+    paths, _ = path_of(step, curve([0.0, 1.0, 2.0, NAN]))
+    assert [status for *_, status in paths] == ["ok", "below_precision", "below_precision", "nonfinite"]
+    assert derived._worst(["ok", "precision_limited", "below_precision"]) == "below_precision"
+
+
+def test_a_mean_is_of_those_that_have_a_row_with_their_common_reference():
+    first = curve([1.0, 2.0, 4.0, NAN], references=(None, "c0", "c1", None))
+    second = curve([NAN, 4.0, 8.0, NAN], references=(None, "c0", "c0", None), tensor="v")
+    rows = derived._means(ROWS[:4], "m", [first, second])
+    assert [(one.checkpoint, one.value, one.reference) for one in rows] == [
+        ("c0", 1.0, None), ("c1", 3.0, "c0"), ("c2", 6.0, None),
+    ]  # fmt: skip
+    assert {(one.scope, one.tensor, one.metric, one.bound, one.status) for one in rows} == {
+        ("mean", "", "m", None, "ok")
+    }
+    limited = replace(second, statuses=(None, "precision_limited", "singular", None))
+    found = [(one.value, one.status) for one in derived._means(ROWS[:4], "m", [first, limited])]
+    assert found == [(1.0, "ok"), (3.0, "precision_limited"), (None, "singular")]
+    assert derived._means(ROWS, "m", []) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "reference", "steps"),
+    [(30, 10, "c0", 20), (30, 10, None, None), (None, 10, "c0", None), (30, None, "c0", None), (30, 0, "c0", 30),
+     (0, 0, "c0", 0)],
+)  # fmt: skip
+def test_an_interval_is_known_where_both_steps_are(now, before, reference, steps):
+    row = CheckpointRow("c1", 1.0, now, "", 0)
+    assert derived._interval({"c0": before, "c1": now}, row, reference).steps == steps
+
+
+def test_parameters_are_all_tensors_but_buffers_and_integers():
+    assert {"matrix", "stack", "vector", "scalar"} == derived.PARAMETERS
+    assert WORST_FIRST[0] == "nonfinite" and [row.version for row in DERIVED] == [1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from hashlib import sha256
 from itertools import permutations
 
 import pytest
@@ -127,3 +128,49 @@ def test_names_that_cannot_be_stored_are_known() -> None:
     assert is_text("größe 重み \U0001f600\n")
     assert is_text("")
     assert not is_text("epoch_1_\udcff.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown"),
+    [(10, "abcdefghij"), (9, "abcd…ghij"), (8, "abc…ghij"), (3, "a…j"), (2, "…j"), (1, "…"), (0, "abcdefghij")],
+)
+def test_the_middle_of_a_long_name_is_cut_out(limit: int, shown: str) -> None:
+    assert printable("abcdefghij", limit) == shown
+
+
+def test_how_many_names_are_listed_and_how_long_they_are_may_be_chosen() -> None:
+    assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert listed(["a", "b", "c"], most=3) == "a, b, c"
+    assert listed([str(number) for number in range(6)]) == "0, 1, 2, 3, 4 and 1 more"
+    assert listed([]) == ""
+    assert listed(["x" * 300], limit=0) == "x" * 300 and listed(["abcdef"], limit=3) == "a…f"
+    assert listed(["x" * 80]) == "x" * 80 and "…" in listed(["x" * 81])
+
+
+def test_a_sort_key_takes_at_most_eighteen_digits_together_and_no_other_digits_than_0_to_9() -> None:
+    assert natural_key("a12b") == ((0, 0, "a"), (1, 12, ""), (0, 0, "b"))
+    assert natural_key("") == () and natural_key("007") == ((1, 7, ""),)
+    assert natural_key("1" * 19) == ((1, int("1" * 18), ""), (1, 1, ""))
+    assert natural_key("٣") == ((0, 0, "٣"),)
+
+
+@pytest.mark.parametrize(
+    ("character", "is_valid"), [("\ud7ff", True), ("\ud800", False), ("\udfff", False), ("\ue000", True)]
+)
+def test_surrogates_alone_are_no_text(character: str, is_valid: bool) -> None:
+    assert is_text(f"a{character}b") is is_valid
+
+
+def test_a_slug_is_cut_above_eighty_bytes() -> None:
+    assert slug("a" * 80) == "a" * 80
+    digits = sha256(b"a" * 81).hexdigest()[:8]
+    assert slug("a" * 81) == "a" * 71 + "-" + digits
+    name = "a" * 70 + "." + "b" * 20
+    assert slug(name) == "a" * 70 + "-" + sha256(name.encode()).hexdigest()[:8]
+    assert slug("a  b--c") == "a-b-c" and slug(".-a-.") == "a" and slug("_a_") == "_a_"
+
+
+@pytest.mark.parametrize("before", ["", ".", "_", "-"])
+def test_a_combining_mark_needs_a_letter_before_it(before: str) -> None:
+    assert slug(f"x{before}\u0903y") == ("x\u0903y" if not before else f"x{before}-y".replace("--", "-"))
+    assert slug("\u0903y") == "y"

@@ -118,3 +118,43 @@ def test_a_comparison_says_where_no_accuracy_is_known_under_a_common_name():
 )
 def test_which_value_is_the_best_is_told_where_the_name_tells_it(name, values, place):
     assert scores.best_place(name, values) == place
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("train_loss", "train"), ("training/acc", "train"), ("test_acc", "test"), ("eval_acc", "eval"),
+        ("val_acc", "eval"), ("valid.acc", "eval"), ("validation_acc", "eval"), ("acc", None), ("trainer_acc", None),
+        ("val_of_train_acc", "train"), ("test_of_val_acc", "test"),
+    ],
+)  # fmt: skip
+def test_the_data_of_a_score_are_in_its_name_training_before_all(name, data):
+    assert scores.data_of(name) == data
+    assert scores.is_training(name) is (data == "train")
+    assert scores.is_held_out(name) is (data in ("test", "eval"))
+
+
+@pytest.mark.parametrize("word", ["accuracy", "acc", "acc1", "top1"])
+def test_every_word_for_accuracy_is_known(word):
+    assert scores.is_accuracy(word) and scores.is_share(f"X_{word.upper()}") and not scores.is_loss(word)
+    for other in ("acc5", "top5", "f1", "precision", "recall", "auc"):
+        assert scores.is_share(other) and not scores.is_accuracy(other)
+        assert not scores.is_accuracy(f"{word}_{other}") and scores.is_share(f"{word}_{other}")
+    for loss in ("loss", "losses"):
+        assert scores.is_loss(loss) and not scores.is_share(loss)
+        assert not scores.is_accuracy(f"{word}_{loss}") and not scores.is_share(f"{word}_{loss}")
+
+
+def test_a_test_is_preferred_to_a_validation_to_unknown_data_to_training():
+    names = ["train_acc", "acc", "eval_acc", "test_acc_ema", "test_acc"]
+    assert scores.accuracies(names) == ["test_acc", "test_acc_ema", "eval_acc", "acc", "train_acc"]
+    assert scores.losses([name.replace("acc", "loss") for name in names])[0] == "test_loss"
+    assert scores.leading(["test_loss", "train_loss"]) == ["train_loss", "test_loss"]
+    assert scores.leading([]) == [] and scores.leading(iter(["lr", "acc"])) == ["acc"]
+    assert scores.leading(["generalization_gap"]) == ["generalization_gap"] == [scores.GAP]
+
+
+def test_the_best_of_equals_is_the_first_and_infinite_values_are_none():
+    assert scores.best_place("loss", [3.0, 1.0, 1.0]) == 1
+    assert scores.best_place("acc", [float("inf"), 0.5, 0.7, 0.7]) == 2
+    assert scores.best_place("acc", [-1.0]) == 0 and scores.best_place("acc", []) is None

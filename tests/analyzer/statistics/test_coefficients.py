@@ -65,3 +65,36 @@ def test_three_pairs_are_the_fewest():
     x, y = np.array([1.0, 2.0, 4.0, np.nan]), np.array([2.0, 1.0, 5.0, 1.0])
     assert (pearson(x, y).status, pearson(x, y).n) == ("ok", 3)
     assert (pearson(x[1:], y[1:]).status, pearson(x[1:], y[1:]).n) == ("undefined", 2)
+    assert pearson(x, y).value == pytest.approx(scipy.stats.pearsonr(x[:3], y[:3]).statistic)
+    assert pearson(x[1:], y[1:]).value is None
+    assert pearson(x[:0], y[:0]) == (None, 0, "undefined")
+    assert np.isnan(coefficients(np.array([[1.0, -1.0]]), np.array([[1.0, -1.0]]))).all()
+
+
+def test_a_constant_series_has_no_coefficient_and_keeps_its_count():
+    x = np.array([1.0, 2.0, 4.0, 3.0])
+    for pair in ((x, np.full(4, 0.1)), (np.full(4, 0.1), x)):
+        assert pearson(*pair) == (None, 4, "undefined")
+
+
+@pytest.mark.parametrize(("difference", "is_constant"), [(3.9e-12, True), (4.1e-12, False)])
+def test_a_spread_of_a_billionth_of_a_thousandth_is_noise(difference, is_constant):
+    """Relative to the power of two above the largest magnitude: of 1 and 1 + d the spread is d/4."""
+    assert np.isnan(z_scores(np.array([1.0, 1.0 + difference]))).all() == is_constant
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_z_scores_of_nothing_are_nothing(shape):
+    assert z_scores(np.empty(shape)).shape == shape
+
+
+def test_each_series_has_its_own_spread():
+    values = np.array([[1.0, 2.0, 4.0], [5.0, 5.0, 5.0], [-1e300, 1e300, 0.0]])
+    found = z_scores(values)
+    assert found[0] == pytest.approx(scipy.stats.zscore(values[0])) and np.isnan(found[1]).all()
+    assert found[2] == pytest.approx(scipy.stats.zscore([-1.0, 1.0, 0.0]))
+
+
+def test_a_coefficient_beyond_one_by_rounding_is_one():
+    z = np.full((1, 3), 1 + 1e-15) * np.array([[1.0, -1.0, 1.0]])
+    assert coefficients(z, z).tolist() == [[1.0]] and coefficients(z, -z).tolist() == [[-1.0]]

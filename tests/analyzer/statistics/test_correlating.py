@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import scipy.stats
 from curve_tables import correlations, tables_of
 
 from analyzer.statistics import curves as curves_module
@@ -12,7 +15,7 @@ from analyzer.statistics.coefficients import pearson
 from analyzer.statistics.correlating import Correlations
 from analyzer.statistics.curves import block_of, ordered_scalars
 from analyzer.statistics.rows import is_tested
-from analyzer.statistics.stationary import logarithms
+from analyzer.statistics.stationary import logarithms, trend_over
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -232,3 +235,77 @@ def test_the_classic_picture_names_its_stationary_row():
         assert (pair.stationary.scalar, pair.stationary.method, pair.stationary.lag) == (scalar, "pearson", 0)
         assert is_tested(pair.stationary)
     assert change_pairs(tables)[0].stationary is None
+
+
+@pytest.mark.parametrize("n", [10, 11, 12, 13, 15, 16, 20])
+def test_a_trend_is_removed_from_ten_differences_or_more_and_needs_ten_beside_it(n):
+    rows = correlations(tables_of({("total", "", "rms"): np.exp(noise(n))}, {"test_accuracy": noise(n, 3)}))
+    kept = n - 1 if n - 1 < 10 else int(trend_over(tuple(range(n - 1))).kept.sum())
+    tested = [row for row in rows if is_tested(row)]
+    assert {row.n for row in tested} == {kept}
+    assert {row.coefficient is None for row in tested} == {kept < 10}
+    assert {row.lag for row in rows} == ({0} if kept < 10 else {-3, -2, -1, 0, 1, 2, 3})
+    assert {row.n for row in rows if row.lag == 0 and not is_tested(row)} == {n, n - 1}
+
+
+def test_each_lag_pairs_the_score_with_earlier_or_later_weights_without_their_trend():
+    curve, score = np.exp(noise(40)), noise(40, 3)
+    rows = correlations(tables_of({("total", "", "rms"): curve}, {"test_accuracy": score}))
+    trend = trend_over(tuple(range(39)))
+    x, y = trend.removed(np.diff(np.log(curve))[None])[0], trend.removed(np.diff(score)[None])[0]
+    for row in rows:
+        if row.lag and row.method == "pearson":
+            early, late = slice(None, -abs(row.lag)), slice(abs(row.lag), None)
+            pair = (x[early], y[late]) if row.lag > 0 else (x[late], y[early])
+            assert row.coefficient == pytest.approx(np.corrcoef(*pair)[0, 1])
+            assert (row.n, row.p_value, row.q_value) == (len(x) - abs(row.lag), None, None)
+
+
+def test_scores_and_curves_with_different_gaps_are_each_paired_with_their_own():
+    curves = {("tensor", f"w{i}", "rms"): np.exp(noise(30, i)) for i in range(4)}
+    curves["tensor", "w1", "rms"][5] = curves["tensor", "w3", "rms"][9] = np.nan
+    curves["tensor", "w2", "rms"][3] = -1.0  # has no logarithm
+    scores = {"test_accuracy": noise(30, 8), "test_loss": noise(30, 9)}
+    scores["test_loss"][20] = np.nan
+    levels = {(row.tensor, row.scalar): row for row in correlations(tables_of(curves, scores))
+              if row.transform == "levels" and row.method == "pearson"}  # fmt: skip
+    for (tensor, scalar), row in levels.items():
+        expected = pearson(curves["tensor", tensor, "rms"], scores[scalar])
+        assert (row.coefficient, row.n) == (pytest.approx(expected.value), expected.n)
+    differences = {row.tensor: row.n for row in correlations(tables_of(curves, scores))
+                   if row.transform.endswith("of log metric") and row.scalar == "test_accuracy"}  # fmt: skip
+    assert differences == {"w0": 29, "w1": 27, "w2": 27, "w3": 27}
+
+
+@pytest.mark.parametrize("is_relative_to_the_curve", [False, True])
+def test_differences_are_noise_beside_the_magnitude_of_what_they_were_taken_from(is_relative_to_the_curve):
+    flat, rough = 1 + 1e-13 * noise(30), noise(30, 4)
+    curve, score = (flat, rough) if is_relative_to_the_curve else (np.abs(rough) + 1, flat)
+    rows = correlations(tables_of({("tensor", "w", "my_own"): curve}, {"test_accuracy": score}))
+    assert {row.status for row in rows} == {"undefined"}
+
+
+def test_a_run_without_scores_or_curves_has_no_rows():
+    tables = tables_of({("tensor", "w", "rms"): noise(5)}, {"test_accuracy": noise(5)})
+    assert len(Correlations(replace(tables, scalars={}))) == 0
+    found = Correlations(replace(tables, curves={}))
+    assert list(found) == [] and found.left_out == ()
+    with pytest.raises(KeyError):
+        found["rms"]
+    assert len(Correlations(tables)) == 1
+
+
+def test_q_values_are_of_one_scope_and_metric():
+    curves = {("tensor", f"w{i}", "rms"): np.exp(noise(40, i)) for i in range(3)}
+    curves |= {("tensor", f"w{i}", "stable_rank"): np.exp(noise(40, 5 + i)) for i in range(2)}
+    curves["total", "", "rms"] = np.exp(noise(40, 9))
+    rows = [
+        row for row in correlations(tables_of(curves, {"loss": noise(40, 11), "acc": noise(40, 12)})) if is_tested(row)
+    ]
+    families = {}
+    for row in rows:
+        families.setdefault((row.scope, row.metric, row.scalar, row.method), []).append(row)
+    assert sorted(len(family) for family in families.values()) == [1] * 4 + [2] * 4 + [3] * 4
+    for family in families.values():
+        expected = scipy.stats.false_discovery_control([row.p_value for row in family])
+        assert [row.q_value for row in family] == pytest.approx(expected)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.stats
 
 from analyzer.statistics import significance
 from analyzer.statistics.coefficients import coefficients, z_scores
-from analyzer.statistics.significance import benjamini_hochberg, effective_counts, p_values, slope_p_values
+from analyzer.statistics.significance import (
+    autocorrelations,
+    benjamini_hochberg,
+    effective_counts,
+    p_values,
+    slope_p_values,
+)
 from analyzer.statistics.stationary import Trend
 
 N = 40
@@ -135,3 +143,35 @@ def test_effective_counts_are_bartletts():
     """n(1 − r₁r₂)/(1 + r₁r₂): fewer where both series persist, more where one alternates."""
     counts = effective_counts(10, np.array([0.5, -0.5]), np.array([0.5, 0.0]))
     np.testing.assert_allclose(counts, [[10 * 0.75 / 1.25, 10], [10 * 1.25 / 0.75, 10]], rtol=1e-15)
+
+
+@pytest.mark.parametrize("values", [[], [2.0], [1.0, 2.0, -3.0]])
+def test_an_autocorrelation_is_the_sum_of_neighbors_over_the_number_of_points(values):
+    expected = sum(a * b for a, b in pairwise(values)) / max(len(values), 1)
+    assert autocorrelations(np.array([values, values]).reshape(2, -1)).tolist() == [expected] * 2
+
+
+def test_of_few_tests_without_numbers_only_the_numbers_count():
+    p = np.array([np.nan, 0.02, np.nan, 0.01])
+    assert benjamini_hochberg(p) == pytest.approx([np.nan, 0.02, np.nan, 0.02], nan_ok=True)
+    assert benjamini_hochberg(np.array([0.7, 0.9, 0.8])) == pytest.approx([0.9] * 3)
+    assert benjamini_hochberg(np.array([[0.01, 0.3], [0.02, 0.2], [0.9, 0.1]])) == pytest.approx(
+        np.array([[0.03, 0.3], [0.03, 0.3], [0.9, 0.3]])
+    )
+
+
+@pytest.mark.parametrize("n_effective", [3.5, 5.0, 40.0])
+def test_the_degrees_of_freedom_are_the_effective_pairs_less_the_trend_and_the_slope(n_effective):
+    """Beside a slope and an error by hand: all numbers are of one magnitude, so that both directions agree."""
+    x = np.array([[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]])
+    y = np.array([[1.0, -1.0, 1.0, 1.0, -1.0, -1.0]])
+    slope, n, leverage = 1 / 3, 6, 0.1
+    share = leverage + 1 / n
+    squares = sum((a * (b - slope * a) / (1 - share)) ** 2 for a, b in zip(x[0], y[0], strict=True))
+    count = min(n_effective, n)
+    t = slope / (np.sqrt(squares) / n) * np.sqrt(count / n)
+    numbers = np.array([slope]), np.array([n_effective]), np.array([n]), np.full((1, n), leverage)
+    expected = 2 * scipy.stats.t.sf(t, count - 1 - 2)
+    assert slope_p_values(x, y, *numbers, 2)[0] == pytest.approx(expected, rel=1e-12)
+    negative = (-numbers[0], *numbers[1:])
+    assert slope_p_values(x, -y, *negative, 2)[0] == pytest.approx(expected, rel=1e-12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analyzer.statistics.stationary import Trend, trend_over
+from analyzer.statistics.stationary import POSITIVE_SCALES, Trend, logarithms, trend_over
 
 
 def test_places_whose_leverage_is_above_one_half_are_left_out():
@@ -51,3 +51,28 @@ def test_of_few_places_directions_that_are_the_same_count_once():
     trend = trend_over((0, 1))
     assert trend.parameters == 2
     assert not trend.kept.any()
+    assert trend_over((0, 1, 2)).parameters == 3
+
+
+@pytest.mark.parametrize(("last", "knots"), [(1, 0), (2, 1), (3, 2), (7, 3), (12, 4)])
+def test_short_runs_have_as_many_knots_as_0_7_fits_into_them(last, knots):
+    """The direction of each knot is one more parameter, as far as there are places to tell it by."""
+    positions = tuple(range(last + 1))
+    place = np.log2(1 + np.array(positions, dtype=float))
+    at = np.linspace(0, place[-1], knots + 2)[1:-1]
+    columns = [place**0, place, place**2, *(np.where(place > knot, place - knot, 0) ** 2 for knot in at)]
+    trend = trend_over(positions)
+    assert trend.parameters == np.linalg.matrix_rank(np.array(columns), tol=1e-8)
+    fit = np.linalg.lstsq(np.column_stack(columns), place**3, rcond=None)[0] @ columns
+    assert trend.basis @ (trend.basis.T @ place**3) == pytest.approx(fit, abs=1e-8)
+
+
+def test_logarithms_are_of_positive_numbers_only():
+    found = logarithms(np.array([[np.e, 1.0], [0.0, -1.0], [np.nan, np.inf]]))
+    assert found == pytest.approx(np.array([[1, 0], [np.nan, np.nan], [np.nan, np.inf]]), nan_ok=True)
+
+
+def test_only_what_is_positive_by_nature_is_put_on_a_log():
+    assert {"step_distance", "path_length", "rms", "condition_number", "stable_rank", "mp_edge"} <= POSITIVE_SCALES
+    assert not {"update_cosine", "initial_cosine", "zero_fraction", "numerical_rank", "alpha"} & POSITIVE_SCALES
+    assert len(POSITIVE_SCALES) == 23

@@ -20,7 +20,8 @@ import analyzer
 from analyzer.engine import update as measuring
 from analyzer.engine import walk as engine
 from analyzer.errors import StoreError
-from analyzer.model.run import Measurement
+from analyzer.model.run import Checkpoint, FileStamp, Finding, Measurement, Run, TensorInfo
+from analyzer.model.tables import CheckpointRow, MetricRow, TensorRow
 from analyzer.report.reading import read_tables
 from analyzer.store.reader import Asked
 from analyzer.store.store import Store, open_store
@@ -517,3 +518,234 @@ def test_a_store_is_a_plain_database_with_a_readable_view(make_run, tmp_path):
         assert ",".join(columns) == "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference"
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
     assert isinstance(open_store(str(tmp_path / "s.sqlite")).close(), type(None)) and Store
+
+
+# ----------------------------------------------------------------------------------- what is put in by hand comes out
+
+
+def by_hand(names=("c0", "c1"), **changes):
+    """A run of two checkpoints and three tensors, one of them a stack, none of whose files exist."""
+    listed = {"w": TensorInfo("w", "float32", (2, 3), ()), "b": TensorInfo("b", "int8", (2,), (), "why")}
+    checkpoints = tuple(
+        Checkpoint(
+            name, f"/run/{name}", 0.5 * at, 10 * at, {"loss": 1.5 + at, "acc": 0.25} if at else {},
+            listed if at else {"w": listed["w"]},
+            (FileStamp(f"{name}.a", 5 + at, 7, "e"), FileStamp(f"{name}.b", 10, 8)), {"lr": "0.1", "at": str(at)},
+        )
+        for at, name in enumerate(names)
+    )  # fmt: skip
+    return replace(Run("run", "/run", "plain", "epoch", checkpoints), **changes)
+
+
+TENSORS = [
+    TensorRow("w", "", "matrix", (2, 3), (2, 3), "as stored", "float32"),
+    TensorRow("b", "m", "unsupported", (2,), None, "why", "int8"),
+    TensorRow("w[1]", "", "matrix", (2, 3), (2, 3), "expert 1", "float32"),
+]
+METRICS = [
+    MetricRow("z", "size", "1", "definition", "source", 2),
+    MetricRow("a", "motion", "m", "another", "paper", 1),
+]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    with open_store(str(tmp_path / "hand.sqlite"), create=True) as store:
+        with store.transaction():
+            assert store.put_run(by_hand(), TENSORS, METRICS) == []
+        yield store
+
+
+def measurement(checkpoint, tensor, metric, value=1.0, scope="tensor", reference=None):
+    return Measurement(checkpoint, scope, tensor, metric, value, 0.125, "ok", reference)
+
+
+def observed(checkpoint, tensor, rows=(), sums=None, spectra=None, content=None, problems=None, basis="x"):
+    bases = {row.metric: basis for row in rows}
+    return Observation(checkpoint, tensor, tuple(rows), bases, sums or {}, spectra or {}, content, problems or {}, 0)
+
+
+def add(store, *observations, needs=None):
+    with store.transaction():
+        store.writer("run", needs).add(observations)
+
+
+def test_a_run_comes_back_as_it_was_put(kept):
+    findings = (Finding("rule", "notice", "Said.", "w", ("c0", "c1"), {"x": 1}, "figure"),)
+    lost = Checkpoint("lost", "/lost", 3.0, 4, {"acc": 1.0}, {}, ())
+    run = by_hand(
+        findings=findings, score_files=("log.csv",), unplaced=(lost,), unread_tables=("t.csv",), is_partial=True
+    )
+    with kept.transaction():
+        kept.put_run(run, TENSORS, METRICS)
+    found = kept.run("run")
+    assert (found.name, found.path, found.layout, found.ordered_by) == ("run", "/run", "plain", "epoch")
+    assert (found.findings, found.score_files, found.unread_tables) == (findings, ("log.csv",), ("t.csv",))
+    assert found.unplaced == (Checkpoint("lost", "", None, None, {}, {}, ()),) and found.is_partial is True
+    for mine, its in zip(found.checkpoints, run.checkpoints, strict=True):
+        assert replace(mine, settings={}) == replace(its, settings={})
+        assert list(mine.scores) == sorted(its.scores) and mine.settings == {"lr": "0.1"}
+    assert kept.checkpoints("run") == [
+        CheckpointRow("c0", 0.0, 0, "/run/c0", 15), CheckpointRow("c1", 0.5, 10, "/run/c1", 16),
+    ]  # fmt: skip
+    assert kept.tensors("run") == TENSORS and kept.metrics() == {row.name: row for row in METRICS}
+    assert list(kept.metrics()) == ["z", "a"]
+    with kept.transaction():
+        kept.put_run(replace(run, path="/new", layout="other", ordered_by="step", is_partial=False), TENSORS[:1], [])
+    found = kept.run("run")
+    assert (found.path, found.layout, found.ordered_by, found.is_partial) == ("/new", "other", "step", False)
+    assert kept.tensors("run") == TENSORS[:1] and len(kept.metrics()) == 2
+
+
+def test_settings_are_those_on_which_all_checkpoints_agree(kept):
+    assert kept.settings("run") == {"lr": "0.1"}
+    with kept.transaction():
+        kept.put_run(by_hand(names=("c0",)), TENSORS, METRICS)
+    assert kept.settings("run") == {"lr": "0.1", "at": "0"}
+    with kept.transaction():
+        kept.put_run(by_hand(names=()), TENSORS, METRICS)
+    assert kept.settings("run") == {}
+
+
+def test_a_checkpoint_that_moved_keeps_its_rows_and_one_that_was_replaced_loses_them(kept):
+    rows = [measurement(name, "w", "z") for name in ("c0", "c1")]
+    add(kept, *(observed(row.checkpoint, "w", [row], content=row.checkpoint) for row in rows))
+    run = by_hand()
+    first, second = run.checkpoints
+    moved = replace(second, epoch=9.0, step=7, path="/new", scores={}, files=(replace(second.files[0], path="x"),
+                    second.files[1]))  # fmt: skip
+    with kept.transaction():
+        assert kept.put_run(replace(run, checkpoints=(moved, first)), TENSORS, METRICS) == []
+    assert kept.checkpoints("run") == [
+        CheckpointRow("c1", 9.0, 7, "/new", 16),
+        CheckpointRow("c0", 0.0, 0, "/run/c0", 15),
+    ]
+    assert [row.checkpoint for row in kept.measurements("run")] == ["c1", "c0"]
+    assert [one.scores for one in kept.run("run").checkpoints] == [{}, {}]
+    changed = replace(first, files=(first.files[0], replace(first.files[1], modified_ns=9)))
+    with kept.transaction():
+        assert kept.put_run(replace(run, checkpoints=(changed, moved)), TENSORS, METRICS) == []
+    assert [row.checkpoint for row in kept.measurements("run")] == ["c1"]
+    with kept.transaction():
+        assert kept.put_run(replace(run, checkpoints=(changed,)), TENSORS, METRICS) == ["c1"]
+        assert kept.put_run(replace(run, checkpoints=()), TENSORS, METRICS) == ["c1", "c0"]
+    assert kept.vanished("run") == ["c1", "c0"]
+
+
+def test_whether_a_run_has_only_grown(kept):
+    run = by_hand()
+    first, second = run.checkpoints
+    third = replace(second, name="c2")
+    assert kept.has_only_grown(run) and kept.has_only_grown(replace(run, name="unknown", checkpoints=()))
+    assert kept.has_only_grown(replace(run, checkpoints=(first, second, third)))
+    for others in (
+        (first,), (second, first), (third, first, second), (first, replace(second, step=11)),
+        (first, replace(second, files=second.files[:1])), (first, replace(second, name="x")),
+    ):  # fmt: skip
+        assert not kept.has_only_grown(replace(run, checkpoints=others))
+
+
+def test_what_was_begun_is_told_until_it_or_more_is_finished(kept):
+    one, two, more = Asked(("a",), 1), Asked(("a", "z"), 2), Asked(("a", "z"), 1)
+    for asked in (one, two, one):
+        kept.begin("run", asked)
+    assert kept.begun("run") == [two, one]
+    kept.finish("run", two)
+    assert kept.begun("run") == [one]
+    kept.begin("run", two)
+    kept.finish("run", more)
+    assert kept.begun("run") == []
+    assert not one.includes(more) and more.includes(one) and not Asked(("a",), 2).includes(Asked(("a",), 3))
+
+
+def test_rows_come_by_checkpoint_then_tensors_first_in_the_order_of_the_files(kept):
+    rows = [
+        measurement("c0", "w", "a"), measurement("c1", "w", "z", 2.0, reference="c0"), measurement("c0", "b", "z"),
+        measurement("c0", "w", "z"), measurement("c0", "", "z", scope="total"),
+        measurement("c0", "", "z", scope="mean"),
+    ]  # fmt: skip
+    with kept.transaction():
+        kept.writer("run").add_measurements(rows)
+    assert list(kept.measurements("run")) == [rows[at] for at in (0, 3, 2, 5, 4, 1)]
+    curves = list(kept.curves("run"))
+    assert [(one.scope, one.tensor, one.metric) for one in curves] == [
+        ("mean", "", "z"), ("tensor", "w", "a"), ("tensor", "w", "z"), ("tensor", "b", "z"), ("total", "", "z"),
+    ]  # fmt: skip
+    assert curves[2].values.tolist() == [1.0, 2.0] and curves[2].statuses == ("ok", "ok")
+    assert curves[2].references == (None, "c0")
+    assert np.isnan(curves[1].values[1]) and curves[1].statuses == ("ok", None)
+    for chosen, count in (({"scope": "tensor"}, 3), ({"metric": "z"}, 4), ({"tensor": "w"}, 2), ({"tensor": "x"}, 0)):
+        assert len(list(kept.curves("run", **chosen))) == count
+    assert [one.metric for one in kept.curves("run", "tensor", "a", "w")] == ["a"]
+    assert kept.bases("run", "w") == {}  # derived rows rest on no bytes
+    with kept.transaction():
+        kept.writer("run").forget("tensor", "a")
+        kept.writer("run").forget("mean")
+    assert list(kept.measurements("run")) == [rows[at] for at in (3, 2, 4, 1)]
+
+
+def test_rows_are_replaced_and_forgotten_one_by_one(kept):
+    add(kept, observed("c0", "w", [measurement("c0", "w", "z"), measurement("c0", "w[1]", "z")], basis="x"))
+    add(kept, observed("c0", "w", [measurement("c0", "w", "z", 5.0)], basis="y"))
+    add(kept, observed("c0", "wx", [measurement("c0", "wx", "z")]), observed("c1", "w", [measurement("c1", "w", "z")]))
+    assert kept.bases("run", "w") == {("w", "z", "c0"): "y", ("w[1]", "z", "c0"): "x", ("w", "z", "c1"): "x"}
+    assert kept.bases("run", "wx") == {("wx", "z", "c0"): "x"}
+    assert {row.value for row in kept.measurements("run") if row.tensor == "w" and row.checkpoint == "c0"} == {5.0}
+    with kept.transaction():
+        kept.forget_rows("run", [("w", "z", "c0"), ("w[1]", "a", "c0")])
+    assert kept.bases("run", "w") == {("w[1]", "z", "c0"): "x", ("w", "z", "c1"): "x"}
+
+
+def test_sums_spectra_contents_and_problems_are_those_of_their_checkpoint(kept):
+    numbers = (3, 2.0, 1.0)
+    add(
+        kept,
+        observed("c1", "w", sums={"finiteness": numbers, "other": numbers}, spectra={"w": np.array([3.0, 1.0])},
+                 content="h1", problems={"z": "late"}),
+        observed("c0", "w", sums={"finiteness": (3, 0, 0)}, spectra={"w": np.array([2.0]), "w[1]": np.array([9.0])},
+                 content="h0", problems={"z": "early", "a": "first"}),
+        observed("c0", "b", sums={"finiteness": (5, 1, 0)}),
+    )  # fmt: skip
+    assert kept.sums("run", "c1") == {"finiteness": {"w": numbers}, "other": {"w": numbers}}
+    assert kept.sums("run", "c0") == {"finiteness": {"w": (3, 0, 0), "b": (5, 1, 0)}}
+    assert kept.nan_counts("run") == {"c1": {"w": 1.0}, "c0": {"b": 0}}
+    spectra = kept.spectra("run", "w")
+    assert list(spectra) == ["c0", "c1"] and spectra["c1"].tolist() == [3.0, 1.0] and spectra["c0"].tolist() == [2.0]
+    assert list(kept.spectra("run", "w[1]")) == ["c0"]
+    assert kept.contents("run") == {"c0": {"w": "h0"}, "c1": {"w": "h1"}} and list(kept.contents("run")) == ["c0", "c1"]
+    early = [("c0", "w", "a", "first"), ("c0", "w", "z", "early")]
+    assert kept.problems("run") == [*early, ("c1", "w", "z", "late")]
+    add(kept, observed("c1", "w"))  # problems that are no more are gone, and only these
+    assert kept.problems("run") == early
+    assert kept.contents("run")["c1"] == {"w": "h1"}
+
+
+def test_sums_and_spectra_that_a_metric_rested_on_go_with_its_rows(kept):
+    needs = {metric.row.name: metric.needs for metric in analyzer.metrics.select_metrics(["rms", "spectral_norm"])}
+    names = ("w", "w[1]", "w2", "v")
+    for name in ("c0", "c1"):
+        sums = {"elements": (1.0,), "drift": (2.0,)}
+        add(kept, *(observed(name, tensor, sums=sums, spectra={tensor: np.ones(1)}) for tensor in names))
+    add(kept, observed("c0", "w", [measurement("c0", "w", "rms")]), needs=needs)
+    assert set(kept.sums("run", "c0")["elements"]) == {"w[1]", "w2", "v"} and "w" in kept.sums("run", "c0")["drift"]
+    assert set(kept.sums("run", "c1")["elements"]) == set(names)
+    assert all(list(kept.spectra("run", name)) == ["c0", "c1"] for name in names)
+    add(kept, observed("c0", "w", [measurement("c0", "w", "spectral_norm")]), needs=needs)
+    assert [list(kept.spectra("run", name)) for name in names] == [["c1"], ["c1"], ["c0", "c1"], ["c0", "c1"]]
+    add(kept, observed("c1", "w", [measurement("c1", "w", "unknown")]), needs=needs)
+    assert list(kept.spectra("run", "w")) == ["c1"]
+
+
+def test_a_tensor_that_is_no_longer_in_the_run_takes_its_rows_along(kept):
+    add(kept, observed("c0", "w", [measurement("c0", "w", "z")]), observed("c0", "b", [measurement("c0", "b", "z")]))
+    with kept.transaction():
+        kept.writer("run").add_measurements([measurement("c0", "b", "z", scope="mine")])
+        kept.put_run(by_hand(), TENSORS[:1], METRICS)
+    assert {(row.scope, row.tensor) for row in kept.measurements("run")} == {("tensor", "w"), ("mine", "b")}
+
+
+def test_a_store_without_runs_says_that_it_has_none(tmp_path):
+    with open_store(str(tmp_path / "s.sqlite"), create=True) as store:
+        assert store.runs() == [] and store.has_only_grown(by_hand())
+        with pytest.raises(StoreError, match="contains no run named 'x'; it has none"):
+            store.tensors("x")
