@@ -15,7 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.metrics import METRICS, motion, select_metrics
-from analyzer.model.observed import InnerProducts, Interval, Spectrum
+from analyzer.model.observed import (
+    ChangedBits,
+    DeadLines,
+    ElementSummary,
+    FinitenessCount,
+    InnerProducts,
+    Interval,
+    SignFlips,
+    Spectrum,
+)
 from analyzer.model.run import Value
 from analyzer.numerics import elementwise
 from analyzer.numerics.singular_values import spectrum
@@ -568,6 +577,220 @@ def test_distance_rate_is_undefined_where_steps_are_not_told(make_plain_run):
 def test_distance_rate_is_undefined_where_steps_do_not_rise(steps):
     products = inner_products(np.array([3.0]), np.array([1.0]))
     assert METRICS["distance_rate"].function(products, Interval(steps)) == Value(None, "undefined")
+
+
+# ------------------------------------------------------------------------- every term and boundary, one number each
+
+UNDEFINED = Value(None, "undefined")
+PRODUCTS = {
+    "count": 4,
+    "current": 25.0,
+    "previous": 16.0,
+    "initial": 4.0,
+    "step": 9.0,
+    "earlier_step": 1.0,
+    "step_earlier_step": -1.5,
+    "step_previous": 2.0,
+    "drift": 49.0,
+    "current_initial": 6.0,
+    "rounding": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("step_distance", {}, 3.0),
+        ("step_distance", {"step": 0.0}, 0.0),
+        ("relative_step_distance", {}, 0.75),
+        ("relative_step_distance", {"previous": 0.0}, None),
+        ("relative_step_distance", {"current": 0.0}, 0.75),
+        ("initial_distance", {}, 7.0),
+        ("initial_cosine", {}, 0.6),
+        ("initial_cosine", {"current": 0.0}, None),
+        ("initial_cosine", {"initial": 0.0}, None),
+        ("initial_cosine", {"current_initial": 10.5}, 1.0),
+        ("initial_cosine", {"current_initial": -10.5}, -1.0),
+        ("initial_cosine", {"current_initial": 0.0}, 0.0),
+        ("update_cosine", {}, -0.5),
+        ("update_cosine", {"step_earlier_step": 3.01}, 1.0),
+        ("update_cosine", {"step_earlier_step": -3.01}, -1.0),
+        ("update_cosine", {"step": 0.0}, None),
+        ("update_cosine", {"earlier_step": 0.0}, None),
+        ("update_cosine", {"step": 0.0, "rounding": 1.0}, None),
+        ("rotation", {}, atan2(sqrt(9 - 0.25), 4.5)),
+        ("rotation", {"step_previous": -2.0}, atan2(sqrt(9 - 0.25), 3.5)),
+        ("rotation", {"step_previous": -28.0, "step": 49.0 - 1e-12}, np.pi),
+        ("rotation", {"step_previous": 12.0, "step": 9.0 - 1e-12}, 0.0),
+        ("rotation", {"current": 0.0}, None),
+        ("rotation", {"previous": 0.0}, None),
+        ("norm_change", {}, 13 / 9),
+        ("norm_change", {"previous": 0.0, "step_previous": 0.0, "step": 25.0}, 5.0),
+        ("norm_change", {"current": 0.0, "previous": 0.0, "rounding": 1.0}, 0.0),
+        ("frobenius_norm", {}, 5.0),
+    ],
+)
+def test_what_inner_products_give(name, changes, expected):
+    found = METRICS[name].function(InnerProducts(**PRODUCTS | changes))
+    found = found if isinstance(found, Value) else Value(found)
+    assert found == (UNDEFINED if expected is None else Value(pytest.approx(expected, rel=1e-14, abs=1e-15), "ok"))
+
+
+STEP_METRICS = ("step_distance", "relative_step_distance", "rotation", "norm_change", "distance_rate", "update_cosine")
+
+
+@pytest.mark.parametrize(("rounding", "status"), [(0.24, "ok"), (0.25, "ok"), (0.26, "below_precision")])
+@pytest.mark.parametrize("name", STEP_METRICS)
+def test_a_step_of_exactly_six_times_the_rounding_is_not_hidden(name, rounding, status):
+    products = InnerProducts(**PRODUCTS | {"rounding": rounding, "earlier_step": 9.0})
+    interval = [Interval(1)] if name == "distance_rate" else []
+    found = METRICS[name].function(products, *interval)
+    assert found.status == status
+    assert found.value is not None
+
+
+def test_a_step_metric_without_a_value_is_undefined_whatever_the_step():
+    for rounding in (0.0, 100.0):
+        assert motion.of_step(None, InnerProducts(**PRODUCTS | {"rounding": rounding})) == UNDEFINED
+    assert motion.of_step(0.0, InnerProducts(**PRODUCTS)) == Value(0.0, "ok")
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(1, 3.0), (4, 0.75), (0, None), (-1, None), (None, None)])
+def test_the_rate_is_the_distance_over_the_steps(steps, rate):
+    assert METRICS["distance_rate"].function(InnerProducts(**PRODUCTS), Interval(steps)) == (
+        UNDEFINED if rate is None else Value(rate, "ok")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "observed", "expected"),
+    [
+        ("changed_fraction", ChangedBits(8, 2), 0.25),
+        ("sign_flip_fraction", SignFlips(8, 2), 0.25),
+        ("mean_absolute", ElementSummary(8, 4.0, 3.0, 1, 2, 32.0), 0.5),
+        ("rms", ElementSummary(8, 4.0, 3.0, 1, 2, 32.0), 2.0),
+        ("max_absolute", ElementSummary(8, 4.0, 3.0, 1, 2, 32.0), 3.0),
+        ("zero_fraction", ElementSummary(8, 4.0, 3.0, 1, 2, 32.0), 0.125),
+        ("near_zero_fraction", ElementSummary(8, 4.0, 3.0, 1, 2, 32.0), 0.25),
+        ("near_zero_fraction", ElementSummary(8, 4.0, 3.0, 1, 2, 0.0), None),
+        ("dead_row_count", DeadLines(3, 5), 3.0),
+        ("dead_column_count", DeadLines(3, 5), 5.0),
+        ("nonfinite_count", FinitenessCount(9, 4, 2), 4.0),
+    ],
+)
+def test_what_counts_give(name, observed, expected):
+    found = METRICS[name].function(observed)
+    assert (found.value if isinstance(found, Value) else found) == expected
+    assert expected is not None or found == UNDEFINED
+
+
+def of_values(*values, rows=None, columns=None, roundoff=0.0, bound=None) -> Spectrum:
+    return Spectrum(np.array(values, dtype=np.float64), rows or len(values), columns or len(values), roundoff, bound)
+
+
+SMALL_EXAMPLE = of_values(4.0, 2.0, 1.0, 1.0, bound=0.125)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("spectral_norm", 4.0),
+        ("smallest_singular_value", Value(1.0, "ok", 0.125)),
+        ("nuclear_norm", 8.0),
+        ("condition_number", Value(4.0, "ok", 0.125)),
+        ("stable_rank", Value(22 / 16)),
+        ("effective_rank", Value(2**1.75)),
+        ("participation_ratio", Value(22**2 / (256 + 16 + 2))),
+        ("numerical_rank", 4.0),
+        ("energy_rank_90", Value(2.0)),
+        ("energy_rank_95", Value(3.0)),
+        ("energy_rank_99", Value(4.0)),
+    ],
+)
+def test_what_singular_values_4_2_1_1_give(name, expected):
+    for factor in (1.0, 2.0**600, 2.0**-600):
+        values = SMALL_EXAMPLE.values * factor
+        found = METRICS[name].function(Spectrum(values, 4, 4, 0.0, 0.125)) if factor == 1 or "rank" in name else None
+        if isinstance(expected, Value) and found is not None:
+            assert found == Value(pytest.approx(expected.value, rel=1e-14), expected.status, expected.bound)
+        elif found is not None:
+            assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("spectral_norm", 0.0),
+        ("nuclear_norm", 0.0),
+        ("numerical_rank", 0.0),
+        *(
+            (name, UNDEFINED)
+            for name in ("smallest_singular_value", "condition_number", "stable_rank", "effective_rank")
+        ),
+        *((name, UNDEFINED) for name in ("participation_ratio", "energy_rank_90", "energy_rank_95", "energy_rank_99")),
+    ],
+)
+def test_what_the_zero_matrix_gives(name, expected):
+    assert METRICS[name].function(of_values(0.0, 0.0)) == expected
+
+
+def test_values_of_zero_add_nothing_to_a_rank():
+    padded = of_values(2.0, 2.0, 0.0, rows=9)
+    found = {name: METRICS[name].function(padded) for name in METRICS if METRICS[name].row.family == "spectrum"}
+    assert found["effective_rank"].value == pytest.approx(2, rel=1e-15)
+    assert (found["participation_ratio"].value, found["stable_rank"].value, found["numerical_rank"]) == (2, 2, 2)
+    assert [found[f"energy_rank_{share}"].value for share in (90, 95, 99)] == [2, 2, 2]
+    assert found["condition_number"] == found["smallest_singular_value"] == Value(None, "singular")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(100, 2), (2, 100)])
+def test_the_numerical_rank_counts_values_above_the_larger_side_times_epsilon_of_the_dtype(rows, columns):
+    """max(rows, columns) · 2u · σ₁ = 100 · 2⁻²³ · 2; a value at the threshold counts as zero."""
+    threshold = 100 * 2**-23 * 2.0
+    for second, rank in ((threshold, 1), (np.nextafter(threshold, 1), 2), (threshold / 60, 1)):
+        found = METRICS["numerical_rank"].function(of_values(2.0, second, rows=rows, columns=columns, roundoff=2**-24))
+        assert found == rank
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(100, 2), (2, 100), (16, 9)])
+def test_a_smallest_value_at_the_noise_is_not_limited(rows, columns):
+    largest, roundoff = 3.0, 1e-3
+    # σ_n = noise(σ_n) solved for σ_n: the mean square of the elements includes it.
+    share = (0.4245 * roundoff * (sqrt(rows) + sqrt(columns))) ** 2 / (rows * columns)
+    noise = largest * sqrt(share / (1 - share))
+    for factor, status in ((1 - 1e-9, "precision_limited"), (1 + 1e-9, "ok")):
+        its_spectrum = of_values(largest, noise * factor, rows=rows, columns=columns, roundoff=roundoff, bound=0.5)
+        for name in ("smallest_singular_value", "condition_number"):
+            found = METRICS[name].function(its_spectrum)
+            assert (found.status, found.bound) == (status, 0.5)
+    exact = of_values(3.0, 4.0, rows=2, columns=2, roundoff=0.0)
+    assert METRICS["smallest_singular_value"].function(exact).status == "ok"
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(100, 2), (2, 100)])
+def test_a_smallest_value_of_rounding_size_is_singular_on_either_side(rows, columns):
+    for multiple, status in ((100, "singular"), (100.5, "ok")):
+        found = METRICS["smallest_singular_value"].function(
+            of_values(2.0, multiple * 2**-52 * 2.0, rows=rows, columns=columns, bound=0.5)
+        )
+        assert (found.status, found.bound) == (status, None if status == "singular" else 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "family"),
+    [
+        ("distance_rate", "weight units per step", "motion"),
+        ("rotation", "radians", "motion"),
+        ("changed_fraction", "share of elements", "motion"),
+        ("frobenius_norm", "weight units", "size"),
+        ("dead_row_count", "rows", "size"),
+        ("dead_column_count", "columns", "size"),
+        ("condition_number", "1", "spectrum"),
+        ("stable_rank", "dimensions", "spectrum"),
+    ],
+)
+def test_a_metric_has_its_unit_and_family(name, unit, family):
+    assert (METRICS[name].row.unit, METRICS[name].row.family) == (unit, family)
 
 
 # ------------------------------------------------------------------------------------------------- the register

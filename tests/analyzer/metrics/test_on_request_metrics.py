@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil, erf, exp, pi, sqrt
 
@@ -15,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from analyzer.metrics import METRICS, pruning, select_metrics, subspace
+from analyzer.metrics import METRICS, pruning, select_metrics, subspace, update
+from analyzer.model.observed import InnerProducts, LeadingSubspaces, MagnitudeShares, Spectrum, StepSpectrum
 from analyzer.model.run import Value
-from analyzer.numerics import elementwise
-from analyzer.numerics.magnitudes import magnitude_shares
+from analyzer.numerics import elementwise, magnitudes, subspaces
+from analyzer.numerics.magnitudes import largest_half, magnitude_shares
 from analyzer.numerics.singular_values import difference_spectrum
 from analyzer.numerics.subspaces import leading_subspaces
 
@@ -425,3 +427,180 @@ def test_each_expert_is_judged_by_its_own_step(tmp_path):
     found = [rows["epoch_1.safetensors", "tensor", f"mlp.experts.weight[{e}]", "mask_churn"] for e in range(3)]
     assert [row["status"] for row in found] == ["below_precision", "ok", "undefined"]
     assert found[1]["value"] == expected_churn(moved[1], start[1])
+
+
+# ------------------------------------------------------------------------------------- every boundary and constant
+
+UNDEFINED = Value(None, "undefined")
+
+
+def bases(gap, rounding=0.0, left=(0, 1), right=(0, 1)):
+    """Coordinate axes of a matrix of 5 rows and 4 columns, in columns."""
+    return LeadingSubspaces(np.eye(5)[:, list(left)], np.eye(4)[:, list(right)], gap, rounding)
+
+
+@pytest.mark.parametrize("overlap", [subspace.overlap_previous, subspace.overlap_initial])
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (bases(0.5), bases(0.5), Value(1.0, "ok")),
+        (bases(0.5), bases(0.5, right=(0, 2)), Value(0.75, "ok")),
+        (bases(0.5), bases(0.5, left=(3, 2)), Value(0.5, "ok")),
+        (bases(0.5), bases(0.5, left=(1, 4), right=(1, 0)), Value(0.75, "ok")),
+        (bases(0.5), bases(0.5, left=(2, 4), right=(2, 3)), Value(0.0, "ok")),
+        (bases(1e-3), bases(1e-3), Value(1.0, "ok")),
+        (bases(0.999e-3), bases(0.5), UNDEFINED),
+        (bases(0.5), bases(0.999e-3), UNDEFINED),
+        (None, bases(0.5), UNDEFINED),
+        (bases(0.5), None, UNDEFINED),
+        (None, None, UNDEFINED),
+        (bases(0.5, 0.5), bases(0.25, 0.25), Value(1.0, "ok")),
+        (bases(0.5, 0.51), bases(0.5), Value(1.0, "precision_limited")),
+        (bases(0.5), bases(0.5, 0.51), Value(1.0, "precision_limited")),
+    ],
+)
+def test_what_two_subspaces_give(overlap, one, other, expected):
+    assert overlap(one, other) == expected
+
+
+def test_an_overlap_is_not_above_one():
+    wide = LeadingSubspaces(np.eye(5)[:, :2] * 1.001, np.eye(4)[:, :2] * 1.001, 0.5, 0.0)
+    assert subspace.overlap_previous(wide, wide) == Value(1.0, "ok")
+
+
+@pytest.mark.parametrize(("shape", "exists"), [((9, 30), True), ((30, 9), True), ((8, 30), False), ((30, 8), False)])
+def test_there_must_be_more_singular_values_than_directions(shape, exists):
+    assert (leading_subspaces(random(1, *shape), 8) is not None) == exists
+
+
+def diagonal(values, rows, columns):
+    matrix = np.zeros((rows, columns))
+    np.fill_diagonal(matrix, values)
+    return matrix
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(6, 4), (4, 6), (5, 5)])
+def test_the_subspaces_of_a_diagonal_matrix_are_its_first_axes(rows, columns):
+    values = np.r_[4.0, 3.0, 2.0, np.full(min(rows, columns) - 3, 1.0)]
+    for dtype in (np.float32, np.float64):
+        found = leading_subspaces(diagonal(values, rows, columns).astype(dtype), 2)
+        for basis, size in ((found.left, rows), (found.right, columns)):
+            np.testing.assert_allclose(np.abs(basis), np.eye(size)[:, :2], atol=1e-14)
+        assert found.gap == pytest.approx(1 / 3, rel=1e-13)
+        u = 2**-24 if dtype is np.float32 else 2**-53
+        noise = 0.4245 * u * np.linalg.norm(values) * (1 / sqrt(rows) + 1 / sqrt(columns))
+        assert found.rounding == pytest.approx(noise / 3, rel=1e-12)
+
+
+def test_left_and_right_of_a_square_matrix_are_not_exchanged():
+    matrix = np.zeros((3, 3))
+    matrix[0, 2] = 5
+    found = leading_subspaces(matrix, 1)
+    assert np.abs(found.left).ravel().tolist() == [1, 0, 0]
+    assert np.abs(found.right).ravel().tolist() == [0, 0, 1]
+    assert found.gap == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("second", "factored"), [(1 / 499, 0), (1 / 501, 1)])
+def test_directions_below_a_five_hundredth_come_from_the_triangular_factor(second, factored, monkeypatch):
+    calls, plain = [], subspaces.triangular_factor
+    monkeypatch.setattr(subspaces, "triangular_factor", lambda *some: calls.append(some[1]) or plain(*some))
+    found = leading_subspaces(diagonal([1.0, second, second / 2], 5, 3), 2)
+    assert calls == [3] * factored
+    assert found.gap == pytest.approx(0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(100, 3), (3, 100)])
+def test_a_last_direction_of_rounding_size_has_no_gap(rows, columns):
+    for multiple, gap in ((99, 0.0), (101, 1.0)):
+        found = leading_subspaces(diagonal([1.0, multiple * 2**-52, 0.0], rows, columns), 2)
+        assert found.gap == gap
+        assert (found.rounding == 0) == (gap == 0)
+        assert (found.left.shape, found.right.shape) == ((rows, 2), (columns, 2))
+
+
+@pytest.mark.parametrize(
+    ("size", "ends"), [(1, (1, 1, 1)), (2, (1, 1, 2)), (10, (1, 5, 9)), (11, (2, 6, 10)), (20, (2, 10, 18))]
+)
+def test_the_parts_of_a_matrix_are_rounded_up(size, ends):
+    values = np.random.default_rng(size).permutation(np.arange(1.0, size + 1))
+    matrix = (values * (-1) ** np.arange(size)).reshape(1, size)
+    for dtype in (np.float16, np.float32, np.float64):
+        stored = matrix.astype(dtype)
+        shares = magnitude_shares(stored)
+        np.testing.assert_array_equal(stored, matrix)  # not taken by magnitude in place
+        squares = np.arange(size, 0, -1) ** 2.0
+        expected = [squares[:end].sum() / squares.sum() for end in ends]
+        assert (shares.largest_10, shares.largest_50, shares.largest_90) == pytest.approx(expected, rel=1e-14)
+
+
+def test_shares_over_several_blocks_of_squares():
+    assert magnitudes.SQUARED_AT_A_TIME == 1 << 16
+    matrix = np.r_[np.full(200_000, 1.0), np.full(200_000, -2.0)].reshape(1000, 400).astype(np.float32)
+    shares = magnitude_shares(matrix)
+    found = (shares.largest_10, shares.largest_50, shares.largest_90)
+    assert found == pytest.approx((0.16, 0.8, 0.96), rel=1e-14)
+
+
+def test_the_zero_matrix_has_no_shares_and_a_single_entry_has_them_all():
+    assert magnitude_shares(np.zeros((2, 3), np.float32)) is None
+    single = np.zeros((2, 3))
+    single[1, 1] = -1e-300
+    assert magnitude_shares(single) == MagnitudeShares(1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("entries", "mask"),
+    [
+        ([1, -2], [0, 1]),
+        ([3, 1, -2], [1, 0, 0]),
+        ([1, 1, 1, 1], [1, 1, 0, 0]),
+        ([1, -1, 2, 1, 1], [1, 0, 1, 0, 0]),
+        ([0, 0, 0, 5], [1, 0, 0, 1]),
+        ([1, 2, 3, -4, 5, -6], [0, 0, 0, 1, 1, 1]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+def test_the_larger_half_is_rounded_down_and_holds_the_first_of_equals(entries, mask, dtype):
+    stored = np.array([entries]).astype(dtype)
+    assert largest_half(stored).astype(int).tolist() == mask
+    assert stored.ravel().tolist() == entries
+
+
+PRODUCTS = InnerProducts(4, 30.0, 20.0, 1.0, 36.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("products", "expected"),
+    [
+        (PRODUCTS, Value(0.5, "ok")),
+        (replace(PRODUCTS, rounding=1.001), Value(0.5, "below_precision")),
+        (replace(PRODUCTS, current=0.0), UNDEFINED),
+        (replace(PRODUCTS, previous=0.0), UNDEFINED),
+    ],
+)
+def test_the_churn_has_the_status_of_the_step(products, expected):
+    current, previous = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, -5.0], [3.0, 4.0]])
+    assert pruning.mask_churn(current, previous, products) == expected
+
+
+def test_the_metrics_of_shares_are_the_fields():
+    shares = MagnitudeShares(0.2, 0.6, 0.95)
+    assert [METRICS[name].function(shares) for name in SHARES] == [Value(0.2), Value(0.6), Value(0.95)]
+    assert [METRICS[name].function(None) for name in SHARES] == [UNDEFINED] * 3
+    assert ["10 %" in METRICS[name].row.definition for name in SHARES] == [True, False, False]
+    assert ["90 %" in METRICS[name].row.definition for name in SHARES] == [False, False, True]
+
+
+@pytest.mark.parametrize(("rounding", "status"), [(0.0, "ok"), (1.0, "ok"), (1.001, "below_precision")])
+def test_the_ranks_of_a_step_are_those_of_its_spectrum_with_the_status_of_the_step(rounding, status):
+    products = replace(PRODUCTS, rounding=rounding)
+    step = StepSpectrum(Spectrum(np.array([4.0, 2.0, 1.0, 1.0]), 4, 4, 2**-24))
+    assert update.update_stable_rank(step, products) == Value(22 / 16, status)
+    assert update.update_effective_rank(step, products) == Value(pytest.approx(2**1.75, rel=1e-14), status)
+    still = StepSpectrum(Spectrum(np.zeros(4), 4, 4, 2**-24))
+    assert update.update_stable_rank(still, products) == update.update_effective_rank(still, products) == UNDEFINED
+
+
+def test_eight_directions_are_compared_that_are_separated_by_a_thousandth():
+    assert (subspace.LEADING, subspace.SEPARATION) == (8, 1e-3)

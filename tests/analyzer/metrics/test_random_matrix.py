@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from threadpoolctl import threadpool_limits
 
-from analyzer.metrics import METRICS
+from analyzer.metrics import METRICS, random_matrix
 from analyzer.metrics.random_matrix import marchenko_pastur_median
 from analyzer.model.observed import Spectrum
 from analyzer.model.run import Value
@@ -135,6 +135,47 @@ def test_scale_and_transposition(seed, m, n, exponent):
 )
 def test_where_half_of_the_singular_values_are_zero_there_is_no_bulk(matrix):
     assert set(values_of(spectrum(matrix)).values()) == {Value(None, "undefined")}
+
+
+@pytest.mark.parametrize(
+    ("values", "median"),
+    [([5.0], 5.0), ([5.0, 2.0], 3.5), ([5.0, 2.0, 1.0], 2.0), ([5.0, 4.0, 2.0, 1.0], 3.0), ([9.0, 7, 3, 2, 1], 3.0)],
+)
+def test_the_scale_comes_from_the_middle_value_or_the_mean_of_the_middle_two(values, median):
+    n, m = len(values), 8
+    for shape in ((m, n), (n, m)):
+        its_spectrum = Spectrum(np.array(values), *shape, 2**-24)
+        expected = median / sqrt(m * marchenko_pastur_median(n / m))
+        assert METRICS["mp_scale"].function(its_spectrum) == Value(pytest.approx(expected, rel=1e-14), "ok")
+
+
+def test_the_spectrum_of_a_product_has_no_bulk():
+    """A product of rank 2 has two singular values only, though min(rows, columns) is three."""
+    for columns, status in ((3, "undefined"), (2, "ok")):
+        found = values_of(Spectrum(np.array([2.0, 1.0]), 5, columns, 2**-24))
+        assert {one.status for one in found.values()} == {status}
+
+
+def test_a_value_at_the_limit_is_no_outlier():
+    values = np.array([2.0, 1.0, 1.0, 0.5])
+    first = Spectrum(values, 4, 9, 2**-24)
+    bulk = random_matrix._bulk(first)
+    root = sqrt(8) + 2
+    limit = bulk.scale * sqrt(root**2 + 0.9793161 * root * (1 / sqrt(8) + 1 / 2) ** (1 / 3))
+    assert bulk.outliers_from == pytest.approx(limit, rel=1e-15)
+    assert bulk.edge == pytest.approx(bulk.scale * 5, rel=1e-15)
+    for top, count in ((bulk.outliers_from, 0), (np.nextafter(bulk.outliers_from, 9), 1), (100.0, 1)):
+        values[0] = top
+        assert METRICS["mp_outlier_count"].function(Spectrum(values, 4, 9, 2**-24)).value == count
+
+
+@pytest.mark.parametrize(
+    ("ratio", "median"), [(1.0, 0.65277594163357), (0.5, 0.830465881581364), (0.1, 0.966565147402822), (1e-12, 1.0)]
+)
+def test_the_median_as_a_number(ratio, median):
+    """By mpmath with 25 digits."""
+    assert marchenko_pastur_median(ratio) == pytest.approx(median, abs=1e-12)
+    assert (random_matrix.QUADRATURE_NODES, random_matrix.HALVINGS) == (80, 60)
 
 
 # ----------------------------------------------------------------------------------- condition numbers of noise

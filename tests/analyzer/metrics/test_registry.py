@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 from builders import random_walk
 from commands import read_csv, weightlapse
 
-from analyzer.metrics import METRICS
-from analyzer.metrics.registry import _LOADED_FILES
+from analyzer.errors import MetricError
+from analyzer.metrics import METRICS, metric, registry, select_metrics
+from analyzer.metrics.registry import _LOADED_FILES, load_installed_metrics, load_metrics_file
+from analyzer.model.observed import Role
+from analyzer.model.tables import MetricRow
 
 WORKING = """
 import numpy as np
@@ -190,3 +195,145 @@ def test_a_function_that_changes_its_input_spoils_no_other_metric(measure):
     for t in (1, 2):
         step = np.linalg.norm(states[t]["fc1.weight"].astype(float) - states[t - 1]["fc1.weight"])
         assert float(rows[f"{t:04d}", "tensor", "fc1.weight", "step_distance"]["value"]) == pytest.approx(step)
+
+
+# ------------------------------------------------------------------------------------------------ one declaration
+
+CURRENT, PREVIOUS, EARLIER, INITIAL = Role.CURRENT, Role.PREVIOUS, Role.BEFORE_PREVIOUS, Role.INITIAL
+
+
+def declared(parameters, **options):
+    """The registered metric of a function with these parameters."""
+    namespace = {}
+    exec(f"def odd({parameters}): return 1.0", namespace)  # no file: only its name and parameters matter
+    METRICS.pop("odd", None)
+    described = {"family": "mine", "unit": "u", "definition": "d", "source": "s"} | options
+    assert metric(**described)(namespace["odd"]) is namespace["odd"]
+    assert METRICS["odd"].function is namespace["odd"]
+    return METRICS["odd"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "roles", "reference", "matrix_only", "any_bits", "any_dtype", "is_additive"),
+    [
+        ("current", {CURRENT}, None, False, False, False, False),
+        ("previous", {PREVIOUS}, PREVIOUS, False, False, False, False),
+        ("initial", {INITIAL}, INITIAL, False, False, False, False),
+        ("previous, initial", {PREVIOUS, INITIAL}, INITIAL, False, False, False, False),
+        ("weights", {CURRENT}, None, False, False, False, True),
+        ("consecutive_steps", {CURRENT, PREVIOUS, EARLIER}, PREVIOUS, False, False, False, True),
+        ("drift, step", {CURRENT, PREVIOUS, INITIAL}, INITIAL, False, False, False, True),
+        ("step, interval", {CURRENT, PREVIOUS}, PREVIOUS, False, False, False, True),
+        ("weights, current", {CURRENT}, None, False, False, False, False),
+        ("weights, matrix", {CURRENT}, None, True, False, False, False),
+        ("dead_lines", {CURRENT}, None, True, False, False, True),
+        ("finiteness", {CURRENT}, None, False, True, False, True),
+        ("changed_bits", {CURRENT, PREVIOUS}, PREVIOUS, False, True, True, True),
+        ("changed_bits, finiteness", {CURRENT, PREVIOUS}, PREVIOUS, False, True, False, True),
+        ("changed_bits, weights", {CURRENT, PREVIOUS}, PREVIOUS, False, False, False, True),
+    ],
+)
+def test_a_metric_has_the_properties_of_its_needs(
+    parameters, roles, reference, matrix_only, any_bits, any_dtype, is_additive
+):
+    found = declared(parameters)
+    assert [need.name for need in found.needs] == parameters.split(", ")
+    assert (found.roles, found.reference) == (roles, reference)
+    assert (found.matrix_only, found.any_bits, found.any_dtype) == (matrix_only, any_bits, any_dtype)
+    assert found.is_additive == is_additive
+
+
+def test_a_declaration_is_a_row_and_the_digest_is_that_of_name_and_version():
+    found = declared("current")
+    assert found.row == MetricRow("odd", "mine", "u", "d", "s", 1)
+    assert found.digest == sha256(b"odd:1").hexdigest()[:8]
+    later = declared("current", version=2)
+    assert later.row == MetricRow("odd", "mine", "u", "d", "s", 2)
+    assert later.digest == sha256(b"odd:2").hexdigest()[:8]
+
+
+@pytest.mark.parametrize("label", ["family", "unit", "definition", "source"])
+def test_no_description_may_be_empty(label):
+    for text in ("", " \n"):
+        with pytest.raises(MetricError, match=f"metric odd .*its {label} is empty"):
+            declared("current", **{label: text})
+    assert "odd" not in METRICS
+
+
+def test_a_file_that_is_loaded_again_replaces_its_metrics_and_their_digests(tmp_path):
+    script = tmp_path / "mine.py"
+    before = set(METRICS)
+    one = DECLARED + "def odd(current): return 1\n" + DECLARED + "def even(current): return 2\n"
+    script.write_text(one)
+    assert load_metrics_file(str(script)) == ["odd", "even"]
+    plain = sha256(b"odd:1").hexdigest()[:8]
+    whole = sha256(f"{plain}:{sha256(one.encode()).hexdigest()}".encode()).hexdigest()[:8]
+    assert METRICS["odd"].digest == whole
+    assert load_metrics_file(str(script)) == ["odd", "even"]
+    assert METRICS["odd"].digest == whole
+    script.write_text(DECLARED + "def odd(current): return 3\n")
+    assert load_metrics_file(str(script)) == ["odd"]
+    assert METRICS["odd"].digest != whole
+    assert METRICS["odd"].function(0) == 3
+    assert set(METRICS) == before | {"odd"}
+    script.write_text("import sys\nraise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_metrics_file(str(script))
+    assert set(METRICS) == before
+
+
+def test_a_file_without_metrics_is_told_what_it_defines(tmp_path):
+    script = tmp_path / "mine.py"
+    for code, message in (("x = 1\n_y = 2\nz = 3", r"the file defines x, z\)"), ("_y = 2", r"defines nothing\)")):
+        script.write_text(code)
+        with pytest.raises(MetricError, match=message):
+            load_metrics_file(str(script))
+
+
+class Plugin:
+    """An entry point that fails, or not."""
+
+    name, value = "my-plugin", "module:thing"
+
+    def __init__(self, error):
+        self.error, self.loaded = error, 0
+
+    def load(self):
+        self.loaded += 1
+        if self.error:
+            raise self.error
+
+
+def test_every_plugin_is_loaded_and_a_broken_one_is_named(monkeypatch):
+    plugins, groups = [Plugin(None), Plugin(None)], []
+    monkeypatch.setattr(registry, "entry_points", lambda group: groups.append(group) or plugins)
+    load_installed_metrics()
+    assert (groups, [one.loaded for one in plugins]) == (["weightlapse.metrics"], [1, 1])
+    plugins.append(Plugin(ValueError("no luck")))
+    with pytest.raises(MetricError, match=r"the plug-in my-plugin \(module:thing\) fails: no luck"):
+        load_installed_metrics()
+
+
+def test_metrics_are_selected_by_family_and_by_name():
+    every = list(METRICS.values())
+    on_request = {"subspace", "pruning", "update"}
+    assert select_metrics() == [one for one in every if one.row.family not in on_request]
+    assert select_metrics([]) == []
+    assert [one.row.name for one in select_metrics(["rms", "mask_churn", "update"])] == [
+        one.row.name for one in every if one.row.name in ("rms", "mask_churn") or one.row.family == "update"
+    ]
+    assert len(select_metrics(["rms", "mask_churn", "update"])) == 4
+    assert select_metrics(["size", "rms"]) == [one for one in every if one.row.family == "size"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["spectrun"], r"--metrics spectrun: no such family or metric; did you mean spectrum\? Families are motion, "),
+        (["zzzz", "rms", "motoin"], r"--metrics motoin,zzzz: no such family or metric; did you mean motion\? Families"),
+        (["zzzz"], r"--metrics zzzz: no such family or metric\. Families are .*pruning, random_matrix, size, spectrum"),
+    ],
+)
+def test_an_unknown_name_is_told_with_what_is_near(names, message):
+    with pytest.raises(MetricError, match=message):
+        select_metrics(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
-from math import log10
+from math import inf, log10
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.metrics import METRICS
-from analyzer.model.observed import Spectrum
+from analyzer.model.observed import PowerLaw, Spectrum
 from analyzer.model.run import Value
 from analyzer.numerics import power_law
 from analyzer.numerics.power_law import fit_power_law
@@ -243,3 +243,74 @@ def test_the_family_is_measured_by_default_for_matrices_only(tmp_path):
                 weighted = expected[0] * log10(eigenvalues.max())
                 assert found["alpha_weighted"]["value"] == pytest.approx(weighted, rel=1e-8)
         assert rows[checkpoint, "mean", "", "alpha"]["status"] == "undefined"
+
+
+# ------------------------------------------------------------------------------------------------ as numbers
+
+
+def test_the_constants_of_the_fit():
+    assert (power_law.SHORTEST_TAIL, power_law.FEWEST_CANDIDATES) == (3, 2)
+    assert (power_law.SAMPLES, power_law.CANDIDATES) == (48, 16)
+
+
+def test_the_tails_of_a_few_numbers():
+    """The logarithms 0, 1, 1, 3, 4: Σ over the tails 9, 5 (from 1) and, too short to count, 1 (from 3)."""
+    tail = power_law._Tail(np.array([0.0, 1.0, 1.0, 3.0, 4.0]))
+    assert (tail.size, tail.logs.tolist(), tail.below.tolist()) == (5, [0, 1, 3, 4], [0, 1, 3, 4])
+    assert tail.exponents.tolist() == pytest.approx([5 / 9, 4 / 5], rel=1e-15)
+    law = [1 - np.exp(-5 / 9 * np.array([0, 1, 3, 4])), 1 - np.exp(-4 / 5 * np.array([0, 2, 3]))]
+    distances = [np.abs(law[0] - [0, 0.2, 0.6, 0.8]).max(), np.abs(law[1] - [0, 0.5, 0.75]).max()]
+    assert tail._distances(np.array([0, 1]), np.arange(4)[None, :]).tolist() == pytest.approx(distances, rel=1e-14)
+    assert tail._distances(np.array([1]), np.array([[3]])).tolist() == pytest.approx([law[1][2] - 0.75], rel=1e-12)
+    best = int(np.argmin(distances))
+    assert tail.least_distance(np.array([True, True])) == (best, pytest.approx(distances[best], rel=1e-14))
+    for only in (0, 1):
+        found = tail.least_distance(np.arange(2) == only)
+        assert found == (only, pytest.approx(distances[only], rel=1e-14))
+    assert tail.least_distance(np.array([False, False]))[1] == inf
+
+
+@pytest.mark.parametrize("eigenvalues", [[8, 4, 2, 1], [16, 9, 4, 1, 1], [100, 9, 9, 4, 1, 0.25], [1e6, 1e4, 4, 1, 1]])
+def test_the_fit_of_a_few_eigenvalues(eigenvalues):
+    fit = fit_power_law(of_eigenvalues(eigenvalues))
+    expected = written_out(np.array(eigenvalues, dtype=np.float64))
+    assert (fit.alpha, fit.xmin, fit.ks_distance, fit.tail_count) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(200, 4), (4, 200)])
+def test_an_eigenvalue_of_rounding_size_is_left_out_on_either_side(rows, columns):
+    for multiple, exists in ((200, False), (201, True)):
+        values = np.array([4.0, 3.0, 2.0, multiple * 2**-52 * 4.0])
+        assert (fit_power_law(Spectrum(values, rows, columns, 2**-24)) is not None) == exists
+
+
+@pytest.mark.parametrize(("multiple", "exists"), [(0.5, False), (4.0, True)])
+def test_a_spread_of_rounding_size_is_no_tail(multiple, exists):
+    """The mean of ln(λ/xmin) must exceed max(rows, columns) · ε in a tail; here the longest spreads by 1.5 times d."""
+    d = multiple * 100_000 * 2**-52
+    values = np.sqrt(np.exp(np.array([3 * d, 2 * d, d, 0.0])))
+    assert (fit_power_law(Spectrum(values, 100_000, 4, 2**-24)) is not None) == exists
+
+
+FIT = PowerLaw(alpha=2.5, xmin=0.25, ks_distance=0.125, tail_count=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("alpha", 2.5), ("alpha_xmin", 0.25), ("alpha_ks_distance", 0.125), ("alpha_tail_count", 7.0)],
+)
+def test_a_metric_is_its_part_of_the_fit(name, expected):
+    assert METRICS[name].function(FIT) == Value(expected, "ok")
+    assert METRICS[name].function(None) == Value(None, "undefined")
+
+
+def test_the_weighted_alpha_is_alpha_times_the_logarithm_of_the_largest_eigenvalue():
+    its_spectrum = Spectrum(np.array([100.0, 1.0]), 2, 2, 2**-24)
+    assert METRICS["alpha_weighted"].function(FIT, its_spectrum) == Value(pytest.approx(2.5 * 4, rel=1e-15), "ok")
+    assert METRICS["alpha_weighted"].function(None, its_spectrum) == Value(None, "undefined")
+
+
+def test_an_xmin_that_underflows_is_undefined_and_a_tiny_one_is_not():
+    for xmin, expected in ((0.0, Value(None, "undefined")), (5e-324, Value(5e-324, "ok"))):
+        assert METRICS["alpha_xmin"].function(PowerLaw(2.5, xmin, 0.1, 7)) == expected
+    assert METRICS["alpha"].function(PowerLaw(2.5, 0.0, 0.1, 7)) == Value(2.5, "ok")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import astuple
-from math import fsum, isnan
+from dataclasses import asdict, astuple
+from math import fsum, isnan, nan, sqrt
 
 import ml_dtypes
 import numpy as np
@@ -15,12 +15,21 @@ from hypothesis import strategies as st
 from analyzer.engine.observing import Observer
 from analyzer.engine.states import Loaded
 from analyzer.metrics.needs import NEEDS
-from analyzer.model.observed import FinitenessCount, Interval, Role
+from analyzer.model.observed import ChangedBits, DeadLines, FinitenessCount, Interval, Role, SignFlips
 from analyzer.model.run import TensorInfo
-from analyzer.numerics import elementwise
+from analyzer.numerics import elementwise, sums
 from analyzer.numerics.blocks import CHUNK, Chunk
-from analyzer.numerics.rounding import unit_roundoff
-from analyzer.numerics.sums import NO_COUNTS, Counts, Tally, consecutive_sums
+from analyzer.numerics.rounding import EPSILON, ROUNDING_DISPLACEMENT, unit_roundoff
+from analyzer.numerics.sums import (
+    NO_COUNTS,
+    ChunkBuffers,
+    Counts,
+    Rows,
+    Tally,
+    consecutive_sums,
+    fill_signs,
+    near_zero_threshold,
+)
 
 ELEMENTS, FINITENESS = NEEDS["elements"], NEEDS["finiteness"]
 ALL = Counts.ELEMENTS | Counts.SIGN_FLIPS | Counts.CHANGED_BITS
@@ -307,3 +316,261 @@ def test_elements_whose_squares_vanish_are_near_zero_beside_others():
     w[:CHUNK] = 1e-170
     summary = summary_of(w)
     assert (summary.near_zeros, summary.zeros) == (CHUNK, 0)
+
+
+# ------------------------------------------------------------------------------- every constant, term and boundary
+
+
+def test_the_constants_of_rounding_and_of_near_zeros():
+    """The displacement: a uniform error of up to u, over a significand with density 1/(m·ln 2) on [1, 2]."""
+    assert EPSILON == 2**-52
+    assert ROUNDING_DISPLACEMENT == 0.4245
+    assert pytest.approx(sqrt(0.75 / (6 * np.log(2))), abs=5e-4) == ROUNDING_DISPLACEMENT
+    assert (sums.NEAR_ZERO, sums.LEAST_SQUARE, sums.KEPT_MARGIN, sums.MOST_KEPT) == (1e-3, 1e-280, 4.0, 1 / 64)
+
+
+def test_all_sums_of_a_few_elements_as_numbers():
+    w, p, q, i = (np.array(one, dtype=np.float32) for one in ([3, -4], [1, 2], [0, -1], [-2, 5]))
+    products = inner_products(w, p, q, i)
+    assert asdict(products) == {
+        "count": 2,
+        "current": 25,
+        "previous": 5,
+        "initial": 29,
+        "step": 40,
+        "earlier_step": 10,
+        "step_earlier_step": -16,
+        "step_previous": -10,
+        "drift": 106,
+        "current_initial": -26,
+        "rounding": (0.4245 * 2**-24) ** 2 * 25,
+    }
+
+
+def test_nothing_is_counted_unless_it_is_asked_for():
+    w, p = np.array([0.0, 1.0, -2.0]), np.array([1.0, -1.0, -2.0])
+    plain = elementwise.element_sums(w, p)
+    assert (plain.absolute, plain.largest, plain.zeros, plain.flips, plain.changed) == (0, 0, 0, None, None)
+    assert plain.near_zeros is None
+    sizes = elementwise.element_sums(w, p, counts=Counts.ELEMENTS)
+    assert (sizes.absolute, sizes.largest, sizes.zeros, sizes.near_zeros) == (3, 2, 1, 1)
+    assert (sizes.flips, sizes.changed) == (None, None)
+    signs = elementwise.element_sums(w, p, counts=Counts.SIGN_FLIPS)
+    assert (signs.zeros, signs.flips, signs.changed) == (0, SignFlips(3, 1), None)
+    bits = elementwise.element_sums(w, p, counts=Counts.CHANGED_BITS)
+    assert (bits.zeros, bits.flips, bits.changed) == (0, None, ChangedBits(3, 2))
+    both = elementwise.element_sums(w, p, counts=ALL)
+    assert (both.zeros, both.near_zeros, both.flips, both.changed) == (1, 1, SignFlips(3, 1), ChangedBits(3, 2))
+
+
+def test_without_a_previous_state_nothing_is_compared_with_it():
+    w, q = np.array([0.0, 3.0], dtype=np.float32), np.array([5.0, 7.0], dtype=np.float32)
+    found = elementwise.element_sums(w, None, q, counts=ALL)
+    assert (found.flips, found.changed, found.zeros) == (None, None, 1)
+    assert all(isnan(getattr(found.products, name)) for name in ("step", "earlier_step", "step_earlier_step"))
+
+
+def test_a_previous_state_of_another_dtype_has_signs_and_steps_but_no_bits_to_compare():
+    w, p = np.array([-2.0, 3.0], dtype=np.float32), np.array([1.0, 3.0])
+    found = elementwise.element_sums(w, p, counts=ALL)
+    assert (found.flips, found.changed, found.products.step) == (SignFlips(2, 1), None, 9)
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [(Role.PREVIOUS, "previous"), (Role.INITIAL, "initial"), (Role.BEFORE_PREVIOUS, "earlier_step")],
+)
+def test_a_sum_of_squares_that_is_known_is_taken_as_it_is(role, name):
+    w, p, q, i = (np.array(one) for one in ([3.0, -4.0], [1.0, 2.0], [0.0, -1.0], [-2.0, 5.0]))
+    plain = asdict(inner_products(w, p, q, i))
+    known = asdict(elementwise.element_sums(w, p, q, i, known={role: 28.0}).products)
+    expected = plain | {name: 28.0}
+    if role is Role.INITIAL:
+        expected["current_initial"] = (25 + 28 - 106) / 2
+    assert known == expected
+
+
+@pytest.mark.parametrize("is_odd", [False, True])
+def test_the_rows_of_a_chunk_do_not_overlap_and_the_products_are_those_of_the_named_ones(is_odd):
+    buffers = ChunkBuffers(Chunk(10, 5), is_odd)
+    names = ("current", "previous", "step", "earlier_step", "drift", "initial", "scratch")
+    vectors = dict(zip(names, np.random.default_rng(0).integers(-9, 10, (7, 5)).astype(np.float64), strict=True))
+    for name in names:
+        getattr(buffers, name)[:] = vectors[name]
+    buffers.signs[:], buffers.previous_signs[:], buffers.flags[:] = [[True], [False]], [[False], [True]], True
+    for name in names:
+        np.testing.assert_array_equal(getattr(buffers, name), vectors[name])
+    assert (buffers.signs[0].all(), buffers.signs[1].any()) == (True, False)
+    assert (buffers.previous_signs[0].any(), buffers.previous_signs[1].all()) == (False, True)
+    step, earlier = vectors["step"], vectors["earlier_step"]
+    assert buffers.step_products() == (step @ vectors["previous"], step @ step, step @ earlier)
+    assert buffers.earlier_squares() == earlier @ earlier
+
+
+def test_at_the_next_checkpoint_the_current_rows_are_the_previous_ones():
+    even, odd = ChunkBuffers(Chunk(0, 4)), ChunkBuffers(Chunk(0, 4), is_odd=True)
+    assert (even.is_odd, odd.is_odd) == (False, True)
+    for now, then in ((even, odd), (odd, even)):
+        for name, later in (("current", "previous"), ("step", "earlier_step"), ("signs", "previous_signs")):
+            assert np.shares_memory(getattr(now, name), getattr(then, later))
+            assert getattr(now, name).shape == getattr(then, later).shape
+        assert np.shares_memory(now.initial, then.initial)
+        assert not np.shares_memory(now.signs, now.previous_signs)
+
+
+def test_the_squares_of_a_chunk_are_those_of_the_state_in_the_role():
+    buffers = ChunkBuffers(Chunk(0, 2))
+    rows = Rows(buffers, buffers.current)
+    for role in (Role.PREVIOUS, Role.INITIAL, Role.BEFORE_PREVIOUS):
+        assert isnan(rows.squares(role))
+    buffers.previous[:], buffers.initial[:], buffers.earlier_step[:] = [1, 2], [3, 4], [5, 6]
+    rows.previous, rows.initial, rows.earlier_step = buffers.previous, buffers.initial, buffers.earlier_step
+    squares = [rows.squares(role) for role in (Role.PREVIOUS, Role.INITIAL, Role.BEFORE_PREVIOUS)]
+    assert squares == [5, 25, 61]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_signs_are_below_and_above_zero(dtype):
+    stored = np.array([-2, -0.0, 0.0, 3, np.nan]).astype(dtype)
+    signs = fill_signs(stored, stored.astype(np.float64), np.ones((2, 5), dtype=bool))
+    np.testing.assert_array_equal(signs, [[1, 0, 0, 0, 0], [0, 0, 0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("role", "missing"),
+    [
+        (Role.PREVIOUS, {"previous", "step", "step_previous"}),
+        (Role.INITIAL, {"initial", "drift", "current_initial"}),
+        (Role.BEFORE_PREVIOUS, {"earlier_step", "step_earlier_step"}),
+    ],
+)
+def test_sums_limited_to_some_states_lack_those_of_the_others(role, missing):
+    every = (Role.PREVIOUS, Role.INITIAL, Role.BEFORE_PREVIOUS)
+    whole = elementwise.element_sums(*states(4, 10, np.float64), counts=ALL)
+    assert whole.limited_to(every) == whole
+    part = whole.limited_to([one for one in every if one is not role])
+    for name, value in asdict(part.products).items():
+        assert isnan(value) if name in missing else value == getattr(whole.products, name)
+    assert (part.absolute, part.largest, part.near_zeros) == (whole.absolute, whole.largest, whole.near_zeros)
+
+
+def test_the_first_of_consecutive_checkpoints_is_the_initial_one_of_all():
+    tallies = [Tally(1, np.dtype(np.float64), None, NO_COUNTS) for _ in range(3)]
+    for tally, current, step in zip(tallies, (4.0, 9.0, 25.0), (nan, 1.0, 16.0), strict=True):
+        tally.current, tally.step = current, step
+    found = [one.products for one in consecutive_sums(tallies)]
+    assert [one.initial for one in found] == [4, 4, 4]
+    assert [one.previous for one in found[1:]] == [4, 9]
+    assert isnan(found[0].previous) and isnan(found[0].earlier_step) and isnan(found[1].earlier_step)
+    assert found[2].earlier_step == 1
+    assert consecutive_sums([]) == []
+
+
+@pytest.mark.parametrize(("squared", "size", "threshold"), [(0.0, 3, 0.0), (4.0, 4, 1e-3), (36.0, 4, 3e-3)])
+def test_the_threshold_is_a_thousandth_of_the_root_mean_square(squared, size, threshold):
+    assert near_zero_threshold(squared, size) == pytest.approx(threshold, rel=1e-15)
+
+
+def test_an_element_at_the_threshold_is_not_near_zero():
+    w = np.array([1.0, -1.0, 0.999, -0.999, 0.0, -5.0, 5.0, 1.001])
+    assert elementwise.count_near_zeros(w.reshape(2, 4), 8e6) == 3
+    assert elementwise.count_near_zeros(w, 0.0) == 0
+    many = np.full(2 * CHUNK + 1, 0.5, dtype=np.float32)
+    assert elementwise.count_near_zeros(many, 1e6 * many.size) == many.size
+
+
+@pytest.mark.parametrize(("small", "zeros", "kept"), [(10, 0, True), (11, 0, False), (10, 20, True), (0, 640, True)])
+def test_one_in_64_elements_may_be_small_besides_the_zeros(small, zeros, kept):
+    w = np.ones(640)
+    w[:small], w[small : small + zeros] = 1e-6, 0
+    found = elementwise.element_sums(w, counts=ALL)
+    if zeros == 640:
+        assert (found.near_zeros, found.zeros) == (0, 640)  # nothing is below a threshold of 0
+    else:
+        assert found.near_zeros == (small + zeros if kept else None)
+        assert found.zeros == zeros
+        assert summary_of(w).near_zeros == small + zeros
+
+
+@pytest.mark.parametrize(("later", "kept"), [(3.9, True), (4.1, False)])
+def test_magnitudes_below_four_times_the_first_threshold_are_kept(later, kept):
+    """Of two chunks, the second determines the rms of both, ``later`` times that of the first."""
+    w = np.ones(2 * CHUNK, dtype=np.float64)
+    w[CHUNK:] = sqrt(2 * later**2 - 1)
+    w[-3:] = 1e-3 * (later - 0.05)
+    found = elementwise.element_sums(w, counts=Counts.ELEMENTS)
+    assert found.near_zeros == (3 if kept else None)
+    assert summary_of(w).near_zeros == 3
+
+
+def near_zeros_of(size, chunks):
+    kept = sums._NearZeros(size)
+    for magnitudes in chunks:
+        magnitudes = np.array(magnitudes)
+        kept.add(magnitudes, float(magnitudes @ magnitudes), np.zeros(magnitudes.size, dtype=bool))
+    return kept
+
+
+def test_small_magnitudes_are_kept_until_the_threshold_is_known():
+    kept = near_zeros_of(192, [[1.0, 1.0, 1e-3], [4.0, 1e-3, 2e-3], [0.0, 1e-3, 3.9e-3]])
+    assert kept.room == -1  # 3 of 192 may be kept
+    assert kept.kept == []
+    assert kept.below(1e-9) is None
+    kept = near_zeros_of(256, [[1.0, 1.0, 1.0], [4.0, 1e-3, 2e-3], [0.0, 1e-3, 3.9e-3]])
+    assert (kept.room, kept.bound) == (0, 4e-3)
+    assert [kept.below(threshold) for threshold in (0.0, 1e-3, 1.1e-3, 2e-3, 3e-3, 4e-3)] == [0, 0, 2, 2, 3, 4]
+    assert kept.below(np.nextafter(4e-3, 1)) is None
+
+
+def test_a_first_chunk_of_zeros_has_no_bound_and_one_whose_squares_vanish_ends_the_keeping():
+    kept = near_zeros_of(256, [[0.0, 0.0], [1.0, 1.0], [1e-4, 1.0]])
+    assert (kept.room, kept.bound, kept.below(1e-3)) == (3, 4e-3, 1)
+    assert near_zeros_of(256, [[0.0, 1e-200]]).below(0.0) is None
+    assert near_zeros_of(256, []).below(0.0) == 0
+
+
+def test_magnitudes_at_the_bound_are_not_kept():
+    assert near_zeros_of(256, [[1.0, 1.0], [4e-3, 4e-3], [np.nextafter(4e-3, 0), 1.0]]).room == 3
+
+
+def test_nonfinite_elements_are_counted_in_every_chunk():
+    w = np.ones((3, CHUNK), dtype=np.float16)
+    w[0, 0], w[1, 5], w[2, 6], w[2, -1] = np.nan, np.inf, -np.inf, np.nan
+    assert elementwise.count_nonfinite(w) == (4, 2)
+    assert elementwise.count_nonfinite(w[1:2]) == (1, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.complex64, np.complex128])
+def test_changed_bits_are_counted_in_every_chunk_and_in_either_half(dtype):
+    a = np.zeros((3, CHUNK), dtype=dtype)
+    b = a.copy()
+    b[0, 0], b[1, 7], b[2, -1] = 1, 1, (1 if dtype is np.int8 else 1j)
+    assert elementwise.changed_bits(b, a) == ChangedBits(3 * CHUNK, 3)
+    b[1, 8] = 1 if dtype is np.int8 else 1 + 1j  # both halves are one element
+    assert elementwise.changed_bits(b, a) == ChangedBits(3 * CHUNK, 4)
+
+
+@pytest.mark.parametrize("columns", [1, 2, CHUNK - 1, CHUNK, CHUNK + 1])
+def test_dead_lines_of_few_long_rows_and_of_many_short_ones(columns):
+    matrix = np.zeros((3, columns) if columns > 2 else (CHUNK + 3, columns), dtype=np.int8)
+    rows = len(matrix)
+    assert elementwise.dead_lines(matrix) == DeadLines(rows, columns)
+    matrix[0, 0] = matrix[-1, 0] = 1
+    assert elementwise.dead_lines(matrix) == DeadLines(rows - 2, columns - 1)
+    live_rows, live_columns = elementwise.live_lines(matrix)
+    assert (live_rows, live_columns.shape, live_columns.nonzero()[0].tolist()) == (2, (columns,), [0])
+
+
+def test_states_are_flat_rows_and_their_bits_unsigned_integers():
+    current, previous = np.array([[1.0, -2.0]], dtype=np.float32), np.array([[3.0, 0.0]], dtype=np.float32)
+    arrays = elementwise.StateArrays(current, previous, None, None)
+    now, before = arrays.bits(Chunk(1, 1))
+    assert (now.dtype, before.dtype, now.tolist(), before.tolist()) == (np.uint32, np.uint32, [0xC0000000], [0])
+    other = elementwise.StateArrays(current, previous.astype(np.float64), None, None)
+    assert other.bits(Chunk(0, 2))[1] is None
+    assert elementwise.StateArrays(current, None, None, None).bits(Chunk(0, 2))[1] is None
+    rows = arrays.rows(Chunk(1, 1), with_signs=True)
+    assert (rows.current.tolist(), rows.previous.tolist(), rows.step.tolist()) == ([-2], [0], [-2])
+    assert (rows.initial, rows.earlier_step, rows.drift) == (None, None, None)
+    assert rows.buffers.signs.tolist() == [[True], [False]]
+    assert rows.buffers.previous_signs.tolist() == [[False], [False]]

@@ -168,6 +168,95 @@ def test_threads_that_share_the_device_get_the_same_bits():
         assert all(np.array_equal(one.values, other) for one, other in zip(found, expected, strict=True))
 
 
+# ------------------------------------------------------------------------------------------ boundaries and terms
+
+
+@pytest.mark.parametrize(
+    ("shapes", "batches"),
+    [
+        ([(600, 512)] * 2, [(2, 512)]),
+        ([(600, 513)] * 2, []),
+        ([(512, 600), (600, 512)], [(2, 512)]),
+        ([(600, 512), (600, 511)], []),
+        ([(3000, 10)] * 2, []),
+        ([(3001, 10)] * 2, [(2, 10)]),
+        ([(600, 512)] * 129, [(128, 512), (1, 512)]),  # 2^25 elements of Gram matrices
+        ([(600, 512)] * 128, [(128, 512)]),
+    ],
+)
+def test_gram_matrices_of_up_to_512_columns_are_decomposed_together(shapes, batches, monkeypatch):
+    found = []
+
+    def eigvalsh(grams):
+        found.append(tuple(grams.shape[:2]))
+        return torch.zeros(grams.shape[:2])
+
+    monkeypatch.setattr(torch.linalg, "eigvalsh", eigvalsh)
+    monkeypatch.setattr(gpu._TorchBackend, "gram", lambda self: torch.empty(0, 1).expand(0, 1))
+    monkeypatch.setattr(torch, "stack", lambda grams: torch.empty(1).expand(len(grams), min(shapes[0]), 1))
+    matrices = [np.broadcast_to(np.float32(1), shape) for shape in shapes]
+    known = gpu._batched_eigenvalues(matrices, "cpu")
+    assert found == batches
+    assert sorted(known) == (list(range(len(shapes))) if batches else [])
+
+
+@pytest.mark.parametrize("shape", [(11, 4), (4, 11), (5, 5)])
+@pytest.mark.parametrize("exponent", [0, 1, 4, -3])
+@pytest.mark.parametrize("resident", [False, True])
+def test_the_backend_computes_what_numpy_does(shape, exponent, resident, monkeypatch):
+    monkeypatch.setattr(gram, "block_rows", lambda columns: columns)
+    matrix = np.random.default_rng(0).standard_normal(shape)
+    tall = (matrix if shape[0] >= shape[1] else matrix.T) * 2.0**-exponent
+    n = tall.shape[1]
+    total, right = tall.T @ tall, np.arange(3.0 * n).reshape(n, 3)
+    backend = gpu._TorchBackend(matrix, exponent, "cpu", resident)
+    sent, plain = [], gpu._TorchBackend._sent
+    monkeypatch.setattr(gpu._TorchBackend, "_sent", lambda self: sent.append(1) or plain(self))
+    np.testing.assert_allclose(backend.gram(), total, rtol=1e-12, atol=1e-12)
+    assert backend.gram() is backend.gram()
+    np.testing.assert_allclose(backend.eigenvalues(), np.linalg.eigvalsh(total), rtol=1e-10)
+    scale = float(np.trace(total))
+    shifted = total + scale * np.eye(n)
+    np.testing.assert_allclose(backend.solver(scale)(right), np.linalg.solve(shifted, right), rtol=1e-10)
+    assert backend.solver(-2 * scale) is None
+    np.testing.assert_allclose(backend.gram(), total, rtol=1e-12, atol=1e-12)  # without the shift
+    triangle = backend.triangle(right)
+    np.testing.assert_allclose(triangle.T @ triangle, right.T @ total @ right, rtol=1e-9, atol=1e-9 * scale)
+    squares, back = backend.norms_and_gram_product(right)
+    np.testing.assert_allclose(squares, ((tall @ right) ** 2).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(back, total @ right, rtol=1e-11, atol=1e-11 * scale)
+    assert len(sent) == (1 if resident else 3)
+
+
+def test_eigenvalues_that_are_known_are_not_computed_again():
+    backend = gpu._TorchBackend(np.eye(3), 0, "cpu", eigenvalues=np.array([7.0]))
+    assert backend.eigenvalues().tolist() == [7]
+    assert backend._gram is None
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.OutOfMemoryError("no text"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUSOLVER_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("memory"), False),
+    ],
+)
+def test_errors_of_memory_are_told_from_others(error, is_memory):
+    assert gpu._is_out_of_memory(error) == is_memory
+
+
+def test_a_device_is_checked_by_its_type(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    gpu.check_device("cpu")
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(DeviceError, match=r"finds no CUDA device; measure on the CPU \(--device cpu\)"):
+            gpu.check_device(device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    gpu.check_device("cuda:1")
+
+
 # ------------------------------------------------------------------------------------------------ what goes wrong
 
 
