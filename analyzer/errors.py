@@ -10,7 +10,7 @@ class CheckpointError(WeightlapseError):
 
 
 class NotACheckpointError(CheckpointError):
-    """A file beside the checkpoints is something else, such as the state of an optimizer; nothing is wrong with it."""
+    """A file is not a checkpoint, such as the state of an optimizer that a trainer saves next to the weights."""
 
 
 class NoCheckpointsError(WeightlapseError):

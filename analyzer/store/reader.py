@@ -170,7 +170,7 @@ class Reader:
             yield Curve(its_scope, its_tensor, its_metric, values, tuple(statuses), tuple(references))
 
     def measurements(self, run: str) -> Iterator[Measurement]:
-        """Return every row of a run by checkpoint, then scope, tensor and metric in the order of measuring."""
+        """Return every row of a run by checkpoint, scope, tensor (in the model's order) and name of the metric."""
         rows = self._of_run(
             run,
             "SELECT checkpoints.name, scope, series.tensor, metric, value, bound, status, reference "

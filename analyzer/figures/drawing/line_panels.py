@@ -51,7 +51,7 @@ class LineSheet:
         return place(self._drawn, LEFT, self._top(index), _PLOT_WIDTH, self._height)
 
     def key(self, lines: Sequence[KeyLine], index: int = 0) -> None:
-        """Draw a key that begins beside the top of a panel."""
+        """Draw a key whose top is level with that of a panel."""
         draw_key(self._drawn, WIDTH - MARGIN - _KEY_WIDTH, self._top(index), _KEY_WIDTH, lines)
 
     def finish(self) -> Figure:

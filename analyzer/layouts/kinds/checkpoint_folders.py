@@ -62,7 +62,8 @@ def read(folder: Folder) -> list[CheckpointSeries]:
         scored = with_folder_scores(folder.path, found, [] if groups else findings)
         findings.extend(one if one.rule != "not_checkpoints" else _inside(component, one) for one in problems)
         groups.extend(
-            replace(one, name=_component_name(component, one.name, len(components) > 1)) for one in groups_of(scored)
+            replace(one, name=without_suffix(component) if len(components) > 1 else one.name)
+            for one in groups_of(scored)
         )
     return series_of(groups, CheckpointSeries([], "the folders' names", findings, score_files=SCORE_FILES))
 
@@ -73,10 +74,6 @@ def _candidates(folder: Folder) -> list[Entry]:
 
 def _states_place(name: str) -> bool:
     return place_in_name(name) != (None, None) or bool(_OTHER_NAMES.fullmatch(name))
-
-
-def _component_name(component: str, name: str, several: bool) -> str:
-    return without_suffix(component) if several else name
 
 
 def _components(entry: Entry) -> list[str]:

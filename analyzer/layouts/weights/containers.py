@@ -27,7 +27,7 @@ DEEPEST = 16
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is read of a file's top level.
+    """The top-level keys of a file that are read.
 
     ``first`` is the key of the weights that keep their names, None if there is none. ``parts`` are read with their key
     as a prefix, ``others`` hold tensors too and are not read.

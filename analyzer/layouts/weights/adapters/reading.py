@@ -41,7 +41,7 @@ _EMBEDDING = re.compile(r"(?:embed\w*|\w*embeddings?|wte|wpe)")
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """What the files of an adapter say about scales: configurations by component, and the values of alphas by module.
+    """The scales in the files of an adapter: configurations by component, and the values of alphas by module.
 
     ``beside`` is the configuration in the same folder, None if there is none.
     """
