@@ -9,7 +9,7 @@ from pathlib import Path
 from analyzer.errors import StoreError, UnreadableStoreError
 from analyzer.store.files import STORE_NAME
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OLDEST_VERSION = 1  # that can be migrated
 _SQLITE = b"SQLite format 3\0"
 
@@ -20,8 +20,8 @@ CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT 
 CREATE TABLE listings (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     digest TEXT NOT NULL, tensors TEXT NOT NULL, UNIQUE (run, digest));
 CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    position INTEGER NOT NULL, name TEXT NOT NULL, epoch REAL, step INTEGER, path TEXT NOT NULL, bytes INTEGER NOT NULL,
-    files TEXT NOT NULL, listing INTEGER REFERENCES listings, UNIQUE (run, name));
+    position INTEGER NOT NULL, name TEXT NOT NULL, epoch REAL, step INTEGER, tokens INTEGER, path TEXT NOT NULL,
+    bytes INTEGER NOT NULL, files TEXT NOT NULL, listing INTEGER REFERENCES listings, UNIQUE (run, name));
 CREATE TABLE scalars (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, name TEXT NOT NULL,
     value REAL NOT NULL, PRIMARY KEY (checkpoint, name)) WITHOUT ROWID;
 CREATE TABLE tensors (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -69,6 +69,11 @@ ALTER TABLE checkpoints ADD COLUMN listing INTEGER REFERENCES listings;
 UPDATE sums SET numbers = json_insert(numbers, '$[#]', json_extract(numbers, '$[1]')) WHERE need = 'finiteness';
 DROP TABLE findings;
 DROP TABLE meta
+"""
+
+# Schema 2 did not keep how many tokens a training had seen.
+_FROM_2_TO_3 = """
+ALTER TABLE checkpoints ADD COLUMN tokens INTEGER
 """
 
 
@@ -123,7 +128,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if _is_new(connection):
-            _execute_all(connection, _TABLES)
+            _execute_all(connection, _TABLES, SCHEMA_VERSION)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -131,13 +136,15 @@ def _migrate(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if _version(connection) == 1:
-            _execute_all(connection, _FROM_1_TO_2)
+            _execute_all(connection, _FROM_1_TO_2, version=2)
+        if _version(connection) == 2:
+            _execute_all(connection, _FROM_2_TO_3, version=3)
 
 
-def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+def _execute_all(connection: sqlite3.Connection, statements: str, version: int) -> None:
     for statement in statements.split(";\n"):
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _copy_in_temporary_file(connection: sqlite3.Connection) -> sqlite3.Connection:
