@@ -12,8 +12,11 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import everything, measured, read_csv, rows_of, weightlapse
 
+import analyzer
 from analyzer import open_runs
-from analyzer.engine import planning
+from analyzer.engine import planning, walk
+from analyzer.engine.states import read_states
+from analyzer.errors import CheckpointError
 from analyzer.store.store import open_store
 
 
@@ -330,8 +333,6 @@ def test_integers_have_only_their_changed_fraction(tmp_path):
 
 def test_a_file_that_is_damaged_after_it_was_indexed_makes_error_rows_and_the_rest_goes_on(make_run, tmp_path):
     """The header is sound, the data is cut off only when the engine comes to read it."""
-    import analyzer
-
     folder = make_run(random_walk(4))
     run = analyzer.open_run(folder)
     path = folder / "epoch_0002.safetensors"
@@ -342,6 +343,26 @@ def test_a_file_that_is_damaged_after_it_was_indexed_makes_error_rows_and_the_re
     assert status(rows, 3, "step_distance") == "error"
     assert row(rows, 3, "step_distance")["reference"] == "epoch_0002.safetensors"
     assert status(rows, 2, "step_distance", "", "total") == "error"
+
+
+def test_what_rests_on_a_checkpoint_that_could_not_be_read_is_measured_again(make_run, tmp_path, monkeypatch):
+    """The file itself is unchanged, as after a network file system's hiccup."""
+    run, store = open_runs(make_run(random_walk(5)))[0], tmp_path / "s.sqlite"
+
+    def unreadable(checkpoint, infos, memories):
+        for number, state in read_states(checkpoint, infos, memories):
+            is_affected = checkpoint.name == "epoch_0002.safetensors"
+            yield number, CheckpointError("timed out") if is_affected else state
+
+    with monkeypatch.context() as patch:
+        patch.setattr(walk, "summarize_through_time", lambda *_: None)
+        patch.setattr(walk, "read_states", unreadable)
+        rows = rows_of(analyzer.measure(run, store, metrics=["motion", "size"], jobs=1))
+    assert [status(rows, t, "frobenius_norm") for t in range(5)] == ["ok", "ok", "error", "ok", "ok"]
+    assert [status(rows, t, "step_distance") for t in range(1, 5)] == ["ok", "error", "error", "ok"]
+    again = rows_of(analyzer.measure(run, store, metrics=["motion", "size"], jobs=1))
+    assert again == rows_of(analyzer.measure(run, tmp_path / "whole.sqlite", metrics=["motion", "size"], jobs=1))
+    assert status(again, 3, "step_distance") == status(again, 4, "update_cosine") == "ok"
 
 
 # -------------------------------------------------------------------------------------------- any way to cut the work
