@@ -472,6 +472,7 @@ def test_fault_07_a_tensor_beyond_its_storage(path: Path) -> None:
     whole = saved(SMALL)
     for old, new in [
         (b"K\x00K\x02K\x03\x86", b"K\x01K\x02K\x03\x86"),  # offset
+        (b"K\x00K\x02K\x03\x86", b"K\x05K\x01K\x02\x86"),  # offset of a part, which counts elements, not bytes
         (b"K\x00K\x02K\x03\x86", b"K\x00K\x02K\x04\x86"),  # shape
         (b"K\x03K\x01\x86", b"K\x04K\x01\x86"),  # strides
         (b"K\x00K\x02K\x03\x86", b"K\x00K\x02\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86"),
