@@ -9,7 +9,7 @@ from pathlib import Path
 from analyzer.errors import StoreError, UnreadableStoreError
 from analyzer.store.files import STORE_NAME
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OLDEST_VERSION = 1  # that can be migrated
 _SQLITE = b"SQLite format 3\0"
 
@@ -40,6 +40,9 @@ CREATE TABLE spectra (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELE
     singular_values BLOB NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
 CREATE TABLE contents (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
     blake3 TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
+CREATE TABLE sketches (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    reference TEXT NOT NULL, buckets INTEGER, first INTEGER, exponent INTEGER, numbers BLOB, basis TEXT NOT NULL,
+    PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
 CREATE TABLE problems (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
     metric TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor, metric)) WITHOUT ROWID;
 CREATE VIEW readable AS SELECT runs.name AS run, checkpoints.name AS checkpoint, epoch, step, scope, tensor, metric,
@@ -69,6 +72,12 @@ ALTER TABLE checkpoints ADD COLUMN listing INTEGER REFERENCES listings;
 UPDATE sums SET numbers = json_insert(numbers, '$[#]', json_extract(numbers, '$[1]')) WHERE need = 'finiteness';
 DROP TABLE findings;
 DROP TABLE meta
+"""
+
+_FROM_2_TO_3 = """
+CREATE TABLE sketches (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    reference TEXT NOT NULL, buckets INTEGER, first INTEGER, exponent INTEGER, numbers BLOB, basis TEXT NOT NULL,
+    PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID
 """
 
 
@@ -123,7 +132,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if _is_new(connection):
-            _execute_all(connection, _TABLES)
+            _execute_all(connection, _TABLES, SCHEMA_VERSION)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -131,13 +140,15 @@ def _migrate(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if _version(connection) == 1:
-            _execute_all(connection, _FROM_1_TO_2)
+            _execute_all(connection, _FROM_1_TO_2, 2)
+        if _version(connection) == 2:
+            _execute_all(connection, _FROM_2_TO_3, 3)
 
 
-def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+def _execute_all(connection: sqlite3.Connection, statements: str, version: int) -> None:
     for statement in statements.split(";\n"):
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _copy_in_temporary_file(connection: sqlite3.Connection) -> sqlite3.Connection:

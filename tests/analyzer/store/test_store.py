@@ -349,7 +349,7 @@ def test_fault_43_another_version_is_refused_naming_both(make_run, tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
     with pytest.raises(
-        StoreError, match=r"s\.sqlite: has store format 7, this weightlapse reads formats 1 to 2; install"
+        StoreError, match=r"s\.sqlite: has store format 7, this weightlapse reads formats 1 to 3; install"
     ):
         open_store(str(path))
 
