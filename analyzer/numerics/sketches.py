@@ -15,13 +15,16 @@ import numpy as np
 
 from analyzer.model.run import FloatArray
 from analyzer.model.trajectory import StepSketch
+from analyzer.numerics.blocks import CHUNK
 
 # Prime, so that no column of a matrix falls into one bucket: (most tensors in a run, buckets for each tensor).
 BUCKETS = ((32, 4099), (128, 1031))
 BUCKETS_OF_MANY = 257
-SEGMENT = 1 << 17  # elements that read the signs from one offset on
-# Offsets into the table of signs: a prime number of them, and the step from one segment's offset to the next.
+# Offsets into the table of signs: a prime number of them, and the step from one chunk's offset to the next.
 OFFSETS, OFFSET_STEP = 65521, 40503
+# The signs of a row of buckets begin this share of a row after those of the row before. Rows share signs, which are
+# then few enough for the cache; only steps of which all elements move alike are estimated less exactly for it.
+ROW_SHARE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +49,39 @@ class SketchKey:
 
 
 class Sketcher:
-    """Accumulates the sketch of one tensor's step from its chunks, which must arrive in order."""
+    """Accumulates the sketch of one tensor's step from its chunks, which must be cut by its shape and come in order."""
 
     def __init__(self, key: SketchKey) -> None:
-        self.key, self.position = key, 0
+        self.key, self.position, self.chunks = key, 0, 0
         self.sums = np.zeros(key.buckets)  # of element 0, 1, ... mod buckets
 
     def add(self, step: FloatArray) -> None:
-        """Add the next elements of the step, (length,)."""
-        added = 0
-        while added < len(step):
-            segment, within = divmod(self.position, SEGMENT)
-            length = min(len(step) - added, SEGMENT - within)
-            start = (self.key.offset + segment * OFFSET_STEP) % OFFSETS + within
-            self._add(step[added : added + length], _signs()[start : start + length])
-            added += length
-            self.position += length
-
-    def _add(self, step: FloatArray, signs: FloatArray) -> None:
-        """Add elements of one segment, all (length,)."""
-        buckets, phase = self.key.buckets, self.position % self.key.buckets
-        rows = len(step) // buckets
-        whole = rows * buckets
-        shape = (rows, buckets)
-        sums = np.einsum("ij,ij->j", step[:whole].reshape(shape), signs[:whole].reshape(shape))
-        sums[: len(step) - whole] += step[whole:] * signs[whole:]
+        """Add the next chunk of the step, (length,), length ≤ :data:`.blocks.CHUNK`, as rows of buckets."""
+        buckets, stride = self.key.buckets, self.key.buckets // ROW_SHARE
+        rows, rest = divmod(len(step), buckets)
+        offset = (self.key.offset + self.chunks * OFFSET_STEP) % OFFSETS
+        whole, end = rows * buckets, offset + rows * stride
+        signs = _signs()
+        of_rows = np.ndarray((rows, buckets), np.float64, signs, offset * _ITEM, (stride * _ITEM, _ITEM))
+        sums = np.einsum("ij,ij->j", step[:whole].reshape(rows, buckets), of_rows)
+        sums[:rest] += step[whole:] * signs[end : end + rest]
+        phase = self.position % buckets
         self.sums[phase:] += sums[: buckets - phase]
         self.sums[:phase] += sums[buckets - phase :]
+        self.position += len(step)
+        self.chunks += 1
 
     def sketch(self) -> StepSketch:
         """Return the sketch of all elements so far."""
         return StepSketch(self.key.buckets, self.key.first, self.sums[: self.position])
 
 
+_ITEM = np.dtype(np.float64).itemsize
+
+
 @cache
 def _signs() -> FloatArray:
     """Return the table of signs, −1 or 1; it is the same on every machine and with every version of numpy."""
-    count = OFFSETS + SEGMENT
+    count = OFFSETS + CHUNK // ROW_SHARE + max(buckets for _, buckets in BUCKETS)
     bits = np.frombuffer(shake_256(b"weightlapse").digest(-(-count // 8)), dtype=np.uint8)
     return 1.0 - 2.0 * np.unpackbits(bits)[:count].astype(np.float64)
