@@ -19,7 +19,7 @@ ROWS_SHOWN = 12
 FINDINGS_SHOWN = 12
 MOST_SCORES = 3
 DTYPES_SHOWN = 2
-PLACES = ("epoch", "step")
+PLACES = ("epoch", "step", "tokens")
 HEADER_BYTES = 1000  # of names, shapes and alignment in a file, and for each tensor in it
 HASH_SHOWN = 10  # hexadecimal digits
 
@@ -48,10 +48,10 @@ def as_json_object(audits: Sequence[Audit], refused: Sequence[Finding] = ()) -> 
     Returns:
         ``schema_version`` (2) and ``runs``, each with ``run``, ``path``, ``layout``, ``ordered_by``; ``verdict``
         (``serious`` and ``warnings``: how many of those not accepted, ``accepted``: how many are, ``sentence``);
-        ``checkpoints`` in order, each with ``checkpoint``,
-        ``path``, ``epoch``, ``step`` (null where unknown), ``scores``, ``tensors`` and ``bytes`` (how many), ``dtypes``
-        (bytes by stored dtype) and ``hash`` (blake3 over the tensors' names and elements, null where not all were
-        read); ``findings``, the most serious first, each with ``rule``, ``severity`` (serious, warning, notice, info),
+        ``checkpoints`` in order, each with ``checkpoint``, ``path``, ``epoch``, ``step``, ``tokens`` (null where
+        unknown), ``scores``, ``tensors`` and ``bytes`` (how many), ``dtypes`` (bytes by stored dtype) and ``hash``
+        (blake3 over the tensors' names and elements, null where not all were read); ``findings``, the most serious
+        first, each with ``rule``, ``severity`` (serious, warning, notice, info),
         ``sentence``, ``tensor``, ``checkpoints``, ``evidence`` and ``accepted`` (whether the user accepted it).
         ``refused``: such findings about folders that could not be used, which belong to no run.
     """
@@ -80,6 +80,7 @@ def _run_object(audit: Audit) -> dict[str, Any]:
                 "path": checkpoint.path,
                 "epoch": checkpoint.epoch,
                 "step": checkpoint.step,
+                "tokens": checkpoint.tokens,
                 "scores": dict(checkpoint.scores),
                 "tensors": len(checkpoint.tensors),
                 "bytes": sum(stamp.size for stamp in checkpoint.files),

@@ -1,8 +1,8 @@
-"""Align runs on one axis: by epoch if all runs have epochs, else by step, else in order; and along their path length.
+"""Align runs on one axis, by epoch, step or tokens if all runs have them, else in order; and along their path length.
 
-Final values are from the last epoch or step that all runs have. The order of checkpoints does not measure time: the
-last checkpoint of the shortest run may be in the middle of a longer one. Runs that are matched in order therefore end
-at their own last checkpoints.
+Final values are from the last place on that axis that all runs have. The order of checkpoints does not measure time:
+the last checkpoint of the shortest run may be in the middle of a longer one. Runs that are matched in order therefore
+end at their own last checkpoints.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.model.comparison import Band, Comparison, Group, Quantity, StoredRun
-from analyzer.model.tables import CheckpointRow
+from analyzer.model.describing import places_in
+from analyzer.model.tables import UNITS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,8 +34,8 @@ def common_axis(runs: Sequence[StoredRun]) -> tuple[str, dict[str, FloatArray], 
     that all runs merely know; in the latter case no positions count as common.
     """
     known_to_all = []
-    for label in ("epoch", "step"):
-        places = {run.name: _places(run.tables.checkpoints, label) for run in runs}
+    for label in UNITS:
+        places = {run.name: places_in(label, run.tables.checkpoints) for run in runs}
         known = {name: row for name, row in places.items() if row is not None}
         if len(known) == len(runs):
             common = in_common(list(known.values()))
@@ -59,13 +60,6 @@ def ends(label: str, places: Mapping[str, FloatArray], common: FloatArray) -> di
     """Return the position of each run's final values: the last common epoch or step, else its own last checkpoint."""
     is_matched = len(common) > 0 and label != IN_ORDER
     return {run: float((common if is_matched else own)[-1]) for run, own in places.items()}
-
-
-def _places(checkpoints: Sequence[CheckpointRow], label: str) -> FloatArray | None:
-    """Return the epochs or steps of checkpoints, None unless all are known and rising."""
-    known = [row.epoch if label == "epoch" else row.step for row in checkpoints]
-    values = np.array([np.nan if value is None else value for value in known], dtype=np.float64)
-    return values if np.isfinite(values).all() and (np.diff(values) > 0).all() else None
 
 
 def in_common(places: Sequence[FloatArray]) -> FloatArray:

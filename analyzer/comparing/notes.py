@@ -10,6 +10,7 @@ from analyzer.comparing.aligning import IN_ORDER
 from analyzer.comparing.answers.wording import shared_tensors
 from analyzer.model.comparison import Comparison
 from analyzer.model.names import listed
+from analyzer.model.tables import TOKENS
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
@@ -21,12 +22,13 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
     found = [f"{shared}, so the sizes of their motion and of their spectra are not comparable."] if shared else []
     if comparison.axis_label == IN_ORDER:
         found.append(
-            "Neither epochs nor steps are known in all runs, so checkpoints are matched in order, which does not "
-            "reflect how long a run was trained; final values are from each run’s last checkpoint."
+            "Neither epochs, steps nor tokens are known in all runs, so checkpoints are matched in order, which does "
+            "not reflect how long a run was trained; final values are from each run’s last checkpoint."
         )
     elif not len(comparison.common):
+        shared_places = "numbers of tokens" if comparison.axis_label == TOKENS else f"{comparison.axis_label}s"
         found.append(
-            f"The runs have too few {comparison.axis_label}s in common: each curve is drawn at its own, and final "
+            f"The runs have too few {shared_places} in common: each curve is drawn at its own, and final "
             "values are from each run’s last checkpoint, so the trainings may differ in length."
         )
     gapped = [name for name, places in comparison.places.items() if np.setdiff1d(_expected(comparison), places).size]

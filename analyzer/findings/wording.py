@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analyzer.model.describing import place_text
 from analyzer.model.names import listed
-from analyzer.model.tables import Tables
+from analyzer.model.tables import UNITS, Tables
 
 MOST_NAMED = 3  # layers named in a sentence; the evidence names all of them
 
 
 def place(tables: Tables, position: int) -> str:
-    """Return ``epoch 7``, ``step 700`` or ``epoch 6.383 (step 300)``.
+    """Return ``epoch 7``, ``step 700``, ``epoch 6.383 (step 300)`` or ``105 billion tokens``.
 
-    If neither epochs nor steps order the run, return the checkpoint's name.
+    If nothing tells how much training came before the checkpoint, return its name.
     """
-    if tables.axis_label not in ("epoch", "step"):
+    if tables.axis_label not in UNITS:
         return listed([tables.checkpoints[position].name])
     value, step = float(tables.axis[position]), tables.checkpoints[position].step
     exactly = "" if value.is_integer() or step is None else f" (step {step})"
-    return f"{tables.axis_label} {_short(value)}{exactly}"
+    return f"{place_text(tables.axis_label, _short(value))}{exactly}"
 
 
 def span(tables: Tables, first: int, last: int) -> str:
-    """Return ``epoch 12 to 50``, to follow "from"; checkpoint names if neither epochs nor steps order the run."""
-    if tables.axis_label in ("epoch", "step"):
-        return f"{tables.axis_label} {_short(float(tables.axis[first]))} to {_short(float(tables.axis[last]))}"
+    """Return ``epoch 12 to 50``, to follow "from"; checkpoint names if no unit of training orders the run."""
+    if tables.axis_label in UNITS:
+        both = f"{_short(float(tables.axis[first]))} to {_short(float(tables.axis[last]))}"
+        return place_text(tables.axis_label, both)
     return f"{place(tables, first)} to {place(tables, last)}"
 
 
@@ -37,8 +39,8 @@ def _short(value: float) -> str:
 
 
 def unit(tables: Tables) -> str:
-    """Return the unit that rates are per: ``epoch``, ``step`` or ``checkpoint``."""
-    return tables.axis_label if tables.axis_label in ("epoch", "step") else "checkpoint"
+    """Return the unit that rates are per: ``epoch``, ``step``, ``billion tokens`` or ``checkpoint``."""
+    return tables.axis_label if tables.axis_label in UNITS else "checkpoint"
 
 
 def layers(names: Sequence[str], of: int | None = None) -> str:

@@ -47,6 +47,12 @@ DATE = re.compile(
     r"(?:[T _+.-]+[0-9]{2}(?P<colon>[-_:.]?)[0-9]{2}(?:(?P=colon)[0-9]{2})?(?:[+-][0-9]{2})?)?(?![0-9])"
 )
 _TOKENS = re.compile(r"(?:checkpoint|ckpt)[_=-]?[0-9.]+[bt](?![a-z0-9])", re.IGNORECASE)
+# How many tokens were seen: after the word, before it, or else a number with B or T.
+_COUNTS_OF_TOKENS = (
+    re.compile(rf"tokens?{_COUNT}", re.IGNORECASE),
+    re.compile(r"(?<![0-9.])([0-9]+(?:\.[0-9]+)?)([kmbt])?[_-]?tokens?(?![a-z0-9])", re.IGNORECASE),
+    re.compile(r"(?<![a-z0-9.])([0-9]+(?:\.[0-9]+)?)([bt])(?![a-z0-9])", re.IGNORECASE),
+)
 _SUFFIX = re.compile(r"\.(?:safetensors|npz|pth\.tar|pth|pt|th|bin|ckpt|tar)$", re.IGNORECASE)
 _LARGEST_PLACE = 2**53  # counts up to this are exact as floats, and fit in any integer
 
@@ -96,6 +102,19 @@ def place_in_name(name: str) -> tuple[float | None, int | None]:
     if step is None and not _TOKENS.search(stem):
         step = _number_after((_STEP_OR_EPOCH,), stem)
     return (None if epoch is None else float(epoch), step)
+
+
+def tokens_in_name(name: str) -> int | None:
+    """Return how many tokens a name states: ``tokens5B``, ``5Btokens``, or else the last number with B or T.
+
+    The latter may be a model's size, as in ``pythia-1.4b-step1000``; only a number that rises along a run is a count.
+    """
+    stem = DATE.sub("@", without_suffix(name))
+    for pattern in _COUNTS_OF_TOKENS:
+        if found := pattern.findall(stem):
+            count = _scaled(*found[-1])
+            return count if count <= _LARGEST_PLACE else None
+    return None
 
 
 def place_in_content(metadata: Mapping[str, str]) -> tuple[float | None, int | None]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from analyzer.errors import CheckpointError, NoCheckpointsError, NotACheckpointError
 from analyzer.layouts.duplicates import without_duplicates
 from analyzer.layouts.grouping import Group
-from analyzer.layouts.naming import number_key, place_in_name, run_name
+from analyzer.layouts.naming import number_key, place_in_name, run_name, tokens_in_name
 from analyzer.layouts.renaming import tied_weights, without_wrappers
 from analyzer.layouts.stems import order_keys, stems
 from analyzer.layouts.weights.adapters import assumed_scales
@@ -119,7 +119,7 @@ def assemble(folder: str, layout: str, series: CheckpointSeries) -> Run:
     unplaced = tuple(one for one in checkpoints if one.name not in known)
     checkpoints = [one for one in checkpoints if one.name in known]
     checkpoints, ordered_by = _ordered(_with_numbers_as_steps(checkpoints, series), series)
-    checkpoints = without_duplicates(checkpoints, findings)
+    checkpoints = _with_tokens(without_duplicates(checkpoints, findings))
     if ordered_by.startswith(_WITHIN_EPOCHS):
         checkpoints = [replace(one, step=None) for one in checkpoints]
         sentence = "Steps restart in each epoch, so they only order the checkpoints within an epoch."
@@ -244,6 +244,15 @@ def _with_numbers_as_steps(checkpoints: list[Checkpoint], series: CheckpointSeri
     if rising != sorted(rising) or len(set(steps)) < len(steps) or any(step != int(step) for step in steps):
         return checkpoints
     return [replace(one, step=int(step)) for one, step in zip(ordered, steps, strict=True)]
+
+
+def _with_tokens(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    """Return the checkpoints with the tokens in their names, if these rise along the run: a model's size does not."""
+    counts = [tokens_in_name(one.name) for one in checkpoints]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts) or known != sorted(known) or len(set(known)) < 2:
+        return checkpoints
+    return [replace(one, tokens=count) for one, count in zip(checkpoints, counts, strict=True)]
 
 
 def _keys_of_names(checkpoints: Sequence[Checkpoint]) -> Mapping[str, Any] | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.model import score_names
 from analyzer.model.run import Finding, FloatArray, Run
-from analyzer.model.tables import CheckpointRow, StoredElements, Tables, TensorRow
+from analyzer.model.tables import TOKENS, UNITS, CheckpointRow, StoredElements, Tables, TensorRow
 
 
 def describe(run: Run, tensors: Sequence[TensorRow], elements: Mapping[str, Mapping[str, StoredElements]]) -> Tables:
@@ -22,7 +22,7 @@ def describe(run: Run, tensors: Sequence[TensorRow], elements: Mapping[str, Mapp
         elements: what is known of the stored elements, by checkpoint and tensor.
     """
     checkpoints = tuple(
-        CheckpointRow(one.name, one.epoch, one.step, one.path, sum(stamp.size for stamp in one.files))
+        CheckpointRow(one.name, one.epoch, one.step, one.path, sum(stamp.size for stamp in one.files), one.tokens)
         for one in run.checkpoints
     )
     axis, label = _axis(checkpoints)
@@ -41,6 +41,21 @@ def describe(run: Run, tensors: Sequence[TensorRow], elements: Mapping[str, Mapp
         source=run,
         elements=elements,
     )
+
+
+def places_in(unit: str, checkpoints: Sequence[CheckpointRow]) -> FloatArray | None:
+    """Return the places of checkpoints, shape (checkpoints,), in one of :data:`UNITS`; None unless all rise."""
+    if unit == TOKENS:
+        values = [None if row.tokens is None else row.tokens / 1e9 for row in checkpoints]
+    else:
+        values = [getattr(row, unit) for row in checkpoints]
+    places = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return places if np.isfinite(places).all() and (np.diff(places) > 0).all() else None
+
+
+def place_text(unit: str, number: str) -> str:
+    """Return ``epoch 7``, ``step 700`` or ``105 billion tokens``."""
+    return f"{number} {unit}" if unit == TOKENS else f"{unit} {number}"
 
 
 def finding_record(finding: Finding) -> dict[str, Any]:
@@ -65,10 +80,8 @@ def _scalars(run: Run) -> dict[str, FloatArray]:
 
 
 def _axis(checkpoints: Sequence[CheckpointRow]) -> tuple[FloatArray, str]:
-    """Return the checkpoints' places: by epoch where each has its own, else by step, else one after the other."""
-    for label in ("epoch", "step"):
-        values = [getattr(row, label) for row in checkpoints]
-        known = [float(value) for value in values if value is not None]
-        if len(known) == len(checkpoints) and all(np.diff(known) > 0):
-            return np.array(known), label
+    """Return the checkpoints' places and their unit, the first that each has its own of; else their order."""
+    for label in UNITS:
+        if (values := places_in(label, checkpoints)) is not None:
+            return values, label
     return np.arange(len(checkpoints), dtype=np.float64), "checkpoint (in order)"

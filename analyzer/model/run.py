@@ -130,7 +130,8 @@ class FileStamp:
 class Checkpoint:
     """One saved state of the weights: ``name`` is its file's or folder's name, unique within the run.
 
-    ``settings`` are the training's, as far as the checkpoint itself tells them; values are JSON.
+    ``tokens`` is how many the training had seen. ``settings`` are the training's, as far as the checkpoint itself tells
+    them; values are JSON.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Checkpoint:
     tensors: Mapping[str, TensorInfo]
     files: tuple[FileStamp, ...]
     settings: Mapping[str, str] = field(default_factory=dict)
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from analyzer.model.run import EXPERT, Finding, FloatArray, Run, Status
 from analyzer.model.trajectory import NO_TRAJECTORY, Trajectory
 
+TOKENS = "billion tokens"
+UNITS = ("epoch", "step", TOKENS)  # of an axis that measures training; the first that all checkpoints have is used
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRow:
@@ -18,6 +21,7 @@ class CheckpointRow:
     step: int | None
     path: str
     bytes: int
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +144,9 @@ NO_RUN = Run("", "", "", "", ())
 class Tables:
     """All that a figure may draw of one run: plain arrays, read from the store.
 
-    ``axis`` (checkpoints,) places each checkpoint on the horizontal axis that ``axis_label`` names (epoch, step or
-    position). ``scalars`` maps a score's name to its values, shape (checkpoints,), NaN where absent. ``curves`` is
-    keyed by (scope, tensor, metric); for the scopes ``total`` and ``mean`` the tensor is the empty string.
+    ``axis`` (checkpoints,) places each checkpoint on the horizontal axis that ``axis_label`` names (one of
+    :data:`UNITS`, or the order). ``scalars`` maps a score's name to its values, shape (checkpoints,), NaN where absent.
+    ``curves`` is keyed by (scope, tensor, metric); the tensor is empty for the scopes ``total`` and ``mean``.
     ``correlations`` maps a metric to its rows; of the metrics ``uncorrelated`` the tensors were too many to be related.
     ``explained`` are tensors of which nothing more is to be said, and which are counted nevertheless.
 

@@ -28,14 +28,28 @@ Row = tuple[Any, ...]
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
-def rows(name: str, store: Reader, runs: Iterable[Tables]) -> Iterator[Row]:
+def tables_of(store: Reader, runs: Sequence[Tables]) -> dict[str, tuple[str, Iterator[Row]]]:
+    """Return the header and the rows of each table of a report, by name."""
+    return {name: (_header(name, runs), rows(name, store, runs)) for name in HEADERS}
+
+
+def _header(name: str, runs: Sequence[Tables]) -> str:
+    return f"{HEADERS[name]},tokens" if name == "checkpoints" and _count_tokens(runs) else HEADERS[name]
+
+
+def _count_tokens(runs: Iterable[Tables]) -> bool:
+    """Check whether any run knows how many tokens its training had seen: only then is there such a column."""
+    return any(row.tokens is not None for tables in runs for row in tables.checkpoints)
+
+
+def rows(name: str, store: Reader, runs: Sequence[Tables]) -> Iterator[Row]:
     """Return the rows of the table ``name`` (a key of :data:`HEADERS`) as Python objects, None for no value."""
     if name == "metrics":
         fields = attrgetter("name", "family", "unit", "definition", "source", "version")
         return map(fields, store.metrics().values())
     table = {
         "measurements": lambda tables: _measurements(store, tables),
-        "checkpoints": _checkpoints,
+        "checkpoints": lambda tables: _checkpoints(tables, _count_tokens(runs)),
         "scalars": _scalars,
         "tensors": _tensors,
         "correlations": _correlations,
@@ -98,10 +112,11 @@ def _measurements(store: Reader, tables: Tables) -> Iterator[Row]:
         yield (checkpoint, *places[checkpoint], scope, tensor, metric, value, bound, status, reference)
 
 
-def _checkpoints(tables: Tables) -> Iterator[Row]:
+def _checkpoints(tables: Tables, with_tokens: bool) -> Iterator[Row]:
     for position, row in enumerate(tables.checkpoints):
         scores = [_score(tables, name, position) for name in LEADING_SCORES]
-        yield (row.name, row.epoch, row.step, *scores, row.path, row.bytes)
+        tokens = (row.tokens,) if with_tokens else ()
+        yield (row.name, row.epoch, row.step, *scores, row.path, row.bytes, *tokens)
 
 
 def _scalars(tables: Tables) -> Iterator[Row]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analyzer.model.describing import place_text
 from analyzer.model.names import printable
 from analyzer.model.run import STATUSES_WITH_VALUE
 from analyzer.model.score_names import accuracies, best_place, is_share, leading, losses
-from analyzer.model.tables import Correlation, Tables
+from analyzer.model.tables import TOKENS, UNITS, Correlation, Tables
 from analyzer.statistics.rows import is_tested
 
 HERE = Path(__file__).parent
@@ -60,6 +61,7 @@ def render_page(
             "layers": _layers(tables, columns),
             "relations": _relations(tables),
             "anchor": f"run-{number}",
+            "extent": _extent(tables),
             "spacing": _spacing(tables),
             "scores": _scores(tables),
         }
@@ -81,7 +83,6 @@ def rendered(template: str, **content: Any) -> bytes:
     )
     environment.filters["shown"] = printable
     environment.filters["number"] = short_number
-    environment.filters["place"] = place_number
     environment.filters["coefficient"] = coefficient
     return environment.get_template(template).render(content).encode("utf-8", "backslashreplace")
 
@@ -94,7 +95,7 @@ def short_number(value: float | None) -> str:
 
 
 def place_number(value: float) -> str:
-    """Format an epoch or step: all digits of a whole one, four significant digits of a fraction."""
+    """Format a place on the axis: all digits of a whole number, four significant digits of a fraction."""
     return f"{value:.0f}" if value == round(value) else short_number(value)
 
 
@@ -115,9 +116,15 @@ def _scores(tables: Tables) -> list[tuple[str, str, str]]:
 
 
 def _place(tables: Tables, position: int) -> str:
-    if tables.axis_label in ("epoch", "step"):
-        return f"{tables.axis_label} {place_number(tables.axis[position])}"
+    if tables.axis_label in UNITS:
+        return place_text(tables.axis_label, place_number(tables.axis[position]))
     return tables.checkpoints[position].name
+
+
+def _extent(tables: Tables) -> str:
+    """Return ``epoch 0 – 50``; of a single checkpoint, its place."""
+    ends = dict.fromkeys(place_number(tables.axis[position]) for position in (0, -1))
+    return place_text(tables.axis_label, " – ".join(ends))
 
 
 def _spacing(tables: Tables) -> str:
@@ -125,11 +132,11 @@ def _spacing(tables: Tables) -> str:
     apart = tables.axis[1:] - tables.axis[:-1]
     if not apart.size:
         return ""
-    if tables.axis_label not in ("epoch", "step"):
+    if tables.axis_label not in UNITS:
         return "how much training is between them is not known"
     shortest, longest = place_number(apart.min()), place_number(apart.max())
     length = shortest if shortest == longest else f"{shortest} to {longest}"
-    return f"here {length} {tables.axis_label}{'' if length == '1' else 's'} of training"
+    return f"here {length} {tables.axis_label}{'' if length == '1' or tables.axis_label == TOKENS else 's'} of training"
 
 
 def _columns(tables: Tables) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def report_folder(store: Reader, runs: Sequence[Tables]) -> Folder:
     summary = summarize(runs)
     return Folder(
         kind="report",
-        tables={name: (header, csv_tables.rows(name, store, runs)) for name, header in csv_tables.HEADERS.items()},
+        tables=csv_tables.tables_of(store, runs),
         figures=[FigureSet(FIGURES, tables, _prefix(tables, runs)) for tables in runs],
         summary=summary,
         page=lambda drawn: render_page(

@@ -91,12 +91,13 @@ class Reader:
             )
         )
         settings = self.settings(run)
-        for name, path, epoch, step, files, listing in self._of_run(
-            run, "SELECT name, path, epoch, step, files, listing FROM checkpoints WHERE run = ? ORDER BY position"
+        for name, path, epoch, step, tokens, files, listing in self._of_run(
+            run,
+            "SELECT name, path, epoch, step, tokens, files, listing FROM checkpoints WHERE run = ? ORDER BY position",
         ):
             stamps = tuple(FileStamp(*stamp) for stamp in json.loads(files))
             tensors = listings.get(listing, every)  # schema 1 did not keep which checkpoint has which tensors
-            yield Checkpoint(name, path, epoch, step, scores.get(name, {}), tensors, stamps, settings)
+            yield Checkpoint(name, path, epoch, step, scores.get(name, {}), tensors, stamps, settings, tokens)
 
     def settings(self, run: str) -> dict[str, str]:
         """Return the training's settings by name, as JSON; empty where the checkpoints do not contain them."""
@@ -124,7 +125,7 @@ class Reader:
         """Return the checkpoints of a run, in order."""
         rows = self._of_run(
             run,
-            "SELECT name, epoch, step, path, bytes FROM checkpoints WHERE run = ? ORDER BY position",
+            "SELECT name, epoch, step, path, bytes, tokens FROM checkpoints WHERE run = ? ORDER BY position",
         )
         return [CheckpointRow(*row) for row in rows]
 

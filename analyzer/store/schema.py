@@ -20,8 +20,8 @@ CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT 
 CREATE TABLE listings (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
     digest TEXT NOT NULL, tensors TEXT NOT NULL, UNIQUE (run, digest));
 CREATE TABLE checkpoints (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    position INTEGER NOT NULL, name TEXT NOT NULL, epoch REAL, step INTEGER, path TEXT NOT NULL, bytes INTEGER NOT NULL,
-    files TEXT NOT NULL, listing INTEGER REFERENCES listings, UNIQUE (run, name));
+    position INTEGER NOT NULL, name TEXT NOT NULL, epoch REAL, step INTEGER, tokens INTEGER, path TEXT NOT NULL,
+    bytes INTEGER NOT NULL, files TEXT NOT NULL, listing INTEGER REFERENCES listings, UNIQUE (run, name));
 CREATE TABLE scalars (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, name TEXT NOT NULL,
     value REAL NOT NULL, PRIMARY KEY (checkpoint, name)) WITHOUT ROWID;
 CREATE TABLE tensors (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -74,7 +74,9 @@ DROP TABLE findings;
 DROP TABLE meta
 """
 
+# Schema 2 did not keep how many tokens a training had seen, nor sketches of steps.
 _FROM_2_TO_3 = """
+ALTER TABLE checkpoints ADD COLUMN tokens INTEGER;
 CREATE TABLE sketches (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
     reference TEXT NOT NULL, buckets INTEGER, first INTEGER, exponent INTEGER, numbers BLOB, basis TEXT NOT NULL,
     PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID
@@ -140,9 +142,9 @@ def _migrate(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if _version(connection) == 1:
-            _execute_all(connection, _FROM_1_TO_2, 2)
+            _execute_all(connection, _FROM_1_TO_2, version=2)
         if _version(connection) == 2:
-            _execute_all(connection, _FROM_2_TO_3, 3)
+            _execute_all(connection, _FROM_2_TO_3, version=3)
 
 
 def _execute_all(connection: sqlite3.Connection, statements: str, version: int) -> None:

@@ -83,16 +83,17 @@ class Store(Reader):
         listings: dict[str, int] = {}
         for position, checkpoint in enumerate(run.checkpoints):
             self._connection.execute(
-                "INSERT INTO checkpoints (run, position, name, epoch, step, path, bytes, files, listing) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, name) DO UPDATE SET "
-                "position = excluded.position, epoch = excluded.epoch, step = excluded.step, path = excluded.path, "
-                "bytes = excluded.bytes, files = excluded.files, listing = excluded.listing",
+                "INSERT INTO checkpoints (run, position, name, epoch, step, tokens, path, bytes, files, listing) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, name) DO UPDATE SET "
+                "position = excluded.position, epoch = excluded.epoch, step = excluded.step, tokens = excluded.tokens, "
+                "path = excluded.path, bytes = excluded.bytes, files = excluded.files, listing = excluded.listing",
                 (
                     run_id,
                     position,
                     checkpoint.name,
                     checkpoint.epoch,
                     checkpoint.step,
+                    checkpoint.tokens,
                     checkpoint.path,
                     sum(stamp.size for stamp in checkpoint.files),
                     json.dumps([astuple(stamp) for stamp in checkpoint.files]),

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from analyzer.comparing.aligning import IN_ORDER
 from analyzer.model.comparison import Comparison
+from analyzer.model.describing import place_text
 from analyzer.model.names import listed, printable
+from analyzer.model.tables import TOKENS
 
 MOST_LISTED = 4
 
@@ -40,10 +42,10 @@ def probability(value: float | None) -> str:
 
 
 def place(comparison: Comparison, where: float) -> str:
-    """Name a position on the common axis: ``epoch 50``, ``step 700``, ``checkpoint 7``."""
+    """Name a position on the common axis: ``epoch 50``, ``105 billion tokens``, ``checkpoint 7``."""
     if comparison.axis_label == IN_ORDER:
         return f"checkpoint {where + 1:.10g}"
-    return f"{comparison.axis_label} {where:.10g}"
+    return place_text(comparison.axis_label, f"{where:.10g}")
 
 
 def at_end(comparison: Comparison) -> str:
@@ -65,7 +67,8 @@ def continuation(comparison: Comparison) -> str:
     if not (longer := continuing_runs(comparison)):
         return ""
     verb = "continues" if len(longer) == 1 else "continue"
-    return f" This is the last {comparison.axis_label} that all runs have; {listed(longer)} {verb} beyond it."
+    unit = "number of tokens" if comparison.axis_label == TOKENS else comparison.axis_label
+    return f" This is the last {unit} that all runs have; {listed(longer)} {verb} beyond it."
 
 
 def shared_tensors(comparison: Comparison) -> str:

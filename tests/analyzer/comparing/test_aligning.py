@@ -54,6 +54,20 @@ def test_steps_in_common_go_before_epochs_that_are_merely_known():
     assert ends(label, where, common) == {"a": 2, "b": 3}
 
 
+def test_tokens_in_common_go_before_the_order():
+    def counted(run, tokens):
+        rows = (
+            dataclasses.replace(row, epoch=None, step=None, tokens=count)
+            for row, count in zip(run.tables.checkpoints, tokens, strict=True)
+        )
+        return dataclasses.replace(run, tables=dataclasses.replace(run.tables, checkpoints=tuple(rows)))
+
+    runs = [counted(stored_run("a", epochs=(0, 1, 2)), (0, 2 * 10**9, 4 * 10**9))]
+    runs.append(counted(stored_run("b", seed=1, epochs=(0, 1, 2)), (0, 3 * 10**9, 4 * 10**9)))
+    label, where, common = common_axis(runs)
+    assert (label, where["b"].tolist(), common.tolist()) == ("billion tokens", [0, 3, 4], [0, 4])
+
+
 def test_two_places_in_common_are_enough_and_one_is_not():
     run = stored_run("a", epochs=(0, 4))
     assert common_axis([run, stored_run("b", epochs=(0, 4, 5))])[2].tolist() == [0, 4]

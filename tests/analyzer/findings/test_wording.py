@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from analyzer.findings.wording import layers, number, percent, plural, times
+from analyzer.findings.wording import layers, number, percent, place, plural, span, times, unit
+from analyzer.model.describing import describe
+from analyzer.model.run import Checkpoint, Run
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,18 @@ def test_plurals_and_lists_of_layers():
     assert layers(["a"], 1) == "a"
     assert layers(["a", "b"], 3) == "a, b"
     assert layers(list("abcde")) == "a, b, c and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("label", "at", "between", "per"),
+    [
+        ("epoch", "epoch 2", "epoch 2 to 4.5", "epoch"),
+        ("billion tokens", "2 billion tokens", "2 to 4.5 billion tokens", "billion tokens"),
+        ("checkpoint (in order)", "b", "b to c", "checkpoint"),
+    ],
+)
+def test_places_are_worded_in_the_unit_of_the_axis(label, at, between, per):
+    checkpoints = tuple(Checkpoint(name, "", None, None, {}, {}, ()) for name in "abc")
+    tables = describe(Run("run", "", "", "", checkpoints), [], {})
+    tables = replace(tables, axis=np.array([0.5, 2.0, 4.5]), axis_label=label)
+    assert (place(tables, 1), span(tables, 1, 2), unit(tables)) == (at, between, per)

@@ -158,6 +158,29 @@ def test_suffixes_are_scales_and_tokens_are_no_steps(tmp_path: Path, files: list
     assert [step for _, step in places(run)] == steps
 
 
+@pytest.mark.parametrize(
+    ("files", "tokens"),
+    [
+        (["step-50K-105b", "step-100K-210b"], [105_000_000_000, 210_000_000_000]),
+        (["checkpoint-105b", "checkpoint-1T"], [105_000_000_000, 1_000_000_000_000]),
+        (["step1000-tokens3B", "step20000-tokens42B"], [3_000_000_000, 42_000_000_000]),
+        (["step1-2.5Btokens", "step2-900M_tokens"], [None, None]),  # a training never forgets tokens
+        (["step1-900M_tokens", "step2-2.5Btokens"], [900_000_000, 2_500_000_000]),
+        (["step1_tokens512", "step2_tokens1024"], [512, 1024]),
+        (["pythia-1.4b-step1000", "pythia-1.4b-step2000"], [None, None]),  # a model's size
+        (["step1-3B", "step2"], [None, None]),
+        (["step1-tokens0B", "step2-tokens0B", "step3-tokens1B"], [0, 0, 1_000_000_000]),
+        (["step1-tokens9007200T", "step2-tokens9007201T"], [None, None]),  # more than a float counts exactly
+        (["llama7b_step1", "llama13b_step2"], [None, None]),
+    ],
+)
+def test_tokens_are_kept_where_they_rise_along_the_run(
+    tmp_path: Path, files: list[str], tokens: list[int | None]
+) -> None:
+    run = analyzer.open_run(saved(tmp_path, *(f"{name}.safetensors" for name in files)))
+    assert [one.tokens for one in run.checkpoints] == tokens
+
+
 def test_chosen_files_are_the_only_checkpoints(tmp_path: Path) -> None:
     saved(tmp_path, "1_G.safetensors", "2_G.safetensors", "1_D.safetensors", "2_D.safetensors")
     run = analyzer.open_run(tmp_path, files=["*_G.safetensors"])

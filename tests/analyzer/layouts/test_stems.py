@@ -89,6 +89,7 @@ FOLDERS = {
     "iterations of epochs": [["ep1_it500.pt", "ep1_it1000.pt", "ep2_it500.pt"]],
     "skrl": [["agent_1000.pt", "agent_2000.pt"], ["best_agent.pt"]],
     "several agents": [["agent_0.pt"], ["agent_1.pt"], ["agent_2.pt"]],
+    "several agents with a gap": [["agent_0.pt"], ["agent_1.pt"], ["agent_5.pt"]],
     "trainings of two dates": [
         ["20240101-120000_epoch1.pt", "20240101-120000_epoch2.pt"],
         ["20240202-120000_epoch1.pt", "20240202-120000_epoch2.pt"],

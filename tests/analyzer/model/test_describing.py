@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,26 @@ def test_the_axis_is_the_epoch_where_each_has_its_own_then_the_step_then_the_ord
     assert (tables.axis.tolist(), tables.axis_label) == (axis, label)
     assert tables.axis.dtype == np.float64
     assert [(row.epoch, row.step) for row in tables.checkpoints] == places
+
+
+@pytest.mark.parametrize(
+    ("tokens", "axis", "label"),
+    [
+        ([500_000_000, 10**9, 10**12], [0.5, 1.0, 1000.0], "billion tokens"),
+        ([0, 0, 10**9], [0, 1, 2], "checkpoint (in order)"),
+        ([0, None, 10**9], [0, 1, 2], "checkpoint (in order)"),
+    ],
+)
+def test_tokens_are_the_axis_where_they_rise_and_nothing_else_is_known(tokens, axis, label):
+    run = run_of([(None, None)] * 3)
+    counted = replace(
+        run, checkpoints=tuple(replace(o, tokens=t) for o, t in zip(run.checkpoints, tokens, strict=True))
+    )
+    tables = describe(counted, [], {})
+    assert (tables.axis.tolist(), tables.axis_label) == (axis, label)
+    assert [row.tokens for row in tables.checkpoints] == tokens
+    stepped = replace(counted, checkpoints=tuple(replace(o, step=i) for i, o in enumerate(counted.checkpoints)))
+    assert describe(stepped, [], {}).axis_label == "step"
 
 
 def test_a_checkpoint_is_as_large_as_its_files_together():

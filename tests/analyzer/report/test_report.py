@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import measured, read_csv, weightlapse
+from safetensors.numpy import save_file
 
 import analyzer
 from analyzer.errors import ReportError
@@ -159,6 +160,18 @@ def test_an_undefined_number_is_an_empty_field_with_a_status(plain):
 )
 def test_seventeen_digits_give_back_the_very_same_number(value):
     assert float(number(value)).hex() == value.hex()
+
+
+def test_tokens_in_names_are_a_column_and_the_axis(tmp_path):
+    for count in (5, 10, 20):
+        save_file({"w": np.full((3, 4), float(count))}, tmp_path / f"model-{count}B.safetensors")
+    measurements = analyzer.measure(analyzer.open_run(tmp_path), store=tmp_path / "s.sqlite", metrics=["size"])
+    out = tmp_path / "out"
+    analyzer.write_report(measurements, out)
+    rows = read_csv(out / "data/checkpoints.csv")
+    assert list(rows[0])[-2:] == ["bytes", "tokens"]
+    assert [row["tokens"] for row in rows] == [f"{count}000000000" for count in (5, 10, 20)]
+    assert "5 – 20 billion tokens" in (out / "index.html").read_text()
 
 
 def test_checkpoints_and_scalars(plain):

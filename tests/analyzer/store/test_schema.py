@@ -15,15 +15,21 @@ from analyzer.errors import StoreError
 from analyzer.store.schema import SCHEMA_VERSION
 from analyzer.store.store import open_store
 
-DUMP = CHECKOUT / "tests/data/store_schema_1.sql"  # of a run of three epochs with a NaN and a rejected file
+DUMPS = CHECKOUT / "tests/data"  # stores as SQL, each of a run of three epochs with a NaN and a rejected file
+SETTINGS = {1: {"lr": "0.1", "seed": "3"}, 2: {}}  # of the training, by schema
+
+
+@pytest.fixture(params=SETTINGS)
+def schema(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 @pytest.fixture
-def earlier(tmp_path: Path) -> Path:
+def earlier(schema: int, tmp_path: Path) -> Path:
     path = tmp_path / "old.sqlite"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(DUMP.read_text(encoding="utf-8"))
-    assert version(path) == 1
+        connection.executescript((DUMPS / f"store_schema_{schema}.sql").read_text(encoding="utf-8"))
+    assert version(path) == schema
     return path
 
 
@@ -32,20 +38,24 @@ def version(path: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def test_fault_43_a_store_of_schema_1_is_read_without_being_changed(earlier: Path) -> None:
+def test_fault_43_a_store_of_an_earlier_schema_is_read_without_being_changed(schema: int, earlier: Path) -> None:
     before = earlier.read_bytes()
     findings = analyzer.open_measurements(earlier).findings()
     assert {"refused_file", "nonfinite_weights"} <= {finding.rule for finding in findings}
     assert analyzer.open_measurements(earlier).series("fc.weight", "condition_number").statuses == ("ok",) * 3
     with open_store(str(earlier)) as store:
-        assert store.settings("run") == {"lr": "0.1", "seed": "3"}
+        assert store.settings("run") == SETTINGS[schema]
         assert store.begun("run") == []
-        assert [one.epoch for one in store.run("run").checkpoints] == [0.0, 1.0, 2.0]
+        assert [(one.epoch, one.tokens) for one in store.run("run").checkpoints] == [
+            (0.0, None),
+            (1.0, None),
+            (2.0, None),
+        ]
         assert store.nan_counts("run") == {"epoch_2.safetensors": {"fc.bias": 1}}
     assert earlier.read_bytes() == before
 
 
-def test_fault_43_a_report_is_drawn_from_a_store_of_schema_1(
+def test_fault_43_a_report_is_drawn_from_a_store_of_an_earlier_schema(
     earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyzer.report.writer.draw_figures", lambda *_: [])
@@ -56,7 +66,7 @@ def test_fault_43_a_report_is_drawn_from_a_store_of_schema_1(
     assert (earlier.read_bytes(), version(tmp_path / "report/measurements.sqlite")) == (before, SCHEMA_VERSION)
 
 
-def test_fault_43_a_store_of_schema_1_is_migrated_when_it_is_written(earlier: Path) -> None:
+def test_fault_43_a_store_of_an_earlier_schema_is_migrated_when_it_is_written(earlier: Path) -> None:
     with open_store(str(earlier)) as store:
         rows, spectra = list(store.measurements("run")), store.spectra("run", "fc.weight")
     with open_store(str(earlier), create=True) as store:
@@ -76,7 +86,7 @@ def test_fault_43_a_migration_that_fails_leaves_the_store_as_it_was(
     from analyzer.store import schema
 
     before = earlier.read_bytes()
-    monkeypatch.setattr(schema, "_FROM_1_TO_2", schema._FROM_1_TO_2 + ";\nSELECT nonsense")
+    monkeypatch.setattr(schema, "_FROM_2_TO_3", schema._FROM_2_TO_3 + ";\nSELECT nonsense")
     with pytest.raises(StoreError, match=r"old\.sqlite"):
         open_store(str(earlier), create=True)
     assert earlier.read_bytes() == before
@@ -91,6 +101,7 @@ def second(tmp_path: Path) -> Path:
     path = tmp_path / "run.sqlite"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE sketches")
+        connection.execute("ALTER TABLE checkpoints DROP COLUMN tokens")
         connection.execute("PRAGMA user_version = 2")
     return path
 
