@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class StepSketch:
         total[: len(self.numbers) - at_end] += self.numbers[at_end:]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     """Sketches of where all parameters together are at each checkpoint.
 
@@ -60,6 +61,7 @@ class Trajectory:
             return float("nan")
         return float(np.linalg.norm(self.positions[first] - self.positions[second]))
 
+    @cached_property
     def distances(self) -> FloatArray:
         """Return the distance between every two checkpoints, (checkpoints, checkpoints); NaN where it is undefined."""
         squares = np.einsum("ij,ij->i", self.positions, self.positions)
@@ -72,11 +74,13 @@ class Trajectory:
             squared[row, others] = squared[others, row] = np.einsum("ij,ij->i", apart, apart)
         return np.where(self._are_comparable(), np.sqrt(squared), np.nan)
 
+    @cached_property
     def roundings(self) -> FloatArray:
         """Return how far the storage of sketches alone displaces each distance, rms, (checkpoints, checkpoints)."""
         between = np.abs(self.traveled[:, None] - self.traveled)
         return np.where(self._are_comparable(), STORAGE_ROUNDING * np.sqrt(between), np.nan)
 
+    @cached_property
     def cosines(self) -> FloatArray:
         """Return the cosine between the displacements of every two checkpoints from the start.
 

@@ -80,7 +80,7 @@ def test_distances_agree_with_exact_ones(tmp_path, name):
     found, exact = trajectory(tmp_path / "run.sqlite"), exact_distances(states)
     assert found.positions.shape == (len(states), buckets)
     pairs = np.triu_indices(len(states), 1)
-    errors = found.distances()[pairs] / exact[pairs] - 1
+    errors = found.distances[pairs] / exact[pairs] - 1
     assert np.sqrt(np.mean(errors**2)) < 2 / np.sqrt(2 * buckets)
 
 
@@ -177,8 +177,8 @@ def test_a_state_without_a_sketch_is_a_gap(tmp_path, name):
     found = trajectory(tmp_path / "run.sqlite")
     assert found.parts == parts
     exact = exact_distances([state for number, state in enumerate(states) if number != 2])
-    np.testing.assert_allclose(found.distances()[3:, 3:], exact[2:, 2:], rtol=0.1)
-    assert np.isnan(found.distances()[1, 3])
+    np.testing.assert_allclose(found.distances[3:, 3:], exact[2:, 2:], rtol=0.1)
+    assert np.isnan(found.distances[1, 3])
 
 
 def test_buffers_and_integers_are_not_in_the_distance(tmp_path):
@@ -188,7 +188,7 @@ def test_buffers_and_integers_are_not_in_the_distance(tmp_path):
         state["bn.running_mean"] = np.full(60, 100.0 * number, np.float32)
         state["bn.num_batches_tracked"] = np.array(1000 * number)
     measured(write(tmp_path / "run", states), metrics=FAMILIES)
-    np.testing.assert_allclose(trajectory(tmp_path / "run.sqlite").distances(), plain, rtol=0.1)
+    np.testing.assert_allclose(trajectory(tmp_path / "run.sqlite").distances, plain, rtol=0.1)
 
 
 def test_without_sketches_there_is_no_trajectory(tmp_path):
