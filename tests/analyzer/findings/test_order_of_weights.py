@@ -76,7 +76,7 @@ def test_exchanged_checkpoints_are_the_right_pair(seed, first, second):
     of = tables(exchanged(learning(26, seed), first, second))
     assert told(of) == [("exchanged_checkpoints", (f"c{first}", f"c{second}"))]
     (finding,) = exchanged_checkpoints(of)
-    assert finding.evidence["path_after_exchange"] < 0.6
+    assert finding.evidence["path_after_exchange"] < 0.75
     assert f"Epoch {first} and epoch {second} are in each other's place" in finding.sentence
     assert {first, second} - {0} <= misplaced_steps(of)
 
@@ -111,9 +111,9 @@ def test_a_few_damaged_elements_are_not_another_run():
 
 @pytest.mark.parametrize("to", [0, 5, 10])
 def test_a_training_that_was_resumed_goes_back(to):
-    weights, again = learning(21, 4, decay=1.0), learning(40, 4, decay=1.0)
+    weights = learning(21, 4, decay=1.0)
     generator = np.random.default_rng(5)
-    resumed = again[to] + np.cumsum(generator.standard_normal((15, K)), axis=0)
+    resumed = weights[to] + np.cumsum(generator.standard_normal((15, K)), axis=0)
     of = tables(np.vstack((weights, resumed)))
     assert told(of) == [("goes_back", (f"c{to}", "c21"))]
     (finding,) = goes_back(of)
