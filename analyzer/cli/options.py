@@ -127,8 +127,8 @@ _MEASURE_OPTIONS = (
     click.option(
         "--metrics",
         metavar="FAMILY,...",
-        help="Families or single metrics: motion, size, spectrum, tail, random_matrix (the default), subspace, "
-        "update, pruning.",
+        help="Families or single metrics: motion, trajectory, size, spectrum, tail, random_matrix (the default), "
+        "subspace, update, pruning.",
     ),
     click.option(
         "--metrics-from",

@@ -8,6 +8,7 @@ from hashlib import sha256
 from analyzer.metrics.registry import Metric
 from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, ROLES, Role
 from analyzer.model.run import Checkpoint, Run, TensorInfo
+from analyzer.numerics.sketches import SketchKey
 from analyzer.tensors.kinds import kind, matrices, stored_parts
 
 
@@ -53,6 +54,7 @@ class Bases:
     def __init__(self, checkpoints: Sequence[Checkpoint], name: str) -> None:
         self._checkpoints, self._name = checkpoints, name
         self._identities: dict[int, str] = {}
+        self.key = SketchKey.of(name, len(checkpoints[0].tensors))
 
     def of(self, metrics: Sequence[Metric], roles: Mapping[Role, int]) -> dict[str, str]:
         """Return the digest for each metric by name: of the metric, and of the state in each role it depends on."""
@@ -60,7 +62,12 @@ class Bases:
         for used in {metric.roles for metric in metrics}:
             states = [f"{role}:{self.identity(roles[role])}" for role in ROLES if role in used]
             digests[used] = sha256("|".join(states).encode()).hexdigest()[:16]
-        return {metric.row.name: digests[metric.roles] + metric.digest for metric in metrics}
+        return {
+            metric.row.name: digests[metric.roles]
+            + metric.digest
+            + (f"k{self.key.buckets}" if metric.is_sketch else "")
+            for metric in metrics
+        }
 
     def identity(self, position: int) -> str:
         """Return what identifies the tensor's stored bytes at one checkpoint without reading them, and its step."""

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from analyzer.engine.states import Loaded, State, Summarized
-from analyzer.metrics.needs import SPECTRUM, Need, counts_of
+from analyzer.metrics.needs import SPECTRUM, STEP_SKETCH, Need, counts_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.observed import BEFORE_PREVIOUS, CURRENT, INITIAL, PREVIOUS, Interval, MatrixView, Role, Spectrum
 from analyzer.model.run import Array, FloatArray, Status, TensorInfo
 from analyzer.numerics.elementwise import element_sums
 from analyzer.numerics.singular_values import spectrum
+from analyzer.numerics.sketches import SketchKey
 from analyzer.numerics.sums import LEAST_SQUARE, Counts, ElementSums
 from analyzer.tensors.kinds import matrices, unsupported_reason
 from analyzer.tensors.low_rank import product_spectrum
@@ -51,6 +52,7 @@ class Observer:
         needs: all needs that metrics will request, so that one walk over the elements serves them all.
         earlier: what can be reused of the other states, by role, as far as available.
         decompose: computes the spectra of several matrices on another device.
+        key: the key of the step's sketch, if a need is one.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Observer:
         needs: frozenset[Need],
         earlier: Mapping[Role, Observed],
         decompose: Decompose | None = None,
+        key: SketchKey | None = None,
     ) -> None:
         current = states[CURRENT]
         assert current is not None  # nothing is observed of a state that could not be read
@@ -72,6 +75,7 @@ class Observer:
         self.is_floating = unsupported_reason(info) is None
         self._earlier = earlier
         self._decompose = decompose
+        self._key = key if STEP_SKETCH in needs else None
         self._sums = current.sums if isinstance(current, Summarized) else None
         self._cache: dict[tuple[Need, str], Any] = self._known_already(needs)
         self._of_states: dict[tuple[Callable[..., Any], Role, str], Any] = {}
@@ -186,6 +190,7 @@ class Observer:
                 usable.get(INITIAL),
                 self.counts,
                 self._known_squares(usable),
+                self._key,
             )
         return self._sums
 

@@ -17,7 +17,7 @@ import numpy as np
 from blake3 import blake3
 
 from analyzer.engine.states import Summarized
-from analyzer.metrics.needs import DEAD_LINES, SPECTRUM, Need, counts_of
+from analyzer.metrics.needs import DEAD_LINES, SPECTRUM, STEP_SKETCH, Need, counts_of
 from analyzer.model.observed import INITIAL, PREVIOUS, DeadLines, Role
 from analyzer.model.run import Array, ByteArray, Checkpoint, TensorInfo
 from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks_between
@@ -25,6 +25,7 @@ from analyzer.numerics.elementwise import live_lines
 from analyzer.numerics.gram import Gram
 from analyzer.numerics.rounding import unit_roundoff
 from analyzer.numerics.singular_values import spectrum_of_blocks
+from analyzer.numerics.sketches import SketchKey
 from analyzer.numerics.sums import LEAST_SQUARE, ChunkBuffers, ElementSums, Rows, Tally, consecutive_sums, fill_signs
 from analyzer.sources import Source, open_source
 from analyzer.tensors.kinds import numpy_dtype
@@ -44,6 +45,7 @@ class PlainState:
         needs: what is needed of it, none with ``ServedBy.WHOLE``; empty for a state that others only compare with.
         roles: the roles in which it looks at others: the first state is its W_0, the one before it its W_{t−1}, and the
             one before that its W_{t−2}.
+        key: the key of the sketch of its step.
     """
 
     position: int
@@ -51,6 +53,7 @@ class PlainState:
     checkpoint: Checkpoint
     needs: Collection[Need]
     roles: Collection[Role]
+    key: SketchKey
 
 
 def summarize_through_time(states: Sequence[PlainState], memory: Sequence[ByteArray]) -> list[Summarized] | None:
@@ -154,7 +157,8 @@ class _Walk:
         self.dtype = numpy_dtype(state.info.dtype)
         self.columns = prod(state.info.shape[1:])
         previous_dtype = self.dtype if has_previous else None
-        self.tally = Tally(prod(state.info.shape), self.dtype, previous_dtype, counts_of(state.needs))
+        key = state.key if STEP_SKETCH in state.needs else None
+        self.tally = Tally(prod(state.info.shape), self.dtype, previous_dtype, counts_of(state.needs), key)
         self.is_wanted = bool(state.needs)
         self.digest = blake3()
         part = state.info.parts[0]

@@ -10,7 +10,7 @@ from math import ceil, inf, prod
 
 from analyzer.engine.fingerprints import applicable, expected_bases, places
 from analyzer.errors import WeightlapseError
-from analyzer.metrics.needs import Need, ServedBy, counts_of
+from analyzer.metrics.needs import STEP_SKETCH, Need, ServedBy, counts_of
 from analyzer.metrics.registry import Metric
 from analyzer.model.observed import ROLES
 from analyzer.model.run import Checkpoint, Run, TensorInfo
@@ -24,8 +24,8 @@ PROCESS_MEMORY = 250 << 20  # Python, the libraries, working blocks, the plan
 # A much shorter segment spends its time on reading W_0, W_{t−1} and W_{t−2} again.
 SHORTEST_SEGMENT = 3
 # Seconds, measured on one core; only their proportion matters here: for the bookkeeping of each row, for each element,
-# and for a spectrum (times n²(m + 4n)).
-OBSERVATION_COST, ELEMENT_COST, SPECTRUM_COST = 4e-4, 5e-9, 2.2e-11
+# for its sketch, and for a spectrum (times n²(m + 4n)).
+OBSERVATION_COST, ELEMENT_COST, SKETCH_COST, SPECTRUM_COST = 4e-4, 5e-9, 0.7e-9, 2.2e-11
 # For each element of a state that a segment reads again: as a whole tensor, or in chunks.
 REREAD_COST, REREAD_CHUNKS_COST = 9e-9, 1.5e-9
 
@@ -159,6 +159,7 @@ def _decompose(needs: Collection[Need]) -> bool:
 def _task(run: Run, wanted: Mapping[str, Wanted], needs: Needs) -> Task:
     size, cost, overlap, memory, work = 0, 0.0, 0.0, 0, 0
     spectral = {metric for metric, required in needs.items() if _decompose(required)}
+    sketched = {metric for metric, required in needs.items() if STEP_SKETCH in required}
     for name, moments in wanted.items():
         largest, reread = 0, 0.0
         seen: set[tuple[tuple[int, ...], str]] = set()
@@ -168,7 +169,7 @@ def _task(run: Run, wanted: Mapping[str, Wanted], needs: Needs) -> Task:
             with_spectrum = not spectral.isdisjoint(metrics)
             size += size_of(info)
             largest = max(largest, size_of(info))
-            cost += _cost(info, with_spectrum)
+            cost += _cost(info, with_spectrum, with_sketch=not sketched.isdisjoint(metrics))
             work = max(work, _spectral_memory(info) if with_spectrum else 0)
             if info and (like := (info.shape, info.dtype)) not in seen:
                 seen.add(like)
@@ -192,11 +193,11 @@ def _spectral_memory(info: TensorInfo | None) -> int:
     return most
 
 
-def _cost(info: TensorInfo | None, with_spectrum: bool) -> float:
+def _cost(info: TensorInfo | None, with_spectrum: bool, with_sketch: bool) -> float:
     """Estimate the seconds for a walk over the elements, and for each matrix its Gram matrix and eigenvalues."""
     if info is None:
         return 0.0
-    seconds = OBSERVATION_COST + ELEMENT_COST * prod(info.shape)
+    seconds = OBSERVATION_COST + (ELEMENT_COST + (SKETCH_COST if with_sketch else 0.0)) * prod(info.shape)
     for view in matrices(info) if with_spectrum else ():
         n, m = sorted(view.shape)
         seconds += SPECTRUM_COST * n * n * (m + 4 * n)

@@ -15,12 +15,12 @@ from analyzer.engine.piecewise import PlainState
 from analyzer.engine.planning import Task, equal_parts
 from analyzer.engine.states import State
 from analyzer.errors import CheckpointError
-from analyzer.metrics.needs import Need
+from analyzer.metrics.needs import STEP_SKETCH, Need
 from analyzer.metrics.registry import Metric
 from analyzer.model.observed import CURRENT, PREVIOUS, ROLES, Interval, MatrixView, Role
 from analyzer.model.run import STATUSES_WITH_VALUE, ByteArray, Measurement, Status, TensorInfo, Value
 from analyzer.sources import is_remote
-from analyzer.store.writer import Observation
+from analyzer.store.writer import Observation, SketchedStep
 from analyzer.tensors.kinds import kind, size_of
 from analyzer.tensors.loading import is_plain
 
@@ -89,6 +89,7 @@ class Stream:
                 self.checkpoints[position],
                 self.needs_at(position),
                 self.used_roles.get(position, frozenset[Role]()),
+                self._bases.key,
             )
             for position in positions
             if (info := self.info(position))
@@ -128,7 +129,7 @@ class Stream:
         is_read = info is not None and state is not None and not isinstance(state, CheckpointError)
         observer = self._observer(info, positions, metrics) if info and is_read else None
         recorder = _Recorder({role: self.checkpoints[other].name for role, other in positions.items()})
-        for metric in metrics:
+        for metric in (one for one in metrics if not one.is_sketch):
             if observer is None:
                 recorder.add(self.name, metric, Value(None, _absence(info, state)))
             elif metric.matrix_only:
@@ -151,7 +152,19 @@ class Stream:
             observer.state.content if observer else None,
             recorder.problems,
             size_of(info),
+            self._step(observer, metrics, positions),
         )
+
+    def _step(
+        self, observer: Observer | None, metrics: Sequence[Metric], positions: Mapping[Role, int]
+    ) -> SketchedStep | None:
+        """Return the sketch of the step, if it is wanted; there is none if one of the two states has no finite sums."""
+        wanted = next((metric for metric in metrics if metric.is_sketch), None)
+        if wanted is None:
+            return None
+        is_known = observer is not None and observer.obstacle(wanted) is None
+        sketch = observer.need(STEP_SKETCH, None) if observer and is_known else None
+        return SketchedStep(self.checkpoints[positions[PREVIOUS]].name, sketch)
 
     def _bases_of(self, metrics: Sequence[Metric], positions: Mapping[Role, int]) -> dict[str, str]:
         """Return the digest of what the rows of each metric depend on."""
@@ -169,7 +182,7 @@ class Stream:
                 states[role] = None if isinstance(state, CheckpointError) else state
         needs = frozenset(need for metric in metrics for need in metric.needs)
         earlier = {role: self._observed[other] for role, other in positions.items() if other in self._observed}
-        return Observer(info, states, self._interval(positions), needs, earlier, self._decompose)
+        return Observer(info, states, self._interval(positions), needs, earlier, self._decompose, self._bases.key)
 
     def _interval(self, positions: Mapping[Role, int]) -> Interval:
         """Return the optimization steps since the previous checkpoint, if both are known."""

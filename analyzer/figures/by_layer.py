@@ -13,7 +13,9 @@ from analyzer.figures.drawing.layer_table import Panel
 from analyzer.figures.drawing.style import LABEL_SIZE
 from analyzer.model.tables import Tables
 
-_BUILT_IN = frozenset({"motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning"})
+_BUILT_IN = frozenset(
+    ("motion", "trajectory", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")
+)
 _MAX_PANELS = 3
 _WIDTH = 340.0  # points for the names of all panels side by side
 

@@ -18,6 +18,7 @@ from analyzer.findings.curves import (
     per_unit,
     starts,
 )
+from analyzer.findings.order_of_weights import misplaced_steps
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.wording import layers, number, percent, place, plural, span, times, unit
 from analyzer.model.tables import Tables
@@ -121,7 +122,8 @@ def motion_spike(tables: Tables) -> Iterator[Draft]:
     Measured here: over 20 seeds no step was more than 1.2 times as long as the longest of those around it; `SPIKE`
     times is a jump. The distances are absolute, as the figure shows them, since a distance relative to the norm also
     grows when the norm was small. Requires seven checkpoints. Two steps that cancel (cosine below `RETURN_COSINE`) look
-    like a checkpoint of another run, which is a warning. If the norm jumps too, `norm_jumps` reports it.
+    like a checkpoint of another run, which is a warning. If the norm jumps too, `norm_jumps` reports it; what
+    `order_of_weights` explains is left to it.
     """
     jumps = {
         where: spikes
@@ -148,11 +150,14 @@ def _spikes(tables: Tables) -> dict[tuple[int, int], list[_Spike]]:
     """Return the spikes of all layers, by the positions at which they begin and end."""
     norm_jumps = {series.tensor.name: norm_jumps_at(series) for series in curves_of(tables, "rms")}
     cosines = {series.tensor.name: series for series in curves_of(tables, "update_cosine")}
+    misplaced = misplaced_steps(tables)
     spikes: dict[tuple[int, int], list[_Spike]] = {}
     for series in curves_of(tables, "step_distance"):
         name = series.tensor.name
         for first, last, ratio in _jumps(per_unit(tables, series)):
             if np.isin(series.places[first - 1 : first + 1], norm_jumps.get(name, [])).any():
+                continue
+            if not misplaced.isdisjoint(series.places[first : last + 1].tolist()):
                 continue
             returns = last > first and _turns_back(cosines.get(name), int(series.places[last]))
             where = (int(series.places[first]), int(series.places[last]))

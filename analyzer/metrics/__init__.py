@@ -8,7 +8,7 @@ are additive, it also has a value for all parameters together.
 from __future__ import annotations
 
 # To import a family registers its metrics.
-from analyzer.metrics import motion, pruning, random_matrix, size, spectrum, subspace, tail, update  # noqa: F401
+from analyzer.metrics import motion, pruning, random_matrix, size, spectrum, subspace, tail, trajectory, update  # noqa: F401
 from analyzer.metrics.registry import METRICS, Metric, metric, select_metrics
 
 __all__ = ["METRICS", "Metric", "metric", "select_metrics"]

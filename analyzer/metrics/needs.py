@@ -223,6 +223,7 @@ _of_matrix("matrix", _CURRENT, "W_t as (rows, columns), stored dtype", _matrix(R
 _of_sums("weights", _CURRENT, "InnerProducts of W_t with itself", _products, sums=InnerProducts)
 _of_sums("step", _STEP, "InnerProducts with Δ", _products, sums=InnerProducts)
 _of_sums("consecutive_steps", _TWO_STEPS, "InnerProducts with Δ and Δ'", _products, sums=InnerProducts)
+STEP_SKETCH = _of_sums("step_sketch", _STEP, "StepSketch of Δ", lambda observed, _: observed.sums().sketch)
 _of_sums("drift", {Role.CURRENT, Role.INITIAL}, "InnerProducts with D", _products, sums=InnerProducts)
 _of_sums(
     "interval",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from analyzer.errors import MetricError
-from analyzer.metrics.needs import NEEDS, Need
+from analyzer.metrics.needs import NEEDS, STEP_SKETCH, Need
 from analyzer.model.observed import Role
 from analyzer.model.run import Value
 from analyzer.model.tables import MetricRow
@@ -40,6 +40,11 @@ class Metric:
     def is_additive(self) -> bool:
         """Whether it can be computed for all parameters together, from summed needs."""
         return all(need.is_additive for need in self.needs)
+
+    @property
+    def is_sketch(self) -> bool:
+        """Whether the store keeps the sketch that it needs, in a table of its own, instead of its value."""
+        return self.row.name == STEP_SKETCH.name
 
 
 METRICS: dict[str, Metric] = {}

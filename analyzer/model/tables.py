@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analyzer.model.run import EXPERT, Finding, FloatArray, Run, Status
+from analyzer.model.trajectory import NO_TRAJECTORY, Trajectory
 
 TOKENS = "billion tokens"
 UNITS = ("epoch", "step", TOKENS)  # of an axis that measures training; the first that all checkpoints have is used
@@ -153,6 +154,7 @@ class Tables:
     checkpoint -> tensor -> what is known of the stored elements. ``twins`` maps a checkpoint without a place to the one
     that has the same weights, or to None; it is None itself where they were not compared. ``fits`` says of a suspected
     (checkpoint, tensor) whether the tensor lies between those of the neighboring checkpoints, where that was measured.
+    ``trajectory`` is empty if no steps were sketched.
     """
 
     run: str
@@ -173,3 +175,4 @@ class Tables:
     twins: Mapping[str, str | None] | None = None
     problems: tuple[Problem, ...] = ()
     fits: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    trajectory: Trajectory = NO_TRAJECTORY

@@ -9,6 +9,7 @@ import numpy as np
 from analyzer.model.observed import BEFORE_PREVIOUS, INITIAL, PREVIOUS, ChangedBits, DeadLines, Role
 from analyzer.model.run import Array, BoolArray
 from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks
+from analyzer.numerics.sketches import SketchKey
 from analyzer.numerics.sums import (
     NO_COUNTS,
     ChunkBuffers,
@@ -69,6 +70,7 @@ def element_sums(
     initial: Array | None = None,
     counts: Counts = NO_COUNTS,
     known: Mapping[Role, float] | None = None,
+    key: SketchKey | None = None,
 ) -> ElementSums:
     """Compute all sums that metrics of motion and size depend on, in one walk.
 
@@ -80,13 +82,14 @@ def element_sums(
         counts: what to count in addition to the inner products.
         known: sums of squares of W_{t−1}, W_0 and (under ``BEFORE_PREVIOUS``) Δ_{t−1} that walks over earlier
             checkpoints computed.
+        key: the key of the step's sketch; None if it is not wanted.
 
     Returns:
         inner products exact to about 1e-14 of the product of the norms. NaN or Inf in an input makes its sums
         non-finite; sums for which an input is missing are NaN.
     """
     states = StateArrays(current, previous, before_previous if previous is not None else None, initial)
-    tally = Tally(current.size, current.dtype, None if previous is None else previous.dtype, counts)
+    tally = Tally(current.size, current.dtype, None if previous is None else previous.dtype, counts, key)
     known = known or {}
     computed = {role: 0.0 for role in (PREVIOUS, INITIAL, BEFORE_PREVIOUS) if role not in known}
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf in give NaN and Inf out; a status reports them

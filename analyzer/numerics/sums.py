@@ -17,8 +17,10 @@ import numpy as np
 
 from analyzer.model.observed import BEFORE_PREVIOUS, INITIAL, PREVIOUS, ChangedBits, InnerProducts, Role, SignFlips
 from analyzer.model.run import Array, BoolArray, FloatArray
+from analyzer.model.trajectory import StepSketch
 from analyzer.numerics.blocks import CHUNK, Chunk
 from analyzer.numerics.rounding import ROUNDING_DISPLACEMENT, unit_roundoff
+from analyzer.numerics.sketches import Sketcher, SketchKey
 
 NEAR_ZERO = 1e-3  # of the tensor's rms
 LEAST_SQUARE = 1e-280  # a smaller sum of squares has lost digits; only float64 weights can reach it
@@ -112,7 +114,7 @@ def fill_signs(stored: Array, widened: FloatArray, signs: BoolArray) -> BoolArra
 
 @dataclass(frozen=True, slots=True)
 class ElementSums:
-    """The result of one walk over a tensor; a count is None unless it was requested and could be taken."""
+    """The result of one walk over a tensor; a count or a sketch is None unless it was requested and could be taken."""
 
     products: InnerProducts
     absolute: float
@@ -121,6 +123,7 @@ class ElementSums:
     near_zeros: int | None
     flips: SignFlips | None
     changed: ChangedBits | None
+    sketch: StepSketch | None = None
 
     def limited_to(self, roles: Collection[Role]) -> ElementSums:
         """Return the same sums as if only the states in these roles had existed."""
@@ -142,9 +145,17 @@ class Tally:
         dtype: its stored dtype.
         previous_dtype: the stored dtype of W_{t−1}; None if there is no W_{t−1}.
         counts: what to count in addition to the inner products.
+        key: the key of the step's sketch; None if it is not wanted.
     """
 
-    def __init__(self, size: int, dtype: np.dtype[Any], previous_dtype: np.dtype[Any] | None, counts: Counts) -> None:
+    def __init__(
+        self,
+        size: int,
+        dtype: np.dtype[Any],
+        previous_dtype: np.dtype[Any] | None,
+        counts: Counts,
+        key: SketchKey | None = None,
+    ) -> None:
         self.size, self.roundoff = size, unit_roundoff(dtype)
         self.count_flips = Counts.SIGN_FLIPS in counts and previous_dtype is not None
         self.count_changed = Counts.CHANGED_BITS in counts and previous_dtype == dtype
@@ -154,6 +165,7 @@ class Tally:
         self.absolute, self.largest = 0.0, 0.0
         self.zeros, self.flipped, self.changed = 0, 0, 0
         self.near_zeros = _NearZeros(size)
+        self.sketcher = None if key is None or previous_dtype is None else Sketcher(key)
 
     def add(self, rows: Rows, bits: Array, previous_bits: Array | None) -> None:
         """Add a chunk, given also its stored bits and those of W_{t−1} as unsigned integers, (length,)."""
@@ -164,6 +176,8 @@ class Tally:
         self.step += with_step
         self.step_earlier_step += nan if rows.earlier_step is None else with_earlier
         self.drift += squares(rows.drift)
+        if self.sketcher and rows.step is not None:
+            self.sketcher.add(rows.step)
         if self.count_flips:
             for now, before in ((0, 1), (1, 0)):
                 np.logical_and(buffers.signs[now], buffers.previous_signs[before], out=buffers.flags)
@@ -207,6 +221,7 @@ class Tally:
             None if small is None else zeros + small,
             SignFlips(self.size, self.flipped) if self.count_flips else None,
             ChangedBits(self.size, self.changed) if self.count_changed else None,
+            self.sketcher.sketch() if self.sketcher else None,
         )
 
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
 
 from analyzer.findings import by_severity, find
+from analyzer.findings.curves import PARAMETERS
 from analyzer.model.describing import describe
 from analyzer.model.names import listed
-from analyzer.model.run import Finding
+from analyzer.model.run import Finding, FloatArray
 from analyzer.model.tables import StoredElements, Tables
+from analyzer.model.trajectory import NO_TRAJECTORY, Trajectory, trajectory_of
 from analyzer.report.completeness import unfinished
 from analyzer.statistics.change_pairs import change_pairs
 from analyzer.statistics.correlating import Correlations
@@ -45,7 +51,8 @@ def read_tables(store: Reader, run: str) -> Tables:
     """
     curves = {(curve.scope, curve.tensor, curve.metric): curve for curve in store.curves(run)}
     tables = replace(describe(store.run(run), store.tensors(run), {}), metrics=store.metrics(), curves=curves)
-    return replace(tables, elements=_elements(store, tables), problems=tuple(store.problems(run)))
+    elements, trajectory = _elements(store, tables), _trajectory(store, tables)
+    return replace(tables, elements=elements, problems=tuple(store.problems(run)), trajectory=trajectory)
 
 
 def with_statistics(tables: Tables) -> Tables:
@@ -74,6 +81,30 @@ def _elements(store: Reader, tables: Tables) -> dict[str, dict[str, StoredElemen
             nonfinite = int(curve.values[position]) if curve is not None and known else None
             held[tensor] = StoredElements(digest, nonfinite, nan.get(tensor, 0) if nonfinite is not None else None)
     return elements
+
+
+def _trajectory(store: Reader, tables: Tables) -> Trajectory:
+    """Return the path of all parameters together, from the sketches of their steps.
+
+    A checkpoint has a step if its parameters are those of one earlier checkpoint, and each has a sketch from there on.
+    """
+    parameters = {row.name for row in tables.tensors if row.kind in PARAMETERS}
+    held = {one.name: parameters & one.tensors.keys() for one in tables.source.checkpoints}
+    positions = {row.name: position for position, row in enumerate(tables.checkpoints)}
+    steps: list[tuple[int, FloatArray] | None] = [None] * len(positions)
+    buckets = 0
+    for checkpoint, rows in groupby(store.sketches(tables.run), key=itemgetter(0)):
+        known = [(start, sketch) for _, tensor, start, sketch in rows if sketch and tensor in parameters]
+        starts = {start for start, _ in known}
+        if len(known) < len(held[checkpoint]) or len(starts) != 1 or not starts <= held.keys():
+            continue
+        buckets = buckets or known[0][1].buckets
+        if held[(start := starts.pop())] == held[checkpoint] and {sketch.buckets for _, sketch in known} == {buckets}:
+            total = np.zeros(buckets)
+            for _, sketch in known:
+                sketch.add_to(total)
+            steps[positions[checkpoint]] = positions[start], total
+    return trajectory_of(steps, buckets) if buckets else NO_TRAJECTORY
 
 
 def _vanished(store: Reader, tables: Tables) -> Iterator[Finding]:

@@ -23,6 +23,8 @@ from analyzer.model.run import (
     TensorInfo,
 )
 from analyzer.model.tables import CheckpointRow, Curve, MetricRow, TensorRow, is_expert
+from analyzer.model.trajectory import StepSketch
+from analyzer.store.sketches import SKETCH_METRIC, decode
 
 RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 
@@ -201,6 +203,21 @@ class Reader:
         )
         return {name: np.frombuffer(blob, dtype="<f8") for name, blob in rows}
 
+    def sketches(self, run: str) -> Iterator[tuple[str, str, str, StepSketch | None]]:
+        """Yield the sketches of steps as (checkpoint, tensor, earlier checkpoint, sketch), in the checkpoints' order.
+
+        The sketch is None if a state is missing, reshaped or not finite.
+        """
+        rows = self._of_run(
+            run,
+            "SELECT name, tensor, reference, buckets, first, exponent, numbers FROM sketches JOIN checkpoints "
+            "ON checkpoints.id = checkpoint WHERE run = ? ORDER BY position, tensor",
+        )
+        for checkpoint, tensor, reference, buckets, first, exponent, numbers in rows:
+            is_known = numbers is not None
+            sketch = StepSketch(buckets, first, decode(exponent, numbers)) if is_known else None
+            yield checkpoint, tensor, reference, sketch
+
     def contents(self, run: str) -> dict[str, dict[str, str]]:
         """Return the BLAKE3 hash of each tensor's bytes: checkpoint -> tensor -> hash."""
         rows = self._of_run(
@@ -236,7 +253,14 @@ class Reader:
             "AND (tensor = ? OR (tensor >= ? AND tensor < ?)) AND basis IS NOT NULL",
             (self._run_id(run), tensor, tensor + "[", tensor + "\\"),
         )
-        return {(name, metric, checkpoint): basis for name, metric, checkpoint, basis in rows}
+        sketches = self._connection.execute(
+            "SELECT name, basis FROM sketches JOIN checkpoints ON checkpoints.id = checkpoint "
+            "WHERE run = ? AND tensor = ?",
+            (self._run_id(run), tensor),
+        )
+        return {(name, metric, checkpoint): basis for name, metric, checkpoint, basis in rows} | {
+            (tensor, SKETCH_METRIC, checkpoint): basis for checkpoint, basis in sketches
+        }
 
     def _of_run(self, run: str, query: str) -> sqlite3.Cursor:
         """Execute a query whose only parameter is the id of a run."""

@@ -40,6 +40,9 @@ CREATE TABLE spectra (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELE
     singular_values BLOB NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
 CREATE TABLE contents (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
     blake3 TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
+CREATE TABLE sketches (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    reference TEXT NOT NULL, buckets INTEGER, first INTEGER, exponent INTEGER, numbers BLOB, basis TEXT NOT NULL,
+    PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
 CREATE TABLE problems (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
     metric TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor, metric)) WITHOUT ROWID;
 CREATE VIEW readable AS SELECT runs.name AS run, checkpoints.name AS checkpoint, epoch, step, scope, tensor, metric,
@@ -71,9 +74,12 @@ DROP TABLE findings;
 DROP TABLE meta
 """
 
-# Schema 2 did not keep how many tokens a training had seen.
+# Schema 2 did not keep how many tokens a training had seen, nor sketches of steps.
 _FROM_2_TO_3 = """
-ALTER TABLE checkpoints ADD COLUMN tokens INTEGER
+ALTER TABLE checkpoints ADD COLUMN tokens INTEGER;
+CREATE TABLE sketches (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    reference TEXT NOT NULL, buckets INTEGER, first INTEGER, exponent INTEGER, numbers BLOB, basis TEXT NOT NULL,
+    PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID
 """
 
 

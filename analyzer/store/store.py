@@ -15,6 +15,7 @@ from analyzer.model.run import Checkpoint, Run
 from analyzer.model.tables import MetricRow, TensorRow
 from analyzer.store.reader import Asked, Reader, RowKey
 from analyzer.store.schema import connect
+from analyzer.store.sketches import SKETCH_METRIC
 from analyzer.store.writer import Writer
 
 Stamps = list[tuple[int | str, ...]]  # (size, modified_ns, etag) of each file of a checkpoint
@@ -150,6 +151,10 @@ class Store(Reader):
         known = {name for (name,) in execute("SELECT name FROM tensors WHERE run = ?", (run_id,))}
         for name in known - names:
             execute("DELETE FROM series WHERE run = ? AND scope = 'tensor' AND tensor = ?", (run_id, name))
+            execute(
+                "DELETE FROM sketches WHERE tensor = ? AND checkpoint IN (SELECT id FROM checkpoints WHERE run = ?)",
+                (name, run_id),
+            )
         execute("DELETE FROM tensors WHERE run = ?", (run_id,))
         self._connection.executemany(
             "INSERT INTO tensors (run, position, name, module, kind, shape, matrix_shape, rule, dtype) "
@@ -167,11 +172,16 @@ class Store(Reader):
 
     def forget_rows(self, run: str, keys: Iterable[RowKey]) -> None:
         """Delete measured rows, by (matrix, metric, checkpoint)."""
-        run_id = self._run_id(run)
+        run_id, known = self._run_id(run), list(keys)
         self._connection.executemany(
             "DELETE FROM measurements WHERE series = (SELECT id FROM series WHERE run = ? AND scope = 'tensor' AND "
             "tensor = ? AND metric = ?) AND checkpoint = (SELECT id FROM checkpoints WHERE run = ? AND name = ?)",
-            [(run_id, tensor, metric, run_id, checkpoint) for tensor, metric, checkpoint in keys],
+            [(run_id, tensor, metric, run_id, checkpoint) for tensor, metric, checkpoint in known],
+        )
+        self._connection.executemany(
+            "DELETE FROM sketches WHERE tensor = ? AND checkpoint = (SELECT id FROM checkpoints "
+            "WHERE run = ? AND name = ?)",
+            [(tensor, run_id, checkpoint) for tensor, metric, checkpoint in known if metric == SKETCH_METRIC],
         )
 
     def drop_runs_but(self, names: set[str]) -> None:

@@ -12,15 +12,28 @@ import numpy as np
 
 from analyzer.metrics.needs import Need
 from analyzer.model.run import FloatArray, Measurement
+from analyzer.model.trajectory import StepSketch
+from analyzer.store.sketches import SKETCH_METRIC, encode
 
 SqlValue = int | float | str | None
+
+
+class SketchedStep(NamedTuple):
+    """The step from an earlier checkpoint, by name, and its sketch.
+
+    The sketch is None if a state is missing, reshaped or not finite.
+    """
+
+    reference: str
+    sketch: StepSketch | None
 
 
 class Observation(NamedTuple):
     """All that the engine found out about one tensor at one checkpoint.
 
     ``bases`` names, for each metric, the bytes and the code that the value depends on. ``sums`` are additive needs,
-    ``spectra`` float64 singular values by matrix name, ``problems`` reasons by metric name.
+    ``spectra`` float64 singular values by matrix name, ``problems`` reasons by metric name,
+    ``step`` the sketch of the step if it was requested.
     """
 
     checkpoint: str
@@ -32,6 +45,7 @@ class Observation(NamedTuple):
     content: str | None
     problems: Mapping[str, str]
     bytes: int
+    step: SketchedStep | None = None
 
 
 class Writer:
@@ -79,6 +93,19 @@ class Writer:
             "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)",
             [(at, one.tensor, one.content) for at, one in placed if one.content is not None],
         )
+        self._add_sketches(placed)
+
+    def _add_sketches(self, placed: Sequence[tuple[int, Observation]]) -> None:
+        """Keep the sketches of steps; one that does not exist has no numbers."""
+        rows: list[tuple[int | str | bytes | None, ...]] = []
+        for at, one in placed:
+            if one.step is None:
+                continue
+            reference, sketch = one.step
+            numbers = encode(sketch.numbers) if sketch else None
+            what = (sketch.buckets, sketch.first, *numbers) if sketch and numbers else (None,) * 4
+            rows.append((at, one.tensor, reference, *what, one.bases[SKETCH_METRIC]))
+        self._connection.executemany("INSERT OR REPLACE INTO sketches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _forget_what_they_rested_on(self, placed: Sequence[tuple[int, Observation]]) -> None:
         """Drop earlier sums and spectra of these metrics' needs: now there may be none, because of a NaN or a gap."""

@@ -65,7 +65,11 @@ def everything(measurements: Measurements) -> tuple[list[Measurement], dict[tupl
             for name, values in store.spectra(measurements.run, one.name).items()
         }
         sums = {one.name: repr(store.sums(measurements.run, one.name)) for one in store.checkpoints(measurements.run)}
-        beside = store.contents(measurements.run), sums, store.problems(measurements.run)
+        sketches = [
+            (checkpoint, tensor, reference, sketch and (sketch.buckets, sketch.first, sketch.numbers.tobytes()))
+            for checkpoint, tensor, reference, sketch in store.sketches(measurements.run)
+        ]
+        beside = store.contents(measurements.run), sums, store.problems(measurements.run), sketches
         return list(store.measurements(measurements.run)), spectra, beside
 
 

@@ -40,6 +40,7 @@ TABLE = {
     "weights": ({CURRENT}, SUMS, InnerProducts, set()),
     "step": ({CURRENT, PREVIOUS}, SUMS, InnerProducts, set()),
     "consecutive_steps": ({CURRENT, PREVIOUS, EARLIER}, SUMS, InnerProducts, set()),
+    "step_sketch": ({CURRENT, PREVIOUS}, SUMS, None, set()),
     "drift": ({CURRENT, INITIAL}, SUMS, InnerProducts, set()),
     "interval": ({CURRENT, PREVIOUS}, SUMS, None, {"of_checkpoints"}),
     "elements": ({CURRENT}, SUMS, ElementSummary, set()),
@@ -69,6 +70,7 @@ COUNTED = {
 def test_the_table_is_complete():
     assert list(NEEDS) == list(TABLE)
     assert (NEEDS["spectrum"], NEEDS["dead_lines"]) == (needs.SPECTRUM, needs.DEAD_LINES)
+    assert NEEDS["step_sketch"] is needs.STEP_SKETCH
     assert LEADING == 8
 
 

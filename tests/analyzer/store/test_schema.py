@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from builders import CHECKOUT
-from commands import read_csv, weightlapse
+from builders import CHECKOUT, random_walk, save_weights
+from commands import measured, read_csv, weightlapse
 
 import analyzer
 from analyzer.errors import StoreError
@@ -90,3 +90,46 @@ def test_fault_43_a_migration_that_fails_leaves_the_store_as_it_was(
     with pytest.raises(StoreError, match=r"old\.sqlite"):
         open_store(str(earlier), create=True)
     assert earlier.read_bytes() == before
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    """A store as schema 2 had it, of a run that is still there."""
+    for step, weights in enumerate(random_walk(4)):
+        save_weights(tmp_path / f"run/epoch_{step}.safetensors", weights)
+    measured(tmp_path / "run", metrics=["motion", "trajectory"])
+    path = tmp_path / "run.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE sketches")
+        connection.execute("ALTER TABLE checkpoints DROP COLUMN tokens")
+        connection.execute("PRAGMA user_version = 2")
+    return path
+
+
+def test_a_store_of_schema_2_has_no_sketches_until_it_is_measured_again(second: Path) -> None:
+    before = second.read_bytes()
+    with open_store(str(second)) as store:
+        rows = list(store.measurements("run"))
+        assert rows and list(store.sketches("run")) == []
+    assert (second.read_bytes(), version(second)) == (before, 2)
+    with open_store(str(second), create=True) as store:
+        assert list(store.measurements("run")) == rows
+    assert version(second) == SCHEMA_VERSION
+    measured(second.with_suffix(""), metrics=["motion", "trajectory"])
+    with open_store(str(second)) as store:
+        assert list(store.measurements("run")) == rows
+        assert sum(sketch is not None for *_, sketch in store.sketches("run")) == 3 * 4
+
+
+def test_a_migrated_store_has_the_tables_of_a_new_one(earlier: Path, second: Path, tmp_path: Path) -> None:
+    def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
+        open_store(str(path), create=True).close()
+        with closing(sqlite3.connect(path)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
+            return {
+                name: sorted(row[1:3] for row in connection.execute(f"PRAGMA table_info({name})")) for (name,) in names
+            }
+
+    new = tables(tmp_path / "new.sqlite")
+    assert "sketches" in new
+    assert tables(earlier) == tables(second) == new
