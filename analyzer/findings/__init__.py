@@ -22,7 +22,7 @@ from analyzer.model.tables import Tables
 # not depend on file names. Modules that are not named follow.
 ORDER = (
     *("checkpoint_series", "stored_elements", "copies", "partial_copies", "adapters", "broken_layers", "compression"),
-    *("overfitting", "learning", "steps", "norms", "spectra"),
+    *("overfitting", "scores_lost", "learning", "steps", "step_changes", "norms", "spectra"),
 )
 for _name in dict.fromkeys((*ORDER, *(_module.name for _module in pkgutil.iter_modules(__path__)))):
     importlib.import_module(f"{__name__}.{_name}")
