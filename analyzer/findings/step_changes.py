@@ -165,17 +165,20 @@ def _changes(tables: Tables) -> list[_Change]:
     steps = np.log(total.values[known]) - np.outer(EXPONENTS, np.log(lengths[known]))  # (exponents, steps)
     names, relative = _compared(tables, total.places[known])
     changes: list[_Change] = []
+    latest = -WINDOW
     for at in range(WINDOW, len(known) - WINDOW + 1):
-        level = _level(steps, at)
-        shares = _shares(names, relative, at)
-        if level or shares:
-            first = known[at - 1] + 1  # where a spike is left out, the change begins with it
-            exceeds = float(np.median(steps[1, at : at + WINDOW]) - steps[1, :at].max())
-            is_spike = first < known[at]
-            usual = level < 0 or (level > 0 and exp(exceeds) < ALIKE and (_returns(steps[1], at) or _repeats(changes)))
-            ends = int(total.places[first - 1]), int(total.places[first])
-            if not (is_spike and usual and not shares):  # a spike by itself
-                changes.append(_Change(*ends, exp(level), usual, exp(exceeds), shares))
+        level, shares = _level(steps, at), _shares(names, relative, at)
+        if at - latest < WINDOW or not (level or shares):
+            continue
+        exceeds = float(np.median(steps[1, at : at + WINDOW]) - steps[1, :at].max())
+        again = level > 0 and _repeats(changes)
+        usual = level < 0 or (level > 0 and exp(exceeds) < ALIKE and (_returns(steps[1], at) or again))
+        first = known[at - 1] + 1  # where a spike is left out, the change begins with it
+        if first < known[at] and usual and not shares:
+            continue  # nothing but that spike
+        ends = int(total.places[first - 1]), int(total.places[first])
+        changes.append(_Change(*ends, exp(level), usual, exp(exceeds), {} if usual and again else shares))
+        latest = at
     return changes
 
 

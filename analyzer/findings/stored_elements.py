@@ -21,6 +21,16 @@ from analyzer.model.names import listed
 from analyzer.model.tables import Tables, TensorRow
 
 SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a tensor that moved before
+CAUSES = {
+    "whole": "frozen on purpose, or left out of the optimizer",
+    "sudden": "frozen on purpose, or the gradient became exactly zero, as when all units behind it died",
+    "pause": "frozen for that time, or part of a checkpoint was saved twice",
+}
+CAUSES_FOR_ALL = {  # parameters together
+    "whole": "a learning rate of 0, or parameters left out of the optimizer",
+    "sudden": "a schedule that ended, a learning rate of 0, or a gradient that became exactly zero, as when all units died",
+    "pause": "a learning rate of 0 for that time, or part of a checkpoint was saved twice",
+}
 LONGER_THAN_CHANCE = 2  # intervals without a change, from which on a matrix is called frozen rather than unlucky
 
 
@@ -183,18 +193,7 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
     most = spells[0]
     names = [tensor.name for tensor in most.tensors]
     others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
-    why = {
-        "whole": "frozen on purpose, or left out of the optimizer",
-        "sudden": "frozen on purpose, or the gradient became exactly zero, as when all units behind it died",
-        "pause": "frozen for that time, or part of a checkpoint was saved twice",
-    }[kind]
-    if len(names) == every > 1:
-        why = {
-            "whole": "a learning rate of 0, or parameters left out of the optimizer",
-            "sudden": "a schedule that ended, a learning rate of 0, or a gradient that became exactly zero, as when "
-            "all units died",
-            "pause": "a learning rate of 0 for that time, or part of a checkpoint was saved twice",
-        }[kind]
+    why = (CAUSES_FOR_ALL if len(names) == every > 1 else CAUSES)[kind]
     if not most.has_matrix:
         why = "vectors may do so by themselves, as the bias before a normalization layer does"
     if any(tensor.dtype.startswith(NARROW) for tensor in most.tensors):
