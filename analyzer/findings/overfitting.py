@@ -97,8 +97,9 @@ def gap_between(tables: Tables) -> Gap | None:
     close = np.flatnonzero(~wide[:last])
     onset = (int(close[-1]) + 1 if len(close) else 0) if grown else best
     fall = float(tested[best] - tested[-1]) if fell else 0.0
-    positions = (int(places[index]) for index in (onset, last, -1))
-    return Gap(test, train, float(trained[last] - tested[last]), grown, *positions, fall, int(places[best]))
+    ahead = float(trained[last] - tested[last])
+    first, until, end, top = (int(places[index]) for index in (onset, last, -1, best))
+    return Gap(test, train, ahead, grown, onset=first, last=until, end=end, fall=fall, best=top)
 
 
 def _has_grown(trained: FloatArray, tested: FloatArray) -> bool:

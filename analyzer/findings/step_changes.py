@@ -8,6 +8,7 @@ from math import exp, log
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from analyzer.findings.collapse import change_of_task
 from analyzer.findings.curves import curves_of, interval_lengths, total_curve
@@ -187,7 +188,7 @@ def _repeats(changes: Sequence[_Change]) -> bool:
     return any(one.is_usual and one.ratio > 1 for one in changes)
 
 
-def _compared(tables: Tables, places: FloatArray) -> tuple[list[str], FloatArray]:
+def _compared(tables: Tables, places: npt.NDArray[np.intp]) -> tuple[list[str], FloatArray]:
     """Return the matrices, and the logarithms (matrices, steps) of their steps over those of the median matrix."""
     series = [one for one in curves_of(tables, "step_distance") if one.tensor.rule != PRODUCT]
     rows = np.full((len(series), len(tables.checkpoints)), np.nan)
@@ -227,7 +228,7 @@ def _shares(names: Sequence[str], rows: FloatArray, at: int) -> dict[str, float]
     most, least = known[np.argmax(moved[known])], known[np.argmin(moved[known])]
     if moved[most] - moved[least] < log(FACTOR) or _level(rows[[most]] - rows[[least]], at) <= 0:
         return {}
-    return {names[row]: exp(float(moved[row])) for row in known}
+    return {names[int(row)]: exp(float(moved[row])) for row in known}
 
 
 def _returns(steps: FloatArray, at: int) -> bool:

@@ -28,7 +28,8 @@ CAUSES = {
 }
 CAUSES_FOR_ALL = {  # parameters together
     "whole": "a learning rate of 0, or parameters left out of the optimizer",
-    "sudden": "a schedule that ended, a learning rate of 0, or a gradient that became exactly zero, as when all units died",
+    "sudden": "a schedule that ended, a learning rate of 0, or a gradient that became exactly zero, as when all units "
+    "died",
     "pause": "a learning rate of 0 for that time, or part of a checkpoint was saved twice",
 }
 LONGER_THAN_CHANCE = 2  # intervals without a change, from which on a matrix is called frozen rather than unlucky
