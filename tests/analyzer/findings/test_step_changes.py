@@ -151,3 +151,26 @@ def test_a_change_where_the_task_changes_is_reported_once():
         "test_accuracy": np.where(np.arange(N) < 15, 0.95, 0.0),
     }
     assert changes(replace(tables, scalars=scores)) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noisy_steps_are_no_change(seed):
+    generator = np.random.default_rng(seed)
+    drift = np.exp(np.cumsum(0.5 * generator.standard_normal(200)))
+    tables = tables_of({("total", "", "step_distance"): drift}, {"x": np.zeros(200)})
+    # A walk whose steps change by half at each of 200 places: changes are the jumps beyond what neighbors do.
+    assert sum(len(one.evidence["ratio"]) for one in changes(tables)) <= 6
+
+
+def test_a_spike_beside_a_change_neither_hides_it_nor_moves_its_place():
+    rates = from_place(15, 3.0)
+    rates[15] = 40
+    (one,) = changes(steps_of(rates))
+    assert one.evidence["since"] == ["c15"] and one.severity == "notice"
+    assert one.evidence["ratio"][0] == pytest.approx(3, rel=0.2)
+
+
+def test_the_last_restart_of_several_may_be_under_way_at_the_end():
+    share = np.arange(26) / 10 % 1
+    (one,) = changes(steps_of((1 + np.cos(np.pi * share)) / 2 + 0.01))
+    assert one.severity == "info" and one.evidence["since"] == ["c10", "c20"]
