@@ -33,6 +33,7 @@ REMEDIES = {
     "unreadable_tensor": "copy the unreadable files again",
     "nonfinite_weights": "use only checkpoints without NaN and Inf",
     "same_weights": "copy the checkpoint that was overwritten again from its origin, or remove the duplicate",
+    "weights_stand_still": "find out why the saved weights never change, such as a learning rate of 0",
     "zero_update": "train the adapter again with its parameters in the optimizer",
     "part_of_another_checkpoint": "get the checkpoint that has part of another one again from its origin",
 }

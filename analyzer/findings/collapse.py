@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import log, sqrt
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf, log, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.findings import score_choice
 from analyzer.findings.curves import deviation, smoothed
 from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import number
-from analyzer.model.score_names import is_accuracy
+from analyzer.model.score_names import is_accuracy, is_held_out
+from analyzer.model.tables import Tables
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
@@ -20,6 +23,9 @@ LOST_SHARE = 1 / 3  # of the best accuracy; a fall from 97 % to chance level wit
 LOST_POINTS = 10  # percentage points that must be lost as well
 LOSS_FACTOR = 3  # times the lowest loss
 REGAINED = 0.1  # share of the total improvement that a loss must give up; a loss near zero triples easily
+AVERAGED_SHARE, FEWEST_AVERAGED = 0.2, 4  # of the checkpoints, in a mean that is compared with another one
+MEAN_DEVIATIONS = 4  # standard deviations of the difference of two means; the best of all is among them
+SUDDEN = 0.5  # of the whole fall in one interval
 COLLAPSE_DEVIATIONS = 5  # standard deviations between neighboring checkpoints that a fall must exceed
 
 
@@ -48,7 +54,11 @@ class Collapse:
 
 
 def collapse_of(score: Score | None) -> Collapse | None:
-    """Return the collapse that an accuracy or a loss ends in, or None if it did not collapse or cannot be judged."""
+    """Return the collapse that an accuracy or a loss ends in, or None if it did not collapse or cannot be judged.
+
+    Either the last value is far below the best by more than the scatter explains, or the mean of the last checkpoints
+    is, or a loss ends far above that of the untrained network.
+    """
     if score is None:
         return None
     places = np.flatnonzero(np.isfinite(score.values))
@@ -56,12 +66,73 @@ def collapse_of(score: Score | None) -> Collapse | None:
     if len(known) < FEWEST_CHECKPOINTS or (not is_accuracy(score.name) and known.min() <= 0):
         return None
     merit = known if is_accuracy(score.name) else -np.log(known)
-    below = merit <= _limit(merit, score)
-    if not below[-1] or below.all() or not (is_accuracy(score.name) or _has_regained(known)):
+    if is_accuracy(score.name):
+        below = merit <= _limit(merit, score)
+        if not below[-1] and _has_declined(merit):
+            below = merit <= merit.max() - max(LOST_SHARE * float(merit.max()), LOST_POINTS)
+    elif has_diverged(score):
+        below = merit <= merit.max() - log(LOSS_FACTOR)
+    else:
+        below = (merit <= _limit(merit, score)) & _has_regained(known)
+    if not below[-1] or below.all():
         return None
     since = len(below) - int(np.argmin(below[::-1]))
     best = int(np.argmax(merit[:since]))
     return Collapse(score, *(int(places[index]) for index in (best, since - 1, since, -1)))
+
+
+def has_diverged(score: Score) -> bool:
+    """Check whether a loss ends at `LOSS_FACTOR` times its first value or more: far worse than without training."""
+    known = score.values[np.isfinite(score.values)]
+    return len(known) >= FEWEST_CHECKPOINTS and bool(known[-1] >= LOSS_FACTOR * known[0] > 0)
+
+
+def _has_declined(accuracies: FloatArray) -> bool:
+    """Check whether the mean of the last checkpoints is far below the best mean of as many, beyond the scatter."""
+    width = max(FEWEST_AVERAGED, round(AVERAGED_SHARE * len(accuracies)))
+    means = np.convolve(accuracies, np.full(width, 1 / width), mode="valid")
+    lost = float(means[:-width].max(initial=-np.inf)) - float(means[-1])
+    scatter = deviation(accuracies) * sqrt(2 / width)
+    return lost >= max(LOST_SHARE * (lost + float(means[-1])), LOST_POINTS, MEAN_DEVIATIONS * scatter)
+
+
+def change_of_task(tables: Tables) -> Collapse | None:
+    """Return the collapse of a held-out score that comes at once while the training score holds or starts anew.
+
+    Overfitting is gradual, and a network that falls apart loses its training score as well. The fall comes at once if
+    one interval has half of it, or if the training score falls there and recovers.
+
+    Returns:
+        None if there is no such collapse, or no training score of the same kind.
+    """
+    for choose in (score_choice.accuracy, score_choice.loss):
+        tested, trained = choose(tables, trained=False), choose(tables, trained=True)
+        if tested is None or trained is None:
+            continue
+        fall = collapse_of(tested)
+        if fall is None or collapse_of(trained) is not None or not is_held_out(tested.name):
+            return None
+        drop = _merit(tested, fall.before) - _merit(tested, fall.since)
+        if drop >= SUDDEN * (_merit(tested, fall.best) - _merit(tested, fall.end)):
+            return fall
+        restart = _restart(trained, fall.best, fall.since)
+        return None if restart is None else replace(fall, before=restart[0], since=restart[1])
+    return None
+
+
+def _restart(trained: Score, first: int, last: int) -> tuple[int, int] | None:
+    """Return the positions around the largest sudden fall of a training score in a part of the run, if there is one."""
+    known = [place for place in range(first, last + 1) if np.isfinite(trained.values[place])]
+    falls = [(_merit(trained, a) - _merit(trained, b), a, b) for a, b in pairwise(known)]
+    drop, before, since = max(falls, default=(0.0, first, last))
+    enough = LOST_POINTS if is_accuracy(trained.name) else log(LOSS_FACTOR)
+    merits = np.array([_merit(trained, int(place)) for place in np.flatnonzero(trained.values > 0)])
+    return (before, since) if len(merits) > 1 and drop >= max(enough, 2 * _scatter(merits)) else None
+
+
+def _merit(score: Score, position: int) -> float:
+    value = float(score.values[position])
+    return value if is_accuracy(score.name) else -log(value) if value > 0 else inf
 
 
 def _limit(merit: FloatArray, score: Score) -> float:

@@ -105,12 +105,18 @@ def starts(tables: Tables, series: ReliableCurve) -> npt.NDArray[np.intp]:
     return np.array([position.get(reference or "", place) for reference, place in pairs], dtype=np.intp)
 
 
+def interval_lengths(tables: Tables, series: ReliableCurve) -> FloatArray:
+    """Return the lengths (n,) of the intervals that the values cover, in epochs (or steps, or checkpoints)."""
+    lengths: FloatArray = tables.axis[series.places] - tables.axis[starts(tables, series)]
+    return lengths
+
+
 def per_unit(tables: Tables, series: ReliableCurve) -> FloatArray:
     """Return the values (n,) per epoch (or step, or checkpoint).
 
     Without this, widely spaced checkpoints would look like fast motion and narrowly spaced ones like slow motion.
     """
-    lengths = tables.axis[series.places] - tables.axis[starts(tables, series)]
+    lengths = interval_lengths(tables, series)
     rates = np.full(len(lengths), np.nan)
     np.divide(series.values, lengths, out=rates, where=lengths > 0)
     return rates
@@ -157,6 +163,16 @@ def smoothed(values: FloatArray) -> FloatArray:
 def deviation(values: FloatArray) -> float:
     """Return the standard deviation of a score (n,) about its trend, from its median absolute change; n ≥ 2."""
     return float(np.median(np.abs(np.diff(values)))) * DEVIATION_PER_CHANGE
+
+
+def largest_recovered_fall(merit: FloatArray) -> float:
+    """Return how far values (n,) fell at most below their best so far and became better than it again later, else 0.
+
+    Such falls are a score's usual swings: noise, or a learning rate that goes up and down.
+    """
+    best = np.maximum.accumulate(merit)
+    until = int(np.argmax(merit))
+    return float((best - merit)[: until + 1].max())
 
 
 def at_the_end(values: FloatArray) -> float:

@@ -37,17 +37,26 @@ def histories(tables: Tables, kinds: Collection[str]) -> Iterator[History]:
 def complete_digests(tables: Tables) -> list[Mapping[str, str]]:
     """Return the hashes of each checkpoint's tensors, empty where one that could be read is not known.
 
-    Empty, too, where no tensor is finite: weights that are all NaN stay as they are without being a copy. None at all
-    for a run of which only some tensors were selected, because the others may differ.
+    Empty, too, where a tensor has NaN or none is finite: such a network stays as it is without being a copy, because
+    its gradients are NaN as well. None at all for a run of which only some tensors were selected, because the others
+    may differ.
     """
     found: list[Mapping[str, str]] = []
     for checkpoint in () if tables.source.is_partial else tables.source.checkpoints:
         held = tables.elements.get(checkpoint.name, {})
         readable = [name for name, info in checkpoint.tensors.items() if not info.unsupported and 0 not in info.shape]
         digests = {name: digest for name in readable if (digest := held.get(name, NO_ELEMENTS).digest)}
-        is_lost = all(held[name].nonfinite for name in digests)
+        is_lost = any(held[name].nan for name in digests) or all(held[name].nonfinite for name in digests)
         found.append(digests if len(digests) == len(readable) and not is_lost else {})
     return found
+
+
+def lost_since(tables: Tables) -> int:
+    """Return the position from which on every checkpoint has NaN somewhere, len(checkpoints) if the last has none."""
+    first = len(tables.checkpoints)
+    while first and any(one.nan for one in tables.elements.get(tables.checkpoints[first - 1].name, {}).values()):
+        first -= 1
+    return first
 
 
 def is_constant(tables: Tables, tensor: str, place: int) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from analyzer.findings.curves import sane
 from analyzer.model.score_names import accuracies, is_held_out, is_training, losses
@@ -14,7 +15,8 @@ from analyzer.model.tables import Tables
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
-LARGEST_SHARE = 1.0  # an accuracy above it is in percent
+LARGEST_SHARE = 1.0  # an accuracy that is mostly above it is in percent
+ROUNDING = 1e-3  # percentage points beyond 0 and 100 %
 FEWEST_CHECKPOINTS = 6  # with a score, for a trend
 
 
@@ -32,18 +34,58 @@ class Score:
 
 
 def accuracy(tables: Tables, *, trained: bool) -> Score | None:
-    """Return the accuracy on the training data, or on other data.
+    """Return the accuracy on the training data, or on other data, without values that no accuracy can have.
 
     Returns:
-        None if the run has no such accuracy, or if its values are neither shares nor percentages.
+        None if the run has no such accuracy.
     """
     score = _first(tables, [name for name in accuracies(tables.scalars) if is_training(name) == trained])
     if score is None:
         return None
-    known = score.values[np.isfinite(score.values)]
-    if known.min() < 0 or known.max() > 100 * LARGEST_SHARE:
-        return None
-    return Score(score.name, score.values * (100 if known.max() <= LARGEST_SHARE else 1))
+    points = score.values * (1 if is_percentage(tables, score.name) else 100)
+    points = np.where(_is_possible(points), points, np.nan)
+    return Score(score.name, points) if np.isfinite(points).any() else None
+
+
+def impossible(tables: Tables) -> dict[str, npt.NDArray[np.intp]]:
+    """Return by accuracy the positions of the values that are below 0 or above 100 %, if there are any."""
+    found = {}
+    for name in accuracies(tables.scalars):
+        values = tables.scalars[name]
+        points = values * (1 if is_percentage(tables, name) else 100)
+        places = np.flatnonzero(np.isfinite(values) & ~_is_possible(points))
+        if len(places):
+            found[name] = places
+    return found
+
+
+def is_percentage(tables: Tables, name: str) -> bool:
+    """Check whether an accuracy is recorded in percent: most of its values are above 1, or it goes with one like that.
+
+    A network at chance may have less than 1 % correct, so another accuracy in percent decides, unless the two begin
+    with a ratio of about 100.
+    """
+    own = tables.scalars[name]
+    if _mostly_above_one(own):
+        return True
+    for other in accuracies(tables.scalars):
+        percentages = tables.scalars[other]
+        if _mostly_above_one(percentages):
+            common = np.flatnonzero(sane(own) & sane(percentages))
+            first = int(common[0]) if len(common) else 0
+            return not 50 * abs(own[first]) < abs(percentages[first]) < 200 * abs(own[first])
+    return False
+
+
+def _mostly_above_one(values: FloatArray) -> bool:
+    known = values[np.isfinite(values)]
+    return bool(len(known)) and bool(np.median(known) > LARGEST_SHARE)
+
+
+def _is_possible(points: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return a mask of the accuracies (in percentage points) from 0 to 100, with some room for rounding."""
+    possible: npt.NDArray[np.bool_] = (points >= -ROUNDING) & (points <= 100 + ROUNDING)
+    return possible
 
 
 def loss(tables: Tables, *, trained: bool) -> Score | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from analyzer.findings.curves import (
     PARAMETERS,
@@ -18,6 +19,7 @@ from analyzer.findings.curves import (
     per_unit,
     starts,
 )
+from analyzer.findings.histories import NARROW
 from analyzer.findings.order_of_weights import misplaced_steps
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.wording import layers, number, percent, place, plural, span, times, unit
@@ -42,6 +44,9 @@ CHANCE_DEVIATIONS = 4  # of the cosine of independent steps, 1/√elements each
 def motion_below_precision(tables: Tables) -> Iterator[Draft]:
     """Report steps that storage rounding alone could have produced.
 
+    Rounded copies of finer weights and weights that were trained in a narrow dtype look alike here, so both are named;
+    a dtype in which networks are trained anyway (float32) calls for no advice.
+
     Source: docs/metrics.md, "Storage rounding": a step below six times the rounding displacement cannot be told from
     rounding.
     """
@@ -57,11 +62,19 @@ def motion_below_precision(tables: Tables) -> Iterator[Draft]:
             dtypes.append(series.tensor.dtype)
     if hidden:
         total = sum(hidden.values())
+        narrow = [dtype for dtype in dict.fromkeys(dtypes) if dtype.startswith(NARROW)]
+        advice = (
+            f" If the network was trained in {' and '.join(narrow)}, these are its true steps, and smaller updates "
+            "were lost: a float32 copy of the weights in the optimizer keeps them. If the files are rounded copies of "
+            "finer weights, finer files show more."
+            if narrow
+            else ""
+        )
         yield Draft(
             "notice",
             f"{total} of {plural(steps, 'step')} of {layers(list(hidden))} are smaller than what rounding to "
             f"{' and '.join(dict.fromkeys(dtypes))} can show. Their values describe the stored weights, and no other "
-            "finding rests on them. To see the true steps, store the weights in a wider dtype or save less often.",
+            f"finding rests on them.{advice}",
             tensors=list(hidden),
             evidence={"steps": hidden},
         )
@@ -154,7 +167,7 @@ def _spikes(tables: Tables) -> dict[tuple[int, int], list[_Spike]]:
     spikes: dict[tuple[int, int], list[_Spike]] = {}
     for series in curves_of(tables, "step_distance"):
         name = series.tensor.name
-        for first, last, ratio in _jumps(per_unit(tables, series)):
+        for first, last, ratio in _jumps(tables, series):
             if np.isin(series.places[first - 1 : first + 1], norm_jumps.get(name, [])).any():
                 continue
             if not misplaced.isdisjoint(series.places[first : last + 1].tolist()):
@@ -190,15 +203,34 @@ def _spike_sentence(tables: Tables, first: int, last: int, spikes: Sequence[_Spi
     )
 
 
-def _jumps(rates: FloatArray) -> Iterator[tuple[int, int, float]]:
-    """Yield the first and last index of one or two steps that tower above those around them, and by what factor."""
+def _jumps(tables: Tables, series: ReliableCurve) -> Iterator[tuple[int, int, float]]:
+    """Yield the first and last index of one or two steps that tower above those around them, and by what factor.
+
+    They do so as they are and per unit of the axis: where intervals differ in length, weights get further in a long
+    one, and further per unit in a short one.
+    """
+    values, rates = series.values, per_unit(tables, series)
     for width in (1, 2):
         for first in range(AROUND, len(rates) - width - AROUND + 1):
-            last = first + width - 1
-            around = np.concatenate((rates[first - AROUND : first], rates[last + 1 : last + 1 + AROUND]))
-            inside, usual = float(rates[first : last + 1].min()), float(around.max())
-            if usual > 0 and inside > SPIKE * usual:  # false if a value is missing, since NaN compares as False
-                yield first, last, inside / usual
+            ratio = min(_towers(values, first, width), _towers(rates, first, width))
+            if ratio > SPIKE:
+                yield first, first + width - 1, ratio
+
+
+def _towers(rates: FloatArray, first: int, width: int) -> float:
+    """Return how many times as long the shortest of some steps is as the longest around them, 0 if undefined."""
+    last = first + width - 1
+    around = np.concatenate((rates[first - AROUND : first], rates[last + 1 : last + 1 + AROUND]))
+    inside, usual = float(rates[first : last + 1].min()), float(around.max())
+    return inside / usual if usual > 0 and np.isfinite(inside) else 0.0
+
+
+def spikes_in(tables: Tables, series: ReliableCurve) -> npt.NDArray[np.bool_]:
+    """Return a mask (n,) of the steps that tower above those around them, as for :func:`motion_spike`."""
+    mask = np.zeros(len(series.values), dtype=bool)
+    for first, last, _ in _jumps(tables, series):
+        mask[first : last + 1] = True
+    return mask
 
 
 @rule("step_distance")

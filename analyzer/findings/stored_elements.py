@@ -1,4 +1,4 @@
-"""Rules about the stored elements themselves: NaN and Inf, copies of a checkpoint, tensors that never change.
+"""Rules about the stored elements themselves: NaN and Inf, and tensors that never change.
 
 They rest on each tensor's hash and its count of non-finite elements, which the audit reads from the files and a report
 takes from the store, so that both say the same.
@@ -12,15 +12,26 @@ from itertools import pairwise
 
 import numpy as np
 
-from analyzer.findings.adapters import always_zero, is_untrained
+from analyzer.findings.adapters import always_zero
 from analyzer.findings.curves import EVERYTHING, MATRICES, PARAMETERS, stretches
-from analyzer.findings.histories import NARROW, History, complete_digests, histories
+from analyzer.findings.histories import NARROW, History, complete_digests, histories, lost_since
 from analyzer.findings.rules import Draft, file_rule
 from analyzer.findings.wording import layers, place, plural, span
 from analyzer.model.names import listed
 from analyzer.model.tables import Tables, TensorRow
 
 SUDDENLY_FROZEN = 3  # intervals without a changed bit, up to the end, of a tensor that moved before
+CAUSES = {
+    "whole": "frozen on purpose, or left out of the optimizer",
+    "sudden": "frozen on purpose, or the gradient became exactly zero, as when all units behind it died",
+    "pause": "frozen for that time, or part of a checkpoint was saved twice",
+}
+CAUSES_FOR_ALL = {  # parameters together
+    "whole": "a learning rate of 0, or parameters left out of the optimizer",
+    "sudden": "a schedule that ended, a learning rate of 0, or a gradient that became exactly zero, as when all units "
+    "died",
+    "pause": "a learning rate of 0 for that time, or part of a checkpoint was saved twice",
+}
 LONGER_THAN_CHANCE = 2  # intervals without a change, from which on a matrix is called frozen rather than unlucky
 
 
@@ -114,62 +125,6 @@ def _advice(lasts: bool, count: int) -> str:
     return f"The last checkpoint is finite: the run recovered, or the {which} damaged. Leave {those} out."
 
 
-@file_rule("step_distance")
-def same_weights(tables: Tables) -> Iterator[Draft]:
-    """Checkpoints that contain exactly the same weights: neighbors, or the same one under other names.
-
-    Untrained adapters, whose updates are all zero, are alike without being copies (`zero_update`).
-
-    Source: exact comparison of the hashes of all tensors; no threshold.
-    """
-    alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
-    for position, held in enumerate(complete_digests(tables)):
-        if held and not is_untrained(tables, list(held), position):
-            alike.setdefault(tuple(sorted(held.items())), []).append(position)
-    if _is_frozen_component(tables):  # has a rule of its own
-        return
-    for positions in (positions for positions in alike.values() if len(positions) > 1):
-        first, *others = (tables.checkpoints[position].name for position in positions)
-        neighbors = positions == list(range(positions[0], positions[-1] + 1))
-        if len(others) == 1:
-            verb, which, reason = "contains", "it", "it was saved twice, or one was copied over the other"
-        else:
-            verb, which, reason = "contain", "them", "it was saved several times, or one was copied over the others"
-        before = f", the checkpoint before {which}" if neighbors else ""
-        yield Draft(
-            "serious",
-            f"{listed(others)} {verb} exactly the weights of {listed([first])}{before}: {reason}.",
-            places=positions,
-            evidence={"neighbors": neighbors},
-        )
-
-
-@file_rule("step_distance")
-def frozen_component(tables: Tables) -> Iterator[Draft]:
-    """One of several components of the same checkpoints that never changes, as a frozen encoder does.
-
-    Source: exact comparison of the hashes of all tensors; no threshold.
-    """
-    if _is_frozen_component(tables):
-        count = len(tables.checkpoints)
-        yield Draft(
-            "notice",
-            f"All {count} checkpoints of this component contain exactly the same weights: it was not trained, as a "
-            "frozen part of a model is, or it was never saved anew.",
-            places=range(count),
-        )
-
-
-def _is_frozen_component(tables: Tables) -> bool:
-    """Check whether a run is one of several components, in a folder below every checkpoint's, and never changes."""
-    _, has_branch, component = tables.source.name.rpartition("/")
-    is_component = bool(has_branch) and all(
-        row.path.endswith(f"/{component}") and row.name != component for row in tables.checkpoints
-    )
-    first, *others = complete_digests(tables) or [{}]
-    return is_component and bool(first) and bool(others) and all(one == first for one in others)
-
-
 @dataclass(frozen=True, slots=True)
 class _Spell:
     """Tensors that did not change from ``first`` to ``last``, positions among the checkpoints."""
@@ -199,15 +154,17 @@ def frozen_tensors(tables: Tables) -> Iterator[Draft]:
     over the whole run or for `LONGER_THAN_CHANCE` intervals; vectors alone may do so by themselves. From some point on
     to the end for `SUDDENLY_FROZEN` intervals: this happened in four of four layers here once all units had died
     (learning rate 1.5). In a dtype with coarse rounding a pause means nothing. Intervals in which nothing at all
-    changed are copies (`same_weights`); NaN that stays NaN is reported by `nonfinite_weights`, updates that stay zero
-    by `zero_update`.
+    changed are copies or a standstill (`copies.py`); a network with NaN up to the end is reported by
+    `nonfinite_weights` and updates that stay zero by `zero_update`. A cause is named only if it can hold for all: where
+    no parameter at all changes, as when only the statistics of a normalization do, it is not one layer that is frozen.
     """
     pairs = pairwise(complete_digests(tables))
     copies = {(at, at + 1) for at, (a, b) in enumerate(pairs) if a and a == b}  # no tensor changed
     spells: dict[str, dict[tuple[int, int], _Spell]] = {"whole": {}, "sudden": {}, "pause": {}}
-    every, explained = 0, always_zero(tables)
+    every, explained, lost = 0, always_zero(tables), lost_since(tables)
     for history in (one for one in histories(tables, PARAMETERS) if one.tensor.name not in explained):
-        intervals = list(pairwise(zip(history.places, history.elements, strict=True)))
+        known = [(at, one) for at, one in zip(history.places, history.elements, strict=True) if at < lost]
+        intervals = list(pairwise(known))
         every += bool(intervals)
         finite = np.array([not (a.nonfinite or b.nonfinite) for (_, a), (_, b) in intervals], dtype=bool)
         same = np.array([a.digest == b.digest is not None for (_, a), (_, b) in intervals], dtype=bool)
@@ -237,11 +194,7 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
     most = spells[0]
     names = [tensor.name for tensor in most.tensors]
     others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
-    why = {
-        "whole": "frozen on purpose, or left out of the optimizer",
-        "sudden": "frozen on purpose, or the gradient became exactly zero, as when all units behind it died",
-        "pause": "frozen for that time, or part of a checkpoint was saved twice",
-    }[kind]
+    why = (CAUSES_FOR_ALL if len(names) == every > 1 else CAUSES)[kind]
     if not most.has_matrix:
         why = "vectors may do so by themselves, as the bias before a normalization layer does"
     if any(tensor.dtype.startswith(NARROW) for tensor in most.tensors):

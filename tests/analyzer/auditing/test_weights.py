@@ -76,7 +76,7 @@ def test_fault_37_a_checkpoint_copied_over_a_later_one(make_run: MakeRun) -> Non
     states = random_walk(8)
     states[6] = states[2]
     (finding,) = said(make_run(states), "same_weights")
-    assert (finding.checkpoints, finding.evidence) == (names(2, 6), {"neighbors": False})
+    assert (finding.checkpoints, finding.evidence["neighbors"]) == (names(2, 6), False)
 
 
 def test_fault_37_several_checkpoints_that_are_the_same_are_said_once(make_run: MakeRun) -> None:
@@ -84,9 +84,9 @@ def test_fault_37_several_checkpoints_that_are_the_same_are_said_once(make_run: 
     states[1] = states[2] = states[0]
     states[5] = states[7] = states[3]
     neighbors, apart = said(make_run(states), "same_weights")
-    assert (neighbors.checkpoints, neighbors.evidence) == (names(0, 1, 2), {"neighbors": True})
+    assert (neighbors.checkpoints, neighbors.evidence["neighbors"]) == (names(0, 1, 2), True)
     assert "contain exactly the weights of epoch_0000.safetensors, the checkpoint before them: " in neighbors.sentence
-    assert (apart.checkpoints, apart.evidence) == (names(3, 5, 7), {"neighbors": False})
+    assert (apart.checkpoints, apart.evidence["neighbors"]) == (names(3, 5, 7), False)
 
 
 def test_the_report_says_so_too(make_run: MakeRun, tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from planted import (
 )
 
 from analyzer.findings.collapse import collapse_of
-from analyzer.findings.learning import score_collapses
 from analyzer.findings.score_choice import Score
+from analyzer.findings.scores_lost import score_collapses
 
 AFTER_25 = TIME >= 25
 
