@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from analyzer.errors import MetricError
 from analyzer.metrics.needs import NEEDS, Need
+from analyzer.model.network import role_of
 from analyzer.model.observed import Role
 from analyzer.model.run import Value
 from analyzer.model.tables import MetricRow
@@ -34,12 +35,17 @@ class Metric:
     matrix_only: bool  # whether it has a value for each matrix of a tensor rather than one for the tensor
     any_bits: bool  # whether it is defined for NaN and Inf too
     any_dtype: bool  # whether it is defined for integers too
+    tensor_roles: frozenset[str]  # the roles in the network that it is defined for, all if empty
     digest: str  # of its name, its version and, for a user's metric, its file: stored values depend on them
 
     @property
     def is_additive(self) -> bool:
         """Whether it can be computed for all parameters together, from summed needs."""
         return all(need.is_additive for need in self.needs)
+
+    def concerns(self, tensor: str) -> bool:
+        """Check whether it is defined for a tensor of this name."""
+        return not self.tensor_roles or role_of(tensor) in self.tensor_roles
 
 
 METRICS: dict[str, Metric] = {}
@@ -96,6 +102,7 @@ def metric(
             matrix_only=any(need.matrix_only for need in needs),
             any_bits=all(need.any_bits for need in needs),
             any_dtype=all(need.any_dtype for need in needs),
+            tensor_roles=frozenset[str]().union(*(need.tensor_roles for need in needs)),
             digest=_digest(f"{name}:{version}"),
         )
         return function
