@@ -18,6 +18,7 @@ from analyzer.findings.curves import (
     per_unit,
     starts,
 )
+from analyzer.findings.quantization import trained_in_rounding
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.wording import layers, number, percent, place, plural, span, times, unit
 from analyzer.model.tables import Tables
@@ -56,11 +57,13 @@ def motion_below_precision(tables: Tables) -> Iterator[Draft]:
             dtypes.append(series.tensor.dtype)
     if hidden:
         total = sum(hidden.values())
+        finer = " To see the true steps, store the weights in a wider dtype or save less often."
+        advice = "" if trained_in_rounding(tables) else finer
         yield Draft(
             "notice",
             f"{total} of {plural(steps, 'step')} of {layers(list(hidden))} are smaller than what rounding to "
             f"{' and '.join(dict.fromkeys(dtypes))} can show. Their values describe the stored weights, and no other "
-            "finding rests on them. To see the true steps, store the weights in a wider dtype or save less often.",
+            f"finding rests on them.{advice}",
             tensors=list(hidden),
             evidence={"steps": hidden},
         )

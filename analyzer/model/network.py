@@ -15,7 +15,7 @@ TOKEN_ROWS = frozenset({"embedding", "head"})  # a row of such a matrix belongs 
 # The last part of a module's name that tells its role, wherever it stands.
 _ANYWHERE = {
     "embedding": "embed_tokens wte word_embeddings tok_embeddings token_embedding tok_emb embed_in shared embedding "
-    "emb",
+    "emb embed embeddings token_embed tok_embed tok_embedding",
     "position": "wpe position_embeddings position_embedding pos_embed pos_embedding embed_positions pos_emb "
     "relative_attention_bias relative_position_bias_table",
     "patch": "patch_embed patch_embeddings conv_proj patch_embedding",
@@ -42,7 +42,7 @@ _CONVOLUTION = re.compile(r"(?:dw|pw)?conv\d*(?:_(?:dw|pw|pwl|stem|head|reduce|e
 # Parts that tell nothing: what a tensor is of its module, and what adapters and wrappers add.
 _PLAIN = frozenset(
     {"weight", "bias", "gamma", "beta", "g", "b", "scale", "running_mean", "running_var", "num_batches_tracked"}
-    | {"base_layer", "default", "original_module", "modules_to_save"}
+    | {"delta_weight", "base_layer", "default", "original_module", "modules_to_save"}
 )
 _EXPERT_INDEX = re.compile(r"\[\d+\]$")
 
@@ -92,8 +92,9 @@ def role_of(name: str) -> str:
         return "norm"
     if in_block and (role := _in_block(words, last)):
         return role
-    if any(word in _ROLES_ANYWHERE for word in words[-2:]):
-        return _ROLES_ANYWHERE[next(word for word in reversed(words[-2:]) if word in _ROLES_ANYWHERE)]
+    inner = _ROLES_ANYWHERE.get(words[-2]) if len(words) > 1 else None
+    if last in _ROLES_ANYWHERE or inner in ("patch", "head"):
+        return _ROLES_ANYWHERE.get(last) or inner or OTHER
     if last in ("fc", "output", "decoder") and not in_block and words[:-1] in ([], ["cls", "predictions"], ["model"]):
         return "head"
     return "conv" if _CONVOLUTION.fullmatch(last) else OTHER
