@@ -63,9 +63,9 @@ def low_rank_updates(tables: Tables) -> Iterator[Draft]:
 
 def _unmoved(tables: Tables) -> set[str]:
     """Return the matrices that end within `MOVED` of where they began, relative to their norm."""
-    norms = {series.tensor.name: series.stored[-1] for series in curves_of(tables, "frobenius_norm")}
-    distances = curves_of(tables, "initial_distance")
-    return {one.tensor.name for one in distances if one.stored[-1] < MOVED * norms.get(one.tensor.name, 0.0)}
+    norms = {one.tensor.name: one.stored[-1] for one in curves_of(tables, "frobenius_norm") if len(one.stored)}
+    distances = {one.tensor.name: one.stored[-1] for one in curves_of(tables, "initial_distance") if len(one.stored)}
+    return {name for name, distance in distances.items() if distance < MOVED * norms.get(name, 0.0)}
 
 
 @rule("rank")

@@ -142,7 +142,7 @@ def norm_jumps_for_good(tables: Tables) -> Iterator[Draft]:
     for series in sizes:
         elements = sqrt(float(np.prod(series.tensor.shape, dtype=np.float64)))
         for position, before, now in _lasting_jumps(series, ABOVE_PEERS * max(firsts, default=0.0), usual):
-            ratio = max(now / before, before / now) if before > 0 else float("inf")
+            ratio = max(now / before, before / now) if before > 0 < now else float("inf")
             one = (ratio, series.tensor.name, before * elements, now * elements)
             jumps.setdefault(position, []).append(one)
     for position in sorted(jumps):
@@ -181,6 +181,8 @@ def _lasting_jumps(
         before, after = values[:index], values[index:]
         position, last, now = int(places[index]), float(before[-1]), float(after[0])
         if is_matrix and not usual.get(position, 1.0) < CALM:
+            continue
+        if not (before.max() > 0 and now > 0):
             continue
         rises = after.min() >= factor * before.max() and now > 0 and (is_matrix or now > least)
         falls = is_matrix and 0 < factor * after.max() <= before.min()

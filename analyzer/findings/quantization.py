@@ -25,6 +25,7 @@ ROUNDOFF = {"bfloat16": 2**-8, "float16": 2**-11, "float8_e4m3fn": 2**-4, "float
 DISPLACEMENT = 1 / sqrt(8 * log(2))  # by rounding, in units of u·‖W‖: docs/metrics.md, "Storage rounding"
 SPACING = 1 / log(2)  # mean distance between neighboring numbers over their size, in units of u
 LOST = 0.7  # share of the elements expected to change that do
+LONGEST = 1e6  # steps, in rounding displacements: longer ones change every element anyway
 FEWEST_ELEMENTS, FEWEST_INTERVALS = 256, 4
 SUDDEN = 0.5  # share of a fall that one interval brings if units died rather than steps shrank
 
@@ -140,7 +141,7 @@ def _share_of_expected(steps: ReliableCurve, others: Sequence[ReliableCurve | No
     changed, norms, zeros = (_at(one, steps) for one in others)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         lengths = steps.stored / (DISPLACEMENT * ROUNDOFF[steps.tensor.dtype] * norms)
-    known = np.isfinite(lengths) & (lengths > 1) & (changed > 0) & (zeros < 1)
+    known = (lengths > 1) & (lengths < LONGEST) & (changed > 0) & (zeros < 1)
     if known.sum() < FEWEST_INTERVALS:
         return None
     most = np.minimum(changed[known].max(), 1 - zeros[known])
