@@ -37,6 +37,8 @@ def places(checkpoints: Sequence[Checkpoint], name: str) -> Iterator[tuple[int, 
 def applicable(metrics: Sequence[Metric], info: TensorInfo | None, roles: Mapping[Role, int]) -> list[Metric]:
     """Return the metrics that have a row: there is none for the first step, a vector's spectrum or an empty tensor.
 
+    Nor is there one of a metric that is not defined for a tensor's role in the network.
+
     If the checkpoint lacks the tensor (``info`` is None), rows with the status ``missing`` mark the gap.
     """
     is_empty = info is not None and kind(info) == "empty"
@@ -44,7 +46,9 @@ def applicable(metrics: Sequence[Metric], info: TensorInfo | None, roles: Mappin
     return [
         metric
         for metric in metrics
-        if metric.roles <= roles.keys() and (has_matrix if metric.matrix_only else not is_empty)
+        if metric.roles <= roles.keys()
+        and (has_matrix if metric.matrix_only else not is_empty)
+        and (info is None or metric.concerns(info.name))
     ]
 
 

@@ -153,7 +153,7 @@ class Observer:
     def spectrum(self, view: MatrixView) -> Spectrum:
         """Compute the spectrum of a matrix of W_t: of a product from its factors, else on the given device."""
         if isinstance(self.state, Loaded) and self.state.factors:
-            return product_spectrum(self.state.factors)
+            return product_spectrum(self.state.factors, self.matrix(CURRENT, view))
         if self._decompose:
             return self._decompose_all(self._decompose)[view.name]
         return spectrum(self.matrix(CURRENT, view))

@@ -17,13 +17,14 @@ import numpy as np
 from blake3 import blake3
 
 from analyzer.engine.states import Summarized
-from analyzer.metrics.needs import DEAD_LINES, SPECTRUM, STEP_SKETCH, Need, counts_of
+from analyzer.metrics.needs import DEAD_LINES, SPECTRUM, STEP_SKETCH, UNMOVED_ROWS, Need, counts_of
 from analyzer.model.observed import INITIAL, PREVIOUS, DeadLines, Role
 from analyzer.model.run import Array, ByteArray, Checkpoint, TensorInfo
 from analyzer.numerics.blocks import CHUNK, Chunk, block_size, chunks_between
-from analyzer.numerics.elementwise import live_lines
+from analyzer.numerics.elementwise import UnmovedRows, live_lines
 from analyzer.numerics.gram import Gram
-from analyzer.numerics.rounding import unit_roundoff
+from analyzer.numerics.line_norms import LineNorms
+from analyzer.numerics.rounding import rounding_noise, unit_roundoff
 from analyzer.numerics.singular_values import spectrum_of_blocks
 from analyzer.numerics.sketches import SketchKey
 from analyzer.numerics.sums import LEAST_SQUARE, ChunkBuffers, ElementSums, Rows, Tally, consecutive_sums, fill_signs
@@ -108,12 +109,15 @@ def _walk_block(walks: Sequence[_Walk], start: int, end: int, roles: Collection[
     with_signs = any(walk.tally.count_flips for walk in walks)
     dtype = walks[0].dtype
     unsigned = np.dtype(f"u{dtype.itemsize}")
-    passing = np.empty((2, CHUNK), dtype)  # chunks of W_t and of W_{t−1} in turn, if no block is kept
+    passing = np.empty((3, CHUNK), dtype)  # chunks of W_t and W_{t−1} in turn, and of W_0, if no block is kept
     for chunk in chunks_between(start, end):
-        previous_bits = None
+        previous_bits = initial_bits = None
         for number, walk in enumerate(walks):
-            stored = walk.read(chunk, start, passing[number % 2])
+            stored = walk.read(chunk, start, passing[number % 2 if number else 2])
             bits = stored.view(unsigned)
+            initial_bits = bits if initial_bits is None else initial_bits
+            if walk.unmoved:
+                walk.unmoved.add(chunk, bits, initial_bits)
             rows = _rows(chunk, stored, number, roles, with_signs)
             if walk.is_summed:
                 walk.tally.add(rows, bits, previous_bits)
@@ -165,8 +169,10 @@ class _Walk:
         self.checksum = part.checksum if is_of_all(part) else None
         self.crc32 = self.checksum.seed if self.checksum else 0
         self.lines = _LineCounts(self) if DEAD_LINES in state.needs else None
+        self.unmoved = UnmovedRows(state.info.shape[0], self.columns) if UNMOVED_ROWS in state.needs else None
         is_spectral = any(need.is_spectral for need in state.needs)
         self.gram = Gram(np.empty((self.columns, self.columns))) if is_spectral else None
+        self.norms = LineNorms(self.columns)
 
     def read(self, chunk: Chunk, start: int, passing: Array) -> Array:
         """Read the chunk's stored elements, (length,), into the kept block or else into ``passing``."""
@@ -201,6 +207,7 @@ class _Walk:
             self.lines.add(rows)
         if self.gram:
             self.gram.add(rows)
+            self.norms.add(rows)
 
     def is_complete(self, sums: ElementSums) -> bool:
         """Check that the sums suffice: no square underflowed, and near zeros are counted if requested."""
@@ -214,13 +221,15 @@ class _Walk:
         of_matrix: dict[Need, object] = {}
         if self.lines:
             of_matrix[DEAD_LINES] = self.lines.dead()
+        if self.unmoved:
+            of_matrix[UNMOVED_ROWS] = self.unmoved.count()
         known = previous.of_matrix if previous and previous.content == content else {}
         if self.gram and SPECTRUM in known:
             of_matrix[SPECTRUM], self.gram = known[SPECTRUM], None
         elif self.gram:
             total, self.gram = self.gram.matrix, None
-            rows, roundoff = self.info.shape[0], unit_roundoff(self.dtype)
-            of_matrix[SPECTRUM] = spectrum_of_blocks(total, self._read_blocks_again, rows, roundoff)
+            noise = rounding_noise(unit_roundoff(self.dtype), self.norms.largest())
+            of_matrix[SPECTRUM] = spectrum_of_blocks(total, self._read_blocks_again, self.info.shape[0], noise)
         return Summarized(self.info.shape, self.dtype, content, sums, of_matrix)
 
     def _read_blocks_again(self) -> Iterator[Array]:

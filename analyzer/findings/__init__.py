@@ -21,8 +21,9 @@ from analyzer.model.tables import Tables
 # Findings of equal severity are listed in the order in which their rules were declared, so it is fixed here and does
 # not depend on file names. Modules that are not named follow.
 ORDER = (
-    *("checkpoint_series", "stored_elements", "copies", "partial_copies", "adapters", "broken_layers", "compression"),
-    *("overfitting", "scores_lost", "learning", "order_of_weights", "steps", "step_changes", "norms", "spectra"),
+    *("checkpoint_series", "stored_elements", "copies", "partial_copies", "adapters", "broken_layers", "overfitting"),
+    *("scores_lost", "learning", "order_of_weights", "compression", "quantization", "steps", "step_changes", "norms"),
+    *("spectra", "peers"),
 )
 for _name in dict.fromkeys((*ORDER, *(_module.name for _module in pkgutil.iter_modules(__path__)))):
     importlib.import_module(f"{__name__}.{_name}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.findings.curves import PARAMETERS, curves_of
+from analyzer.findings.curves import MATRICES, PARAMETERS, curves_of
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import layers, place, plural, span
+from analyzer.findings.wording import layers, percent, place, plural, span
 from analyzer.model.names import listed, printable
-from analyzer.model.run import Finding
+from analyzer.model.run import PRODUCT, Finding
 from analyzer.model.tables import Problem, Tables
 
+ZEROED = 0.2  # share of a matrix that must become zero
+AT_ONCE = 0.8  # share of the new zeros that one interval brings if they come at once
 NEWLY_DEAD = 0.05  # share of a layer's rows or columns that turns a notice into a warning
 
 
@@ -69,6 +72,66 @@ def singular_matrix(tables: Tables) -> Iterator[Draft]:
 
 
 @rule("conditioning_and_sparsity")
+def weights_become_zero(tables: Tables) -> Iterator[Draft]:
+    """Report weight matrices of which a good part became exactly zero, and stayed so to the end.
+
+    Source: Han et al., Learning both weights and connections (NeurIPS 2015): pruning sets weights to zero and keeps
+    them there; gradient descent on floating-point numbers does not. Measured here: in 18 shared trainings no matrix had
+    a zero more than at its start; in one, where the smaller half of every matrix was set to zero, the share rose by
+    0.5. The limit of a fifth (`ZEROED`) is chosen: fewer zeros are reported where they fill whole rows or columns.
+    """
+    zeroed = _zeroed(tables)
+    if not zeroed:
+        return
+    first = min(spell.since for spell in zeroed.values())
+    together = {name: spell for name, spell in zeroed.items() if spell.since == first}
+    count = sum(series.tensor.kind in MATRICES for series in curves_of(tables, "zero_fraction"))
+    share = float(np.median([spell.share for spell in together.values()]))
+    who = f"all {count} matrices" if len(together) == count > 1 else layers(list(together))
+    later = [name for name in zeroed if name not in together]
+    more = f" Later so did part of {layers(later)}." if later else ""
+    at_once = all(spell.at_once for spell in together.values())
+    where = place(tables, first)
+    when = f"became exactly zero at {where}" if at_once else f"became exactly zero bit by bit, half of it by {where},"
+    yield Draft(
+        "warning" if at_once else "notice",
+        f"{percent(share)} of the weights of {who} {when} and stayed so to the end.{more} Pruning does this on "
+        "purpose.",
+        tensors=list(zeroed),
+        places=[first, len(tables.checkpoints) - 1],
+        evidence={
+            "share": {name: spell.share for name, spell in zeroed.items()},
+            "since": {name: tables.checkpoints[spell.since].name for name, spell in zeroed.items()},
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Zeros:
+    """The share of a matrix that became zero, the position since which most of it is, and whether it came at once."""
+
+    share: float
+    since: int
+    at_once: bool
+
+
+def _zeroed(tables: Tables) -> dict[str, _Zeros]:
+    """Return the matrices of which at least `ZEROED` became zero and stayed so."""
+    found = {}
+    for series in curves_of(tables, "zero_fraction"):
+        known = np.flatnonzero(np.isfinite(series.values))
+        values = series.values[known]
+        if len(values) < 2 or series.tensor.rule == PRODUCT or values[-1] - values[0] < ZEROED:
+            continue
+        gained = float(values[-1] - values[0])
+        below = values < values[0] + gained / 2
+        since = len(below) - int(np.argmax(below[::-1]))
+        at_once = bool(values[since] - values[since - 1] >= AT_ONCE * gained)
+        found[series.tensor.name] = _Zeros(gained, int(series.places[known[since]]), at_once)
+    return found
+
+
+@rule("conditioning_and_sparsity")
 def dead_rows(tables: Tables) -> Iterator[Draft]:
     """Report rows (outputs) of a weight matrix that are exactly zero; rows that died during the run come first.
 
@@ -89,11 +152,12 @@ def dead_columns(tables: Tables) -> Iterator[Draft]:
 
 def _dead(tables: Tables, metric: str, axis: int, what: str, meaning: str) -> Iterator[Draft]:
     """Report rows or columns that are zero at the last checkpoint: those that died, and those that always were zero."""
+    zeroed = _zeroed(tables)  # single weights became zero there, with whole rows among them: reported as such
     died: list[tuple[float, str, int, int, int]] = []  # share, layer, how many, of, position of the first death
     always: dict[str, int] = {}
     for series in curves_of(tables, metric, PARAMETERS):
         ends, shape = series.ends(), series.tensor.matrix_shape
-        if ends is None or shape is None:
+        if ends is None or shape is None or series.tensor.name in zeroed:
             continue
         first, last = (int(series.values[end]) for end in ends)
         if last > first:

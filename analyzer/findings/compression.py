@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.findings.curves import ReliableCurve, curves_of
+from analyzer.findings.learning import nothing_learned
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.wording import layers, number, percent, place, plural
 from analyzer.model.run import PRODUCT
@@ -15,6 +16,7 @@ from analyzer.model.tables import Tables
 LOW_RANK = 0.2  # of the smaller side
 SMALLEST_SIDE = 16  # with fewer directions, a share says little
 FEWEST_STEPS = 3
+MOVED = 0.01  # of its norm that a layer must have gone for its steps to say something
 SPARSE = 0.2  # share of exact zeros; this many alone lift the larger half of normal entries to `HALF_HOLDS`
 SAVED = 0.5  # of a layer's parameters
 SETTLED, SETTLED_STEPS = 0.1, 5  # largest mask distance, and for how many checkpoints
@@ -27,14 +29,20 @@ def low_rank_updates(tables: Tables) -> Iterator[Draft]:
 
     Source: Hu et al., LoRA: low-rank adaptation of large language models (ICLR 2022), sec. 4.1 and 7.2. Measured here:
     layers trained without adapters have median effective ranks of 0.30 to 0.77 of the smaller side; `LOW_RANK` is
-    below. Requires 3 steps, a smaller side of 16, and weights that are not already those of an adapter.
+    below. Requires 3 steps, a smaller side of 16, and weights that are not already those of an adapter. A layer that
+    ends within 1 % of where it began (`MOVED`), or a run that learned nothing, says nothing about adapters.
     """
     low: list[tuple[float, str, float, int]] = []
     count = 0
+    if any(nothing_learned(tables)):
+        return
+    still = _unmoved(tables)
     for series in curves_of(tables, "update_effective_rank"):
         shape = series.tensor.matrix_shape
         known = series.values[np.isfinite(series.values)]
         if shape is None or min(shape) < SMALLEST_SIDE or len(known) < FEWEST_STEPS or series.tensor.rule == PRODUCT:
+            continue
+        if series.tensor.name in still:
             continue
         count += 1
         rank = float(np.median(known))
@@ -51,6 +59,13 @@ def low_rank_updates(tables: Tables) -> Iterator[Draft]:
             tensors=[name for _, name, *_ in low],
             evidence={"median_effective_rank": {name: rank for _, name, rank, _ in low}},
         )
+
+
+def _unmoved(tables: Tables) -> set[str]:
+    """Return the matrices that end within `MOVED` of where they began, relative to their norm."""
+    norms = {one.tensor.name: one.stored[-1] for one in curves_of(tables, "frobenius_norm") if len(one.stored)}
+    distances = {one.tensor.name: one.stored[-1] for one in curves_of(tables, "initial_distance") if len(one.stored)}
+    return {name for name, distance in distances.items() if distance < MOVED * norms.get(name, 0.0)}
 
 
 @rule("rank")
@@ -100,9 +115,10 @@ def pruning_mask_settled(tables: Tables) -> Iterator[Draft]:
 
     Source: You et al., Drawing early-bird tickets (ICLR 2020), sec. 3.2: mask distances below 0.1 for five consecutive
     epochs, here in every layer and up to the end. Reported only if the distance was larger at first; otherwise it only
-    reflects a low learning rate.
+    reflects a low learning rate. An adapter's ΔW is no weight that could be pruned.
     """
-    rows = [series for series in curves_of(tables, "mask_churn") if np.isfinite(series.values).any()]
+    churns = (one for one in curves_of(tables, "mask_churn") if one.tensor.rule != PRODUCT)
+    rows = [series for series in churns if np.isfinite(series.values).any()]
     if not rows:
         return
     churn = np.full((len(rows), len(tables.checkpoints)), np.nan)
@@ -134,14 +150,16 @@ def could_be_pruned(tables: Tables) -> Iterator[Draft]:
 
     Source: Han et al., Learning both weights and connections (NeurIPS 2015), on magnitude pruning. The larger half of
     normal entries contains 93 % of their squares. Measured here: up to 96.8 % in trained layers; `HALF_HOLDS` exceeds
-    both. Layers that are already `SPARSE` are skipped.
+    both. Layers that are already `SPARSE` are skipped, and so is an adapter's ΔW (98.7 % in a healthy LoRA run): it is
+    added to a weight, so a zero in it saves nothing.
     """
     zeros = curves_of(tables, "zero_fraction")
     sparse = {series.tensor.name for series in zeros if (series.stored[-1:] >= SPARSE).any()}
     light = [
         (float(series.values[-1]), series.tensor.name)
         for series in curves_of(tables, "magnitude_share_50")
-        if len(series.values) and series.values[-1] >= HALF_HOLDS and series.tensor.name not in sparse
+        if len(series.values) and series.values[-1] >= HALF_HOLDS
+        if series.tensor.name not in sparse and series.tensor.rule != PRODUCT
     ]
     if light:
         light.sort(reverse=True)

@@ -1,17 +1,35 @@
-"""Report layers whose norm explodes, collapses, or jumps and returns."""
+"""Report layers whose norm explodes, collapses, jumps for good, or jumps and returns, or is unusual at the start."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import sqrt
 
 import numpy as np
 
-from analyzer.findings.curves import NORM_FACTOR, curves_of, norm_jumps_at, without_returns
+from analyzer.findings.curves import (
+    MATRICES,
+    NORM_FACTOR,
+    PARAMETERS,
+    ReliableCurve,
+    curves_of,
+    norm_jumps_at,
+    without_returns,
+)
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.wording import layers, number, place, plural, span, times
 from analyzer.model.run import PRODUCT
-from analyzer.model.tables import Tables
+from analyzer.model.tables import Tables, TensorRow
 
+LASTING, LASTING_VECTOR = 4, 10  # times the norm before, of a matrix and of a vector
+CALM = 1.5  # the most that the median matrix changes where another one jumps
+SETTLED = 2  # checkpoints after which a norm no longer grows from nothing
+TOO_LARGE = 3  # times He's scale
+TOO_SMALL, TOO_SMALL_ALONE = 1 / 5, 1 / 30  # of the least usual scale: for half of all matrices, or for a few
+HE, UNIFORM = sqrt(2), 1 / sqrt(3)  # root mean square times √fan-in: of He, and of torch's U(±1/√fan-in)
+SMALL_NORMAL = 0.02  # GPT-2, BERT
+LIKE_EMBEDDING = 0.15  # how far from 1 the root mean square of a small embedding may be
+OWN_SCALE = frozenset({"embedding", "position", "patch"})  # roles with another scale
 ABOVE_PEERS = 3  # times the median of all layers' first root mean squares
 
 
@@ -103,3 +121,137 @@ def norm_jumps(tables: Tables) -> Iterator[Draft]:
             places=sorted(jumps),
             evidence={"at": {tables.checkpoints[position].name: names for position, names in sorted(jumps.items())}},
         )
+
+
+@rule("initial_distance")
+def norm_jumps_for_good(tables: Tables) -> Iterator[Draft]:
+    """Report tensors, vectors among them, whose norm changes severalfold between two checkpoints and stays so.
+
+    Measured here: after the second checkpoint no norm in a shared healthy training grew more than 1.6-fold in one
+    interval; a bias moved by 30 grew 500-fold. The limits are 4 for a matrix, in either direction and only where the
+    median matrix changes less than 1.5-fold, and 10 for a vector (`LASTING`, `LASTING_VECTOR`), which must also exceed
+    3 times the largest first root mean square of all tensors: biases grow from zero. What `norm_explodes` reports is
+    left out. Source: Pascanu, Mikolov & Bengio (ICML 2013) on steps that a single gradient makes far too long.
+    """
+    if any(norm_explodes(tables)):
+        return
+    sizes = list(curves_of(tables, "rms", PARAMETERS))
+    firsts = [float(series.values[ends[0]]) for series in sizes if (ends := series.ends()) is not None]
+    usual = _median_change(tables)
+    jumps: dict[int, list[tuple[float, str, float, float]]] = {}
+    for series in sizes:
+        elements = sqrt(float(np.prod(series.tensor.shape, dtype=np.float64)))
+        for position, before, now in _lasting_jumps(series, ABOVE_PEERS * max(firsts, default=0.0), usual):
+            ratio = max(now / before, before / now) if before > 0 < now else float("inf")
+            one = (ratio, series.tensor.name, before * elements, now * elements)
+            jumps.setdefault(position, []).append(one)
+    for position in sorted(jumps):
+        found = sorted(jumps[position], reverse=True)
+        _, name, before, now = found[0]
+        others = f"; so do {layers([name for _, name, *_ in found[1:]])}" if found[1:] else ""
+        yield Draft(
+            "warning",
+            f"{layers([name])} jumps at {place(tables, position)}: its norm changes from {number(before)} to "
+            f"{number(now)} between two checkpoints and stays there{others}. Small steps do not do this: look for an "
+            "edit of the weights, or a step that was far too long.",
+            tensors=[name for _, name, *_ in found],
+            places=[position],
+            evidence={
+                "norms": {name: [before, now] for _, name, before, now in found},
+                "since": {name: tables.checkpoints[position].name for _, name, *_ in found},
+            },
+        )
+
+
+def _lasting_jumps(
+    series: ReliableCurve, least: float, usual: Mapping[int, float]
+) -> Iterator[tuple[int, float, float]]:
+    """Yield the position of each jump that stays, with the root mean square before and after it.
+
+    Args:
+        series: root mean squares of one tensor.
+        least: what a vector must exceed.
+        usual: how much the norm of the median matrix changed, by position.
+    """
+    known = np.flatnonzero(np.isfinite(series.values))
+    values, places = series.values[known], series.places[known]
+    is_matrix = series.tensor.kind in MATRICES
+    factor = LASTING if is_matrix else LASTING_VECTOR
+    for index in range(SETTLED, len(values)):
+        before, after = values[:index], values[index:]
+        position, last, now = int(places[index]), float(before[-1]), float(after[0])
+        if is_matrix and not usual.get(position, 1.0) < CALM:
+            continue
+        if not (before.max() > 0 and now > 0):
+            continue
+        rises = after.min() >= factor * before.max() and now > 0 and (is_matrix or now > least)
+        falls = is_matrix and 0 < factor * after.max() <= before.min()
+        if rises or falls:
+            yield position, last, now
+
+
+def _median_change(tables: Tables) -> dict[int, float]:
+    """Return by position how much the norm of the median matrix changed since the checkpoint before, as a ratio ≥ 1.
+
+    It is 1 where there are fewer than three matrices, of which one alone cannot be told from the others.
+    """
+    changes: dict[int, list[float]] = {}
+    for series in curves_of(tables, "rms"):
+        for at in range(1, len(series.values)):
+            before, now = float(series.values[at - 1]), float(series.values[at])
+            if before > 0 and now > 0:
+                changes.setdefault(int(series.places[at]), []).append(max(now / before, before / now))
+    return {position: float(np.median(ratios)) for position, ratios in changes.items() if len(ratios) > 2}
+
+
+@rule("initial_distance")
+def unusual_initialization(tables: Tables) -> Iterator[Draft]:
+    """Report matrices that begin far above or far below every usual scale, if the run begins with its initialization.
+
+    Usual are U(±1/√fan-in) (torch), He's √(2/fan-in), Glorot's √(2/(fan-in + fan-out)), 0.02 (GPT-2, BERT), also
+    divided by √(2·layers), and orthogonal matrices. Too large is more than 3 times He's scale; too small, less than a
+    fifth of the smaller of torch's scale and 0.02, for half of all matrices; single ones may begin near zero on purpose
+    (the last of a residual block, an output head), so they are named below a thirtieth. Zeros are on purpose.
+    Embeddings and adapters have scales of their own and are left out, and so are single matrices of N(0, 1), which is
+    how torch's Embedding begins under any name.
+
+    Source: He et al., Delving deep into rectifiers (ICCV 2015); Glorot & Bengio (AISTATS 2010); Radford et al. (2019).
+    Measured here: the first root mean squares in the shared trainings are 1.0 to 1.2 times torch's default.
+    """
+    first = tables.checkpoints[0] if tables.checkpoints else None
+    if first is None or 0 not in (first.epoch, first.step) or (first.step or 0) > 0:
+        return
+    sizes: dict[str, tuple[float, float, float]] = {}  # root mean square, least and largest usual one
+    for series in curves_of(tables, "rms"):
+        bounds = _usual_scales(series.tensor)
+        if bounds and len(series.values) and series.places[0] == 0 and series.values[0] > 0:
+            sizes[series.tensor.name] = (float(series.values[0]), *bounds)
+    large = {name: size / high for name, (size, _, high) in sizes.items() if size > TOO_LARGE * high}
+    small = {name: low / size for name, (size, low, _) in sizes.items() if size < TOO_SMALL * low}
+    if 2 * len(large) < len(sizes):
+        large = {name: ratio for name, ratio in large.items() if abs(sizes[name][0] - 1) > LIKE_EMBEDDING}
+    if 2 * len(small) < len(sizes):
+        small = {name: ratio for name, ratio in small.items() if ratio > 1 / TOO_SMALL_ALONE}
+    for found, words in ((large, "large"), (small, "small")):
+        if not found:
+            continue
+        name, *others = sorted(found, key=lambda name: found[name], reverse=True)
+        size, low, high = sizes[name]
+        more = f", and so are {layers(others)}" if others else ""
+        yield Draft(
+            "warning" if 2 * len(found) >= len(sizes) else "notice",
+            f"{layers([name])} begins unusually {words}: the root mean square of its elements is {number(size)} at "
+            f"{place(tables, 0)}, that of usual initializations of this shape {number(low)} to {number(high)}{more}.",
+            tensors=[name, *others],
+            places=[0],
+            evidence={"rms": {one: sizes[one][0] for one in found}, "usual": {one: sizes[one][1:] for one in found}},
+        )
+
+
+def _usual_scales(tensor: TensorRow) -> tuple[float, float] | None:
+    """Return the least and the largest usual root mean square of a matrix at its start; None if it has none."""
+    if tensor.rule == PRODUCT or tensor.matrix_shape is None or tensor.role in OWN_SCALE:
+        return None
+    rows, columns = tensor.matrix_shape
+    fan_in = columns if tensor.name.endswith("weight") else min(rows, columns)  # torch stores (out, in)
+    return min(SMALL_NORMAL, UNIFORM / sqrt(max(rows, columns))), max(HE / sqrt(fan_in), SMALL_NORMAL)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import log, pi, sqrt
+from math import log, nan, pi, sqrt
 
 import numpy as np
 
 from analyzer.findings.curves import ReliableCurve, at_the_end, curves_of
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.wording import layers, number, place, plural
-from analyzer.model.run import Severity
+from analyzer.model.run import PRODUCT, Severity
 from analyzer.model.tables import Tables
 
 KAPPA_FACTOR, KAPPA_WARNING = 10, 100  # times the first condition number
@@ -18,6 +18,7 @@ KAPPA_CHANCE = 1e-3  # of a random matrix to exceed the bound on its condition n
 CHEN_DONGARRA = 6.414  # the constant of theorem 1.1
 RANK_LOSS, RANK_WARNING = 0.5, 0.2  # of the first effective rank
 FEW_DIRECTIONS, FEW_SHARE = 2.0, 0.1  # limit on the stable rank, absolute and as a share of the first one
+MOVE_TOGETHER = frozenset({"embedding", "position"})  # roles of matrices whose rows get a common direction
 OUTLIERS_OF_SMALL, SMALL = 2, 50  # below n = 50 a single outlier is often chance
 LASTING = 3  # checkpoints at the end that must agree
 RUN_CHANCE = 0.05  # of a run of noise to have an outlier in any of its layers
@@ -42,7 +43,9 @@ def condition_number_explodes(tables: Tables) -> Iterator[Draft]:
 
     Source: Chen & Dongarra, Condition numbers of Gaussian random matrices (SIAM J. Matrix Anal. 2005), thm 1.1: κ of a
     square random matrix is heavy-tailed, so a factor alone proves nothing. Measured here: κ rose at most 3.9-fold in
-    healthy runs; the limit is 10 (`KAPPA_FACTOR`), and 100 is a warning.
+    healthy runs; the limit is 10 (`KAPPA_FACTOR`), and 100 is a warning. Which end of the spectrum moved further (on a
+    logarithmic scale) tells the cause: a smallest singular value that fell is a row or column that decays, as that of a
+    unit without gradient does under weight decay, and not a weight that is too large.
     """
     risen: list[tuple[float, str, float, float, int, int]] = []
     for series in curves_of(tables, "condition_number"):
@@ -61,8 +64,7 @@ def condition_number_explodes(tables: Tables) -> Iterator[Draft]:
         yield Draft(
             "warning" if ratio >= KAPPA_WARNING else "notice",
             f"The condition number of {layers([worst])} explodes, from {number(before)} to about {number(after)}; it "
-            f"first reached ten times its first value at {place(tables, since)}{others}. Some directions of the input "
-            "are almost lost.",
+            f"first reached ten times its first value at {place(tables, since)}{others}. {_why_kappa(tables, worst)}",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
             evidence={
@@ -72,19 +74,45 @@ def condition_number_explodes(tables: Tables) -> Iterator[Draft]:
         )
 
 
+def _why_kappa(tables: Tables, layer: str) -> str:
+    """Return a sentence that says which end of a layer's spectrum made its condition number rise."""
+    ends = [_first_and_last(tables, metric, layer) for metric in ("spectral_norm", "smallest_singular_value")]
+    (large_before, large_after), (small_before, small_after) = ends
+    if not all(value > 0 for pair in ends for value in pair):  # also skips a missing value, which is NaN
+        return "Some directions of the input are almost lost."
+    if small_before / small_after >= large_after / large_before:
+        return (
+            f"Its smallest singular value fell from {number(small_before)} to {number(small_after)}: some directions "
+            "decay, as the row or column of a unit without gradient does under weight decay."
+        )
+    grew = f"from {number(large_before)} to {number(large_after)}"
+    return f"Its largest singular value grew {grew}: few directions dominate."
+
+
+def _first_and_last(tables: Tables, metric: str, layer: str) -> tuple[float, float]:
+    """Return a layer's first value of a metric and that at the end, NaN where there is none."""
+    for series in curves_of(tables, metric):
+        ends = series.ends()
+        if series.tensor.name == layer and ends is not None:
+            return float(series.values[ends[0]]), at_the_end(series.values)
+    return nan, nan
+
+
 @rule("rank")
 def rank_collapses(tables: Tables) -> Iterator[Draft]:
     """Report layers that end with few directions.
 
     Measured here: over 20 seeds and 7 initializations the effective rank fell to 80 % at worst, and to 61 % with a
     learning rate of 1.5; the limit is half of the first one (`RANK_LOSS`). A stable rank of 2 or less that was ten
-    times as large counts too, since one direction dominates (1.4 after 40, with that learning rate).
+    times as large counts too, since one direction dominates (1.4 after 40, with that learning rate). Two kinds of
+    matrices lose rank without a defect and are left out: an adapter's ΔW, whose rank is small by construction (1.2 of 4
+    in a healthy LoRA run), and embeddings, whose rows move together while the learning rate warms up.
     """
     fallen: dict[str, tuple[float, str, int, int]] = {}  # share left, sentence part, first and last position
     for metric, words in (("effective_rank", "effective rank"), ("stable_rank", "stable rank")):
         for series in curves_of(tables, metric):
             ends = series.ends()
-            if ends is None:
+            if ends is None or series.tensor.rule == PRODUCT or series.tensor.role in MOVE_TOGETHER:
                 continue
             before, after = float(series.values[ends[0]]), at_the_end(series.values)
             limit = RANK_LOSS * before if metric == "effective_rank" else min(FEW_DIRECTIONS, FEW_SHARE * before)

@@ -21,6 +21,7 @@ from analyzer.findings.curves import (
 )
 from analyzer.findings.histories import NARROW
 from analyzer.findings.order_of_weights import misplaced_steps
+from analyzer.findings.quantization import trained_in_rounding
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.wording import layers, number, percent, place, plural, span, times, unit
 from analyzer.model.tables import Tables
@@ -44,8 +45,9 @@ CHANCE_DEVIATIONS = 4  # of the cosine of independent steps, 1/√elements each
 def motion_below_precision(tables: Tables) -> Iterator[Draft]:
     """Report steps that storage rounding alone could have produced.
 
-    Rounded copies of finer weights and weights that were trained in a narrow dtype look alike here, so both are named;
-    a dtype in which networks are trained anyway (float32) calls for no advice.
+    Unless it is clear that the weights were trained in a narrow dtype (`updates_lost_in_rounding`), they may also be
+    rounded copies of finer weights, so both are named. A dtype in which networks are trained anyway (float32) calls for
+    no advice.
 
     Source: docs/metrics.md, "Storage rounding": a step below six times the rounding displacement cannot be told from
     rounding.
@@ -67,7 +69,7 @@ def motion_below_precision(tables: Tables) -> Iterator[Draft]:
             f" If the network was trained in {' and '.join(narrow)}, these are its true steps, and smaller updates "
             "were lost: a float32 copy of the weights in the optimizer keeps them. If the files are rounded copies of "
             "finer weights, finer files show more."
-            if narrow
+            if narrow and not trained_in_rounding(tables)
             else ""
         )
         yield Draft(

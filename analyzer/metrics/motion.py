@@ -13,6 +13,7 @@ from analyzer.model.observed import ChangedBits, InnerProducts, Interval, SignFl
 from analyzer.model.run import UNDEFINED, Value
 
 motion_metric = partial(metric, family="motion")
+step_metric = partial(motion_metric, version=2)  # of the precise displacement by rounding
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"
 PRECISION_MARGIN = 6.0  # a step below six times the storage rounding may be rounding (docs/metrics.md)
 
@@ -25,13 +26,13 @@ def of_step(value: float | None, step: InnerProducts) -> Value:
     return Value(value, "below_precision" if hidden else "ok")
 
 
-@motion_metric(unit="weight units", definition="‖Δ_t‖_F, the Frobenius norm of W_t − W_{t−1}", source=TEXTBOOK)
+@step_metric(unit="weight units", definition="‖Δ_t‖_F, the Frobenius norm of W_t − W_{t−1}", source=TEXTBOOK)
 def step_distance(step: InnerProducts) -> Value:
     """Return ‖W_t − W_{t−1}‖_F."""
     return of_step(sqrt(step.step), step)
 
 
-@motion_metric(unit="1", definition="‖Δ_t‖_F / ‖W_{t−1}‖_F", source=TEXTBOOK)
+@step_metric(unit="1", definition="‖Δ_t‖_F / ‖W_{t−1}‖_F", source=TEXTBOOK)
 def relative_step_distance(step: InnerProducts) -> Value:
     """Return the step relative to W_{t−1}; undefined if W_{t−1} is zero."""
     if step.previous == 0:
@@ -39,7 +40,7 @@ def relative_step_distance(step: InnerProducts) -> Value:
     return of_step(sqrt(step.step / step.previous), step)
 
 
-@motion_metric(
+@step_metric(
     unit="weight units per step",
     definition="‖Δ_t‖_F / (step_t − step_{t−1})",
     source="distance per optimization step, which makes unevenly spaced checkpoints comparable",
@@ -65,7 +66,7 @@ def initial_cosine(drift: InnerProducts) -> Value:
     return _cosine(drift.current_initial, drift.current, drift.initial)
 
 
-@motion_metric(
+@step_metric(
     unit="1",
     definition="⟨Δ_t, Δ_{t−1}⟩ / (‖Δ_t‖_F ‖Δ_{t−1}‖_F): above 0 the motion continues, below 0 it oscillates",
     source="cosine similarity of consecutive updates",
@@ -84,7 +85,7 @@ def _cosine(product: float, first: float, second: float) -> Value:
     return Value(max(-1.0, min(1.0, product / sqrt(first) / sqrt(second))))
 
 
-@motion_metric(
+@step_metric(
     unit="radians",
     definition="angle between W_t and W_{t−1}, by atan2 of the part of W_t orthogonal to W_{t−1}",
     source="Kahan, How futile are mindless assessments of roundoff (2006), sec. 12: arccos loses small angles",
@@ -99,7 +100,7 @@ def rotation(step: InnerProducts) -> Value:
     return of_step(atan2(across, length + along), step)
 
 
-@motion_metric(unit="weight units", definition="‖W_t‖_F − ‖W_{t−1}‖_F", source=TEXTBOOK)
+@step_metric(unit="weight units", definition="‖W_t‖_F − ‖W_{t−1}‖_F", source=TEXTBOOK)
 def norm_change(step: InnerProducts) -> Value:
     """Return the growth of the norm; the difference of squares over the sum of norms keeps small changes exact."""
     total = sqrt(step.current) + sqrt(step.previous)

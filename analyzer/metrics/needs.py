@@ -13,6 +13,7 @@ from math import isfinite
 from operator import or_
 from typing import Any, Protocol, TypeVar
 
+from analyzer.model.network import TOKEN_ROWS
 from analyzer.model.observed import (
     AdditiveSums,
     ChangedBits,
@@ -32,7 +33,7 @@ from analyzer.model.run import Array
 from analyzer.numerics import elementwise
 from analyzer.numerics.magnitudes import magnitude_shares
 from analyzer.numerics.power_law import fit_power_law
-from analyzer.numerics.singular_values import difference_spectrum
+from analyzer.numerics.singular_values import difference_values
 from analyzer.numerics.subspaces import leading_subspaces
 from analyzer.numerics.sums import NO_COUNTS, Counts, ElementSums
 
@@ -78,7 +79,7 @@ class Observed(Protocol):
 class ServedBy(Enum):
     """The least that a need is computed from; all but ``WHOLE`` allow to read a tensor in chunks and not to keep it."""
 
-    SUMS = auto()  # sums over the elements
+    SUMS = auto()  # sums over the elements, and what is counted in the same walk
     BLOCKS = auto()  # a look at each block of rows of W_t, one after the other
     GRAM = auto()  # the singular values of W_t, from its Gram matrix, accumulated from blocks; they are stored
     WHOLE = auto()  # whole states
@@ -107,6 +108,8 @@ class Need:
         counts: what the walk over the elements has to count for it.
         imports: modules to import before workers start. A BLAS loaded later would use as many threads as there are
             cores.
+        tensor_roles: the roles in the network that a tensor must have (see :mod:`analyzer.model.network`); all if
+            empty.
     """
 
     name: str
@@ -122,6 +125,7 @@ class Need:
     decomposes: bool = False
     counts: Counts = NO_COUNTS
     imports: tuple[str, ...] = ()
+    tensor_roles: frozenset[str] = frozenset()
 
     @property
     def is_additive(self) -> bool:
@@ -200,7 +204,7 @@ def _matrix_step(observed: Observed, view: MatrixView) -> InnerProducts:
 
 def _step_spectrum(observed: Observed, view: MatrixView) -> StepSpectrum:
     current, previous = observed.matrix(Role.CURRENT, view), observed.matrix(Role.PREVIOUS, view)
-    return StepSpectrum(difference_spectrum(current, previous))
+    return StepSpectrum(difference_values(current, previous))
 
 
 def _leading(matrix: Array) -> LeadingSubspaces | None:
@@ -251,6 +255,17 @@ _of_sums(
     lambda observed, _: observed.sums().flips,
     sums=SignFlips,
     counts=Counts.SIGN_FLIPS,
+)
+UNMOVED_ROWS = _of_matrix(
+    "unmoved_rows",
+    {Role.CURRENT, Role.INITIAL},
+    "number of rows of an embedding or head whose stored bits are those in W_0",
+    lambda observed, view: elementwise.unmoved_rows(
+        observed.matrix(Role.CURRENT, view), observed.matrix(Role.INITIAL, view)
+    ),
+    served_by=ServedBy.SUMS,
+    any_bits=True,
+    tensor_roles=TOKEN_ROWS,
 )
 DEAD_LINES = _of_matrix(
     "dead_lines", _CURRENT, "DeadLines of W_t", _dead_lines, sums=DeadLines, served_by=ServedBy.BLOCKS

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from analyzer.errors import MetricError
 from analyzer.metrics.needs import NEEDS, STEP_SKETCH, Need
+from analyzer.model.network import role_of
 from analyzer.model.observed import Role
 from analyzer.model.run import Value
 from analyzer.model.tables import MetricRow
@@ -34,6 +35,7 @@ class Metric:
     matrix_only: bool  # whether it has a value for each matrix of a tensor rather than one for the tensor
     any_bits: bool  # whether it is defined for NaN and Inf too
     any_dtype: bool  # whether it is defined for integers too
+    tensor_roles: frozenset[str]  # the roles in the network that it is defined for, all if empty
     digest: str  # of its name, its version and, for a user's metric, its file: stored values depend on them
 
     @property
@@ -45,6 +47,10 @@ class Metric:
     def is_sketch(self) -> bool:
         """Whether the store keeps the sketch that it needs, in a table of its own, instead of its value."""
         return self.row.name == STEP_SKETCH.name
+
+    def concerns(self, tensor: str) -> bool:
+        """Check whether it is defined for a tensor of this name."""
+        return not self.tensor_roles or role_of(tensor) in self.tensor_roles
 
 
 METRICS: dict[str, Metric] = {}
@@ -101,6 +107,7 @@ def metric(
             matrix_only=any(need.matrix_only for need in needs),
             any_bits=all(need.any_bits for need in needs),
             any_dtype=all(need.any_dtype for need in needs),
+            tensor_roles=frozenset[str]().union(*(need.tensor_roles for need in needs)),
             digest=_digest(f"{name}:{version}"),
         )
         return function

@@ -6,7 +6,6 @@ from math import sqrt
 
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import DeadLines, ElementSummary, FinitenessCount, InnerProducts
-from analyzer.model.run import UNDEFINED, Value
 
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.3"
 COUNT = "a count of elements"
@@ -45,14 +44,13 @@ def zero_fraction(elements: ElementSummary) -> float:
 @metric(
     family="size",
     unit="share of elements",
-    definition="share of elements with |w| < 10⁻³ · rms of their tensor, including exact zeros",
+    definition="share of elements with |w| < 10⁻³ · rms of their tensor, or 0; 1 for a zero tensor",
     source=COUNT,
+    version=2,
 )
-def near_zero_fraction(elements: ElementSummary) -> Value:
-    """Return the share of elements that are negligible in their tensor; undefined for the zero tensor."""
-    if elements.squares == 0:
-        return UNDEFINED
-    return Value(elements.near_zeros / elements.count)
+def near_zero_fraction(elements: ElementSummary) -> float:
+    """Return the share of elements that are negligible in their tensor; 1 for the zero tensor."""
+    return elements.near_zeros / elements.count
 
 
 @metric(family="size", unit="rows", definition="number of rows that are entirely 0", source="a count of rows")
@@ -65,6 +63,17 @@ def dead_row_count(dead_lines: DeadLines) -> float:
 def dead_column_count(dead_lines: DeadLines) -> float:
     """Return the number of inputs that are ignored."""
     return float(dead_lines.columns)
+
+
+@metric(
+    family="size",
+    unit="rows",
+    definition="number of rows of an embedding or head (by its name) whose stored bits are those in W_0",
+    source="Land & Bartolo, Fishing for Magikarp: automatically detecting under-trained tokens (EMNLP 2024)",
+)
+def unmoved_row_count(unmoved_rows: int) -> float:
+    """Return the number of tokens (or classes) that training did not touch."""
+    return float(unmoved_rows)
 
 
 @metric(family="size", unit="elements", definition="number of elements that are NaN or infinite", source=COUNT)

@@ -6,14 +6,13 @@ Conventions: singular values (not eigenvalues λ = σ²), natural logarithms, no
 from __future__ import annotations
 
 from functools import partial
-from math import sqrt
 
 import numpy as np
 
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import Spectrum
-from analyzer.model.run import UNDEFINED, Value
-from analyzer.numerics.rounding import EPSILON, ROUNDING_DISPLACEMENT
+from analyzer.model.run import UNDEFINED, FloatArray, Value
+from analyzer.numerics.rounding import EPSILON
 
 spectrum_metric = partial(metric, family="spectrum")
 TEXTBOOK = "Golub & Van Loan, Matrix Computations, 4th ed., sec. 2.4 and 2.6.2"
@@ -24,12 +23,15 @@ def _smallest(spectrum: Spectrum) -> Value:
     largest, smallest = float(spectrum.values[0]), float(spectrum.values[-1])
     if largest == 0:
         return UNDEFINED
-    if smallest <= max(spectrum.rows, spectrum.columns) * EPSILON * largest:
+    if smallest <= _singular_below(spectrum):
         return Value(None, "singular")
-    # If σ_n is below the random perturbation of rounding to the stored dtype, the σ_n before rounding is unknown.
-    rms = sqrt(float(np.square(spectrum.values).sum()) / (spectrum.rows * spectrum.columns))
-    noise = ROUNDING_DISPLACEMENT * spectrum.roundoff * rms * (sqrt(spectrum.rows) + sqrt(spectrum.columns))
-    return Value(smallest, "precision_limited" if smallest < noise else "ok", spectrum.bound)
+    # If σ_n is below the noise of rounding to the stored dtype, the σ_n before rounding is unknown.
+    return Value(smallest, "precision_limited" if smallest < spectrum.noise else "ok", spectrum.bound)
+
+
+def _singular_below(spectrum: Spectrum) -> float:
+    """Return max(m, n)·eps·σ₁, at or below which a singular value is mere rounding of float64 arithmetic."""
+    return max(spectrum.rows, spectrum.columns) * EPSILON * float(spectrum.values[0])
 
 
 @spectrum_metric(unit="weight units", definition="σ₁", source=TEXTBOOK)
@@ -38,7 +40,7 @@ def spectral_norm(spectrum: Spectrum) -> float:
     return float(spectrum.values[0])
 
 
-@spectrum_metric(unit="weight units", definition="σ_n, n = min(rows, columns)", source=TEXTBOOK)
+@spectrum_metric(unit="weight units", definition="σ_n, n = min(rows, columns)", source=TEXTBOOK, version=2)
 def smallest_singular_value(spectrum: Spectrum) -> Value:
     """Return the smallest singular value; ``singular`` if it is only rounding, ``undefined`` for the zero matrix."""
     return _smallest(spectrum)
@@ -50,7 +52,9 @@ def nuclear_norm(spectrum: Spectrum) -> float:
     return float(spectrum.values.sum())
 
 
-@spectrum_metric(unit="1", definition="κ₂ = σ₁/σ_n (2-norm, no clamping; λ-based tools report κ²)", source=TEXTBOOK)
+@spectrum_metric(
+    unit="1", definition="κ₂ = σ₁/σ_n (2-norm, no clamping; λ-based tools report κ²)", source=TEXTBOOK, version=2
+)
 def condition_number(spectrum: Spectrum) -> Value:
     """Return how much more the matrix stretches one direction than another."""
     smallest = _smallest(spectrum)
@@ -66,8 +70,7 @@ def condition_number(spectrum: Spectrum) -> Value:
 )
 def stable_rank(spectrum: Spectrum) -> Value:
     """Return a rank that small singular values hardly affect; undefined for the zero matrix."""
-    shares = _relative(spectrum)
-    return UNDEFINED if shares is None else Value(float(np.square(shares).sum()))
+    return stable_rank_of(spectrum.values)
 
 
 @spectrum_metric(
@@ -77,12 +80,7 @@ def stable_rank(spectrum: Spectrum) -> Value:
 )
 def effective_rank(spectrum: Spectrum) -> Value:
     """Return the exponential of the spectrum's entropy; undefined for the zero matrix."""
-    relative = _relative(spectrum)
-    if relative is None:
-        return UNDEFINED
-    shares = relative / relative.sum()
-    shares = shares[shares > 0]
-    return Value(float(np.exp(-(shares * np.log(shares)).sum())))
+    return effective_rank_of(spectrum.values)
 
 
 @spectrum_metric(
@@ -92,7 +90,7 @@ def effective_rank(spectrum: Spectrum) -> Value:
 )
 def participation_ratio(spectrum: Spectrum) -> Value:
     """Return how many directions share the energy; undefined for the zero matrix."""
-    relative = _relative(spectrum)
+    relative = _relative(spectrum.values)
     if relative is None:
         return UNDEFINED
     squares = np.square(relative)
@@ -101,23 +99,41 @@ def participation_ratio(spectrum: Spectrum) -> Value:
 
 @spectrum_metric(
     unit="dimensions",
-    definition="number of σ > max(rows, columns) · eps(stored dtype) · σ₁",
-    source="Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1; Press et al., Numerical Recipes",
+    definition="number of σ > max(max(rows, columns) · eps(float64) · σ₁, 0.42466 · u · (largest row norm + largest "
+    "column norm)), u = unit roundoff of the stored dtype (of a product: of its factors)",
+    source="Golub & Van Loan, Matrix Computations, 4th ed., sec. 5.4.1; Bandeira & van Handel, Sharp nonasymptotic "
+    "bounds on the norm of random matrices with independent entries (Ann. Probab. 2016), for the noise of rounding",
+    version=2,
 )
 def numerical_rank(spectrum: Spectrum) -> float:
-    """Return the rank if singular values at the rounding level of the stored dtype count as zero."""
-    threshold = max(spectrum.rows, spectrum.columns) * 2 * spectrum.roundoff * float(spectrum.values[0])
-    return float(np.count_nonzero(spectrum.values > threshold))
+    """Return the rank if singular values that rounding to the stored dtype could have made by itself count as zero."""
+    return float(np.count_nonzero(spectrum.values > max(_singular_below(spectrum), spectrum.noise)))
 
 
-def _relative(spectrum: Spectrum) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-    """Return σ/σ₁, whose squares neither overflow nor underflow; None for the zero matrix."""
-    largest = float(spectrum.values[0])
-    return None if largest == 0 else spectrum.values / largest
+def stable_rank_of(values: FloatArray) -> Value:
+    """Return Σσ²/σ₁² of singular values (n,) in descending order; undefined if all are zero."""
+    shares = _relative(values)
+    return UNDEFINED if shares is None else Value(float(np.square(shares).sum()))
+
+
+def effective_rank_of(values: FloatArray) -> Value:
+    """Return exp(−Σ p ln p), p = σ/Σσ, of singular values (n,) in descending order; undefined if all are zero."""
+    relative = _relative(values)
+    if relative is None:
+        return UNDEFINED
+    shares = relative / relative.sum()
+    shares = shares[shares > 0]
+    return Value(float(np.exp(-(shares * np.log(shares)).sum())))
+
+
+def _relative(values: FloatArray) -> FloatArray | None:
+    """Return σ/σ₁, whose squares neither overflow nor underflow; None if all are zero."""
+    largest = float(values[0])
+    return None if largest == 0 else values / largest
 
 
 def _energy_rank(spectrum: Spectrum, share: float) -> Value:
-    relative = _relative(spectrum)
+    relative = _relative(spectrum.values)
     if relative is None:
         return UNDEFINED
     energy = np.cumsum(np.square(relative))

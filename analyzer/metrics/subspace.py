@@ -19,13 +19,13 @@ CONVENTION = (
 )
 
 
-@metric(family="subspace", unit="1", definition=f"W_t against W_{{t−1}}: {CONVENTION}", source=SOURCE)
+@metric(family="subspace", unit="1", definition=f"W_t against W_{{t−1}}: {CONVENTION}", source=SOURCE, version=2)
 def overlap_previous(leading_subspaces: LeadingSubspaces | None, previous_subspaces: LeadingSubspaces | None) -> Value:
     """Return the overlap with the previous checkpoint; 1 if the leading directions span the same spaces."""
     return _overlap(leading_subspaces, previous_subspaces)
 
 
-@metric(family="subspace", unit="1", definition=f"W_t against W_0: {CONVENTION}", source=SOURCE)
+@metric(family="subspace", unit="1", definition=f"W_t against W_0: {CONVENTION}", source=SOURCE, version=2)
 def overlap_initial(leading_subspaces: LeadingSubspaces | None, initial_subspaces: LeadingSubspaces | None) -> Value:
     """Return the overlap with the first checkpoint; 1 if the leading directions span the same spaces."""
     return _overlap(leading_subspaces, initial_subspaces)

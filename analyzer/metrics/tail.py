@@ -13,9 +13,14 @@ from math import log10
 from analyzer.metrics.registry import metric
 from analyzer.model.observed import PowerLaw, Spectrum
 from analyzer.model.run import UNDEFINED, Value
+from analyzer.numerics.power_law import hill_exponent
 
 tail_metric = partial(metric, family="tail")
 CLAUSET = "Clauset, Shalizi & Newman, Power-law distributions in empirical data (SIAM Review 2009), eq. 3.1 and 3.9"
+HILL = (
+    "He et al., AlphaDecay: module-wise weight decay for heavy-tailed balancing in LLMs (arXiv 2506.14562), sec. 3; "
+    "Hill, A simple general approach to inference about the tail of a distribution (Ann. Stat. 1975)"
+)
 MARTIN = "Martin, Peng & Mahoney, Predicting trends in the quality of state-of-the-art networks (Nat. Commun. 2021)"
 
 
@@ -64,3 +69,15 @@ def alpha_tail_count(power_law: PowerLaw | None) -> Value:
 def alpha_weighted(power_law: PowerLaw | None, spectrum: Spectrum) -> Value:
     """Return alpha weighted by the log of the largest eigenvalue; it depends on the scale of the weights."""
     return UNDEFINED if power_law is None else Value(power_law.alpha * 2 * log10(float(spectrum.values[0])))
+
+
+@tail_metric(
+    unit="1",
+    definition="1 + k/Σ_{i≤k} ln(λ_i/λ_{k+1}) over the k = ⌊n/2⌋ largest of n nonzero eigenvalues λ = σ²; "
+    "undefined with fewer than 4",
+    source=HILL,
+)
+def alpha_hill(spectrum: Spectrum) -> Value:
+    """Return the exponent of the upper half of the eigenvalues, which needs no fit of where the tail begins."""
+    exponent = hill_exponent(spectrum)
+    return UNDEFINED if exponent is None else Value(exponent)

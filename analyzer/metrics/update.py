@@ -1,4 +1,4 @@
-"""Is the update low-rank? Ranks of Δ_t = W_t − W_{t−1} (on request), defined like those of W_t.
+"""How large and how low-rank is the update? Norm and ranks of Δ_t = W_t − W_{t−1} (on request), as those of W_t.
 
 Rounding of the stored elements is full-rank noise, so a step below the precision has a rank that says little.
 """
@@ -7,9 +7,21 @@ from __future__ import annotations
 
 from analyzer.metrics.motion import of_step
 from analyzer.metrics.registry import metric
-from analyzer.metrics.spectrum import effective_rank, stable_rank
+from analyzer.metrics.spectrum import effective_rank_of, stable_rank_of
 from analyzer.model.observed import InnerProducts, StepSpectrum
 from analyzer.model.run import Value
+
+
+@metric(
+    family="update",
+    unit="weight units",
+    definition="σ₁ of Δ_t",
+    source="Jordan et al., Muon: an optimizer for hidden layers (2024); Yang, Simon & Bernstein, A spectral condition "
+    "for feature learning (arXiv 2310.17813): √(rows/columns) is the scale that fits the shape",
+)
+def update_spectral_norm(step_spectrum: StepSpectrum, matrix_step: InnerProducts) -> Value:
+    """Return the largest singular value of the step; 0 if nothing moved."""
+    return of_step(float(step_spectrum.values[0]), matrix_step)
 
 
 @metric(
@@ -20,7 +32,7 @@ from analyzer.model.run import Value
 )
 def update_stable_rank(step_spectrum: StepSpectrum, matrix_step: InnerProducts) -> Value:
     """Return the stable rank of the step; undefined if nothing moved."""
-    return of_step(stable_rank(step_spectrum.spectrum).value, matrix_step)
+    return of_step(stable_rank_of(step_spectrum.values).value, matrix_step)
 
 
 @metric(
@@ -31,4 +43,4 @@ def update_stable_rank(step_spectrum: StepSpectrum, matrix_step: InnerProducts) 
 )
 def update_effective_rank(step_spectrum: StepSpectrum, matrix_step: InnerProducts) -> Value:
     """Return the effective rank of the step; undefined if nothing moved."""
-    return of_step(effective_rank(step_spectrum.spectrum).value, matrix_step)
+    return of_step(effective_rank_of(step_spectrum.values).value, matrix_step)

@@ -150,21 +150,22 @@ class Spectrum:
     """Singular values of a rows × columns matrix in descending order, float64, shape (min(rows, columns),).
 
     A product of rank r has only the r values that are not zero by construction. ``bound`` bounds the relative error of
-    the smallest value, if that is more than plain rounding. ``roundoff`` is the unit roundoff u of the stored dtype.
+    the smallest value, if that is more than plain rounding. ``noise`` is the largest value that rounding the elements
+    to the stored dtype could have made by itself.
     """
 
     values: FloatArray
     rows: int
     columns: int
-    roundoff: float
+    noise: float
     bound: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepSpectrum:
-    """The Spectrum of Δ_t = W_t − W_{t−1}; a type of its own, since only the spectrum of W_t is stored."""
+    """The singular values of Δ_t = W_t − W_{t−1} in descending order, float64, shape (min(rows, columns),)."""
 
-    spectrum: Spectrum
+    values: FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from analyzer.model.network import depth_of, role_of
 from analyzer.model.run import EXPERT, Finding, FloatArray, Run, Status
 from analyzer.model.trajectory import NO_TRAJECTORY, Trajectory
 
@@ -39,6 +40,16 @@ class TensorRow:
     matrix_shape: tuple[int, int] | None
     rule: str
     dtype: str
+
+    @property
+    def role(self) -> str:
+        """What the tensor does in the network: see :func:`analyzer.model.network.role_of`."""
+        return role_of(self.name)
+
+    @property
+    def depth(self) -> int | None:
+        """The number of its block, None if it is in none: see :func:`analyzer.model.network.depth_of`."""
+        return depth_of(self.name)
 
 
 def is_expert(row: TensorRow) -> bool:

@@ -21,6 +21,8 @@ from analyzer.numerics.sums import (
     near_zero_threshold,
 )
 
+SMALLEST = 5e-324  # the smallest positive float64: only 0 is below it
+
 
 class StateArrays:
     """The states of a tensor as flat arrays, read chunk by chunk in float64."""
@@ -103,8 +105,8 @@ def element_sums(
 
 
 def count_near_zeros(current: Array, squared: float) -> int:
-    """Count the elements below the near-zero threshold; ``squared`` is the sum of squares of W_t."""
-    near_zeros, threshold = 0, near_zero_threshold(squared, current.size)
+    """Count the elements that are 0 or below the near-zero threshold; ``squared`` is the sum of squares of W_t."""
+    near_zeros, threshold = 0, max(near_zero_threshold(squared, current.size), SMALLEST)
     flat = current.reshape(-1)
     for chunk in chunks(flat.size, flat.size):
         buffers = ChunkBuffers(chunk)
@@ -136,6 +138,34 @@ def changed_bits(current: Array, previous: Array) -> ChangedBits:
         differs = a[start : start + CHUNK] != b[start : start + CHUNK]
         changed += int(np.count_nonzero(differs.any(axis=1)))
     return ChangedBits(current.size, changed)
+
+
+def unmoved_rows(current: Array, initial: Array) -> int:
+    """Count the rows of a matrix (rows, columns) that have the same stored bits as those of another of its dtype."""
+    rows = UnmovedRows(*current.shape)
+    bits = np.dtype(f"u{current.dtype.itemsize}")
+    now, first = (np.ascontiguousarray(state).reshape(-1).view(bits) for state in (current, initial))
+    for chunk in chunks(now.size, now.size):
+        rows.add(chunk, chunk.of(now), chunk.of(first))
+    return rows.count()
+
+
+class UnmovedRows:
+    """Counts the rows of a matrix (rows, columns) in which no stored bit differs from W_0, chunk by chunk."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._columns, self._moved = columns, np.zeros(rows, dtype=bool)
+
+    def add(self, chunk: Chunk, bits: Array, initial_bits: Array) -> None:
+        """Compare a chunk of the row-major elements of W_t and of W_0, as unsigned integers (length,)."""
+        differs = bits != initial_bits
+        first, last = chunk.start // self._columns, (chunk.start + chunk.length - 1) // self._columns
+        starts = np.maximum(np.arange(first, last + 1) * self._columns - chunk.start, 0)
+        self._moved[first : last + 1] |= np.logical_or.reduceat(differs, starts)
+
+    def count(self) -> int:
+        """Return the number of rows without a difference."""
+        return self._moved.size - int(np.count_nonzero(self._moved))
 
 
 def dead_lines(matrix: Array) -> DeadLines:

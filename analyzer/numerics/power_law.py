@@ -15,6 +15,7 @@ from analyzer.numerics.rounding import EPSILON
 
 SHORTEST_TAIL = 3  # distinct eigenvalues; with two, every tail has the same distance from its power law
 FEWEST_CANDIDATES = 2  # for xmin: with fewer there is no choice
+FEWEST_EIGENVALUES = 4  # of which two are the upper half
 SAMPLES = 48  # points of a tail at which its distance is estimated first
 CANDIDATES = 16  # tails whose distance is computed at a time: 16 · 4096 · 8 bytes
 
@@ -29,14 +30,11 @@ def fit_power_law(spectrum: Spectrum) -> PowerLaw | None:
     Returns:
         the fit; None if fewer than four distinct eigenvalues remain, or no xmin.
     """
-    largest = float(spectrum.values[0])
-    rounding = max(spectrum.rows, spectrum.columns) * EPSILON
-    rising = spectrum.values[::-1]
-    rising = rising[rising > rounding * largest]
+    rounding, rising = _nonzero(spectrum)
     if len(rising) == 0:
         return None
     # ln(λ/λ_max): logarithms neither overflow nor underflow, and near the upper end they keep their digits.
-    tail = _Tail(2 * np.log(rising / largest))
+    tail = _Tail(2 * np.log(rising / rising[-1]))
     if len(tail.logs) < SHORTEST_TAIL - 1 + FEWEST_CANDIDATES:
         return None
     best, distance = tail.least_distance(usable=1 / tail.exponents > rounding)
@@ -49,6 +47,28 @@ def fit_power_law(spectrum: Spectrum) -> PowerLaw | None:
         ks_distance=distance,
         tail_count=len(rising) - first,
     )
+
+
+def hill_exponent(spectrum: Spectrum) -> float | None:
+    """Return 1 + k/Σ ln(λ_i/λ_{k+1}) over the k = ⌊n/2⌋ largest of the n eigenvalues that are not zero.
+
+    Returns:
+        the exponent; None with fewer than :data:`FEWEST_EIGENVALUES`, or if the upper half spreads by no more than
+        rounding.
+    """
+    rounding, rising = _nonzero(spectrum)
+    count = len(rising) // 2
+    if len(rising) < FEWEST_EIGENVALUES:
+        return None
+    excess = float(2 * np.log(rising[-count:] / rising[-count - 1]).sum())
+    return 1 + count / excess if excess / count > rounding else None
+
+
+def _nonzero(spectrum: Spectrum) -> tuple[float, FloatArray]:
+    """Return the relative error of rounding, and the singular values above it in ascending order."""
+    rounding = max(spectrum.rows, spectrum.columns) * EPSILON
+    rising = spectrum.values[::-1]
+    return rounding, rising[rising > rounding * float(spectrum.values[0])]
 
 
 class _Tail:

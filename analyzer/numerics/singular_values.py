@@ -28,7 +28,8 @@ from analyzer.numerics.gram import (
     widened_blocks,
     workspace,
 )
-from analyzer.numerics.rounding import EPSILON, unit_roundoff
+from analyzer.numerics.line_norms import largest_lines
+from analyzer.numerics.rounding import EPSILON, rounding_noise, unit_roundoff
 
 Blocks = Callable[[], Iterator[FloatArray]]  # each call yields W from its first row to its last, in blocks of rows
 Decompose = Callable[[Array, int], "tuple[FloatArray | None, float | None]"]
@@ -94,12 +95,11 @@ def spectrum(matrix: Array, decompose: Decompose = decompose_with_numpy) -> Spec
     exponent = power_of_two(matrix)
     found = decompose(matrix, exponent) if rows * columns * n > SMALL_WORK else (None, None)
     values, bound = _with_svd_fallback(*found, partial(widened_blocks, matrix, exponent))
-    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(matrix.dtype), bound)
+    noise = rounding_noise(unit_roundoff(matrix.dtype), largest_lines(matrix, exponent))
+    return Spectrum(np.ldexp(values, exponent), rows, columns, noise, bound)
 
 
-def spectrum_of_blocks(
-    total: FloatArray, blocks: Callable[[], Iterator[Array]], rows: int, roundoff: float
-) -> Spectrum:
+def spectrum_of_blocks(total: FloatArray, blocks: Callable[[], Iterator[Array]], rows: int, noise: float) -> Spectrum:
     """Return the spectrum of a tall matrix (rows, columns) that is nowhere in memory as a whole.
 
     The result has the same bits as that of :func:`spectrum`.
@@ -108,7 +108,7 @@ def spectrum_of_blocks(
         total: its :class:`Gram` matrix, shape (columns, columns), accumulated from the blocks.
         blocks: yields the blocks of :func:`stored_blocks` on each call; called if G is not accurate enough.
         rows: number of rows of W, greater than its number of columns.
-        roundoff: unit roundoff u of the stored dtype, which must not be float64: there is no scaling.
+        noise: its :func:`.rounding.rounding_noise`. The stored dtype must not be float64: there is no scaling.
     """
 
     def widened() -> Iterator[FloatArray]:
@@ -117,10 +117,10 @@ def spectrum_of_blocks(
     columns = len(total)
     found = values_from_gram(_NumpyBackend(total, widened)) if rows * columns**2 > SMALL_WORK else (None, None)
     values, bound = _with_svd_fallback(*found, widened)
-    return Spectrum(values, rows, columns, roundoff, bound)
+    return Spectrum(values, rows, columns, noise, bound)
 
 
-def difference_spectrum(current: Array, previous: Array) -> Spectrum:
+def difference_values(current: Array, previous: Array) -> FloatArray:
     """Return all singular values of W_t − W_{t−1} in descending order, in float64.
 
     The difference is computed in float64 by blocks and never stored as a whole. If the Gram matrix does not determine
@@ -147,7 +147,7 @@ def difference_spectrum(current: Array, previous: Array) -> Spectrum:
     if values is None:
         factor = triangular_factor(_difference_blocks(current, previous, exponent), n)
         values = np.linalg.svd(factor, compute_uv=False)
-    return Spectrum(np.ldexp(values, exponent), rows, columns, unit_roundoff(current.dtype))
+    return np.asarray(np.ldexp(values, exponent), dtype=np.float64)
 
 
 def _difference_blocks(current: Array, previous: Array, exponent: int = 0) -> Iterator[FloatArray]:

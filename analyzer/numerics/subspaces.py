@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import ldexp
 
 import numpy as np
 
 from analyzer.model.observed import LeadingSubspaces
 from analyzer.model.run import Array, FloatArray
 from analyzer.numerics.gram import gram, power_of_two, triangular_factor, widened_blocks
-from analyzer.numerics.rounding import EPSILON, ROUNDING_DISPLACEMENT, unit_roundoff
+from analyzer.numerics.line_norms import largest_lines
+from analyzer.numerics.rounding import EPSILON, rounding_noise, unit_roundoff
 from analyzer.numerics.singular_values import TRUSTED_SMALLEST
 
 
@@ -36,7 +37,6 @@ def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
         return None
     exponent = power_of_two(matrix)
     product = gram(matrix, exponent)
-    norm = sqrt(float(np.trace(product)))
     squares, vectors = eigh(product, subset_by_index=[n - count - 1, n - 1], overwrite_a=True, check_finite=False)
     values, short = np.sqrt(np.maximum(squares[::-1], 0.0)), vectors[:, :0:-1]
     if values[count - 1] < TRUSTED_SMALLEST * values[0]:
@@ -48,7 +48,7 @@ def leading_subspaces(matrix: Array, count: int) -> LeadingSubspaces | None:
     left, right = (long, short) if rows >= columns else (short, long)
     if smallest <= max(rows, columns) * EPSILON * float(values[0]):
         return LeadingSubspaces(left, right, 0.0, 0.0)
-    noise = ROUNDING_DISPLACEMENT * unit_roundoff(matrix.dtype) * norm * (1 / sqrt(rows) + 1 / sqrt(columns))
+    noise = rounding_noise(unit_roundoff(matrix.dtype), ldexp(largest_lines(matrix, exponent), -exponent))
     return LeadingSubspaces(left, right, (smallest - float(values[count])) / smallest, noise / smallest)
 
 

@@ -158,7 +158,9 @@ class Tally:
     ) -> None:
         self.size, self.roundoff = size, unit_roundoff(dtype)
         self.count_flips = Counts.SIGN_FLIPS in counts and previous_dtype is not None
-        self.count_changed = Counts.CHANGED_BITS in counts and previous_dtype == dtype
+        # None == float64 is true in numpy.
+        is_alike = previous_dtype is not None and previous_dtype == dtype
+        self.count_changed = Counts.CHANGED_BITS in counts and is_alike
         self.summarize = Counts.ELEMENTS in counts
         self.current, self.step, self.step_earlier_step, self.step_previous = 0.0, 0.0, 0.0, 0.0
         self.drift = 0.0
@@ -197,7 +199,7 @@ class Tally:
     def sums(self, previous: float, initial: float, earlier_step: float) -> ElementSums:
         """Return all sums, given the sums of squares of W_{t−1}, W_0 and Δ_{t−1} (NaN if there is none)."""
         threshold = near_zero_threshold(self.current, self.size)
-        small, zeros = self.near_zeros.below(threshold), self.zeros if threshold > 0 else 0
+        small = self.near_zeros.below(threshold)
         products = InnerProducts(
             count=self.size,
             current=self.current,
@@ -218,7 +220,7 @@ class Tally:
             self.absolute,
             self.largest,
             self.zeros,
-            None if small is None else zeros + small,
+            None if small is None else self.zeros + small,
             SignFlips(self.size, self.flipped) if self.count_flips else None,
             ChangedBits(self.size, self.changed) if self.count_changed else None,
             self.sketcher.sketch() if self.sketcher else None,

@@ -66,7 +66,7 @@ def _has_rows(metric: Metric, row: TensorRow, *, is_expert: bool) -> bool:
     """Check whether such a tensor has rows of a metric wherever it is compared with two earlier states."""
     if row.kind == "empty":
         return False
-    return row.kind == "matrix" if metric.matrix_only else not is_expert
+    return metric.concerns(row.name) and (row.kind == "matrix" if metric.matrix_only else not is_expert)
 
 
 def _lacks(tables: Tables, tensor: str, metrics: Iterable[str]) -> bool:

@@ -18,7 +18,7 @@ HEADERS: Mapping[str, str] = {
     "measurements": "run,checkpoint,epoch,step,scope,tensor,metric,value,bound,status,reference",
     "checkpoints": "run,checkpoint,epoch,step,train_accuracy,test_accuracy,train_loss,test_loss,path,bytes",
     "scalars": "run,checkpoint,epoch,step,scalar,value",
-    "tensors": "run,tensor,module,kind,shape,matrix_shape,rule,dtype",
+    "tensors": "run,tensor,module,kind,role,depth,shape,matrix_shape,rule,dtype",
     "metrics": "metric,family,unit,definition,source,version",
     "correlations": "run,scope,tensor,metric,scalar,transform,lag,method,coefficient,low,high,n,n_effective,p_value,"
     "q_value,status",
@@ -132,7 +132,8 @@ def _score(tables: Tables, name: str, position: int) -> float | None:
 
 
 def _tensors(tables: Tables) -> Iterator[Row]:
-    return map(attrgetter("name", "module", "kind", "shape", "matrix_shape", "rule", "dtype"), tables.tensors)
+    fields = ("name", *HEADERS["tensors"].split(",")[2:])
+    return map(attrgetter(*fields), tables.tensors)
 
 
 def _correlations(tables: Tables) -> Iterator[Row]:

@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from analyzer.model.observed import Spectrum
 from analyzer.model.run import Product
-from analyzer.numerics.rounding import unit_roundoff
-from analyzer.tensors.kinds import size_of
+from analyzer.numerics.gram import power_of_two
+from analyzer.numerics.line_norms import largest_lines
+from analyzer.numerics.rounding import rounding_noise, unit_roundoff
+from analyzer.tensors.kinds import numpy_dtype, size_of
 from analyzer.tensors.loading import SourceOf, load
 
 Matrix = npt.NDArray[np.float64]
@@ -23,11 +25,15 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """The factors of ``scale`` · left · right in float64, of shapes (rows, r) and (r, columns)."""
+    """The factors of ``scale`` · left · right in float64, of shapes (rows, r) and (r, columns).
+
+    ``roundoff`` is the unit roundoff u of their stored dtype, the larger one if they have two.
+    """
 
     left: Matrix
     right: Matrix
     scale: float
+    roundoff: float
 
 
 def load_factors(product: Product, source_of: SourceOf) -> Factors:
@@ -40,7 +46,8 @@ def load_factors(product: Product, source_of: SourceOf) -> Factors:
         load(info, source_of, np.empty(size_of(info), np.uint8)).astype(np.float64)
         for info in (product.left, product.right)
     )
-    return Factors(left, right, product.scale)
+    roundoff = max(unit_roundoff(numpy_dtype(info.dtype)) for info in (product.left, product.right))
+    return Factors(left, right, product.scale, roundoff)
 
 
 def multiply(factors: Factors, shape: tuple[int, ...], memory: npt.NDArray[np.uint8]) -> Matrix:
@@ -54,8 +61,12 @@ def multiply(factors: Factors, shape: tuple[int, ...], memory: npt.NDArray[np.ui
     return array
 
 
-def product_spectrum(factors: Factors) -> Spectrum:
+def product_spectrum(factors: Factors, product: Matrix) -> Spectrum:
     """Return the singular values that are not zero by construction: r of them, or all if r is at least the size.
+
+    Args:
+        factors: the factors.
+        product: their product times the scale, (rows, columns), as :func:`multiply` returns it.
 
     Raises:
         numpy.linalg.LinAlgError: LAPACK's SVD did not converge.
@@ -63,4 +74,5 @@ def product_spectrum(factors: Factors) -> Spectrum:
     left, right = (np.asarray(np.linalg.qr(factor, mode="r")) for factor in (factors.left, factors.right.T))
     values: Matrix = np.linalg.svd(left @ right.T, compute_uv=False).astype(np.float64)
     rows, columns = len(factors.left), factors.right.shape[1]
-    return Spectrum(abs(factors.scale) * values, rows, columns, unit_roundoff(np.dtype(np.float64)))
+    noise = rounding_noise(factors.roundoff, largest_lines(product, power_of_two(product)))
+    return Spectrum(abs(factors.scale) * values, rows, columns, noise)

@@ -481,7 +481,7 @@ def test_a_plain_matrix_does_not_inherit_the_spectrum_of_a_product_with_the_same
     left, right = generator.standard_normal((12, 3)), generator.standard_normal((3, 10))
     info = TensorInfo("w", "float64", (12, 10), ())
     wanted = frozenset({SPECTRUM})
-    product = Loaded(left @ right, "same", Factors(left, right, 1.0))
+    product = Loaded(left @ right, "same", Factors(left, right, 1.0, 2**-24))
     before = Observer(info, {Role.CURRENT: product}, Interval(None), wanted, {})
     assert len(before.need(SPECTRUM, before.views[0]).values) == 3
     plain = Loaded(left @ right, "same")

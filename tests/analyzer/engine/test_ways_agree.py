@@ -32,7 +32,7 @@ SHAPES = [(), (1,), (37,), (500,), (60, 7), (200, 9), (7, 60), (30, 30), (40, 3,
           (300, 4), (64, 8, 1, 1), (0, 4), (90, 13)]  # fmt: skip
 METRICS = [None, ["motion"], ["size"], ["motion", "size"], ["near_zero_fraction"], ["dead_row_count"], ["spectrum"],
            ["tail", "motion"], ["subspace", "motion"], ["update", "size"], ["nonfinite_count", "motion"],
-           ["initial_distance"], ["update_cosine"]]  # fmt: skip
+           ["initial_distance"], ["update_cosine"], ["unmoved_row_count"]]  # fmt: skip
 CHOICES = {
     (cutting, "CHUNK"): [3, 64, 1000],
     (cutting, "MIN_BLOCK"): [8, 100, 400],
@@ -74,7 +74,7 @@ def states(chance: random.Random, count: int) -> Iterator[np.ndarray | None]:
 def written(folder: Path, chance: random.Random) -> int:
     """A run of some tensors; how many checkpoints it has."""
     count = chance.choice([1, 2, 3, 5, 8, 13])
-    names = [f"{chance.choice(['', 'experts.'])}w{number}" for number in range(chance.choice([1, 3, 6]))]
+    names = [f"{chance.choice(['', 'experts.', 'embedding.'])}w{number}" for number in range(chance.choice([1, 3, 6]))]
     columns = {name: list(states(chance, count)) for name in names}
     for position in range(count):
         weights = {name: column[position] for name, column in columns.items() if column[position] is not None}

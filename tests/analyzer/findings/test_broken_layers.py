@@ -12,7 +12,7 @@ from commands import measured
 from planted import SHAPES, finding_of, found_in, name, only, tables_with
 
 from analyzer.findings import find
-from analyzer.findings.broken_layers import dead_columns, dead_rows, singular_matrix
+from analyzer.findings.broken_layers import dead_columns, dead_rows, singular_matrix, weights_become_zero
 from analyzer.report.reading import read_tables
 from analyzer.store.store import open_store
 
@@ -54,7 +54,8 @@ def test_what_failed_for_one_reason_is_one_sentence(tmp_path):
         (f"epoch_{t}.safetensors", tensor, "odd", "ValueError: \x1b[31mno") for t in (0, 1) for tensor in ("a", "b")
     ]
     with open_store(measurements.path) as store:
-        (one,) = find(dataclasses.replace(read_tables(store, "run"), problems=tuple(problems)))
+        found = find(dataclasses.replace(read_tables(store, "run"), problems=tuple(problems)))
+        one = only(found, "not_measured")
     assert (one.rule, one.severity) == ("not_measured", "serious")
     assert one.evidence["tensors"] == ["a", "b"] and len(one.checkpoints) == 2
     assert "\x1b" not in one.sentence and "odd of a, b could not be measured" in one.sentence
@@ -94,3 +95,31 @@ def test_several_singular_matrices_are_named_with_the_most_singular_first():
     assert "b is singular in 2 checkpoints from epoch 1 to 3, and so are a at times:" in one.sentence
     only_a = replace(tables, curves={key: curve for key, curve in curves.items() if key[1] == "a"})
     assert "a is singular at epoch 1: some" in finding_of(singular_matrix, only_a).sentence
+
+
+def test_half_of_all_weights_that_become_zero_are_one_finding(tmp_path):
+    states = random_walk(10, SHAPES)
+    for tensor in ("fc1.weight", "fc2.weight", "out.weight"):
+        smaller = np.abs(states[6][tensor]) < np.median(np.abs(states[6][tensor]))
+        for weights in states[6:]:
+            weights[tensor][smaller] = 0
+    findings = found_in(tmp_path, states)
+    one = only(findings, "weights_become_zero")
+    assert one.severity == "warning"
+    assert one.sentence.startswith("50 % of the weights of all 3 matrices became exactly zero at epoch 6")
+    assert not {"dead_rows", "dead_columns"} & {finding.rule for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("zeros", "expected"),
+    [
+        ([0, 0, 0.5, 0.5], ("warning", 2)),
+        ([0, 0.2, 0.4, 0.6], ("notice", 2)),
+        ([0.5, 0.5, 0.5, 0.5], None),
+        ([0, 0.5, 0.5, 0], None),
+        ([0, 0, 0.1, 0.1], None),
+    ],
+)
+def test_zeros_that_stay_are_told_from_others(zeros, expected):
+    found = [(one.severity, one.checkpoints[0]) for one in weights_become_zero(tables_with({"zero_fraction": zeros}))]
+    assert found == ([] if expected is None else [(expected[0], f"c{expected[1]}")])

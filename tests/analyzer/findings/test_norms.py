@@ -9,7 +9,13 @@ import pytest
 from builders import random_walk
 from planted import SHAPES, alarming, finding_of, found_in, name, only, tables_with
 
-from analyzer.findings.norms import norm_collapses, norm_explodes, norm_jumps
+from analyzer.findings.norms import (
+    norm_collapses,
+    norm_explodes,
+    norm_jumps,
+    norm_jumps_for_good,
+    unusual_initialization,
+)
 from analyzer.model.run import PRODUCT
 
 
@@ -129,3 +135,60 @@ def test_norms_that_jump_at_several_checkpoints_are_counted():
     one = finding_of(norm_jumps, sizes([1, 20, 1, 1, 0.05, 1]))
     assert one.checkpoints == ("c1", "c4") and "The same happens at 1 other checkpoint." in one.sentence
     assert "same happens" not in finding_of(norm_jumps, sizes([1, 20, 1, 1, 1, 1])).sentence
+
+
+def test_a_bias_that_jumps_is_named_with_its_norms(tmp_path):
+    states = random_walk(12, SHAPES)
+    for weights in states:
+        weights["fc1.bias"] = weights["fc1.bias"] * np.float32(0.05)
+    for weights in states[8:]:
+        weights["fc1.bias"][:25] -= 30
+    one = only(found_in(tmp_path, states), "norm_jumps_for_good")
+    assert (one.severity, one.tensor, one.checkpoints) == ("warning", "fc1.bias", name(8))
+    before, now = one.evidence["norms"]["fc1.bias"]
+    assert before == pytest.approx(np.linalg.norm(states[7]["fc1.bias"]), rel=1e-6)
+    assert now == pytest.approx(np.linalg.norm(states[8]["fc1.bias"]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rms", "kind", "found"),
+    [
+        ([0.01, 0.01, 0.01, 5, 5], "vector", True),
+        ([0.01, 0.01, 0.01, 5, 0.01], "vector", False),  # it does not stay
+        ([0, 0.05, 0.05, 0.6, 0.6], "vector", False),  # tenfold, but not large
+        ([0, 9, 9, 9, 9], "vector", False),  # from nothing, at the start
+        ([1, 1, 1, 5, 5], "matrix", True),
+        ([1, 1, 1, 3, 3], "matrix", False),
+        ([1, 1, 1, 0.2, 0.2], "matrix", True),
+        ([1, 1, 1, 1.1, 1.2], "matrix", False),
+    ],
+)
+def test_which_jumps_stay(rms, kind, found):
+    curves = {(f"w{n}", "rms"): [1.0] * 5 for n in range(3)}
+    tables = tables_with({**curves, ("b", "rms"): rms})
+    rows = tuple(replace(row, kind=kind if row.name == "b" else "matrix") for row in tables.tensors)
+    assert [one.tensor for one in norm_jumps_for_good(replace(tables, tensors=rows))] == (["b"] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("scales", "expected"),
+    [
+        ([0.041, 0.041, 0.041], None),  # torch's default for 196 inputs
+        ([0.1, 0.1, 0.1], None),  # He
+        ([0.02, 0.02, 0.02], None),  # GPT-2
+        ([0.02, 0.02, 0.002], None),  # the last of a residual block
+        ([0.041, 0.041, 0.0], None),
+        ([1.0, 0.041, 0.041], None),  # an embedding by its scale
+        ([1.0, 1.0, 1.0], ("warning", "large")),
+        ([0.6, 0.041, 0.041], ("notice", "large")),
+        ([0.001, 0.001, 0.001], ("warning", "small")),
+        ([1e-5, 0.041, 0.041], ("notice", "small")),
+    ],
+)
+def test_an_initialization_far_from_usual_scales_is_named(scales, expected):
+    curves = {(f"w{n}.weight", "rms"): [scale] * 3 for n, scale in enumerate(scales)}
+    tables = tables_with(curves, shape=(64, 196))
+    found = [(one.severity, one.sentence.split("unusually ")[1][:5]) for one in unusual_initialization(tables)]
+    assert found == ([] if expected is None else [expected])
+    later = replace(tables, checkpoints=tuple(replace(row, epoch=9.0, step=900) for row in tables.checkpoints))
+    assert list(unusual_initialization(later)) == []

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
 from builders import save_weights
 from commands import measured
-from planted import checked, only
+from planted import checked, only, tables_with
 
 import analyzer
+from analyzer.findings.quantization import updates_lost_in_rounding
+from analyzer.findings.steps import motion_below_precision
 
 GENERATOR = np.random.default_rng(0)
 STATE = np.frombuffer(b'{"quant_type": "nf4"}', np.uint8)
@@ -77,3 +81,36 @@ def test_codes_in_a_dtype_of_numbers_are_not_measured(tmp_path, dtype):
 def test_plain_weights_and_integer_buffers_are_not_packed(tmp_path):
     weights = {"fc.weight": floats(8, 8), "ids": codes((4, 4), np.int64), "fc.scales": floats(2)}
     assert "packed_weights" not in {one.rule for one in analyzer.audit(written(tmp_path, weights))}
+
+
+LENGTHS = [0, 110, 52, 33, 28, 25, 18, 14, 12, 11, 9, 9]  # of steps, in rounding displacements
+COPY = [0, 0.98, 0.97, 0.95, 0.95, 0.94, 0.92, 0.91, 0.9, 0.89, 0.86, 0.85]  # as p_optswitch rounded to bfloat16
+ITSELF = [0, 0.84, 0.8, 0.75, 0.69, 0.62, 0.57, 0.5, 0.45, 0.4, 0.34, 0.27]  # as h_purebf16
+
+
+@pytest.mark.parametrize(
+    ("changed", "dtype", "is_lost"),
+    [
+        (ITSELF, "bfloat16", True),
+        (COPY, "bfloat16", False),
+        (ITSELF, "float32", False),
+        ([0.4 * share for share in COPY], "bfloat16", False),  # six tenths never get a gradient
+        ([share * (1 if at < 6 else 0.4) for at, share in enumerate(COPY)], "bfloat16", False),  # units died at once
+    ],
+)
+def test_training_in_a_narrow_dtype_is_told_from_a_rounded_copy(changed, dtype, is_lost):
+    norm = 7.0
+    tables = tables_with(
+        {
+            "step_distance": [0.42466 * 2**-8 * norm * length for length in LENGTHS],
+            "frobenius_norm": [norm] * len(LENGTHS),
+            "zero_fraction": [0.0] * len(LENGTHS),
+            "changed_fraction": changed,
+        },
+        dtype=dtype,
+    )
+    found = list(updates_lost_in_rounding(tables))
+    assert [(one.severity, one.tensor) for one in found] == ([("notice", "w")] if is_lost else [])
+    hidden = replace(tables.curves["tensor", "w", "step_distance"], statuses=("ok", *["below_precision"] * 11))
+    below = motion_below_precision(replace(tables, curves={**tables.curves, ("tensor", "w", "step_distance"): hidden}))
+    assert ["wider dtype" in one.sentence for one in below] == [not is_lost]

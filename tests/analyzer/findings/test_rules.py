@@ -26,9 +26,16 @@ METRICS = (
     "step_distance", "relative_step_distance", "update_cosine", "changed_fraction", "rms", "dead_row_count",
     "dead_column_count", "nonfinite_count", "condition_number", "effective_rank", "stable_rank", "mp_outlier_count",
     "alpha", "alpha_tail_count", "alpha_ks_distance", "update_effective_rank", "energy_rank_95", "mask_churn",
-    "magnitude_share_50",
+    "magnitude_share_50", "initial_distance", "frobenius_norm", "zero_fraction", "smallest_singular_value",
+    "spectral_norm",
 )  # fmt: skip
-BOUNDS = {"update_cosine": (-1.0, 1.0), "changed_fraction": (0.0, 1.0), "condition_number": (1.0, np.inf)}
+BOUNDS = {
+    "update_cosine": (-1.0, 1.0),
+    "changed_fraction": (0.0, 1.0),
+    "zero_fraction": (0.0, 1.0),
+    "condition_number": (1.0, np.inf),
+}
+BOUNDS |= {"zero_fraction": (0.0, 1.0)}
 BOUNDS |= {metric: (0.0, 320.0) for metric in METRICS if metric.endswith("count")}
 BOUNDS |= {metric: (1.0, 16.0) for metric in METRICS if "rank" in metric} | {"alpha": (1.001, 1e9)}
 SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
@@ -70,7 +77,7 @@ def odd_tables(seed: int) -> Tables:
     rows = tuple(CheckpointRow(name, float(place), place, name, 1) for place, name in enumerate(names))
     kinds = generator.choice(["matrix", "vector", "stack", "scalar", "buffer"], size=5)
     tensors = tuple(
-        TensorRow(f"t{n}", "", str(kind), (20, 16), (20, 16) if kind == "matrix" else None, "", "bfloat16")
+        TensorRow(f"layers.{n}.t", "", str(kind), (20, 16), (20, 16) if kind == "matrix" else None, "", "bfloat16")
         for n, kind in enumerate(kinds)
     )
 

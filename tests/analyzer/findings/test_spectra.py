@@ -81,7 +81,7 @@ def spectra_in_tables(runs_of_layers):
     curves, tensors = {}, []
     for n, states in enumerate(runs_of_layers):
         shape, count = states[0].shape, len(states)
-        spectra = [Spectrum(np.linalg.svd(one, compute_uv=False), *shape, roundoff=0.0) for one in states]
+        spectra = [Spectrum(np.linalg.svd(one, compute_uv=False), *shape, noise=0.0) for one in states]
         tensors.append(TensorRow(f"w{n}", "", "matrix", shape, shape, "", "float32"))
         for metric in (mp_outlier_count, mp_soft_rank):
             values = np.array([metric(spectrum).value for spectrum in spectra])

@@ -27,6 +27,7 @@ from analyzer.model.observed import (
 )
 from analyzer.model.run import Value
 from analyzer.numerics import elementwise
+from analyzer.numerics.rounding import rounding_noise
 from analyzer.numerics.singular_values import spectrum
 
 SHAPES = {
@@ -182,13 +183,14 @@ def expected_spectrum(matrix, dtype):
     share = s / s.sum()
     share = share[share > 0]
     energy = np.cumsum(s**2) / np.sum(s**2)
+    noise = 0.42466090 * ROUNDOFF[dtype] * sum(np.linalg.norm(matrix, axis=axis).max() for axis in (0, 1))
     result = {
         "spectral_norm": np.linalg.norm(matrix, 2),
         "nuclear_norm": np.linalg.norm(matrix, "nuc"),
         "stable_rank": np.linalg.norm(matrix, "fro") ** 2 / s[0] ** 2,
         "effective_rank": np.exp(-np.sum(share * np.log(share))),
         "participation_ratio": np.sum(s**2) ** 2 / np.sum(s**4),
-        "numerical_rank": np.linalg.matrix_rank(matrix, tol=max(matrix.shape) * 2 * ROUNDOFF[dtype] * s[0]),
+        "numerical_rank": np.linalg.matrix_rank(matrix, tol=max(max(matrix.shape) * 2**-52 * s[0], noise)),
         "dead_row_count": np.sum(~matrix.any(axis=1)),
         "dead_column_count": np.sum(~matrix.any(axis=0)),
         **{f"energy_rank_{q}": np.argmax(energy >= q / 100) + 1 for q in (90, 95, 99)},
@@ -370,15 +372,15 @@ def test_steps_below_six_times_the_rounding_displacement_are_marked(step, earlie
 
 @pytest.mark.parametrize(("smallest", "status"), [(6.0e-5, "precision_limited"), (7.7e-5, "ok"), (1.5e-4, "ok")])
 def test_the_noise_of_storage_is_that_of_rounding_to_nearest(smallest, status):
-    """0.4245 · u · rms · (√rows + √columns) = 0.4245 · 1e-4 · √(4/200) · (10 + √2) = 6.85e-5."""
-    found = Spectrum(np.array([2.0, smallest]), rows=100, columns=2, roundoff=1e-4)
+    """0.42466 · u · (largest row norm + largest column norm) = 0.42466 · 1e-4 · 1.6130 = 6.85e-5."""
+    found = Spectrum(np.array([2.0, smallest]), rows=100, columns=2, noise=rounding_noise(1e-4, 1.6130))
     assert METRICS["condition_number"].function(found).status == status
 
 
 @pytest.mark.parametrize(("multiple", "is_singular"), [(2, True), (50, True), (100, True), (101, False)])
 def test_a_matrix_is_singular_up_to_the_larger_side_times_epsilon(multiple, is_singular):
     values = np.array([2.0, multiple * np.finfo(np.float64).eps * 2.0])
-    value = METRICS["condition_number"].function(Spectrum(values, rows=100, columns=2, roundoff=0.0))
+    value = METRICS["condition_number"].function(Spectrum(values, rows=100, columns=2, noise=0.0))
     assert (value.status == "singular", value.value is None) == (is_singular, is_singular)
 
 
@@ -399,7 +401,7 @@ def test_ranks_of_singular_values_4_2_1():
 
 @pytest.mark.parametrize(("share", "n", "rank"), [(90, 10, 9), (95, 20, 19), (99, 100, 99)])
 def test_an_energy_rank_may_keep_exactly_its_share(share, n, rank):
-    equal = Spectrum(np.ones(n), rows=n, columns=n, roundoff=0.0)
+    equal = Spectrum(np.ones(n), rows=n, columns=n, noise=0.0)
     assert METRICS[f"energy_rank_{share}"].function(equal).value == rank
 
 
@@ -494,7 +496,7 @@ def steps_of_bfloat16(tmp_path, factor):
     generator = np.random.default_rng(9)
     first = generator.standard_normal((64, 64)).astype(ml_dtypes.bfloat16)
     wide = first.astype(np.float64)
-    floor = 0.4245 * 2**-8 * np.linalg.norm(wide)
+    floor = 0.424661 * 2**-8 * np.linalg.norm(wide)
     up = np.nextafter(first, np.asarray(np.inf, dtype=ml_dtypes.bfloat16)).astype(np.float64) - wide
     order = generator.permutation(wide.size)
     lengths = np.sqrt(np.cumsum(up.ravel()[order] ** 2))
@@ -672,7 +674,7 @@ def test_the_rate_is_the_distance_over_the_steps(steps, rate):
         ("max_absolute", ElementSummary(8, 4.0, 3.0, 1, 2, 32.0), 3.0),
         ("zero_fraction", ElementSummary(8, 4.0, 3.0, 1, 2, 32.0), 0.125),
         ("near_zero_fraction", ElementSummary(8, 4.0, 3.0, 1, 2, 32.0), 0.25),
-        ("near_zero_fraction", ElementSummary(8, 4.0, 3.0, 1, 2, 0.0), None),
+        ("near_zero_fraction", ElementSummary(8, 0.0, 0.0, 8, 8, 0.0), 1.0),
         ("dead_row_count", DeadLines(3, 5), 3.0),
         ("dead_column_count", DeadLines(3, 5), 5.0),
         ("nonfinite_count", FinitenessCount(9, 4, 2), 4.0),
@@ -684,8 +686,8 @@ def test_what_counts_give(name, observed, expected):
     assert expected is not None or found == UNDEFINED
 
 
-def of_values(*values, rows=None, columns=None, roundoff=0.0, bound=None) -> Spectrum:
-    return Spectrum(np.array(values, dtype=np.float64), rows or len(values), columns or len(values), roundoff, bound)
+def of_values(*values, rows=None, columns=None, noise=0.0, bound=None) -> Spectrum:
+    return Spectrum(np.array(values, dtype=np.float64), rows or len(values), columns or len(values), noise, bound)
 
 
 SMALL_EXAMPLE = of_values(4.0, 2.0, 1.0, 1.0, bound=0.125)
@@ -744,26 +746,42 @@ def test_values_of_zero_add_nothing_to_a_rank():
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(100, 2), (2, 100)])
-def test_the_numerical_rank_counts_values_above_the_larger_side_times_epsilon_of_the_dtype(rows, columns):
-    """max(rows, columns) · 2u · σ₁ = 100 · 2⁻²³ · 2; a value at the threshold counts as zero."""
-    threshold = 100 * 2**-23 * 2.0
-    for second, rank in ((threshold, 1), (np.nextafter(threshold, 1), 2), (threshold / 60, 1)):
-        found = METRICS["numerical_rank"].function(of_values(2.0, second, rows=rows, columns=columns, roundoff=2**-24))
-        assert found == rank
+def test_the_numerical_rank_counts_values_above_rounding_of_the_arithmetic_and_of_storage(rows, columns):
+    """The larger of max(rows, columns) · eps · σ₁ = 100 · 2⁻⁵² · 2 and the noise; at the threshold counts as zero."""
+    arithmetic = 100 * 2**-52 * 2.0
+    for noise, threshold in ((0.0, arithmetic), (arithmetic / 2, arithmetic), (1e-6, 1e-6)):
+        for second, rank in ((threshold, 1), (np.nextafter(threshold, 1), 2), (threshold / 60, 1)):
+            found = METRICS["numerical_rank"].function(of_values(2.0, second, rows=rows, columns=columns, noise=noise))
+            assert found == rank
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32, np.float64])
+def test_the_numerical_rank_of_a_stored_matrix_is_its_rank_before_rounding(dtype):
+    generator = np.random.default_rng(1)
+    for rank in (1, 8):
+        product = generator.standard_normal((300, rank)) @ generator.standard_normal((rank, 200))
+        assert METRICS["numerical_rank"].function(spectrum(product.astype(dtype))) == rank
+    full = METRICS["numerical_rank"].function(spectrum(generator.standard_normal((300, 200)).astype(dtype)))
+    assert full == 200
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30), (700, 40), (40, 700)])
+def test_a_large_row_raises_the_noise_of_rounding_with_the_largest_norms(shape):
+    w = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    w[3] *= 1000
+    exact = sum(np.linalg.norm(w.astype(np.float64), axis=axis).max() for axis in (0, 1))
+    assert spectrum(w).noise == pytest.approx(0.424661 * 2**-24 * exact, rel=1e-6)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(100, 2), (2, 100), (16, 9)])
 def test_a_smallest_value_at_the_noise_is_not_limited(rows, columns):
-    largest, roundoff = 3.0, 1e-3
-    # σ_n = noise(σ_n) solved for σ_n: the mean square of the elements includes it.
-    share = (0.4245 * roundoff * (sqrt(rows) + sqrt(columns))) ** 2 / (rows * columns)
-    noise = largest * sqrt(share / (1 - share))
-    for factor, status in ((1 - 1e-9, "precision_limited"), (1 + 1e-9, "ok")):
-        its_spectrum = of_values(largest, noise * factor, rows=rows, columns=columns, roundoff=roundoff, bound=0.5)
+    largest, noise = 3.0, 1e-3
+    for factor, status in ((1 - 1e-9, "precision_limited"), (1.0, "ok"), (1 + 1e-9, "ok")):
+        its_spectrum = of_values(largest, noise * factor, rows=rows, columns=columns, noise=noise, bound=0.5)
         for name in ("smallest_singular_value", "condition_number"):
             found = METRICS[name].function(its_spectrum)
             assert (found.status, found.bound) == (status, 0.5)
-    exact = of_values(3.0, 4.0, rows=2, columns=2, roundoff=0.0)
+    exact = of_values(3.0, 4.0, rows=2, columns=2, noise=0.0)
     assert METRICS["smallest_singular_value"].function(exact).status == "ok"
 
 
@@ -808,8 +826,8 @@ def test_every_metric_of_the_families_is_registered_and_described():
     promised = {
         "motion": "step_distance relative_step_distance distance_rate initial_distance initial_cosine update_cosine "
         "rotation norm_change changed_fraction sign_flip_fraction",
-        "size": "frobenius_norm mean_absolute rms max_absolute zero_fraction near_zero_fraction dead_row_count "
-        "dead_column_count nonfinite_count",
+        "size": "frobenius_norm mean_absolute rms max_absolute zero_fraction near_zero_fraction "
+        "unmoved_row_count dead_row_count dead_column_count nonfinite_count",
         "spectrum": "spectral_norm smallest_singular_value nuclear_norm condition_number stable_rank effective_rank "
         "participation_ratio numerical_rank energy_rank_90 energy_rank_95 energy_rank_99",
     }

@@ -24,7 +24,7 @@ from analyzer.model.observed import (
 from analyzer.numerics import elementwise
 from analyzer.numerics.magnitudes import magnitude_shares
 from analyzer.numerics.power_law import fit_power_law
-from analyzer.numerics.singular_values import difference_spectrum, spectrum
+from analyzer.numerics.singular_values import difference_values, spectrum
 from analyzer.numerics.subspaces import leading_subspaces
 from analyzer.numerics.sums import NO_COUNTS, Counts
 
@@ -47,6 +47,7 @@ TABLE = {
     "finiteness": ({CURRENT}, SUMS, FinitenessCount, {"any_bits"}),
     "changed_bits": ({CURRENT, PREVIOUS}, SUMS, ChangedBits, {"any_bits", "any_dtype"}),
     "sign_flips": ({CURRENT, PREVIOUS}, SUMS, SignFlips, set()),
+    "unmoved_rows": ({CURRENT, INITIAL}, SUMS, None, {"matrix_only", "any_bits"}),
     "dead_lines": ({CURRENT}, BLOCKS, DeadLines, {"matrix_only"}),
     "spectrum": ({CURRENT}, GRAM, None, {"matrix_only", "decomposes"}),
     "singular_values": ({CURRENT}, GRAM, None, {"matrix_only", "decomposes"}),
@@ -84,6 +85,7 @@ def test_a_need_is_declared_as_the_table_says(name):
     assert need.imports == (("scipy.linalg",) if "subspaces" in name else ())
     assert need.is_additive == (sums is not None or name == "interval")
     assert need.is_spectral == (served_by is GRAM)
+    assert need.tensor_roles == ({"embedding", "head"} if name == "unmoved_rows" else frozenset())
     assert need.meaning.strip()
 
 
@@ -161,7 +163,7 @@ def test_needs_of_a_matrix_are_of_its_state(view):
     assert computed("magnitude_shares", view=view) == magnitude_shares(w)
     step = computed("step_spectrum", view=view)
     assert isinstance(step, StepSpectrum)
-    np.testing.assert_array_equal(step.spectrum.values, difference_spectrum(w, p).values)
+    np.testing.assert_array_equal(step.values, difference_values(w, p))
     for name, state in (("leading_subspaces", w), ("previous_subspaces", p), ("initial_subspaces", i)):
         found, expected = computed(name, view=view), leading_subspaces(state, 8)
         np.testing.assert_array_equal(found.left, expected.left)

@@ -72,7 +72,7 @@ def test_scale_and_edge_of_noise_are_those_of_the_theory(shape, scale):
 @pytest.mark.parametrize(("multiple", "is_zero"), [(3, True), (100, True), (101, False)])
 def test_a_median_is_zero_up_to_the_larger_side_times_epsilon(multiple, is_zero):
     values = np.array([1.0, multiple * np.finfo(np.float64).eps, 0.0])
-    found = values_of(Spectrum(values, rows=3, columns=100, roundoff=0.0))
+    found = values_of(Spectrum(values, rows=3, columns=100, noise=0.0))
     assert {one.status for one in found.values()} == {"undefined" if is_zero else "ok"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
-from math import inf, log10
+from math import inf, log, log10
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from analyzer.metrics import METRICS
 from analyzer.model.observed import PowerLaw, Spectrum
-from analyzer.model.run import Value
+from analyzer.model.run import UNDEFINED, Value
 from analyzer.numerics import power_law
 from analyzer.numerics.power_law import fit_power_law
 from analyzer.numerics.singular_values import spectrum
@@ -314,3 +314,25 @@ def test_an_xmin_that_underflows_is_undefined_and_a_tiny_one_is_not():
     for xmin, expected in ((0.0, Value(None, "undefined")), (5e-324, Value(5e-324, "ok"))):
         assert METRICS["alpha_xmin"].function(PowerLaw(2.5, xmin, 0.1, 7)) == expected
     assert METRICS["alpha"].function(PowerLaw(2.5, 0.0, 0.1, 7)) == Value(2.5, "ok")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_hill_exponent_is_that_of_the_upper_half(kind, shape):
+    matrix = kind(np.random.default_rng(5), *shape)
+    eigenvalues = sorted(float(one) ** 2 for one in np.linalg.svd(matrix, compute_uv=False))
+    count = len(eigenvalues) // 2
+    threshold = eigenvalues[-count - 1]
+    exact = 1 + count / sum(log(one / threshold) for one in eigenvalues[-count:])
+    assert METRICS["alpha_hill"].function(spectrum(matrix)).value == pytest.approx(exact, rel=1e-9)
+
+
+def test_the_hill_exponent_of_a_few_eigenvalues():
+    """Of 16, 4, 2, 1 the upper half is 16 and 4 above 2: 1 + 2/(ln 8 + ln 2); zeros do not count."""
+    expected = pytest.approx(1 + 2 / log(16), rel=1e-14)
+    hill = METRICS["alpha_hill"].function
+    assert hill(of_eigenvalues([1, 2, 4, 16])).value == expected
+    assert hill(of_eigenvalues([0.5, 1, 2, 4, 16])).value == expected
+    assert hill(of_eigenvalues([0, 0, 1e-40, 1, 2, 4, 16])).value == expected
+    assert hill(of_eigenvalues([0, 2, 4, 16])) == hill(of_eigenvalues([3, 3, 3, 3])) == UNDEFINED
+    assert hill(of_eigenvalues([0, 0, 0, 0])) == UNDEFINED

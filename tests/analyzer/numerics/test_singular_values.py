@@ -12,8 +12,7 @@ from analyzer.numerics import gram as gram_module
 from analyzer.numerics import singular_values as decomposition
 from analyzer.numerics.blocks import block_rows
 from analyzer.numerics.gram import gram, stored_blocks
-from analyzer.numerics.rounding import unit_roundoff
-from analyzer.numerics.singular_values import difference_spectrum, spectrum, spectrum_of_blocks, values_from_gram
+from analyzer.numerics.singular_values import difference_values, spectrum, spectrum_of_blocks, values_from_gram
 
 DTYPES = {"float64": np.float64, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 SHAPES = full_count(
@@ -203,7 +202,8 @@ def test_the_gram_matrix_is_used_above_300_000_operations(shape, by_gram, monkey
         return np.array([5.0, 4.0]), 2e-9
 
     found = spectrum(matrix, decompose)
-    assert (found.rows, found.columns, found.roundoff) == (*shape, 2**-24)
+    assert (found.rows, found.columns) == shape
+    assert found.noise == pytest.approx(0.424661 * 2**-24 * 6, rel=1e-6)
     if by_gram:
         assert [(one is matrix, exponent) for one, exponent in asked] == [(True, 0)]
         assert (found.values.tolist(), found.bound) == ([5, 4], 2e-9)
@@ -212,9 +212,9 @@ def test_the_gram_matrix_is_used_above_300_000_operations(shape, by_gram, monkey
         assert (found.values.tolist(), found.bound) == ([3] + 9 * [0], None)
     squares = []
     monkeypatch.setattr(decomposition, "values_from_gram", lambda _: squares.append(1) or (np.array([5.0]), None))
-    difference_spectrum(matrix, np.zeros_like(matrix))
+    difference_values(matrix, np.zeros_like(matrix))
     monkeypatch.setattr(np.linalg, "eigvalsh", lambda product: squares.append(2) or np.ones(len(product)))
-    difference_spectrum(matrix, np.zeros_like(matrix))
+    difference_values(matrix, np.zeros_like(matrix))
     assert squares == ([2] if by_gram else [])
     if shape[0] > shape[1]:
         spectrum_of_blocks(np.eye(10), lambda: iter([matrix]), shape[0], 2**-24)
@@ -482,10 +482,9 @@ def test_a_matrix_in_blocks_has_the_same_bits_as_the_whole(shape, kappa, monkeyp
     for end, dtype in (("one_small", np.float32), ("even", ml_dtypes.bfloat16)):
         matrix = planted(shape, kappa, end, dtype)
         expected = spectrum(matrix)
-        roundoff = unit_roundoff(matrix.dtype)
-        found = spectrum_of_blocks(gram(matrix), lambda matrix=matrix: stored_blocks(matrix), len(matrix), roundoff)
+        found = spectrum_of_blocks(gram(matrix), lambda matrix=matrix: stored_blocks(matrix), len(matrix), 0.25)
         assert found.values.tobytes() == expected.values.tobytes()
-        assert (found.rows, found.columns, found.roundoff) == (*shape, roundoff)
+        assert (found.rows, found.columns, found.noise) == (*shape, 0.25)
         assert found.bound == expected.bound
 
 
@@ -495,9 +494,8 @@ def test_the_spectrum_of_a_difference_is_that_of_the_subtracted_matrix(shape, ex
     monkeypatch.setattr(gram_module, "block_rows", lambda columns: columns)
     current, previous = np.random.default_rng(1).standard_normal((2, *shape))
     exact = np.linalg.svd(current - previous, compute_uv=False)
-    found = difference_spectrum(np.ldexp(current, exponent), np.ldexp(previous, exponent))
-    np.testing.assert_allclose(np.ldexp(found.values, -exponent), exact, rtol=1e-10)
-    assert (found.rows, found.columns, found.roundoff, found.bound) == (*shape, 2**-53, None)
+    found = difference_values(np.ldexp(current, exponent), np.ldexp(previous, exponent))
+    np.testing.assert_allclose(np.ldexp(found, -exponent), exact, rtol=1e-10)
 
 
 @pytest.mark.parametrize(("share", "factored"), [(1 / 9900, False), (1 / 10_100, True)])
@@ -505,7 +503,7 @@ def test_a_difference_is_factored_if_its_smallest_value_is_below_a_ten_thousandt
     calls, plain = [], decomposition.triangular_factor
     monkeypatch.setattr(decomposition, "triangular_factor", lambda *some: calls.append(some[1]) or plain(*some))
     step = with_smallest(share, 0)
-    found = difference_spectrum(step, np.zeros_like(step))
-    assert found.values[-1] == pytest.approx(share, rel=1e-6)
-    assert found.values[0] == pytest.approx(1, rel=1e-12)
+    found = difference_values(step, np.zeros_like(step))
+    assert found[-1] == pytest.approx(share, rel=1e-6)
+    assert found[0] == pytest.approx(1, rel=1e-12)
     assert calls == ([100] if factored else [])

@@ -54,7 +54,7 @@ def with_small_end(n, kappa):
 
 def assert_same(found, expected):
     """Each σ within 1e-9, or what rounding in float64 allows: eps·κ of W itself, eps·(σ₁/σ)² where G was trusted."""
-    assert (found.rows, found.columns, found.roundoff) == (expected.rows, expected.columns, expected.roundoff)
+    assert (found.rows, found.columns, found.noise) == (expected.rows, expected.columns, expected.noise)
     assert (found.bound or 0.0) <= max(10 * (expected.bound or 0.0), 1e-8)
     largest = expected.values[0]
     for one, other in zip(found.values, expected.values, strict=True):
