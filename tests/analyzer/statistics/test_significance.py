@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import scipy.stats
@@ -14,10 +12,11 @@ from analyzer.statistics.significance import (
     autocorrelations,
     benjamini_hochberg,
     effective_counts,
+    effective_counts_of,
     p_values,
     slope_p_values,
 )
-from analyzer.statistics.stationary import Trend
+from analyzer.statistics.trends import Trend
 
 N = 40
 
@@ -45,7 +44,7 @@ def hc3(x: np.ndarray, y: np.ndarray, trend: Trend) -> tuple[float, float]:
 def reference(x: np.ndarray, y: np.ndarray, trend: Trend, n_effective: float) -> float:
     """The larger p of both directions, of Student's t with as many degrees of freedom as are left."""
     n = len(x)
-    count = min(n_effective, n)
+    count = n_effective
     found = []
     for first, second in ((x, y), (y, x)):
         slope, error = hc3(first, second, trend)
@@ -139,16 +138,50 @@ def test_q_values_of_each_column_are_its_own():
     assert benjamini_hochberg(p).ravel() == pytest.approx([0.04, 0.2, 0.02, 0.2])
 
 
-def test_effective_counts_are_bartletts():
-    """n(1 − r₁r₂)/(1 + r₁r₂): fewer where both series persist, more where one alternates."""
-    counts = effective_counts(10, np.array([0.5, -0.5]), np.array([0.5, 0.0]))
-    np.testing.assert_allclose(counts, [[10 * 0.75 / 1.25, 10], [10 * 1.25 / 0.75, 10]], rtol=1e-15)
+def past(values, lag):
+    """The autocorrelation of numbers that sum to zero, term by term."""
+    return sum(values[t] * values[t + lag] for t in range(len(values) - lag)) / len(values)
 
 
-@pytest.mark.parametrize("values", [[], [2.0], [1.0, 2.0, -3.0]])
-def test_an_autocorrelation_is_the_sum_of_neighbors_over_the_number_of_points(values):
-    expected = sum(a * b for a, b in pairwise(values)) / max(len(values), 1)
-    assert autocorrelations(np.array([values, values]).reshape(2, -1)).tolist() == [expected] * 2
+def effective(x, y, n, coefficient, lags):
+    """The smallest of n, Bartlett's number, and Pyper & Peterman's less what a coupled pair shares by chance."""
+    products = [past(x, lag) * past(y, lag) * (len(x) / n) ** 2 for lag in range(1, lags + 1)]
+    bartlett = n * (1 - products[0]) / (1 + products[0])
+    inverse = 1 / n
+    for lag, product in enumerate(products, start=1):
+        inverse += 2 / n * (1 - lag / n) * (product - coefficient**2 / n)
+    return min(n, bartlett, 1 / max(inverse, 1 / n))
+
+
+@pytest.mark.parametrize("memory", [-0.5, 0.0, 0.5, 0.9])
+@pytest.mark.parametrize("n", [10, 41])
+def test_effective_counts_are_the_smallest_of_lag_1_and_of_all_lags(n, memory):
+    generator = np.random.default_rng(n)
+    series = generator.standard_normal((5, n))
+    for t in range(1, n):
+        series[:, t] += memory * series[:, t - 1]
+    x, y = z_scores(series[:2]), z_scores(series[2:])
+    lags = n // 4
+    r = coefficients(x, y)
+    found = effective_counts(n, autocorrelations(x, lags), autocorrelations(y, lags), r)
+    expected = [[effective(a, b, n, r[i, j], lags) for j, b in enumerate(y)] for i, a in enumerate(x)]
+    assert found == pytest.approx(np.array(expected), rel=1e-9)
+    assert (found <= n).all()
+    pairs = effective_counts_of(x, y[:2], np.full(2, n), r[[0, 1], [0, 1]])
+    assert pairs == pytest.approx(found[[0, 1], [0, 1]], rel=1e-9)
+
+
+def test_points_that_are_left_out_count_neither_in_a_product_nor_in_the_number():
+    x = np.array([1.0, -1.2, 0.0, 0.7, 0.9, -0.5, 0.0, 0.6, -1.0, -0.5, 1.1, -1.1])
+    y = np.array([0.3, -0.8, 0.0, 1.1, 0.2, -1.5, 0.0, 1.2, 0.4, -0.9, 0.5, -0.5])
+    found = effective_counts_of(x[None], y[None], np.array([10]), np.array([0.4]))
+    assert found[0] == pytest.approx(effective(x, y, 10, 0.4, 3), rel=1e-9)
+
+
+@pytest.mark.parametrize("values", [[2.0], [1.0, 2.0, -3.0], [1.0, -2.0, 4.0, 0.5]])
+def test_an_autocorrelation_is_the_sum_of_products_over_the_number_of_points(values):
+    expected = [past(values, lag) for lag in range(1, 4)]
+    assert autocorrelations(np.array([values, values]), 3) == pytest.approx(np.array([expected] * 2), abs=1e-12)
 
 
 def test_of_few_tests_without_numbers_only_the_numbers_count():
@@ -160,7 +193,7 @@ def test_of_few_tests_without_numbers_only_the_numbers_count():
     )
 
 
-@pytest.mark.parametrize("n_effective", [3.5, 5.0, 40.0])
+@pytest.mark.parametrize("n_effective", [3.5, 5.0, 6.0])
 def test_the_degrees_of_freedom_are_the_effective_pairs_less_the_trend_and_the_slope(n_effective):
     """Beside a slope and an error by hand: all numbers are of one magnitude, so that both directions agree."""
     x = np.array([[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]])
@@ -168,7 +201,7 @@ def test_the_degrees_of_freedom_are_the_effective_pairs_less_the_trend_and_the_s
     slope, n, leverage = 1 / 3, 6, 0.1
     share = leverage + 1 / n
     squares = sum((a * (b - slope * a) / (1 - share)) ** 2 for a, b in zip(x[0], y[0], strict=True))
-    count = min(n_effective, n)
+    count = n_effective
     t = slope / (np.sqrt(squares) / n) * np.sqrt(count / n)
     numbers = np.array([slope]), np.array([n_effective]), np.array([n]), np.full((1, n), leverage)
     expected = 2 * scipy.stats.t.sf(t, count - 1 - 2)
