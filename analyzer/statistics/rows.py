@@ -155,8 +155,8 @@ def transform_name(series: WeightCurve, transform: str, period: int = 0) -> str:
 
 def _tested_status(coefficient: float | None, p: float | None, defined: bool) -> Status:
     """Return the status of a tested row; without a coefficient there may be too few pairs to fit a trend."""
-    if coefficient is None and not defined:
-        return "undefined"
+    if coefficient is None:
+        return "too_few" if defined else "undefined"
     return "too_few" if p is None else "ok"
 
 

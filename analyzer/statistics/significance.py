@@ -13,9 +13,9 @@ _MOST_LEVERAGE = 0.99  # a point that determines the slope alone has an infinite
 
 def autocorrelations(series: FloatArray, most: int) -> FloatArray:
     """Return the autocorrelations Σ z_t z_{t+j} / n at lags j = 1 to ``most``, shape (a, most), of z-scores (a, n)."""
-    n = series.shape[1]
+    n = max(series.shape[1], 1)
     spectrum = np.fft.rfft(series, n + most, axis=1)  # so long that nothing wraps around
-    return np.asarray(np.fft.irfft(np.abs(spectrum) ** 2, n + most, axis=1)[:, 1 : most + 1] / max(n, 1))
+    return np.asarray(np.fft.irfft(np.abs(spectrum) ** 2, n + most, axis=1)[:, 1 : most + 1] / n)
 
 
 def summed_lags(n: int) -> int:
@@ -33,8 +33,8 @@ def effective_counts(n: int, first: FloatArray, second: FloatArray, coefficients
     Source: Bartlett, Some aspects of the time-correlation problem (1935); Pyper & Peterman, Comparison of methods to
     account for autocorrelation in correlation analyses of fish data (1998).
     """
-    remaining = 1 - np.arange(1, first.shape[1] + 1) / n
-    summed = (first * remaining) @ second.T - remaining.sum() * coefficients**2 / n
+    remaining = 1 - np.arange(1, first.shape[1] + 1) / max(n, 1)
+    summed = (first * remaining) @ second.T - remaining.sum() * coefficients**2 / max(n, 1)
     return _smallest_count(np.array(n), np.multiply.outer(first[:, 0], second[:, 0]), summed)
 
 
@@ -62,10 +62,10 @@ def p_values(
 ) -> FloatArray:
     """Return two-sided p-values (a, b) of coefficients between stationary series; NaN below 10 effective pairs.
 
-    A coefficient is the slope of a regression between z-scores and is tested as one. The standard error (HC3) does not
-    assume equal noise at the beginning and the end of training; of the two regression directions the larger error
-    counts. The degrees of freedom are the effective number of pairs, less the parameters of the trend and
-    one for the slope.
+    A coefficient is the slope of a regression between z-scores and is tested as one. The standard error does not assume
+    equal noise at the beginning and the end of training: HC2 for the trend, HC3 for the slope. Of the two regression
+    directions the larger error counts. The degrees of freedom are the effective number of pairs, less the parameters
+    of the trend and one for the slope.
 
     Source: MacKinnon & White, Some heteroskedasticity-consistent covariance matrix estimators (1985).
 
@@ -106,10 +106,15 @@ def slope_p_values(
 
 
 def _standard_error(x: FloatArray, y: FloatArray, slope: FloatArray, n: IntArray, leverage: FloatArray) -> FloatArray:
-    """Return the HC3 standard error (pairs,) of the slope of y on x, both (pairs, points) z-scores."""
-    share = np.minimum(leverage + x**2 / n[..., None], _MOST_LEVERAGE)
-    residual = (y - slope[:, None] * x) / (1 - share) * np.sqrt(1 - leverage)
-    return np.asarray(np.sqrt(((x * residual) ** 2).sum(axis=1)) / n)
+    """Return the robust standard error (pairs,) of the slope of y on x, both (pairs, points) z-scores.
+
+    A squared residual is divided by 1 − leverage of the trend (HC2), which makes it unbiased, and by (1 − share)² for
+    the share of the remaining leverage that x itself has (HC3), which protects against single large changes.
+    """
+    own = x**2 / n[..., None]
+    left = 1 - leverage
+    residual = (y - slope[:, None] * x) / (1 - np.minimum(own / left, _MOST_LEVERAGE))
+    return np.asarray(np.sqrt((x**2 * residual**2 / left).sum(axis=1)) / n)
 
 
 def benjamini_hochberg(p: FloatArray) -> FloatArray:

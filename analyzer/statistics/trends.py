@@ -51,8 +51,10 @@ class Trend:
 
         Points with leverage above ½ are left out: the trend follows the value there, so the residual is uninformative.
         """
-        residuals = series - series @ self.basis @ self.basis.T
-        return np.asarray(residuals[:, self.kept])
+        exponent = np.frexp(np.abs(series).max(axis=1, keepdims=True, initial=0.0))[1]
+        scaled = np.ldexp(series, -exponent)  # exact; the sums of a diverged loss would overflow
+        residuals = scaled - scaled @ self.basis @ self.basis.T
+        return np.asarray(np.ldexp(residuals[:, self.kept], exponent))
 
     def with_period(self, period: int, positions: IntArray) -> Trend:
         """Return the trend with a mean for each phase of a period.

@@ -150,9 +150,8 @@ def pair(x, y, regular_x, regular_y):
 
 
 def guarded_pair(n_regular, x=None):
-    """A pair without autocorrelation whose points from ``n_regular`` on are jumps of the first series."""
-    rise = np.array([1.0, 1.0, -1.0, -1.0] * 5)
-    other = np.array([1.0, -1.0, -1.0, 1.0] * 5) + 0.01 * np.arange(20)
+    """A pair of noise whose points from ``n_regular`` on are jumps of the first series."""
+    rise, other = np.random.default_rng(2).standard_normal((2, 20))
     regular = np.arange(20) < n_regular
     first, second = pair(rise if x is None else x, other, regular, np.ones(20, dtype=bool))
     trend = Trend(np.full((20, 1), 1 / np.sqrt(20)))

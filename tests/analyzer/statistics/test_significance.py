@@ -27,17 +27,19 @@ def line_and_constant(n: int = N) -> Trend:
     return Trend(basis)
 
 
-def hc3(x: np.ndarray, y: np.ndarray, trend: Trend) -> tuple[float, float]:
-    """The coefficient of x and its HC3 standard error in the regression of y on the trend and x.
+def robust(x: np.ndarray, y: np.ndarray, trend: Trend) -> tuple[float, float]:
+    """The coefficient of x and its robust standard error in the regression of y on the trend and x.
 
-    The textbook sandwich (X'X)⁻¹ X' diag(e²/(1 − h)²) X (X'X)⁻¹, MacKinnon & White (1985).
+    The sandwich (X'X)⁻¹ X' diag(u²) X (X'X)⁻¹ of MacKinnon & White (1985), one regressor after the other: what the
+    trend leaves of the hat matrix's diagonal is corrected as in HC2, what x adds to it as in HC3.
     """
     design = np.column_stack([trend.basis, x])
     inverse = np.linalg.inv(design.T @ design)
     found = inverse @ design.T @ y
-    hat = design @ inverse @ design.T
-    errors = np.array([(y[i] - design[i] @ found) / (1 - hat[i, i]) for i in range(len(y))])
-    covariance = inverse @ design.T @ np.diag(errors**2) @ design @ inverse
+    hat, of_trend = np.diag(design @ inverse @ design.T), np.diag(trend.basis @ trend.basis.T)
+    errors = y - design @ found
+    squares = errors**2 / (1 - of_trend) / ((1 - hat) / (1 - of_trend)) ** 2
+    covariance = inverse @ design.T @ np.diag(squares) @ design @ inverse
     return float(found[-1]), float(np.sqrt(covariance[-1, -1]))
 
 
@@ -47,7 +49,7 @@ def reference(x: np.ndarray, y: np.ndarray, trend: Trend, n_effective: float) ->
     count = n_effective
     found = []
     for first, second in ((x, y), (y, x)):
-        slope, error = hc3(first, second, trend)
+        slope, error = robust(first, second, trend)
         t = abs(slope) / error * np.sqrt(count / n)
         found.append(2 * scipy.stats.t.sf(t, count - trend.parameters - 1))
     return max(found)
@@ -77,7 +79,7 @@ def test_p_values_are_those_of_the_regression_with_hc3_errors_in_the_weaker_dire
 def test_both_directions_matter(pairs):
     """Either direction has the larger error in some pair, so that the maximum is not one of the two by chance."""
     trend, x, y = pairs
-    errors = np.array([[[hc3(a, b, trend)[1], hc3(b, a, trend)[1]] for b in y] for a in x])
+    errors = np.array([[[robust(a, b, trend)[1], robust(b, a, trend)[1]] for b in y] for a in x])
     wider = errors[..., 0] > errors[..., 1]
     assert wider.any() and not wider.all()
     assert (np.abs(np.log(errors[..., 0] / errors[..., 1])).max()) > 0.05
@@ -112,13 +114,13 @@ def test_a_perfect_fit_has_the_p_value_zero():
 
 def test_a_place_that_decides_the_slope_alone_counts_with_a_leverage_of_at_most_99_percent():
     n, leverage = 5, 0.2
-    x = np.array([[2.0, -0.5, -0.5, -0.5, -0.5]])  # x²/n + leverage = 1 in the first place
+    x = np.array([[2.0, -0.5, -0.5, -0.5, -0.5]])  # x²/n = 1 − leverage in the first place
     y = np.array([[1.9, -0.7, -0.2, -0.6, -0.4]])
     slope = np.array([0.9])
     errors = []
     for first, second in ((x[0], y[0]), (y[0], x[0])):
-        share = [min(leverage + value**2 / n, 0.99) for value in first]
-        residuals = [(b - 0.9 * a) / (1 - h) for a, b, h in zip(first, second, share, strict=True)]
+        share = [min(value**2 / n / (1 - leverage), 0.99) for value in first]
+        residuals = [(b - 0.9 * a) / (1 - h) / np.sqrt(0.8) for a, b, h in zip(first, second, share, strict=True)]
         errors.append(np.sqrt(sum((a * e) ** 2 for a, e in zip(first, residuals, strict=True))) / n)
     expected = 2 * scipy.stats.t.sf(0.9 / max(errors) * np.sqrt(4.5 / 5), 4.5 - 2)
     found = slope_p_values(x, y, slope, np.array([4.5]), np.array([n]), np.full((1, n), leverage), 1)
@@ -199,8 +201,8 @@ def test_the_degrees_of_freedom_are_the_effective_pairs_less_the_trend_and_the_s
     x = np.array([[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]])
     y = np.array([[1.0, -1.0, 1.0, 1.0, -1.0, -1.0]])
     slope, n, leverage = 1 / 3, 6, 0.1
-    share = leverage + 1 / n
-    squares = sum((a * (b - slope * a) / (1 - share)) ** 2 for a, b in zip(x[0], y[0], strict=True))
+    share = 1 / n / (1 - leverage)
+    squares = sum((a * (b - slope * a) / (1 - share)) ** 2 / (1 - leverage) for a, b in zip(x[0], y[0], strict=True))
     count = n_effective
     t = slope / (np.sqrt(squares) / n) * np.sqrt(count / n)
     numbers = np.array([slope]), np.array([n_effective]), np.array([n]), np.full((1, n), leverage)
