@@ -64,15 +64,20 @@ def _foot(tables: Tables, pairs: Sequence[ChangePair]) -> list[KeyLine]:
         KeyLine("change in the weights (mean step distance)", look=_WEIGHTS),
         KeyLine("r is Pearson's correlation, without a p-value: curves that both settle correlate anyway"),
     ]
-    detrended = [
-        KeyLine(detrended_text(pair.scalar, pair.stationary)) for pair in pairs[:_MAX_PAIRS] if pair.stationary
-    ]
+    detrended = []
+    for row in (pair.stationary for pair in pairs[:_MAX_PAIRS]):
+        if row is not None:
+            detrended.append(KeyLine(detrended_text(row.scalar, row)))
+            if row.power_05 is not None and row.power_07 is not None:
+                detrended.append(KeyLine(detectable_text(row.power_05, row.power_07)))
     if detrended:
         foot += [
             KeyLine("Without drift (both differenced, the distance as a logarithm, and a smooth trend removed):"),
             *detrended,
             KeyLine("n leaves out the first changes, which the trend itself follows; the effective n depends on the"),
-            KeyLine("correlation of each change with the next one: r₁ for the score, r₂ for the distance"),
+            KeyLine(
+                "correlation of each change with later ones (with the next: r₁ of the score, r₂ of the distance)"
+            ),
         ]
     foot += [
         KeyLine(f"{_name(pair.scalar)}: no r (too few changes, or the changes of one of the two are all the same)")
@@ -127,3 +132,8 @@ def detrended_text(scalar: str, row: Correlation) -> str:
         text += f", n = {row.n}, effective {row.n_effective:.0f} (r₁ = {first:.2f}, r₂ = {second:.2f})"
     p_value = f", p = {row.p_value:.2g}" if row.p_value is not None else ": too few for a p-value"
     return f"{name}: {text.replace('-', '−')}{p_value}"
+
+
+def detectable_text(weak: float, strong: float) -> str:
+    """Return a text with the power of a test at r = 0.5 (``weak``) and at r = 0.7 (``strong``)."""
+    return f"a true r of 0.5 would have p < 0.05 in {100 * weak:.0f} % of such runs, one of 0.7 in {100 * strong:.0f} %"

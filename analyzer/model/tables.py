@@ -90,7 +90,8 @@ class Correlation:
     """One row of ``correlations.csv``; docs/metrics.md, "Statistics of curves", defines the fields.
 
     ``autocorrelations`` are the lag-1 autocorrelations r₁ (score) and r₂ (metric) that ``n_effective`` rests on; they
-    are shown with it, but are not columns of the table.
+    are shown with it, but are not columns of the table. ``power_05`` and ``power_07`` are the probabilities that a
+    correlation of 0.5 or 0.7 would have had a p-value below 5 %; there are none without a p-value.
     """
 
     scope: str
@@ -109,6 +110,8 @@ class Correlation:
     q_value: float | None
     status: Status
     autocorrelations: tuple[float, float] | None = None
+    power_05: float | None = None
+    power_07: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ HEADERS: Mapping[str, str] = {
     "tensors": "run,tensor,module,kind,role,depth,shape,matrix_shape,rule,dtype",
     "metrics": "metric,family,unit,definition,source,version",
     "correlations": "run,scope,tensor,metric,scalar,transform,lag,method,coefficient,low,high,n,n_effective,p_value,"
-    "q_value,status",
+    "q_value,power_05,power_07,status",
 }
 LEADING_SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 Row = tuple[Any, ...]

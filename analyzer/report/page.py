@@ -84,6 +84,7 @@ def rendered(template: str, **content: Any) -> bytes:
     environment.filters["shown"] = printable
     environment.filters["number"] = short_number
     environment.filters["coefficient"] = coefficient
+    environment.filters["percent"] = percent
     return environment.get_template(template).render(content).encode("utf-8", "backslashreplace")
 
 
@@ -164,6 +165,13 @@ def _layers(tables: Tables, columns: Sequence[tuple[str, str]]) -> list[dict[str
 def coefficient(value: float | None) -> str:
     """Format a coefficient with two decimals, which is all that a few dozen pairs can support."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """Format a probability in whole percent; only what is certain is 0 or 100."""
+    if 0 < share < 0.01:
+        return "< 1 %"
+    return "> 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
 def _relations(tables: Tables) -> list[dict[str, Any]]:

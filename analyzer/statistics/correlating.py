@@ -14,6 +14,7 @@ import numpy as np
 
 from analyzer.model.run import BoolArray, FloatArray, IntArray
 from analyzer.model.tables import Correlation, Tables
+from analyzer.statistics.coefficients import z_scores
 from analyzer.statistics.curves import (
     PICTURED,
     WeightCurve,
@@ -23,6 +24,7 @@ from analyzer.statistics.curves import (
     weight_curves,
 )
 from analyzer.statistics.jumps import robust_residuals
+from analyzer.statistics.periods import common_periods
 from analyzer.statistics.relating import relate
 from analyzer.statistics.rows import (
     AS_IS,
@@ -36,9 +38,11 @@ from analyzer.statistics.rows import (
     rows_of,
 )
 from analyzer.statistics.significance import benjamini_hochberg
-from analyzer.statistics.stationary import POSITIVE_SCALES, logarithms, trend_over
+from analyzer.statistics.stationary import POSITIVE_SCALES, logarithms
+from analyzer.statistics.trends import Trend, trend_over
 
 FEWEST_PAIRS_FOR_TREND = 10  # a trend of seven parameters leaves too little of fewer
+FEWEST_BEYOND_PERIOD = 12  # points beyond the parameters of a trend with a period
 
 
 class Correlations(Mapping[str, tuple[Correlation, ...]]):
@@ -80,7 +84,7 @@ def _related(tables: Tables, series: Sequence[WeightCurve], names: Sequence[str]
     for stack in _stacks(series, positions):
         compared_scores = scores if stack.compared is None else score_changes(scores, stack.compared)
         for columns in _equal_rows(np.isfinite(compared_scores)):
-            _fill(grids, stack, columns, compared_scores[columns], _largest(scores[columns]))
+            _fill(grids, stack, columns, compared_scores[columns], _largest(scores[columns]), tables.axis)
     tested = grids[WITHOUT_TREND, 0]
     for members in _families(series).values():
         tested.q_value[members] = benjamini_hochberg(tested.p_value[members])
@@ -130,6 +134,7 @@ def _fill(
     columns: IntArray,
     scores: FloatArray,
     magnitude: FloatArray,
+    axis: FloatArray,
 ) -> None:
     """Correlate the series of a stack with scores that have the same gaps, in every variant."""
     both = np.isfinite(stack.values[0]) & np.isfinite(scores[0])
@@ -139,25 +144,86 @@ def _fill(
 
     first, second = np.diff(stack.scaled), np.diff(scores)
     both = np.isfinite(first[0]) & np.isfinite(second[0])
-    first, second, magnitudes = first[:, both], second[:, both], (_largest(stack.scaled), magnitude)
-    n = int(both.sum())
-    grids[DIFFERENCES, 0].put(stack.rows, columns, n, relate(first, second, magnitudes))
-
-    if n >= FEWEST_PAIRS_FOR_TREND:
-        trend = trend_over(tuple(np.flatnonzero(both).tolist()))
-        robust = robust_residuals(trend, first), robust_residuals(trend, second)
-        first, second = trend.removed(first), trend.removed(second)
-        n = first.shape[1]
+    changes = _Changes(
+        stack.rows,
+        columns,
+        np.flatnonzero(both),
+        (first[:, both], second[:, both]),
+        (_largest(stack.scaled), magnitude),
+    )
+    n = len(changes.positions)
+    grids[DIFFERENCES, 0].put(stack.rows, columns, n, relate(*changes.series, changes.magnitudes))
     if n < FEWEST_PAIRS_FOR_TREND:
         grids[WITHOUT_TREND, 0].put(stack.rows, columns, n, None)
         return
-    grids[WITHOUT_TREND, 0].put(stack.rows, columns, n, relate(first, second, magnitudes, trend, robust))
-    explored = grids[WITHOUT_TREND, LAGS[0]].included[stack.rows]
-    rows, first, magnitudes = stack.rows[explored], first[explored], (magnitudes[0][explored], magnitude)
+    trend = trend_over(axis, stack.compared, changes.positions)
+    periods = _periods(changes, trend, len(axis) - 1)
+    for period in np.unique(periods).tolist():
+        _fill_without_trend(grids, changes, trend, period, periods == period)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Changes of series and of scores between checkpoints: ``series`` are arrays (rows, n) and (columns, n).
+
+    ``positions`` (n,) are theirs in the run, ``magnitudes`` the largest of the numbers that they were computed from.
+    """
+
+    rows: IntArray
+    columns: IntArray
+    positions: IntArray
+    series: tuple[FloatArray, FloatArray]
+    magnitudes: tuple[FloatArray, FloatArray]
+
+    def part(self, pairs: BoolArray) -> tuple[_Changes, BoolArray]:
+        """Return the rows and columns that occur in a mask of pairs, and the mask of these."""
+        rows, columns = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
+        series = self.series[0][rows], self.series[1][columns]
+        magnitudes = self.magnitudes[0][rows], self.magnitudes[1][columns]
+        part = _Changes(self.rows[rows], self.columns[columns], self.positions, series, magnitudes)
+        return part, pairs[np.ix_(rows, columns)]
+
+
+def _periods(changes: _Changes, trend: Trend, length: int) -> IntArray:
+    """Return the common period (rows, columns) of what a trend leaves of each pair, 0 where there is none.
+
+    Changes that are missing, of ``length`` in the run, count as 0: a period is a number of checkpoints.
+    """
+    kept = changes.positions[trend.kept]
+    spread = []
+    for series, magnitude in zip(changes.series, changes.magnitudes, strict=True):
+        scored = np.zeros((len(series), length))
+        scored[:, kept] = np.nan_to_num(z_scores(trend.removed(series), magnitude))
+        spread.append(scored[:, kept[0] :] if len(kept) else scored)
+    return common_periods(*spread)
+
+
+def _fill_without_trend(
+    grids: dict[Variant, Grid], changes: _Changes, trend: Trend, period: int, pairs: BoolArray
+) -> None:
+    """Correlate the pairs of one period without trend and period, at lag 0 and at others."""
+    changes, pairs = changes.part(pairs)
+    trend = trend.with_period(period, changes.positions) if period else trend
+    first, second = (trend.removed(series) for series in changes.series)
+    n = first.shape[1]
+    if n < FEWEST_PAIRS_FOR_TREND:
+        grids[WITHOUT_TREND, 0].put(changes.rows, changes.columns, n, None, pairs, period)
+        return
+    robust = robust_residuals(trend, changes.series[0]), robust_residuals(trend, changes.series[1])
+    tested = pairs & (not period or n - trend.parameters >= FEWEST_BEYOND_PERIOD)
+    related = relate(first, second, changes.magnitudes, trend, robust, tested)
+    grids[WITHOUT_TREND, 0].put(changes.rows, changes.columns, n, related, pairs, period)
+    explored = grids[WITHOUT_TREND, LAGS[0]].included[changes.rows]
+    rows, first, magnitudes = (
+        changes.rows[explored],
+        first[explored],
+        (changes.magnitudes[0][explored], changes.magnitudes[1]),
+    )
     for lag in LAGS if len(rows) else ():
         early, late = slice(0, n - abs(lag)), slice(abs(lag), n)
         weights, score = (first[:, early], second[:, late]) if lag > 0 else (first[:, late], second[:, early])
-        grids[WITHOUT_TREND, lag].put(rows, columns, n - abs(lag), relate(weights, score, magnitudes))
+        related = relate(weights, score, magnitudes)
+        grids[WITHOUT_TREND, lag].put(rows, changes.columns, n - abs(lag), related, pairs[explored], period)
 
 
 def _largest(values: FloatArray) -> FloatArray:

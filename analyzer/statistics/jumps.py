@@ -13,8 +13,8 @@ import numpy as np
 
 from analyzer.model.run import BoolArray, FloatArray
 from analyzer.statistics.coefficients import ranks
-from analyzer.statistics.significance import FEWEST_EFFECTIVE, PAIRS_AT_ONCE, bartlett, slope_p_values
-from analyzer.statistics.stationary import Trend
+from analyzer.statistics.significance import FEWEST_EFFECTIVE, PAIRS_AT_ONCE, effective_counts_of, slope_p_values
+from analyzer.statistics.trends import Trend
 
 OUT_OF_LINE = 6.0  # robust standard deviations: six in a thousand series of 50 normal numbers have such a point
 TO_DEVIATION = 1.4826  # standard deviation over median magnitude of normal numbers
@@ -111,11 +111,10 @@ def _scored(values: FloatArray, regular: BoolArray) -> FloatArray:
 def _without_jumps(x: FloatArray, y: FloatArray, regular: BoolArray, trend: Trend) -> tuple[FloatArray, FloatArray]:
     """Return effective number of pairs and p-value (pairs,) at the regular points; 0 and NaN if too few remain."""
     n = regular.sum(axis=1)
-    pasts = [(one[:, 1:] * one[:, :-1]).sum(axis=1) / np.maximum(n, 1) for one in (x, y)]
-    count = np.where(x.any(axis=1) & y.any(axis=1), bartlett(n, pasts[0] * pasts[1]), 0.0)
+    r = np.clip((x * y).sum(axis=1) / np.maximum(n, 1), -1, 1)
+    count = np.where(x.any(axis=1) & y.any(axis=1), effective_counts_of(x, y, n, r), 0.0)
     p = np.full(len(n), np.nan)
     enough = count >= FEWEST_EFFECTIVE
-    x, y, n = x[enough], y[enough], n[enough]
-    r = np.clip((x * y).sum(axis=1) / n, -1, 1)
-    p[enough] = slope_p_values(x, y, r, count[enough], n, trend.leverage, trend.parameters)
+    of_pairs = x[enough], y[enough], r[enough], count[enough], n[enough]
+    p[enough] = slope_p_values(*of_pairs, trend.leverage, trend.parameters)
     return count, p

@@ -9,11 +9,12 @@ import numpy as np
 from analyzer.model.run import BoolArray, IntArray, Status
 from analyzer.model.tables import Correlation
 from analyzer.statistics.curves import WeightCurve
+from analyzer.statistics.power import DETECTABLE
 from analyzer.statistics.relating import METHODS, Relations
 from analyzer.statistics.significance import FEWEST_EFFECTIVE
 from analyzer.statistics.stationary import POSITIVE_SCALES
 
-TREND_REMOVED = ", trend removed"
+REMOVED = " removed"
 AS_IS, DIFFERENCES, WITHOUT_TREND = "as is", "differences", "without trend"
 LAGS = (-3, -2, -1, 1, 2, 3)
 Variant = tuple[str, int]  # the transform of a pair, and by how many checkpoints later the score is taken
@@ -41,31 +42,53 @@ class Grid:
         self.past = np.full((*shape, 2), np.nan)
         self.coefficient, self.low, self.high = (np.full(shape, np.nan) for _ in range(3))
         self.n_effective, self.p_value, self.q_value = (np.full(shape, np.nan) for _ in range(3))
+        self.power = np.full((*shape, len(DETECTABLE)), np.nan)
+        self.period = np.zeros((series, scores), dtype=np.int64)
 
-    def put(self, rows: IntArray, columns: IntArray, n: int, relations: Relations | None) -> None:
-        """Store the numbers of the series ``rows``, all of them included, with the scores ``columns``."""
-        where = np.ix_(self._row[rows], columns)
-        self.n[where] = n
+    def put(
+        self,
+        rows: IntArray,
+        columns: IntArray,
+        n: int,
+        relations: Relations | None,
+        pairs: BoolArray | None = None,
+        period: int = 0,
+    ) -> None:
+        """Store the numbers of the series ``rows``, all of them included, with the scores ``columns``.
+
+        Args:
+            rows: (a,) positions of the series.
+            columns: (b,) positions of the scores.
+            n: the number of points of each pair.
+            relations: the numbers; None if there are too few points.
+            pairs: mask (a, b) of the pairs to store, by default all.
+            period: the period that was removed from both, 0 if none.
+        """
+        first, second = np.nonzero(np.ones((len(rows), len(columns)), dtype=bool) if pairs is None else pairs)
+        where = self._row[rows][first], columns[second]
+        self.n[where], self.period[where] = n, period
         if relations is not None:
-            for name in ("coefficient", "low", "high", "past", "n_effective", "p_value"):
-                getattr(self, name)[where] = getattr(relations, name)
+            for name in ("coefficient", "low", "high", "past", "n_effective", "p_value", "power"):
+                getattr(self, name)[where] = getattr(relations, name)[first, second]
 
-    def cells(self, row: int) -> tuple[list[int], list[list[list[float | None]]]]:
-        """Return the counts [score] of a series and its numbers [score][method][field], None for NaN.
+    def cells(self, row: int) -> tuple[list[int], list[int], list[list[list[float | None]]]]:
+        """Return the counts [score] and periods [score] of a series, and its numbers [score][method][field].
 
-        The fields are coefficient, low, high, n_effective, p, q, and the autocorrelations of metric and score.
+        The fields are coefficient, low, high, n_effective, p, q, the autocorrelations of metric and score, and the
+        power at each of :data:`DETECTABLE`; None for NaN.
         """
         row = int(self._row[row])
         fields = (self.coefficient, self.low, self.high, self.n_effective, self.p_value, self.q_value)
-        known = np.concatenate([np.stack([field[row] for field in fields], axis=-1), self.past[row]], axis=-1)
+        alone = np.stack([field[row] for field in fields], axis=-1)
+        known = np.concatenate([alone, self.past[row], self.power[row]], axis=-1)
         numbers = known.astype(object)
         numbers[np.isnan(known)] = None
-        return self.n[row].tolist(), numbers.tolist()
+        return self.n[row].tolist(), self.period[row].tolist(), numbers.tolist()
 
 
 def is_tested(row: Correlation) -> bool:
     """Return whether a row is of a stationary pair at lag 0; such rows have a p-value given enough checkpoints."""
-    return row.lag == 0 and row.transform.endswith(TREND_REMOVED)
+    return row.lag == 0 and row.transform.endswith(REMOVED)
 
 
 def rows_of(
@@ -81,20 +104,24 @@ def rows_of(
             and for the motion of each layer only.
     """
     cells = {variant: grid.cells(position) for variant, grid in grids.items() if grid.included[position]}
-    transforms = {transform: transform_name(series, transform) for transform in (AS_IS, DIFFERENCES, WITHOUT_TREND)}
     for column, scalar in enumerate(scalars):
-        for (transform, lag), (counts, numbers) in cells.items():
+        for (transform, lag), (counts, periods, numbers) in cells.items():
+            described = transform_name(series, transform, periods[column])
             for method, name in enumerate(METHODS):
-                coefficient, low, high, n_effective, p, q, past, score_past = numbers[column][method]
+                coefficient, low, high, n_effective, p, q, past, score_past, *power = numbers[column][method]
                 if lag and coefficient is None:
                     continue
-                defined = cells[DIFFERENCES, 0][1][column][method][0] is not None
+                if transform == WITHOUT_TREND and lag == 0:
+                    defined = cells[DIFFERENCES, 0][2][column][method][0] is not None
+                    status = _tested_status(coefficient, p, defined)
+                else:
+                    status = _status(transform, coefficient, n_effective)
                 yield Correlation(
                     series.scope,
                     series.tensor,
                     series.metric,
                     scalar,
-                    transforms[transform],
+                    described,
                     lag,
                     name,
                     coefficient,
@@ -104,8 +131,9 @@ def rows_of(
                     n_effective,
                     p,
                     q,
-                    _status(transform, coefficient, n_effective, defined),
+                    status,
                     None if past is None or score_past is None else (score_past, past),
+                    *power,
                 )
 
 
@@ -115,21 +143,25 @@ def not_related(metric: str, scalar: str) -> Correlation:
     return Correlation("tensor", "", metric, scalar, NOT_RELATED, 0, "", *empty, 0, None, None, None, "missing")
 
 
-def transform_name(series: WeightCurve, transform: str) -> str:
+def transform_name(series: WeightCurve, transform: str, period: int = 0) -> str:
     """Describe in words how score and metric are transformed before they are correlated."""
     if transform == AS_IS:
         return "score difference, z-scored" if series.of_intervals else "levels"
     score = "score differences" if series.of_intervals else "score"
     metric = "log metric" if series.metric in POSITIVE_SCALES else "metric"
-    return f"differences of {score} and of {metric}" + (TREND_REMOVED if transform == WITHOUT_TREND else "")
+    removed = f", trend and period of {period}" if period else ", trend"
+    return f"differences of {score} and of {metric}" + (removed + REMOVED if transform == WITHOUT_TREND else "")
 
 
-def _status(transform: str, coefficient: float | None, n_effective: float | None, defined: bool) -> Status:
-    """Return the status of a row.
-
-    Below 10 effective pairs a coefficient is a description only. Without a coefficient there may be too few pairs to
-    fit a trend.
-    """
+def _tested_status(coefficient: float | None, p: float | None, defined: bool) -> Status:
+    """Return the status of a tested row; without a coefficient there may be too few pairs to fit a trend."""
     if coefficient is None:
-        return "too_few" if transform == WITHOUT_TREND and defined else "undefined"
+        return "too_few" if defined else "undefined"
+    return "too_few" if p is None else "ok"
+
+
+def _status(transform: str, coefficient: float | None, n_effective: float | None) -> Status:
+    """Return the status of a described row; below 10 effective pairs differences are a description only."""
+    if coefficient is None:
+        return "undefined"
     return "ok" if transform == AS_IS or (n_effective or 0.0) >= FEWEST_EFFECTIVE else "too_few"

@@ -11,24 +11,45 @@ PAIRS_AT_ONCE = 4096
 _MOST_LEVERAGE = 0.99  # a point that determines the slope alone has an infinite error
 
 
-def autocorrelations(series: FloatArray) -> FloatArray:
-    """Return the lag-1 autocorrelation Σ z_t z_{t+1} / Σ z_t² (a,) of z-scored series (a, n), where Σ z_t² = n."""
-    return np.asarray((series[:, 1:] * series[:, :-1]).sum(axis=1) / max(series.shape[1], 1))
+def autocorrelations(series: FloatArray, most: int) -> FloatArray:
+    """Return the autocorrelations Σ z_t z_{t+j} / n at lags j = 1 to ``most``, shape (a, most), of z-scores (a, n)."""
+    n = max(series.shape[1], 1)
+    spectrum = np.fft.rfft(series, n + most, axis=1)  # so long that nothing wraps around
+    return np.asarray(np.fft.irfft(np.abs(spectrum) ** 2, n + most, axis=1)[:, 1 : most + 1] / n)
 
 
-def effective_counts(n: int, first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return n(1 − r₁r₂)/(1 + r₁r₂), shape (a, b), from the lag-1 autocorrelations (a,) and (b,) of n paired values.
+def summed_lags(n: int) -> int:
+    """Return at how many lags autocorrelations of ``n`` points are summed: the later ones are mostly noise."""
+    return max(n // 4, 1)
 
-    The result exceeds n where one series alternates and the other persists.
 
-    Source: Bartlett, Some aspects of the time-correlation problem (1935).
+def effective_counts(n: int, first: FloatArray, second: FloatArray, coefficients: FloatArray) -> FloatArray:
+    """Return the effective number (a, b) of ``n`` pairs from autocorrelations (a, lags), (b, lags) and r (a, b).
+
+    It is the smallest of n, of n(1 − r₁r₂)/(1 + r₁r₂) from lag 1 alone, and of n* with
+    1/n* = 1/n + (2/n) Σ_j (1 − j/n) (r_x(j) r_y(j) − r²/n). Of two series without memory that are correlated, the
+    autocorrelations are correlated, too: r²/n is the mean of their product.
+
+    Source: Bartlett, Some aspects of the time-correlation problem (1935); Pyper & Peterman, Comparison of methods to
+    account for autocorrelation in correlation analyses of fish data (1998).
     """
-    return bartlett(np.array(n), np.multiply.outer(first, second))
+    remaining = 1 - np.arange(1, first.shape[1] + 1) / max(n, 1)
+    summed = (first * remaining) @ second.T - remaining.sum() * coefficients**2 / max(n, 1)
+    return _smallest_count(np.array(n), np.multiply.outer(first[:, 0], second[:, 0]), summed)
 
 
-def bartlett(n: IntArray, product: FloatArray) -> FloatArray:
-    """Return the effective number of ``n`` pairs, given the product of the lag-1 autocorrelations."""
-    return np.asarray(n * (1 - product) / (1 + product))
+def effective_counts_of(x: FloatArray, y: FloatArray, n: IntArray, coefficients: FloatArray) -> FloatArray:
+    """Return the effective number (pairs,), as above, of x and y (pairs, points), which are 0 except at n points."""
+    lags = summed_lags(x.shape[1])
+    products = autocorrelations(x, lags) * autocorrelations(y, lags) * (x.shape[1] / np.maximum(n, 1)[:, None]) ** 2
+    remaining = np.maximum(1 - np.arange(1, lags + 1) / np.maximum(n, 1)[:, None], 0)
+    summed = (remaining * (products - (coefficients**2 / np.maximum(n, 1))[:, None])).sum(axis=1)
+    return _smallest_count(n, products[:, 0], summed)
+
+
+def _smallest_count(n: IntArray, first_lag: FloatArray, all_lags: FloatArray) -> FloatArray:
+    from_first = n * (1 - first_lag) / (1 + first_lag)
+    return np.asarray(np.minimum(from_first, n / np.maximum(1 + 2 * all_lags, 1)))
 
 
 def p_values(
@@ -41,10 +62,10 @@ def p_values(
 ) -> FloatArray:
     """Return two-sided p-values (a, b) of coefficients between stationary series; NaN below 10 effective pairs.
 
-    A coefficient is the slope of a regression between z-scores and is tested as one. The standard error (HC3) does not
-    assume equal noise at the beginning and the end of training; of the two regression directions the larger error
-    counts. The degrees of freedom are the effective number of pairs (at most n), less the parameters of the trend and
-    one for the slope.
+    A coefficient is the slope of a regression between z-scores and is tested as one. The standard error does not assume
+    equal noise at the beginning and the end of training: HC2 for the trend, HC3 for the slope. Of the two regression
+    directions the larger error counts. The degrees of freedom are the effective number of pairs, less the parameters
+    of the trend and one for the slope.
 
     Source: MacKinnon & White, Some heteroskedasticity-consistent covariance matrix estimators (1985).
 
@@ -79,17 +100,21 @@ def slope_p_values(
     from scipy.special import stdtr
 
     error = np.maximum(_standard_error(x, y, slope, n, leverage), _standard_error(y, x, slope, n, leverage))
-    count = np.minimum(n_effective, n)
     with np.errstate(divide="ignore"):  # a perfect fit
-        t = np.abs(slope) / error * np.sqrt(count / n)
-    return np.asarray(2 * stdtr(count - 1 - parameters, -t))
+        t = np.abs(slope) / error * np.sqrt(n_effective / n)
+    return np.asarray(2 * stdtr(n_effective - 1 - parameters, -t))
 
 
 def _standard_error(x: FloatArray, y: FloatArray, slope: FloatArray, n: IntArray, leverage: FloatArray) -> FloatArray:
-    """Return the HC3 standard error (pairs,) of the slope of y on x, both (pairs, points) z-scores."""
-    share = np.minimum(leverage + x**2 / n[..., None], _MOST_LEVERAGE)
-    residual = (y - slope[:, None] * x) / (1 - share)
-    return np.asarray(np.sqrt(((x * residual) ** 2).sum(axis=1)) / n)
+    """Return the robust standard error (pairs,) of the slope of y on x, both (pairs, points) z-scores.
+
+    A squared residual is divided by 1 − leverage of the trend (HC2), which makes it unbiased, and by (1 − share)² for
+    the share of the remaining leverage that x itself has (HC3), which protects against single large changes.
+    """
+    own = x**2 / n[..., None]
+    left = 1 - leverage
+    residual = (y - slope[:, None] * x) / (1 - np.minimum(own / left, _MOST_LEVERAGE))
+    return np.asarray(np.sqrt((x**2 * residual**2 / left).sum(axis=1)) / n)
 
 
 def benjamini_hochberg(p: FloatArray) -> FloatArray:

@@ -107,7 +107,7 @@ def change_pair(scalar: str, places: np.ndarray, score: np.ndarray, steps: np.nd
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
     stationary = Correlation(
         *("mean", "", "step_distance", scalar, "differences …, trend removed", 0, "pearson"),
-        *(-0.217, -0.43, 0.081, 45, 41.6, 0.494, 0.494, "ok", (-0.3, -0.128)),
+        *(-0.217, -0.43, 0.081, 45, 41.6, 0.494, 0.494, "ok", (-0.3, -0.128), 0.786, 0.981),
     )
     return ChangePair(scalar, places[1:][both], y, x, float((x * y).mean()), n, "ok", stationary)
 

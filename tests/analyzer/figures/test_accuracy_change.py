@@ -57,3 +57,15 @@ def test_a_score_without_an_r_is_said_to_have_none_rather_than_drawn(score):
     shown = texts(DRAW["accuracy_change"](dataclasses.replace(tables, change_pairs=(*tables.change_pairs, pair))))
     assert any(text.startswith("val acc: no r (too few changes, or") for text in shown)
     assert not any(text.startswith("val acc: change") for text in shown)
+
+
+@pytest.mark.parametrize(("powers", "is_said"), [((0.534, 0.941), True), ((None, None), False)])
+def test_beside_a_p_value_stands_what_could_have_been_detected(powers, is_said):
+    tables = make_tables(4)
+    pair = tables.change_pairs[1]
+    row = dataclasses.replace(pair.stationary, power_05=powers[0], power_07=powers[1])
+    pair = dataclasses.replace(pair, stationary=row)
+    shown = texts(DRAW["accuracy_change"](dataclasses.replace(tables, change_pairs=(pair,))))
+    text = "a true r of 0.5 would have p < 0.05 in 53 % of such runs, one of 0.7 in 94 %"
+    assert (text in shown) == is_said
+    assert any("a true r" in one for one in shown) == is_said

@@ -24,7 +24,7 @@ from analyzer.errors import ReportError
 from analyzer.figures import FIGURES
 from analyzer.metrics import METRICS
 from analyzer.report.csv_tables import number, with_header
-from analyzer.report.page import place_number, stylesheet
+from analyzer.report.page import percent, place_number, stylesheet
 from analyzer.statistics import curves as curves_module
 from analyzer.store.store import open_store
 
@@ -35,7 +35,7 @@ HEADERS = {
     "tensors": "run,tensor,module,kind,shape,matrix_shape,rule,dtype",
     "metrics": "metric,family,unit,definition,source,version",
     "correlations": "run,scope,tensor,metric,scalar,transform,lag,method,coefficient,low,high,n,"
-    "n_effective,p_value,q_value,status",
+    "n_effective,p_value,q_value,power_05,power_07,status",
 }
 STATUSES_WITH_VALUE = {"ok", "below_precision", "precision_limited"}
 OTHER_STATUSES = {"singular", "undefined", "nonfinite", "missing", "too_few", "unsupported", "not_converged", "error"}
@@ -295,6 +295,8 @@ def test_the_page_tells_how_layers_go_together_with_accuracy_and_what_may_be_cha
             assert f"{float(row[field]):.2g}" in page.text
         for field in ("coefficient", "low", "high"):
             assert f"{float(row[field]):.2f}".replace("-", "−") in page.text
+        assert 0 < float(row["power_05"]) < float(row["power_07"]) <= 1
+        assert f"{percent(float(row['power_05']))}, {percent(float(row['power_07']))}" in page.text
     (run,) = json.loads((tmp_path / "report/summary.json").read_bytes())["runs"]
     assert {one["scalar"] for one in run["correlations"]} >= {"test_accuracy", "train_loss", "generalization_gap"}
     assert all(one["p_value"] is not None for one in run["correlations"] if one["scalar"] == "test_accuracy")

@@ -72,11 +72,13 @@ FAMILIES: dict[str, tuple[Curves, Curves]] = {
 }
 
 
-def rows_of(scores: np.ndarray, states: np.ndarray, intervals: np.ndarray) -> tuple[Correlation, ...]:
+def rows_of(
+    scores: np.ndarray, states: np.ndarray, intervals: np.ndarray, axis: np.ndarray | None = None
+) -> tuple[Correlation, ...]:
     """Rows of runs whose layers have these logarithms of condition numbers and of step distances."""
     curves = {("tensor", f"layer{i}", "condition_number"): np.exp(values) for i, values in enumerate(states)}
     curves |= {("tensor", f"layer{i}", "step_distance"): np.exp(values) for i, values in enumerate(intervals)}
-    return correlations(tables_of(curves, {f"score{i}": values for i, values in enumerate(scores)}))
+    return correlations(tables_of(curves, {f"score{i}": values for i, values in enumerate(scores)}, axis=axis))
 
 
 def naive_rate(rows: tuple[Correlation, ...]) -> float:
@@ -120,12 +122,106 @@ def test_independent_drifting_curves_are_called_significant_no_more_often_than_p
     assert np.mean(naive) > 2 * MOST_FALSE
 
 
+Run = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # axis, scores, states, intervals
+NOISE = 0.003
+
+
+def decays(generator: np.random.Generator, count: int, axis: np.ndarray) -> np.ndarray:
+    return np.exp(-axis / generator.uniform(axis[-1] / 20, axis[-1] / 2, (count, 1)))
+
+
+def scores_over(generator: np.random.Generator, axis: np.ndarray) -> np.ndarray:
+    rough = NOISE * generator.standard_normal((SCORES, len(axis)))
+    return 0.95 - 0.85 * decays(generator, SCORES, axis) + rough
+
+
+def metrics_over(generator: np.random.Generator, axis: np.ndarray) -> np.ndarray:
+    floor = generator.uniform(0.01, 0.3, (LAYERS, 1))
+    rough = 10 * NOISE * generator.standard_normal((LAYERS, len(axis)))
+    return np.log(floor + decays(generator, LAYERS, axis)) + rough
+
+
+def spaced(gaps_of: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[[np.random.Generator, int], Run]:
+    """Saturating curves at checkpoints with these gaps; a step distance grows like a power of its gap."""
+
+    def run(generator: np.random.Generator, n: int) -> Run:
+        gaps = gaps_of(generator, n).astype(float)
+        axis = np.concatenate([[0.0], np.cumsum(gaps)])
+        powers = generator.uniform(0.5, 1, (LAYERS, 1)) * np.log(np.concatenate([[1.0], gaps]))
+        metrics = metrics_over(generator, axis), metrics_over(generator, axis) + powers
+        return axis, scores_over(generator, axis), *metrics
+
+    return run
+
+
+def spaced_walks(generator: np.random.Generator, n: int) -> Run:
+    """Random walks, which spread further over longer gaps."""
+    gaps = generator.integers(1, 7, n - 1).astype(float)
+    steps = np.sqrt(np.concatenate([[1.0], gaps]))
+    scores, states = (np.cumsum(steps * generator.standard_normal((count, n)), axis=1) for count in (SCORES, LAYERS))
+    distances = np.log(steps) + 0.3 * generator.standard_normal((LAYERS, n))
+    return np.concatenate([[0.0], np.cumsum(gaps)]), scores, states, distances
+
+
+def patterned(
+    pattern_of: Callable[[np.random.Generator, np.ndarray], np.ndarray],
+) -> Callable[[np.random.Generator, int], Run]:
+    """Saturating curves that a schedule moves together, each by 0.3 to 10 times its noise."""
+
+    def run(generator: np.random.Generator, n: int) -> Run:
+        axis = np.arange(float(n))
+        pattern = pattern_of(generator, axis)
+        sizes = [NOISE * np.exp(generator.uniform(np.log(0.3), np.log(10), (count, 1))) for count in (SCORES, LAYERS)]
+        scores = scores_over(generator, axis) - sizes[0] * pattern
+        return axis, scores, *(metrics_over(generator, axis) + 10 * sizes[1] * pattern for _ in range(2))
+
+    return run
+
+
+def triangle(period: int) -> Callable[[np.random.Generator, np.ndarray], np.ndarray]:
+    def pattern(generator: np.random.Generator, axis: np.ndarray) -> np.ndarray:
+        phase = (axis + generator.integers(period)) % period / period
+        return 2 * np.abs(2 * phase - 1) - 1
+
+    return pattern
+
+
+SCHEDULES: dict[str, Callable[[np.random.Generator, int], Run]] = {
+    "gaps of 1 to 6": spaced(lambda generator, n: generator.integers(1, 7, n - 1)),
+    "every fifth gap six times as long": spaced(lambda _, n: np.where(np.arange(n - 1) % 5 == 4, 6, 1)),
+    "random walks, gaps of 1 to 6": spaced_walks,
+    **{f"cycle of {period}": patterned(triangle(period)) for period in (5, 10, 20, 30)},
+    "restart every 10": patterned(lambda _, axis: 2 * np.exp(-(axis % 10) / 2)),
+    "season of 7": patterned(lambda generator, axis: generator.standard_normal(7)[(axis % 7).astype(int)]),
+}
+
+
+@pytest.mark.parametrize("n", full_count([40, 60, 100], [60]))
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_uneven_spacing_and_cycles_call_independent_curves_significant_no_more_often_than_promised(schedule, n):
+    generator = np.random.default_rng([n, *schedule.encode()])
+    tested = [one for _ in range(REPEATS) for one in schedule_rows(schedule, generator, n)]
+    for metric in ("condition_number", "step_distance"):
+        for method in ("pearson", "spearman"):
+            its = [one for one in tested if (one.metric, one.method) == (metric, method)]
+            assert len(its) == REPEATS * SCORES * LAYERS
+            printed = sum(one.p_value is not None for one in its) / len(its)
+            false = sum(one.p_value is not None and one.p_value < 0.05 for one in its) / len(its)
+            print(f"{schedule}, n = {n}, {metric}, {method}: {false:.1%} false, {printed:.0%} printed")
+            assert false <= MOST_FALSE
+
+
+def schedule_rows(schedule: str, generator: np.random.Generator, n: int) -> list[Correlation]:
+    axis, scores, states, intervals = SCHEDULES[schedule](generator, n)
+    return [one for one in rows_of(scores, states, intervals, axis) if is_tested(one)]
+
+
 @pytest.mark.parametrize("method", ["pearson", "spearman"])
 @pytest.mark.parametrize("metric", ["condition_number", "step_distance"])
 def test_coupled_changes_are_found(metric, method):
     """r = 0.6 between the changes of the score and of log κ, or between those of the score and the log distance."""
     generator = np.random.default_rng(6)
-    n, found, pairs = 50, 0, 0
+    n, found, pairs, printed, stated = 50, 0, 0, 0, []
     for _ in range(3 * REPEATS):
         changes = generator.standard_normal((SCORES, n))
         own = generator.standard_normal((5, SCORES, n))
@@ -135,7 +231,10 @@ def test_coupled_changes_are_found(metric, method):
             together = int(one.tensor.removeprefix("layer")) % SCORES == int(one.scalar.removeprefix("score"))
             if is_tested(one) and (one.metric, one.method) == (metric, method) and together:
                 pairs += 1
-                found += one.p_value is not None and one.p_value < 0.05
+                if one.p_value is not None:
+                    found += one.p_value < 0.05
+                    printed += 1
+                    stated.append((one.power_05, one.power_07))
     assert pairs == 3 * REPEATS * 5 * SCORES
     print(f"{metric}, {method}: {found / pairs:.0%} found")
     assert found / pairs > 0.8

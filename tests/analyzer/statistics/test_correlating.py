@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
-from curve_tables import correlations, tables_of
+from curve_tables import correlations, even_trend, tables_of
 
 from analyzer.statistics import curves as curves_module
 from analyzer.statistics.change_pairs import change_pairs
@@ -15,7 +15,7 @@ from analyzer.statistics.coefficients import pearson
 from analyzer.statistics.correlating import Correlations
 from analyzer.statistics.curves import block_of, ordered_scalars
 from analyzer.statistics.rows import is_tested
-from analyzer.statistics.stationary import logarithms, trend_over
+from analyzer.statistics.stationary import logarithms
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -240,7 +240,7 @@ def test_the_classic_picture_names_its_stationary_row():
 @pytest.mark.parametrize("n", [10, 11, 12, 13, 15, 16, 20])
 def test_a_trend_is_removed_from_ten_differences_or_more_and_needs_ten_beside_it(n):
     rows = correlations(tables_of({("total", "", "rms"): np.exp(noise(n))}, {"test_accuracy": noise(n, 3)}))
-    kept = n - 1 if n - 1 < 10 else int(trend_over(tuple(range(n - 1))).kept.sum())
+    kept = n - 1 if n - 1 < 10 else int(even_trend(n - 1).kept.sum())
     tested = [row for row in rows if is_tested(row)]
     assert {row.n for row in tested} == {kept}
     assert {row.coefficient is None for row in tested} == {kept < 10}
@@ -251,7 +251,7 @@ def test_a_trend_is_removed_from_ten_differences_or_more_and_needs_ten_beside_it
 def test_each_lag_pairs_the_score_with_earlier_or_later_weights_without_their_trend():
     curve, score = np.exp(noise(40)), noise(40, 3)
     rows = correlations(tables_of({("total", "", "rms"): curve}, {"test_accuracy": score}))
-    trend = trend_over(tuple(range(39)))
+    trend = even_trend(39)
     x, y = trend.removed(np.diff(np.log(curve))[None])[0], trend.removed(np.diff(score)[None])[0]
     for row in rows:
         if row.lag and row.method == "pearson":

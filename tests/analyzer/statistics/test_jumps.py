@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
+from curve_tables import even_trend
 
 from analyzer.statistics import jumps
 from analyzer.statistics.jumps import RobustResiduals, guarded, robust_residuals, with_jumps
 from analyzer.statistics.significance import slope_p_values
-from analyzer.statistics.stationary import Trend, trend_over
+from analyzer.statistics.trends import Trend
 
 N = 40
 
@@ -50,7 +51,7 @@ def jumping() -> np.ndarray:
     return series
 
 
-@pytest.mark.parametrize("trend", [line_and_constant(), trend_over(tuple(range(N)))], ids=["line", "spline"])
+@pytest.mark.parametrize("trend", [line_and_constant(), even_trend(N)], ids=["line", "spline"])
 def test_residuals_without_jumps_are_those_of_refitting_by_hand(jumping, trend):
     residuals, regular = robust_residuals(trend, jumping)
     assert residuals.shape == regular.shape == (len(jumping), int(trend.kept.sum()))
@@ -98,10 +99,16 @@ def pair_by_hand(x, y, regular_x, regular_y, trend, method):
     if method == "spearman":
         x, y = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
     x, y = (scipy.stats.zscore(one[regular]) for one in (x, y))
-    n, places = int(regular.sum()), np.flatnonzero(regular)
-    beside = np.flatnonzero(np.diff(places) == 1)
-    product = np.sum(x[beside] * x[beside + 1]) / n * np.sum(y[beside] * y[beside + 1]) / n
-    count = n * (1 - product) / (1 + product)
+    n, places = int(regular.sum()), np.flatnonzero(regular).tolist()
+    r = np.mean(x * y)
+    inverse = 1 / n
+    for lag in range(1, len(regular) // 4 + 1):
+        apart = [(places.index(t), places.index(t + lag)) for t in places if t + lag in places]
+        product = sum(x[a] * x[b] for a, b in apart) / n * sum(y[a] * y[b] for a, b in apart) / n
+        inverse += 2 / n * (1 - lag / n) * (product - r**2 / n)
+        if lag == 1:
+            bartlett = n * (1 - product) / (1 + product)
+    count = min(bartlett, 1 / max(inverse, 1 / n))
     if count < 10:
         return count, np.nan
     numbers = np.array([np.mean(x * y)]), np.array([count]), np.array([n]), trend.leverage[regular][None]
@@ -143,9 +150,8 @@ def pair(x, y, regular_x, regular_y):
 
 
 def guarded_pair(n_regular, x=None):
-    """A pair without autocorrelation whose points from ``n_regular`` on are jumps of the first series."""
-    rise = np.array([1.0, 1.0, -1.0, -1.0] * 5)
-    other = np.array([1.0, -1.0, -1.0, 1.0] * 5) + 0.01 * np.arange(20)
+    """A pair of noise whose points from ``n_regular`` on are jumps of the first series."""
+    rise, other = np.random.default_rng(2).standard_normal((2, 20))
     regular = np.arange(20) < n_regular
     first, second = pair(rise if x is None else x, other, regular, np.ones(20, dtype=bool))
     trend = Trend(np.full((20, 1), 1 / np.sqrt(20)))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
+from curve_tables import even_trend
 
 from analyzer.statistics import relating
 from analyzer.statistics.bootstrap import intervals
 from analyzer.statistics.coefficients import ranks, z_scores
 from analyzer.statistics.jumps import guarded, robust_residuals
 from analyzer.statistics.relating import METHODS, relate
-from analyzer.statistics.significance import p_values
-from analyzer.statistics.stationary import trend_over
+from analyzer.statistics.significance import autocorrelations, effective_counts, p_values
 
 N = 30
 FIELDS = ("coefficient", "low", "high", "n_effective", "p_value")
+LAGS = N // 4
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +41,19 @@ def test_series_without_a_trend_are_described_by_both_methods(series):
         for j, y in enumerate(second):
             for method, (a, b) in enumerate(((x, y), (scipy.stats.rankdata(x), scipy.stats.rankdata(y)))):
                 own = [past(scipy.stats.zscore(one)) for one in (a, b)]
-                product = own[0] * own[1]
                 assert found.coefficient[i, j, method] == pytest.approx(np.corrcoef(a, b)[0, 1])
                 assert found.past[i, j, method].tolist() == pytest.approx(own)
-                assert found.n_effective[i, j, method] == pytest.approx(N * (1 - product) / (1 + product))
+                z = scipy.stats.zscore(a)[None], scipy.stats.zscore(b)[None]
+                r = found.coefficient[i : i + 1, j : j + 1, method]
+                expected = effective_counts(N, *(autocorrelations(one, LAGS) for one in z), r)
+                assert found.n_effective[i, j, method] == pytest.approx(expected[0, 0])
     assert np.isnan([found.low, found.high, found.p_value]).all()
 
 
 def test_a_series_without_its_trend_has_intervals_and_p_values_if_ten_pairs_are_effective(series):
     first, second = series
     slow = np.sin(np.arange(N) / 6)
-    trend = trend_over(tuple(range(N)))
+    trend = even_trend(N)
     x, y = (np.vstack([one, slow])[:, trend.kept] for one in (first, second))
     found = relate(x, y, trend=trend)
     assert found.n_effective[2, 3, 0] < 10 < found.n_effective[0, 0, 0]
@@ -91,7 +94,7 @@ def test_rounding_is_noise_beside_the_magnitudes_that_each_side_came_from(series
 
 
 def test_pairs_with_jumps_have_the_number_and_the_p_value_without_them(series):
-    trend = trend_over(tuple(range(N)))
+    trend = even_trend(N)
     first, second = (one.copy() for one in series)
     first[0, 20] += 40
     second[1, 12] -= 30
@@ -129,7 +132,7 @@ def test_an_interval_that_excludes_zero_because_of_a_jump_alone_is_left_out(
     monkeypatch.setattr(relating, "intervals", lambda *_: (filled(low), filled(high)))
     monkeypatch.setattr(relating, "guarded", lambda *_: (filled(20.0), filled(p)))
     monkeypatch.setattr(relating, "with_jumps", lambda *_: filled(jump))
-    trend = trend_over(tuple(range(N)))
+    trend = even_trend(N)
     x, y = (one[:, trend.kept] for one in series)
     found = relate(x, y, trend=trend, robust=(None, None))
     expected = (low, high) if is_kept else (np.nan, np.nan)

@@ -32,20 +32,24 @@ def relations(series: int, scores: int, start: float = 0.0) -> Relations:
     place = np.arange(float(np.prod(shape))).reshape(shape)
     fields = [start + 100 * field + place for field in range(5)]
     past = np.stack([start + 500 + place, start + 600 + place], axis=3)
-    return Relations(fields[0], fields[1], fields[2], past, fields[3], fields[4])
+    power = np.stack([start + 700 + place, start + 800 + place], axis=3)
+    return Relations(fields[0], fields[1], fields[2], past, fields[3], fields[4], power)
 
 
 def test_a_grid_has_room_for_the_included_series_only():
     grid = Grid(np.array([False, True, False, True]), 2)
     assert grid.n.tolist() == [[0, 0], [0, 0]]
     assert grid.past.shape == (2, 2, 2, 2) and grid.coefficient.shape == (2, 2, 2)
-    assert grid.cells(3) == ([0, 0], [[[None] * 8] * 2] * 2)
-    grid.put(np.array([3]), np.array([1]), 7, relations(1, 1))
+    assert grid.cells(3) == ([0, 0], [0, 0], [[[None] * 10] * 2] * 2)
+    grid.put(np.array([3]), np.array([1]), 7, relations(1, 1), period=4)
     grid.q_value[1, 1, 0] = 0.5
     assert grid.cells(1)[0] == [0, 0]
-    counts, numbers = grid.cells(3)
-    assert counts == [0, 7] and numbers[0] == [[None] * 8] * 2
-    assert numbers[1] == [[0, 100, 200, 300, 400, 0.5, 500, 600], [1, 101, 201, 301, 401, None, 501, 601]]
+    counts, periods, numbers = grid.cells(3)
+    assert counts == [0, 7] and periods == [0, 4] and numbers[0] == [[None] * 10] * 2
+    assert numbers[1] == [
+        [0, 100, 200, 300, 400, 0.5, 500, 600, 700, 800],
+        [1, 101, 201, 301, 401, None, 501, 601, 701, 801],
+    ]
 
 
 def test_numbers_go_to_their_series_and_scores():
@@ -56,6 +60,15 @@ def test_numbers_go_to_their_series_and_scores():
     assert grid.p_value[2, 2].tolist() == [406, 407] and grid.n_effective[2, 2].tolist() == [306, 307]
     grid.put(np.array([1]), np.array([0]), 4, None)
     assert grid.n[1, 0] == 4 and np.isnan(grid.coefficient[1, 0]).all()
+
+
+def test_only_the_pairs_of_a_mask_are_stored():
+    grid = Grid(np.ones(3, dtype=bool), 2)
+    grid.put(np.array([0, 2]), np.array([0, 1]), 5, relations(2, 2))
+    grid.put(np.array([0, 2]), np.array([1]), 4, relations(2, 1, 0.5), np.array([[False], [True]]), period=7)
+    assert grid.n.tolist() == [[5, 5], [0, 0], [5, 4]]
+    assert grid.period.tolist() == [[0, 0], [0, 0], [0, 7]]
+    assert grid.coefficient[0, 1].tolist() == [2, 3] and grid.coefficient[2, 1].tolist() == [2.5, 3.5]
 
 
 @pytest.mark.parametrize(
@@ -72,9 +85,11 @@ def test_numbers_go_to_their_series_and_scores():
 )
 def test_a_transform_is_described_in_words(series, transform, name):
     assert transform_name(series, transform) == name
+    removed = name.replace("trend removed", "trend and period of 7 removed")
+    assert transform_name(series, transform, 7) == removed
 
 
-def grids(coefficient=0.5, n_effective=12.0, lagged=True):
+def grids(coefficient=0.5, n_effective=12.0, lagged=True, p_value=None):
     """Grids of one series and one score; the numbers of each variant begin with the coefficient."""
     found = {}
     for number, variant in enumerate(VARIANTS):
@@ -86,6 +101,8 @@ def grids(coefficient=0.5, n_effective=12.0, lagged=True):
                 coefficient=np.full((1, 1, 2), coefficient),
                 n_effective=np.full((1, 1, 2), n_effective),
             )
+            if p_value is not None:
+                of_variant = replace(of_variant, p_value=np.full((1, 1, 2), p_value))
             grid.put(np.array([0]), np.array([0]), 20 + number, of_variant)
         found[variant] = grid
     return found
@@ -101,6 +118,7 @@ def test_a_series_has_a_row_for_each_score_variant_and_method_with_its_numbers_i
     assert (one.coefficient, one.low, one.high, one.n, one.n_effective) == (0.5, 102, 202, 21, 12)
     assert (one.p_value, one.q_value, one.status) == (402, None, "ok")
     assert one.autocorrelations == (602, 502)  # the score's first
+    assert (one.power_05, one.power_07) == (702, 802)
     assert [is_tested(row) for row in rows] == [False] * 4 + [True] * 2 + [False] * 12
 
 
@@ -119,16 +137,19 @@ def test_autocorrelations_are_told_only_where_both_are_known():
 
 
 @pytest.mark.parametrize(
-    ("n_effective", "statuses"),
-    [
-        (10.0, ["ok", "ok", "ok"]),
-        (np.nextafter(10, 0), ["ok", "too_few", "too_few"]),
-        (np.nan, ["ok", *["too_few"] * 2]),
-    ],
+    ("n_effective", "status"), [(10.0, "ok"), (np.nextafter(10, 0), "too_few"), (np.nan, "too_few")]
 )
-def test_below_ten_effective_pairs_only_the_curves_as_they_are_have_a_sound_coefficient(n_effective, statuses):
+def test_below_ten_effective_pairs_differences_only_describe(n_effective, status):
     rows = list(rows_of(OF_STATES, 0, ["loss"], grids(n_effective=n_effective)))
-    assert [row.status for row in rows if row.lag == 0 and row.method == "pearson"] == statuses
+    found = {(row.transform, row.lag): row.status for row in rows if not is_tested(row)}
+    assert found.pop(("levels", 0)) == "ok"
+    assert len(found) == 7 and set(found.values()) == {status}
+
+
+@pytest.mark.parametrize(("p_value", "status"), [(0.9, "ok"), (np.nan, "too_few")])
+def test_a_tested_row_without_a_p_value_has_too_few_pairs(p_value, status):
+    rows = list(rows_of(OF_STATES, 0, ["loss"], grids(n_effective=30.0, p_value=p_value)))
+    assert [row.status for row in rows if is_tested(row)] == [status] * 2
 
 
 def test_without_a_coefficient_a_trend_had_too_few_pairs_if_the_differences_have_one():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import scipy.stats
@@ -14,10 +12,11 @@ from analyzer.statistics.significance import (
     autocorrelations,
     benjamini_hochberg,
     effective_counts,
+    effective_counts_of,
     p_values,
     slope_p_values,
 )
-from analyzer.statistics.stationary import Trend
+from analyzer.statistics.trends import Trend
 
 N = 40
 
@@ -28,27 +27,29 @@ def line_and_constant(n: int = N) -> Trend:
     return Trend(basis)
 
 
-def hc3(x: np.ndarray, y: np.ndarray, trend: Trend) -> tuple[float, float]:
-    """The coefficient of x and its HC3 standard error in the regression of y on the trend and x.
+def robust(x: np.ndarray, y: np.ndarray, trend: Trend) -> tuple[float, float]:
+    """The coefficient of x and its robust standard error in the regression of y on the trend and x.
 
-    The textbook sandwich (X'X)⁻¹ X' diag(e²/(1 − h)²) X (X'X)⁻¹, MacKinnon & White (1985).
+    The sandwich (X'X)⁻¹ X' diag(u²) X (X'X)⁻¹ of MacKinnon & White (1985), one regressor after the other: what the
+    trend leaves of the hat matrix's diagonal is corrected as in HC2, what x adds to it as in HC3.
     """
     design = np.column_stack([trend.basis, x])
     inverse = np.linalg.inv(design.T @ design)
     found = inverse @ design.T @ y
-    hat = design @ inverse @ design.T
-    errors = np.array([(y[i] - design[i] @ found) / (1 - hat[i, i]) for i in range(len(y))])
-    covariance = inverse @ design.T @ np.diag(errors**2) @ design @ inverse
+    hat, of_trend = np.diag(design @ inverse @ design.T), np.diag(trend.basis @ trend.basis.T)
+    errors = y - design @ found
+    squares = errors**2 / (1 - of_trend) / ((1 - hat) / (1 - of_trend)) ** 2
+    covariance = inverse @ design.T @ np.diag(squares) @ design @ inverse
     return float(found[-1]), float(np.sqrt(covariance[-1, -1]))
 
 
 def reference(x: np.ndarray, y: np.ndarray, trend: Trend, n_effective: float) -> float:
     """The larger p of both directions, of Student's t with as many degrees of freedom as are left."""
     n = len(x)
-    count = min(n_effective, n)
+    count = n_effective
     found = []
     for first, second in ((x, y), (y, x)):
-        slope, error = hc3(first, second, trend)
+        slope, error = robust(first, second, trend)
         t = abs(slope) / error * np.sqrt(count / n)
         found.append(2 * scipy.stats.t.sf(t, count - trend.parameters - 1))
     return max(found)
@@ -78,7 +79,7 @@ def test_p_values_are_those_of_the_regression_with_hc3_errors_in_the_weaker_dire
 def test_both_directions_matter(pairs):
     """Either direction has the larger error in some pair, so that the maximum is not one of the two by chance."""
     trend, x, y = pairs
-    errors = np.array([[[hc3(a, b, trend)[1], hc3(b, a, trend)[1]] for b in y] for a in x])
+    errors = np.array([[[robust(a, b, trend)[1], robust(b, a, trend)[1]] for b in y] for a in x])
     wider = errors[..., 0] > errors[..., 1]
     assert wider.any() and not wider.all()
     assert (np.abs(np.log(errors[..., 0] / errors[..., 1])).max()) > 0.05
@@ -113,13 +114,13 @@ def test_a_perfect_fit_has_the_p_value_zero():
 
 def test_a_place_that_decides_the_slope_alone_counts_with_a_leverage_of_at_most_99_percent():
     n, leverage = 5, 0.2
-    x = np.array([[2.0, -0.5, -0.5, -0.5, -0.5]])  # x²/n + leverage = 1 in the first place
+    x = np.array([[2.0, -0.5, -0.5, -0.5, -0.5]])  # x²/n = 1 − leverage in the first place
     y = np.array([[1.9, -0.7, -0.2, -0.6, -0.4]])
     slope = np.array([0.9])
     errors = []
     for first, second in ((x[0], y[0]), (y[0], x[0])):
-        share = [min(leverage + value**2 / n, 0.99) for value in first]
-        residuals = [(b - 0.9 * a) / (1 - h) for a, b, h in zip(first, second, share, strict=True)]
+        share = [min(value**2 / n / (1 - leverage), 0.99) for value in first]
+        residuals = [(b - 0.9 * a) / (1 - h) / np.sqrt(0.8) for a, b, h in zip(first, second, share, strict=True)]
         errors.append(np.sqrt(sum((a * e) ** 2 for a, e in zip(first, residuals, strict=True))) / n)
     expected = 2 * scipy.stats.t.sf(0.9 / max(errors) * np.sqrt(4.5 / 5), 4.5 - 2)
     found = slope_p_values(x, y, slope, np.array([4.5]), np.array([n]), np.full((1, n), leverage), 1)
@@ -139,16 +140,50 @@ def test_q_values_of_each_column_are_its_own():
     assert benjamini_hochberg(p).ravel() == pytest.approx([0.04, 0.2, 0.02, 0.2])
 
 
-def test_effective_counts_are_bartletts():
-    """n(1 − r₁r₂)/(1 + r₁r₂): fewer where both series persist, more where one alternates."""
-    counts = effective_counts(10, np.array([0.5, -0.5]), np.array([0.5, 0.0]))
-    np.testing.assert_allclose(counts, [[10 * 0.75 / 1.25, 10], [10 * 1.25 / 0.75, 10]], rtol=1e-15)
+def past(values, lag):
+    """The autocorrelation of numbers that sum to zero, term by term."""
+    return sum(values[t] * values[t + lag] for t in range(len(values) - lag)) / len(values)
 
 
-@pytest.mark.parametrize("values", [[], [2.0], [1.0, 2.0, -3.0]])
-def test_an_autocorrelation_is_the_sum_of_neighbors_over_the_number_of_points(values):
-    expected = sum(a * b for a, b in pairwise(values)) / max(len(values), 1)
-    assert autocorrelations(np.array([values, values]).reshape(2, -1)).tolist() == [expected] * 2
+def effective(x, y, n, coefficient, lags):
+    """The smallest of n, Bartlett's number, and Pyper & Peterman's less what a coupled pair shares by chance."""
+    products = [past(x, lag) * past(y, lag) * (len(x) / n) ** 2 for lag in range(1, lags + 1)]
+    bartlett = n * (1 - products[0]) / (1 + products[0])
+    inverse = 1 / n
+    for lag, product in enumerate(products, start=1):
+        inverse += 2 / n * (1 - lag / n) * (product - coefficient**2 / n)
+    return min(n, bartlett, 1 / max(inverse, 1 / n))
+
+
+@pytest.mark.parametrize("memory", [-0.5, 0.0, 0.5, 0.9])
+@pytest.mark.parametrize("n", [10, 41])
+def test_effective_counts_are_the_smallest_of_lag_1_and_of_all_lags(n, memory):
+    generator = np.random.default_rng(n)
+    series = generator.standard_normal((5, n))
+    for t in range(1, n):
+        series[:, t] += memory * series[:, t - 1]
+    x, y = z_scores(series[:2]), z_scores(series[2:])
+    lags = n // 4
+    r = coefficients(x, y)
+    found = effective_counts(n, autocorrelations(x, lags), autocorrelations(y, lags), r)
+    expected = [[effective(a, b, n, r[i, j], lags) for j, b in enumerate(y)] for i, a in enumerate(x)]
+    assert found == pytest.approx(np.array(expected), rel=1e-9)
+    assert (found <= n).all()
+    pairs = effective_counts_of(x, y[:2], np.full(2, n), r[[0, 1], [0, 1]])
+    assert pairs == pytest.approx(found[[0, 1], [0, 1]], rel=1e-9)
+
+
+def test_points_that_are_left_out_count_neither_in_a_product_nor_in_the_number():
+    x = np.array([1.0, -1.2, 0.0, 0.7, 0.9, -0.5, 0.0, 0.6, -1.0, -0.5, 1.1, -1.1])
+    y = np.array([0.3, -0.8, 0.0, 1.1, 0.2, -1.5, 0.0, 1.2, 0.4, -0.9, 0.5, -0.5])
+    found = effective_counts_of(x[None], y[None], np.array([10]), np.array([0.4]))
+    assert found[0] == pytest.approx(effective(x, y, 10, 0.4, 3), rel=1e-9)
+
+
+@pytest.mark.parametrize("values", [[2.0], [1.0, 2.0, -3.0], [1.0, -2.0, 4.0, 0.5]])
+def test_an_autocorrelation_is_the_sum_of_products_over_the_number_of_points(values):
+    expected = [past(values, lag) for lag in range(1, 4)]
+    assert autocorrelations(np.array([values, values]), 3) == pytest.approx(np.array([expected] * 2), abs=1e-12)
 
 
 def test_of_few_tests_without_numbers_only_the_numbers_count():
@@ -160,15 +195,15 @@ def test_of_few_tests_without_numbers_only_the_numbers_count():
     )
 
 
-@pytest.mark.parametrize("n_effective", [3.5, 5.0, 40.0])
+@pytest.mark.parametrize("n_effective", [3.5, 5.0, 6.0])
 def test_the_degrees_of_freedom_are_the_effective_pairs_less_the_trend_and_the_slope(n_effective):
     """Beside a slope and an error by hand: all numbers are of one magnitude, so that both directions agree."""
     x = np.array([[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]])
     y = np.array([[1.0, -1.0, 1.0, 1.0, -1.0, -1.0]])
     slope, n, leverage = 1 / 3, 6, 0.1
-    share = leverage + 1 / n
-    squares = sum((a * (b - slope * a) / (1 - share)) ** 2 for a, b in zip(x[0], y[0], strict=True))
-    count = min(n_effective, n)
+    share = 1 / n / (1 - leverage)
+    squares = sum((a * (b - slope * a) / (1 - share)) ** 2 / (1 - leverage) for a, b in zip(x[0], y[0], strict=True))
+    count = n_effective
     t = slope / (np.sqrt(squares) / n) * np.sqrt(count / n)
     numbers = np.array([slope]), np.array([n_effective]), np.array([n]), np.full((1, n), leverage)
     expected = 2 * scipy.stats.t.sf(t, count - 1 - 2)

@@ -1,0 +1,40 @@
+"""Find the period that two series have in common: a cyclic learning rate, restarts, a season of the data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.model.run import FloatArray, IntArray
+from analyzer.statistics.significance import autocorrelations
+
+SHORTEST = 2
+BEYOND_CHANCE = 2.0  # standard errors
+COUPLED = 2.0  # so much more of a perfectly correlated pair
+HARMLESS = 1.2  # divided by √n: so small a common share makes few independent series correlate
+
+
+def common_periods(first: FloatArray, second: FloatArray) -> IntArray:
+    """Return the period (a, b) at which both series of each pair repeat, in points; 0 where there is none.
+
+    How well a series repeats is its mean autocorrelation over the multiples of the period: the share of its variance
+    that the phase explains. The geometric mean over both series, by which independent series come to correlate, must be
+    above 1.2/√n and above two standard errors; the largest in standard errors counts. To ask this of each series alone
+    would overlook a weak cycle in one beside a strong one in the other. Periods of half the series and longer are not
+    seen.
+
+    Args:
+        first: (a, n) z-scores of stationary series, 0 at missing points.
+        second: (b, n) likewise.
+    """
+    n = first.shape[1]
+    period = np.zeros((len(first), len(second)), dtype=np.intp)
+    strength = np.zeros(period.shape)
+    limit = BEYOND_CHANCE + COUPLED * (first @ second.T / n) ** 2
+    x, y = (autocorrelations(one, max(n - 1, 1)) for one in (first, second))
+    for length in range(SHORTEST, (n + 1) // 2):
+        pairs = (n - np.arange(length, n, length)).sum()  # of points that are a multiple of the period apart
+        repeated = (np.maximum(n * one[:, length - 1 :: length].sum(axis=1) / pairs, 0.0) for one in (x, y))
+        product = pairs * np.multiply.outer(*repeated)
+        better = (product > strength) & (product > np.maximum(limit**2, pairs * HARMLESS**2 / n))
+        period[better], strength[better] = length, product[better]
+    return period
