@@ -17,6 +17,7 @@ from analyzer.findings.curves import (
     without_returns,
 )
 from analyzer.findings.rules import Draft, rule
+from analyzer.findings.steps import motion_spike
 from analyzer.findings.wording import layers, number, place, plural, span, times
 from analyzer.model.run import PRODUCT
 from analyzer.model.tables import Tables, TensorRow
@@ -130,12 +131,15 @@ def norm_jumps_for_good(tables: Tables) -> Iterator[Draft]:
     Measured here: after the second checkpoint no norm in a shared healthy training grew more than 1.6-fold in one
     interval; a bias moved by 30 grew 500-fold. The limits are 4 for a matrix, in either direction and only where the
     median matrix changes less than 1.5-fold, and 10 for a vector (`LASTING`, `LASTING_VECTOR`), which must also exceed
-    3 times the largest first root mean square of all tensors: biases grow from zero. What `norm_explodes` reports is
-    left out. Source: Pascanu, Mikolov & Bengio (ICML 2013) on steps that a single gradient makes far too long.
+    3 times the largest first root mean square of all tensors: biases grow from zero. What `norm_explodes` or
+    `motion_spike` reports is left out.
+
+    Source: Pascanu, Mikolov & Bengio (ICML 2013) on steps that a single gradient makes far too long.
     """
     if any(norm_explodes(tables)):
         return
-    sizes = list(curves_of(tables, "rms", PARAMETERS))
+    told = {str(name) for one in motion_spike(tables) for name in list(one.evidence["times_as_far"])}  # type: ignore[call-overload]
+    sizes = [one for one in curves_of(tables, "rms", PARAMETERS) if one.tensor.name not in told]
     firsts = [float(series.values[ends[0]]) for series in sizes if (ends := series.ends()) is not None]
     usual = _median_change(tables)
     jumps: dict[int, list[tuple[float, str, float, float]]] = {}
