@@ -222,6 +222,28 @@ def test_a_spike_is_measured_per_epoch():
     assert finding_of(motion_spike, tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1]}, axis=axis)) is None
 
 
+@pytest.mark.parametrize(("zeros", "told"), [([0] * 4 + [0.5] * 4, False), ([0] * 5 + [0.5] * 3, True)])
+def test_a_jump_that_sets_weights_to_zero_is_no_spike(zeros, told):
+    tables = tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1], "zero_fraction": zeros})
+    assert (finding_of(motion_spike, tables) is not None) == told
+
+
+@pytest.mark.parametrize("lost", [0.1, 0.9])
+def test_a_jump_where_the_task_changes_is_no_spike(lost):
+    """The test accuracy falls there while the training accuracy holds, or both hold."""
+    scores = {"test_accuracy": [0.1, 0.8, 0.9, 0.9, *[lost] * 4], "train_accuracy": [0.1, 0.8, *[0.9] * 6]}
+    tables = tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1]}, scores)
+    assert (finding_of(motion_spike, tables) is None) == (lost == 0.1)
+
+
+@pytest.mark.parametrize("jumping", [1, 2, 4])
+def test_a_cause_that_moves_all_layers_is_named_if_half_of_them_jump(jumping):
+    rows = [[0, 1, 1, 1, 9 if n < jumping else 1, 1, 1, 1] for n in range(4)]
+    tables = tables_with({(f"w{n}", "step_distance"): row for n, row in enumerate(rows)})
+    sentence = finding_of(motion_spike, tables).sentence
+    assert ("a spike of the loss" in sentence, "an edit of the weights" in sentence) == (jumping > 1, jumping == 1)
+
+
 @pytest.mark.parametrize("count", [3, 4])
 def test_the_three_largest_of_many_spikes_are_reported(count):
     steps = [0] + [step for n in range(count) for step in (1, 1, 1, 10 + n)] + [1, 1, 1]
