@@ -97,8 +97,8 @@ def foreign_checkpoint(tables: Tables) -> Iterator[Draft]:
         yield Draft(
             "warning",
             f"{capitalized(place(tables, position))} does not belong to this run, or is damaged: the checkpoints "
-            f"before and after it are {times(1 / ratio)} nearer to each other than to it. Check where the file comes from, "
-            "for example another run of the same network.",
+            f"before and after it are {times(1 / ratio)} nearer to each other than to it. Check where the file comes "
+            "from, for example another run of the same network.",
             places=[position],
             evidence={"neighbors_distance": ratio, "found": len(foreign)},
         )

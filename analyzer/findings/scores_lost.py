@@ -42,9 +42,9 @@ def score_collapses(tables: Tables) -> Iterator[Draft]:
     yield Draft(
         "warning",
         f"{capitalized(worst.score.words)} {fell} from its {best}, {worst.level(worst.best)} at "
-        f"{place(tables, worst.best)}, to {worst.level(worst.end)} at {place(tables, worst.end)}{kept}{likewise}. The last checkpoint "
-        f"before the collapse is that of {place(tables, worst.before)}. Possible causes are a learning rate that is "
-        "too high, damaged data, and an error in the evaluation.",
+        f"{place(tables, worst.best)}, to {worst.level(worst.end)} at {place(tables, worst.end)}{kept}{likewise}. "
+        f"The last checkpoint before the collapse is that of {place(tables, worst.before)}. Possible causes "
+        "are a learning rate that is too high, damaged data, and an error in the evaluation.",
         places=[worst.best, worst.since, worst.end],
         evidence={
             "best": {one.score.name: float(one.score.values[one.best]) for one in fallen},
@@ -138,8 +138,8 @@ def impossible_accuracy(tables: Tables) -> Iterator[Draft]:
         yield Draft(
             "warning",
             f"{capitalized(name.replace('_', ' '))} is no accuracy in {len(places)} of {plural(known, 'value')}: "
-            f"outside {scale}, first {number(float(values[first]))} at {place(tables, first)}. These values are left out of the "
-            "findings. Look at how the score is computed and written.",
+            f"outside {scale}, first {number(float(values[first]))} at {place(tables, first)}. These values are "
+            "left out of the findings. Look at how the score is computed and written.",
             places=places,
             evidence={"score": name, "values": {tables.checkpoints[int(at)].name: float(values[at]) for at in places}},
         )
