@@ -16,7 +16,7 @@ import numpy as np
 from analyzer.findings.curves import PARAMETERS, curves_of, stretches, total_curve
 from analyzer.findings.histories import complete_digests
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import place, times
+from analyzer.findings.wording import capitalized, place, times
 from analyzer.model.run import BoolArray, FloatArray, IntArray
 from analyzer.model.tables import Tables
 
@@ -74,7 +74,7 @@ def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
     for first, second, ratio in _exchanged(_distances(tables)):
         yield Draft(
             "warning",
-            f"{_capital(place(tables, first))} and {place(tables, second)} are in each other's place: if they are "
+            f"{capitalized(place(tables, first))} and {place(tables, second)} are in each other's place: if they are "
             f"exchanged, the path of the weights from and to them is {times(1 / ratio)} shorter. Their files were "
             "probably renamed or exchanged; rename them, or expect wrong steps at both.",
             places=[first, second],
@@ -96,9 +96,9 @@ def foreign_checkpoint(tables: Tables) -> Iterator[Draft]:
     for position, ratio in foreign[:MOST_REPORTED]:
         yield Draft(
             "warning",
-            f"{_capital(place(tables, position))} does not belong to this run, or is damaged: the checkpoints before "
-            f"and after it are {times(1 / ratio)} nearer to each other than to it. Check where the file comes from, "
-            "for example another run of the same network.",
+            f"{capitalized(place(tables, position))} does not belong to this run, or is damaged: the checkpoints "
+            f"before and after it are {times(1 / ratio)} nearer to each other than to it. Check where the file comes "
+            "from, for example another run of the same network.",
             places=[position],
             evidence={"neighbors_distance": ratio, "found": len(foreign)},
         )
@@ -241,7 +241,3 @@ def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
         if len(places) <= np.min(places - nearest):
             found.append(_Return(first, int(nearest[0]), len(places), float(ratios[first, nearest[0]])))
     return found
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
