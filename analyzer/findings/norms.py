@@ -146,10 +146,14 @@ def norm_jumps_for_good(tables: Tables) -> Iterator[Draft]:
 
     Source: Pascanu, Mikolov & Bengio (ICML 2013) on steps that a single gradient makes far too long.
     """
-    if any(norm_explodes(tables)):
+    if exploding(tables):
         return
     told = {str(name) for one in motion_spike(tables) for name in list(one.evidence["times_as_far"])}  # type: ignore[call-overload]
-    sizes = [one for one in curves_of(tables, "rms", PARAMETERS) if one.tensor.name not in told]
+    sizes = [
+        one
+        for one in curves_of(tables, "rms", PARAMETERS)
+        if one.tensor.name not in told and one.tensor.rule != PRODUCT  # which grows from zero
+    ]
     firsts = [float(series.values[ends[0]]) for series in sizes if (ends := series.ends()) is not None]
     usual = _median_change(tables)
     jumps: dict[int, list[tuple[float, str, float, float]]] = {}
