@@ -45,7 +45,8 @@ class _Distances:
     """The distances between all checkpoints of a run.
 
     ``apart`` (n, n) are the distances, NaN where undefined; ``at_most`` (n, n) are upper bounds in view of how sketches
-    are stored; ``is_sure`` (n,) says whether the step into each checkpoint is known and above the precision of storage.
+    are stored; ``is_sure`` (n,) says whether the step into each checkpoint is known, above the precision of storage, and one
+    of most tensors.
     """
 
     apart: FloatArray
@@ -145,8 +146,24 @@ def _distances(tables: Tables) -> _Distances | None:
         return None
     is_sure = np.zeros(n, dtype=bool)
     is_sure[steps.places] = steps.values > 0  # NaN is not
+    is_sure &= _most_tensors_move(tables)
     apart = trajectory.distances
     return _Distances(apart, apart + ROUNDINGS * trajectory.roundings, is_sure)
+
+
+def _most_tensors_move(tables: Tables) -> BoolArray:
+    """Return a mask (n,) of the checkpoints into which half of the tensors or more move that ever do.
+
+    Once units died, little more than the last bias moves, back and forth in so few directions that its points can be
+    put into a shorter order by chance.
+    """
+    series = list(curves_of(tables, "step_distance", PARAMETERS))
+    moved = np.zeros((len(series), len(tables.checkpoints)), dtype=bool)
+    for row, one in zip(moved, series, strict=True):
+        row[one.places] = one.stored > 0
+    moved = moved[moved.any(axis=1)]
+    most: BoolArray = 2 * moved.sum(axis=0) >= len(moved)
+    return most
 
 
 def _exchanged(distances: _Distances | None) -> list[tuple[int, int, float]]:
