@@ -75,9 +75,7 @@ def _foot(tables: Tables, pairs: Sequence[ChangePair]) -> list[KeyLine]:
             KeyLine("Without drift (both differenced, the distance as a logarithm, and a smooth trend removed):"),
             *detrended,
             KeyLine("n leaves out the first changes, which the trend itself follows; the effective n depends on the"),
-            KeyLine(
-                "correlation of each change with later ones (with the next: r₁ of the score, r₂ of the distance)"
-            ),
+            KeyLine("correlation of each change with later ones (with the next: r₁ of the score, r₂ of the distance)"),
         ]
     foot += [
         KeyLine(f"{_name(pair.scalar)}: no r (too few changes, or the changes of one of the two are all the same)")

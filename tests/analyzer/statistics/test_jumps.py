@@ -102,7 +102,7 @@ def pair_by_hand(x, y, regular_x, regular_y, trend, method):
     n, places = int(regular.sum()), np.flatnonzero(regular).tolist()
     r = np.mean(x * y)
     inverse = 1 / n
-    for lag in range(1, len(regular) // 4 + 1):
+    for lag in range(1, len(regular) // 2 + 1):
         apart = [(places.index(t), places.index(t + lag)) for t in places if t + lag in places]
         product = sum(x[a] * x[b] for a, b in apart) / n * sum(y[a] * y[b] for a, b in apart) / n
         inverse += 2 / n * (1 - lag / n) * (product - r**2 / n)
