@@ -36,5 +36,6 @@ def power(r: float, n_effective: FloatArray, leverage: FloatArray, parameters: i
     freedom = np.maximum(counts - fewest, LEAST_FREEDOM)
     critical = stdtrit(freedom, 1 - LEVEL / 2)
     shift = r * np.sqrt(counts * np.mean(1 - leverage) / ((1 - r**2) * (1 + 6 / len(leverage))))
-    found = 1 - nctdtr(freedom, shift, critical) + nctdtr(freedom, shift, -critical)
+    missed = nctdtr(freedom, shift, critical) - np.nan_to_num(nctdtr(freedom, shift, -critical))
+    found = 1 - np.nan_to_num(missed)  # scipy returns NaN for some probabilities too small to represent
     return np.asarray(np.interp(n_effective, counts, found, left=np.nan))

@@ -20,7 +20,7 @@ def autocorrelations(series: FloatArray, most: int) -> FloatArray:
 
 def summed_lags(n: int) -> int:
     """Return at how many lags autocorrelations of ``n`` points are summed: the later ones are mostly noise."""
-    return max(n // 4, 1)
+    return max(n // 2, 1)
 
 
 def effective_counts(n: int, first: FloatArray, second: FloatArray, coefficients: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ from analyzer.statistics.significance import autocorrelations, effective_counts,
 
 N = 30
 FIELDS = ("coefficient", "low", "high", "n_effective", "p_value")
-LAGS = N // 4
+LAGS = N // 2
 
 
 @pytest.fixture(scope="module")

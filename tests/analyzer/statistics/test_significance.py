@@ -163,7 +163,7 @@ def test_effective_counts_are_the_smallest_of_lag_1_and_of_all_lags(n, memory):
     for t in range(1, n):
         series[:, t] += memory * series[:, t - 1]
     x, y = z_scores(series[:2]), z_scores(series[2:])
-    lags = n // 4
+    lags = n // 2
     r = coefficients(x, y)
     found = effective_counts(n, autocorrelations(x, lags), autocorrelations(y, lags), r)
     expected = [[effective(a, b, n, r[i, j], lags) for j, b in enumerate(y)] for i, a in enumerate(x)]
@@ -177,7 +177,7 @@ def test_points_that_are_left_out_count_neither_in_a_product_nor_in_the_number()
     x = np.array([1.0, -1.2, 0.0, 0.7, 0.9, -0.5, 0.0, 0.6, -1.0, -0.5, 1.1, -1.1])
     y = np.array([0.3, -0.8, 0.0, 1.1, 0.2, -1.5, 0.0, 1.2, 0.4, -0.9, 0.5, -0.5])
     found = effective_counts_of(x[None], y[None], np.array([10]), np.array([0.4]))
-    assert found[0] == pytest.approx(effective(x, y, 10, 0.4, 3), rel=1e-9)
+    assert found[0] == pytest.approx(effective(x, y, 10, 0.4, 6), rel=1e-9)
 
 
 @pytest.mark.parametrize("values", [[2.0], [1.0, 2.0, -3.0], [1.0, -2.0, 4.0, 0.5]])
