@@ -45,8 +45,8 @@ class _Distances:
     """The distances between all checkpoints of a run.
 
     ``apart`` (n, n) are the distances, NaN where undefined; ``at_most`` (n, n) are upper bounds in view of how sketches
-    are stored; ``is_sure`` (n,) says whether the step into each checkpoint is known, above the precision of storage, and one
-    of most tensors.
+    are stored; ``is_sure`` (n,) says whether the step into each checkpoint is known, above the precision of storage,
+    and one of most tensors.
     """
 
     apart: FloatArray
