@@ -122,6 +122,15 @@ def test_a_training_that_was_resumed_goes_back(to):
     assert 21 in misplaced_steps(of)
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("count", "to"), [(21, 16), (12, 7), (26, 22)])
+def test_a_training_that_was_resumed_from_near_by_goes_back(count, to, seed):
+    """Other batches take it about half as far from the older checkpoint as the way back is long."""
+    weights = learning(count, seed, drift=0.3, decay=1.0)
+    resumed = weights[to] + np.cumsum(1.2 * np.random.default_rng(seed + 9).standard_normal((6, K)), axis=0)
+    assert told(tables(np.vstack((weights, resumed)))) == [("goes_back", (f"c{to}", f"c{count}"))]
+
+
 def test_a_training_that_repeats_what_it_did_is_one_finding():
     weights = learning(21, 4, decay=1.0)
     noise = 0.01 * np.random.default_rng(6).standard_normal((15, K))
