@@ -134,12 +134,13 @@ def goes_back(tables: Tables) -> Iterator[Draft]:
 
 
 def misplaced_steps(tables: Tables) -> frozenset[int]:
-    """Return the checkpoints, by position, into which a step leads that these rules explain."""
+    """Return the checkpoints, by position, into which a step leads that these rules or copies explain."""
     distances = _distances(tables)
     exchanged = [position for first, second, _ in _exchanged(distances) for position in (first, second)]
     foreign = [position for position, _ in _foreign(tables, distances)]
     returns = [one.first for one in _returns(tables, distances)]
-    return frozenset((*(step for position in (*exchanged, *foreign) for step in (position, position + 1)), *returns))
+    out_of_place = (*exchanged, *foreign, *_copies(tables))
+    return frozenset((*(step for position in out_of_place for step in (position, position + 1)), *returns))
 
 
 def _distances(tables: Tables) -> _Distances | None:
@@ -151,8 +152,15 @@ def _distances(tables: Tables) -> _Distances | None:
     is_sure = np.zeros(n, dtype=bool)
     is_sure[steps.places] = steps.values > 0  # NaN is not
     is_sure &= _most_tensors_move(tables)
+    is_sure[_copies(tables)] = False
     apart = trajectory.distances
     return _Distances(apart, apart + ROUNDINGS * trajectory.roundings, is_sure)
+
+
+def _copies(tables: Tables) -> list[int]:
+    """Return the positions of the checkpoints with exactly the weights of an earlier one, which are told as copies."""
+    digests = complete_digests(tables)
+    return [t for t, held in enumerate(digests) if held and held in digests[:t]]
 
 
 def _most_tensors_move(tables: Tables) -> BoolArray:
@@ -245,8 +253,6 @@ def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
     n = len(distances.is_sure)
     explained = {step for pair in _exchanged(distances) for place in pair[:2] for step in (place, place + 1)}
     explained |= {step for position, _ in _foreign(tables, distances) for step in (position, position + 1)}
-    digests = complete_digests(tables)
-    copies = {t for t, held in enumerate(digests) if held and held in digests[:t]}
     older = np.tri(n, n, -2, dtype=bool)  # [t, s]: s < t − 1
     away = np.concatenate(([np.nan], np.diagonal(distances.apart, 1)))
     ratios = np.full((n, n), np.inf)
@@ -255,7 +261,7 @@ def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
     is_near = (ratios < GOES_BACK) | _undoes(distances.apart, away, ratios)
     goes_back = is_near.any(axis=1) & distances.is_sure
     goes_back[2:] &= np.diagonal(ratios, -2) >= GOES_BACK  # otherwise t − 1 alone is out of place
-    goes_back[[*explained.union(copies) - {n}]] = False
+    goes_back[[*explained - {n}]] = False
     found: list[_Return] = []
     for first, last in stretches(goes_back):
         places = np.arange(first, last + 1)

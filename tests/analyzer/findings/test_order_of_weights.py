@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from curve_tables import tables_of
+from element_tables import tables_of_states
 
 from analyzer.findings.order_of_weights import (
     exchanged_checkpoints,
@@ -191,6 +192,18 @@ def test_copies_and_gaps_come_before():
     assert told(tables(weights)) == []
     exchanged_over_gap = tables(exchanged(learning(26, 0), 8, 14), parts=(11,))
     assert ("exchanged_checkpoints", ("c8", "c14")) not in told(exchanged_over_gap)
+
+
+@pytest.mark.parametrize(("at", "of"), [(18, 2), (10, 7), (23, 20)])
+def test_a_checkpoint_overwritten_by_an_older_one_is_no_other_run_and_no_exchange(at, of):
+    weights = learning()
+    weights[at] = weights[of]
+    found = tables(weights)
+    held = tables_of_states({"w": [str(of if place == at else place) for place in range(26)]})
+    assert told(found) != []
+    known = replace(found, source=held.source, elements=held.elements)
+    assert told(known) == []
+    assert {at, at + 1} <= misplaced_steps(known)
 
 
 def test_too_few_checkpoints_or_no_distances():
