@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from curve_tables import tables_of
+from element_tables import tables_of_states
 
 from analyzer.findings.order_of_weights import (
     exchanged_checkpoints,
@@ -122,6 +123,15 @@ def test_a_training_that_was_resumed_goes_back(to):
     assert 21 in misplaced_steps(of)
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("count", "to"), [(21, 16), (12, 7), (26, 22)])
+def test_a_training_that_was_resumed_from_near_by_goes_back(count, to, seed):
+    """Other batches take it about half as far from the older checkpoint as the way back is long."""
+    weights = learning(count, seed, drift=0.3, decay=1.0)
+    resumed = weights[to] + np.cumsum(1.2 * np.random.default_rng(seed + 9).standard_normal((6, K)), axis=0)
+    assert told(tables(np.vstack((weights, resumed)))) == [("goes_back", (f"c{to}", f"c{count}"))]
+
+
 def test_a_training_that_repeats_what_it_did_is_one_finding():
     weights = learning(21, 4, decay=1.0)
     noise = 0.01 * np.random.default_rng(6).standard_normal((15, K))
@@ -182,6 +192,18 @@ def test_copies_and_gaps_come_before():
     assert told(tables(weights)) == []
     exchanged_over_gap = tables(exchanged(learning(26, 0), 8, 14), parts=(11,))
     assert ("exchanged_checkpoints", ("c8", "c14")) not in told(exchanged_over_gap)
+
+
+@pytest.mark.parametrize(("at", "of"), [(18, 2), (10, 7), (23, 20)])
+def test_a_checkpoint_overwritten_by_an_older_one_is_no_other_run_and_no_exchange(at, of):
+    weights = learning()
+    weights[at] = weights[of]
+    found = tables(weights)
+    held = tables_of_states({"w": [str(of if place == at else place) for place in range(26)]})
+    assert told(found) != []
+    known = replace(found, source=held.source, elements=held.elements)
+    assert told(known) == []
+    assert {at, at + 1} <= misplaced_steps(known)
 
 
 def test_too_few_checkpoints_or_no_distances():
