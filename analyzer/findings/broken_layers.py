@@ -116,6 +116,11 @@ class _Zeros:
     at_once: bool
 
 
+def zeroed_at_once(tables: Tables) -> dict[str, int]:
+    """Return the matrices of which a good part became zero in one interval, with the position at its end."""
+    return {name: zeros.since for name, zeros in _zeroed(tables).items() if zeros.at_once}
+
+
 def _zeroed(tables: Tables) -> dict[str, _Zeros]:
     """Return the matrices of which at least `ZEROED` became zero and stayed so."""
     found = {}

@@ -9,7 +9,7 @@ import numpy as np
 from analyzer.findings.adapters import is_untrained
 from analyzer.findings.histories import complete_digests
 from analyzer.findings.rules import Draft, file_rule
-from analyzer.findings.wording import place
+from analyzer.findings.wording import capitalized, place
 from analyzer.model.names import listed
 from analyzer.model.score_names import accuracies, is_held_out, losses
 from analyzer.model.tables import Tables
@@ -42,7 +42,7 @@ def same_weights(tables: Tables) -> Iterator[Draft]:
         before = f", the checkpoint before {which}" if neighbors else ""
         score = _changing_score(tables, positions)
         if score is not None:
-            reason += f". {score.replace('_', ' ')} differs between them, so training went on"
+            reason += f". {capitalized(score.replace('_', ' '))} differs between them, so training went on"
         elif neighbors and len(positions) >= PAUSE:
             reason += ", or nothing was learned for that time, as with a learning rate of 0"
         yield Draft(

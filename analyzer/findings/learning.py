@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,9 +39,8 @@ def nothing_learned(tables: Tables) -> Iterator[Draft]:
 
     Measured here: with a learning rate of 1.5 the accuracy rose by 1.8 points and the loss fell by 1 %, on 2000 test
     images; at chance among ten classes, medians of three swing by up to 4 points; less than 5 points and 3 % counts as
-    nothing. With 1e-7 the weights went 1e-5 of their norm, in a network
-    that trained too deep a stack of sigmoids a tenth, in networks that learn 0.2 to 3. Requires `FEWEST_CHECKPOINTS`
-    with a test accuracy and a loss.
+    nothing. With 1e-7 the weights went 1e-5 of their norm, in a network that trained too deep a stack of sigmoids a
+    tenth, in networks that learn 0.2 to 3. Requires `FEWEST_CHECKPOINTS` with a test accuracy and a loss.
     """
     accuracies = _known(score_choice.accuracy(tables, trained=trained) for trained in (False, True))
     losses = _known(score_choice.loss(tables, trained=trained) for trained in (False, True))
@@ -51,7 +50,10 @@ def nothing_learned(tables: Tables) -> Iterator[Draft]:
         return
     if any(float(smoothed(values).max()) - values[0] >= NOTHING_POINTS for _, values in accuracies):
         return
-    if any(not values.min() > (1 - NOTHING_LOSS) * values[0] > 0 for _, values in losses):
+    firsts = (_first_loss(losses, number) for number in range(len(losses)))
+    if any(
+        not values.min() > (1 - NOTHING_LOSS) * first > 0 for (_, values), first in zip(losses, firsts, strict=True)
+    ):
         return
     (accuracy, points), (loss, values) = accuracies[0], losses[0]
     moved = _moved(tables)
@@ -70,6 +72,16 @@ def nothing_learned(tables: Tables) -> Iterator[Draft]:
 def _known(scores: Iterable[Score | None]) -> list[tuple[Score, FloatArray]]:
     """Return the scores that exist, each with its finite values."""
     return [(score, score.values[np.isfinite(score.values)]) for score in scores if score is not None]
+
+
+def _first_loss(losses: Sequence[tuple[Score, FloatArray]], number: int) -> float:
+    """Return what a loss was at first: that of the first one where this one is not known so early.
+
+    A training loss that is averaged over the epochs has no value before the first, in which it may have been huge.
+    """
+    (first, known), (score, values) = losses[0], losses[number]
+    begins = [int(np.flatnonzero(np.isfinite(one.values))[0]) for one in (first, score)]
+    return float(known[0] if begins[0] < begins[1] else values[0])
 
 
 def _moved(tables: Tables) -> float | None:

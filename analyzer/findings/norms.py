@@ -45,6 +45,27 @@ def norm_explodes(tables: Tables) -> Iterator[Draft]:
     starts at zero and does not count either. Source: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent
     neural networks (ICML 2013), on exploding gradients and clipping.
     """
+    grown = exploding(tables)
+    if grown:
+        ratio, worst, since, last = grown[0]
+        others = f" {layers([name for _, name, *_ in grown[1:]])} also grew tenfold or more." if grown[1:] else ""
+        yield Draft(
+            "warning",
+            f"{layers([worst])} explodes: its norm is {times(ratio)} its first value at {place(tables, last)}, and "
+            f"reached ten times that value at {place(tables, since)}.{others}",
+            tensors=[name for _, name, *_ in grown],
+            places=[since, last],
+            evidence={"growth": {name: growth for growth, name, *_ in grown}},
+        )
+
+
+def exploding(tables: Tables) -> list[tuple[float, str, int, int]]:
+    """Return the layers that :func:`norm_explodes` reports, the worst first.
+
+    Returns:
+        for each layer how many times its first norm its last one is, its name, and the positions at which it had grown
+        tenfold and at which it ends.
+    """
     sizes = {series.tensor.name: series for series in curves_of(tables, "rms")}
     first_sizes = [float(series.values[ends[0]]) for series in sizes.values() if (ends := series.ends()) is not None]
     usual = float(np.median(first_sizes)) if first_sizes else 0.0
@@ -58,18 +79,7 @@ def norm_explodes(tables: Tables) -> Iterator[Draft]:
         if ratio >= NORM_FACTOR and values[known[-1]] > ABOVE_PEERS * usual:
             passed = values >= NORM_FACTOR * values[known[0]]
             grown.append((ratio, name, int(series.places[np.flatnonzero(passed)[0]]), int(series.places[known[-1]])))
-    if grown:
-        grown.sort(reverse=True)
-        ratio, worst, since, last = grown[0]
-        others = f" {layers([name for _, name, *_ in grown[1:]])} also grew tenfold or more." if grown[1:] else ""
-        yield Draft(
-            "warning",
-            f"{layers([worst])} explodes: its norm is {times(ratio)} its first value at {place(tables, last)}, and "
-            f"reached ten times that value at {place(tables, since)}.{others}",
-            tensors=[name for _, name, *_ in grown],
-            places=[since, last],
-            evidence={"growth": {name: growth for growth, name, *_ in grown}},
-        )
+    return sorted(grown, reverse=True)
 
 
 @rule("initial_distance")
@@ -139,10 +149,14 @@ def norm_jumps_for_good(tables: Tables) -> Iterator[Draft]:
 
     Source: Pascanu, Mikolov & Bengio (ICML 2013) on steps that a single gradient makes far too long.
     """
-    if any(norm_explodes(tables)):
+    if exploding(tables):
         return
     told = {str(name) for one in motion_spike(tables) for name in list(one.evidence["times_as_far"])}  # type: ignore[call-overload]
-    sizes = [one for one in curves_of(tables, "rms", PARAMETERS) if one.tensor.name not in told]
+    sizes = [
+        one
+        for one in curves_of(tables, "rms", PARAMETERS)
+        if one.tensor.name not in told and one.tensor.rule != PRODUCT  # which grows from zero
+    ]
     firsts = [float(series.values[ends[0]]) for series in sizes if (ends := series.ends()) is not None]
     usual = _median_change(tables)
     jumps: dict[int, list[tuple[float, str, float, float]]] = {}
@@ -248,7 +262,7 @@ def unusual_initialization(tables: Tables) -> Iterator[Draft]:
         size, low, high = sizes[name]
         more = f", and so are {layers(others)}" if others else ""
         yield Draft(
-            "warning" if 2 * len(found) >= len(sizes) else "notice",
+            "notice",  # some parametrizations begin with N(0, 1) on purpose
             f"{layers([name])} begins unusually {words}: the root mean square of its elements is {number(size)} at "
             f"{place(tables, 0)}, that of usual initializations of this shape {number(low)} to {number(high)}{more}.",
             tensors=[name, *others],

@@ -16,7 +16,7 @@ import numpy as np
 from analyzer.findings.curves import PARAMETERS, curves_of, stretches, total_curve
 from analyzer.findings.histories import complete_digests
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import place, times
+from analyzer.findings.wording import capitalized, place, times
 from analyzer.model.run import BoolArray, FloatArray, IntArray
 from analyzer.model.tables import Tables
 
@@ -45,7 +45,8 @@ class _Distances:
     """The distances between all checkpoints of a run.
 
     ``apart`` (n, n) are the distances, NaN where undefined; ``at_most`` (n, n) are upper bounds in view of how sketches
-    are stored; ``is_sure`` (n,) says whether the step into each checkpoint is known and above the precision of storage.
+    are stored; ``is_sure`` (n,) says whether the step into each checkpoint is known, above the precision of storage, and one
+    of most tensors.
     """
 
     apart: FloatArray
@@ -74,7 +75,7 @@ def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
     for first, second, ratio in _exchanged(_distances(tables)):
         yield Draft(
             "warning",
-            f"{_capital(place(tables, first))} and {place(tables, second)} are in each other's place: if they are "
+            f"{capitalized(place(tables, first))} and {place(tables, second)} are in each other's place: if they are "
             f"exchanged, the path of the weights from and to them is {times(1 / ratio)} shorter. Their files were "
             "probably renamed or exchanged; rename them, or expect wrong steps at both.",
             places=[first, second],
@@ -96,9 +97,9 @@ def foreign_checkpoint(tables: Tables) -> Iterator[Draft]:
     for position, ratio in foreign[:MOST_REPORTED]:
         yield Draft(
             "warning",
-            f"{_capital(place(tables, position))} does not belong to this run, or is damaged: the checkpoints before "
-            f"and after it are {times(1 / ratio)} nearer to each other than to it. Check where the file comes from, "
-            "for example another run of the same network.",
+            f"{capitalized(place(tables, position))} does not belong to this run, or is damaged: the checkpoints "
+            f"before and after it are {times(1 / ratio)} nearer to each other than to it. Check where the file comes "
+            "from, for example another run of the same network.",
             places=[position],
             evidence={"neighbors_distance": ratio, "found": len(foreign)},
         )
@@ -145,8 +146,24 @@ def _distances(tables: Tables) -> _Distances | None:
         return None
     is_sure = np.zeros(n, dtype=bool)
     is_sure[steps.places] = steps.values > 0  # NaN is not
+    is_sure &= _most_tensors_move(tables)
     apart = trajectory.distances
     return _Distances(apart, apart + ROUNDINGS * trajectory.roundings, is_sure)
+
+
+def _most_tensors_move(tables: Tables) -> BoolArray:
+    """Return a mask (n,) of the checkpoints into which half of the tensors or more move that ever do.
+
+    Once units died, little more than the last bias moves, back and forth in so few directions that its points can be
+    put into a shorter order by chance.
+    """
+    series = list(curves_of(tables, "step_distance", PARAMETERS))
+    moved = np.zeros((len(series), len(tables.checkpoints)), dtype=bool)
+    for row, one in zip(moved, series, strict=True):
+        row[one.places] = one.stored > 0
+    moved = moved[moved.any(axis=1)]
+    most: BoolArray = 2 * moved.sum(axis=0) >= len(moved)
+    return most
 
 
 def _exchanged(distances: _Distances | None) -> list[tuple[int, int, float]]:
@@ -241,7 +258,3 @@ def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
         if len(places) <= np.min(places - nearest):
             found.append(_Return(first, int(nearest[0]), len(places), float(ratios[first, nearest[0]])))
     return found
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -12,7 +12,7 @@ from analyzer.findings.curves import per_unit, total_curve
 from analyzer.findings.overfitting import gap_between
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.score_choice import Score
-from analyzer.findings.wording import number, place, plural, times
+from analyzer.findings.wording import capitalized, number, place, plural, times
 from analyzer.model.score_names import is_accuracy
 from analyzer.model.tables import Tables
 
@@ -41,10 +41,10 @@ def score_collapses(tables: Tables) -> Iterator[Draft]:
     )
     yield Draft(
         "warning",
-        f"{worst.score.words} {fell} from its {best}, {worst.level(worst.best)} at {place(tables, worst.best)}, to "
-        f"{worst.level(worst.end)} at {place(tables, worst.end)}{kept}{likewise}. The last checkpoint "
-        f"before the collapse is that of {place(tables, worst.before)}. Possible causes are a learning rate that is "
-        "too high, damaged data, and an error in the evaluation.",
+        f"{capitalized(worst.score.words)} {fell} from its {best}, {worst.level(worst.best)} at "
+        f"{place(tables, worst.best)}, to {worst.level(worst.end)} at {place(tables, worst.end)}{kept}{likewise}. "
+        f"The last checkpoint before the collapse is that of {place(tables, worst.before)}. Possible causes "
+        "are a learning rate that is too high, damaged data, and an error in the evaluation.",
         places=[worst.best, worst.since, worst.end],
         evidence={
             "best": {one.score.name: float(one.score.values[one.best]) for one in fallen},
@@ -99,7 +99,7 @@ def task_changes(tables: Tables) -> Iterator[Draft]:
     weights = f" The weights moved {times(moved)} as far there as in the interval before." if moved >= LONG_STEP else ""
     yield Draft(
         "warning",
-        f"{fall.score.words} {'fell' if accurate else 'rose'} from {fall.level(fall.before)} at "
+        f"{capitalized(fall.score.words)} {'fell' if accurate else 'rose'} from {fall.level(fall.before)} at "
         f"{place(tables, fall.before)} to {fall.level(fall.since)} at {place(tables, fall.since)} and is "
         f"{fall.level(fall.end)} at {place(tables, fall.end)}, while {after.score.words} is {level} at "
         f"{place(tables, int(known[-1]))}.{weights} This is no overfitting: the training data or the task changed "
@@ -137,9 +137,9 @@ def impossible_accuracy(tables: Tables) -> Iterator[Draft]:
         scale = "0 to 100" if score_choice.is_percentage(tables, name) else "0 to 1"
         yield Draft(
             "warning",
-            f"{name.replace('_', ' ')} is no accuracy in {len(places)} of {plural(known, 'value')}: outside {scale}, "
-            f"first {number(float(values[first]))} at {place(tables, first)}. These values are left out of the "
-            "findings. Look at how the score is computed and written.",
+            f"{capitalized(name.replace('_', ' '))} is no accuracy in {len(places)} of {plural(known, 'value')}: "
+            f"outside {scale}, first {number(float(values[first]))} at {place(tables, first)}. These values are "
+            "left out of the findings. Look at how the score is computed and written.",
             places=places,
             evidence={"score": name, "values": {tables.checkpoints[int(at)].name: float(values[at]) for at in places}},
         )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.findings.broken_layers import zeroed_at_once
+from analyzer.findings.collapse import change_of_task
 from analyzer.findings.curves import (
     PARAMETERS,
     ReliableCurve,
@@ -138,7 +140,8 @@ def motion_spike(tables: Tables) -> Iterator[Draft]:
     times is a jump. The distances are absolute, as the figure shows them, since a distance relative to the norm also
     grows when the norm was small. Requires seven checkpoints. Two steps that cancel (cosine below `RETURN_COSINE`) look
     like a checkpoint of another run, which is a warning. If the norm jumps too, `norm_jumps` reports it; what
-    `order_of_weights` explains is left to it.
+    `order_of_weights`, `task_changes` or `weights_become_zero` explains is left to them. A cause that moves all layers
+    is not named where less than half of them jump.
     """
     jumps = {
         where: spikes
@@ -165,14 +168,17 @@ def _spikes(tables: Tables) -> dict[tuple[int, int], list[_Spike]]:
     """Return the spikes of all layers, by the positions at which they begin and end."""
     norm_jumps = {series.tensor.name: norm_jumps_at(series) for series in curves_of(tables, "rms")}
     cosines = {series.tensor.name: series for series in curves_of(tables, "update_cosine")}
-    misplaced = misplaced_steps(tables)
+    task = change_of_task(tables)
+    explained = misplaced_steps(tables) | ({task.since} if task else set())
+    zeroed = zeroed_at_once(tables)
     spikes: dict[tuple[int, int], list[_Spike]] = {}
     for series in curves_of(tables, "step_distance"):
         name = series.tensor.name
         for first, last, ratio in _jumps(tables, series):
             if np.isin(series.places[first - 1 : first + 1], norm_jumps.get(name, [])).any():
                 continue
-            if not misplaced.isdisjoint(series.places[first : last + 1].tolist()):
+            within = series.places[first : last + 1].tolist()
+            if zeroed.get(name) in within or not explained.isdisjoint(within):
                 continue
             returns = last > first and _turns_back(cosines.get(name), int(series.places[last]))
             where = (int(series.places[first]), int(series.places[last]))
@@ -199,10 +205,11 @@ def _spike_sentence(tables: Tables, first: int, last: int, spikes: Sequence[_Spi
             f"{who} jumped away at {place(tables, first)} and came back at {place(tables, last)}, {far}. This looks "
             "like a checkpoint of another run, or a damaged one."
         )
-    return (
-        f"{who} moved in one jump at {place(tables, first)}, {far}. Possible causes are a spike of the loss, a "
-        "restart, and a change of the learning rate."
-    )
+    if 2 * len(names) < every:
+        why = "an edit of the weights and a spike of the gradient there; another learning rate moves all layers"
+    else:
+        why = "a spike of the loss, a restart, and a change of the learning rate"
+    return f"{who} moved in one jump at {place(tables, first)}, {far}. Possible causes are {why}."
 
 
 def _jumps(tables: Tables, series: ReliableCurve) -> Iterator[tuple[int, int, float]]:

@@ -73,3 +73,8 @@ def times(ratio: float) -> str:
 def plural(count: int, word: str) -> str:
     """Return ``1 step``, ``3 steps``."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def capitalized(text: str) -> str:
+    """Return a text that begins a sentence with its first letter in upper case; all others stay."""
+    return text[:1].upper() + text[1:]

@@ -108,8 +108,7 @@ class Need:
         counts: what the walk over the elements has to count for it.
         imports: modules to import before workers start. A BLAS loaded later would use as many threads as there are
             cores.
-        tensor_roles: the roles in the network that a tensor must have (see :mod:`analyzer.model.network`); all if
-            empty.
+        tensor_roles: the roles in the network (`model/network.py`) that a tensor must have; all if empty.
     """
 
     name: str
@@ -260,9 +259,7 @@ UNMOVED_ROWS = _of_matrix(
     "unmoved_rows",
     {Role.CURRENT, Role.INITIAL},
     "number of rows of an embedding or head whose stored bits are those in W_0",
-    lambda observed, view: elementwise.unmoved_rows(
-        observed.matrix(Role.CURRENT, view), observed.matrix(Role.INITIAL, view)
-    ),
+    lambda observed, view: elementwise.unmoved_rows(*(observed.matrix(r, view) for r in (Role.CURRENT, Role.INITIAL))),
     served_by=ServedBy.SUMS,
     any_bits=True,
     tensor_roles=TOKEN_ROWS,

@@ -164,7 +164,7 @@ def test_fault_40_a_zero_matrix_has_distances_but_no_condition_number(tmp_path):
     first = np.linalg.norm(states[0]["fc1.weight"].astype(float))
     assert row(rows, 1, "step_distance")["value"] == pytest.approx(first)
     for metric in ("condition_number", "smallest_singular_value", "stable_rank", "effective_rank",
-                   "participation_ratio", "energy_rank_90", "near_zero_fraction"):  # fmt: skip
+                   "participation_ratio", "energy_rank_90"):  # fmt: skip
         assert status(rows, 1, metric) == "undefined", metric
     assert [row(rows, 1, metric)["value"] for metric in ("spectral_norm", "nuclear_norm", "numerical_rank")] == [0] * 3
     assert row(rows, 1, "dead_row_count")["value"] == 12

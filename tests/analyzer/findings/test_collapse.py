@@ -36,7 +36,9 @@ def test_an_accuracy_that_collapses_is_told_with_its_levels_and_places(tmp_path,
     assert (one.severity, one.figure) == ("warning", "accuracy")
     assert one.checkpoints == tuple(f"epoch_{epoch}.safetensors" for epoch in (24, 25, 39))
     name, best = ("train", "100.0") if known == "train" else ("test", "97.0")
-    assert one.sentence.startswith(f"{name} accuracy fell from its best, {best} % at epoch 24, to 22.0 % at epoch 39, ")
+    assert one.sentence.startswith(
+        f"{name.capitalize()} accuracy fell from its best, {best} % at epoch 24, to 22.0 % at epoch 39, "
+    )
     assert (
         "lower by a third or more since epoch 25" in one.sentence
         and "before the collapse is that of epoch 24." in one.sentence
@@ -57,7 +59,7 @@ def test_losses_that_jump_and_stay_are_a_collapse_too(tmp_path):
     losses = {name: np.where(AFTER_25, 10, 1) * (FALLING_LOSS[24] + 0.01 * np.cos(TIME)) for name in ("test", "train")}
     findings = found_with(tmp_path, STEADY, test_loss=losses["test"], train_loss=losses["train"])
     one = only(findings, "score_collapses")
-    assert "test loss rose from its lowest, " in one.sentence and "three times as high or more since" in one.sentence
+    assert "Test loss rose from its lowest, " in one.sentence and "three times as high or more since" in one.sentence
     assert one.evidence["since"] == "epoch_25.safetensors" and one.evidence["best"].keys() == {
         "test_loss",
         "train_loss",

@@ -50,7 +50,7 @@ def test_weights_that_stay_the_same_to_the_end_are_a_standstill_and_no_copies(si
 @pytest.mark.parametrize("name", ["test_accuracy", "val_loss"])
 def test_scores_that_change_show_that_equal_files_up_to_the_end_are_copies(name):
     one = rules_of(words(range(14, N)), {name: SCORE})["same_weights"]
-    assert one.severity == "serious" and f"{name.replace('_', ' ')} differs between them" in one.sentence
+    assert one.severity == "serious" and f"{name.replace('_', ' ').capitalize()} differs between them" in one.sentence
     assert one.evidence["score_that_differs"] == name
 
 

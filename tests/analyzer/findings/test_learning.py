@@ -194,6 +194,12 @@ def test_who_memorized_or_diverged_did_not_learn_nothing(scores):
     assert nothing(**scores) is None and nothing() is not None
 
 
+def test_a_training_loss_that_blew_up_in_the_first_epoch_was_not_learned():
+    assert nothing(train_loss=[np.nan, 1.7e7, *[2.3] * 6]) is not None
+    assert nothing(train_loss=[np.nan, 1.7e7, *[1.1] * 6]) is None  # lower than the test loss ever was
+    assert nothing(train_loss=[1.7e7, *[2.3] * 7]) is None  # it was so bad at first
+
+
 def test_a_step_that_towers_above_its_neighbors_is_no_peak():
     rates = [20.0, 15, 12, 10, 300, 300, 8, 5, 2, *[0.5] * 9]
     one = rest(rates, {"test_accuracy": [10.0, *[80.0] * 18]})

@@ -145,6 +145,18 @@ def test_weights_around_a_minimum_are_silent():
     assert told(tables(np.vstack((way, around)))) == []
 
 
+@pytest.mark.parametrize("moving", [1, 2, 4])
+def test_a_remnant_of_the_network_that_moves_does_not_tell_the_order(moving):
+    """Of four tensors that moved at first, so many still do where two checkpoints were exchanged."""
+    found = tables(exchanged(learning(), 8, 14))
+    lengths = np.concatenate(([np.nan], np.ones(25)))
+    dead = np.where(np.arange(26) > 5, 0.0, lengths)
+    rows = {("tensor", f"w{n}", "step_distance"): lengths if n < moving else dead for n in range(4)}
+    more = tables_of(rows, {"accuracy": np.zeros(26)})
+    tensors = (*found.tensors, *more.tensors)
+    assert (told(replace(found, tensors=tensors, curves={**found.curves, **more.curves})) != []) == (moving > 1)
+
+
 def test_steps_that_rounding_may_have_made_prove_nothing():
     weights = learning(26, 3)
     weights[12] = learning(26, 99)[12]

@@ -113,4 +113,4 @@ def test_training_in_a_narrow_dtype_is_told_from_a_rounded_copy(changed, dtype, 
     assert [(one.severity, one.tensor) for one in found] == ([("notice", "w")] if is_lost else [])
     hidden = replace(tables.curves["tensor", "w", "step_distance"], statuses=("ok", *["below_precision"] * 11))
     below = motion_below_precision(replace(tables, curves={**tables.curves, ("tensor", "w", "step_distance"): hidden}))
-    assert ["wider dtype" in one.sentence for one in below] == [not is_lost]
+    assert ["finer files" in one.sentence for one in below] == [dtype == "bfloat16" and not is_lost]

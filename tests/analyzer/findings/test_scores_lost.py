@@ -79,7 +79,7 @@ def test_a_noisy_accuracy_that_decays_has_collapsed(seed):
     one = found(scores)
     assert one.keys() == {"score_collapses"}
     best = int(np.argmax(scores["test_accuracy"]))
-    words = f"test accuracy fell from its best, {scores['test_accuracy'][best]:.1f} % at epoch {best}, to 32.3 %"
+    words = f"Test accuracy fell from its best, {scores['test_accuracy'][best]:.1f} % at epoch {best}, to 32.3 %"
     assert words in one["score_collapses"].sentence
 
 

@@ -102,13 +102,13 @@ SCHEDULES = {
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_a_healthy_schedule_of_the_learning_rate_is_no_warning(tmp_path, schedule, spacing):
     generator = np.random.default_rng(0)
-    weights = {key: generator.standard_normal(shape) for key, shape in SHAPES.items()}
+    weights = {key: 0.1 * generator.standard_normal(shape) for key, shape in SHAPES.items()}
     kept = range(41) if spacing == "every epoch" else (0, 1, 2, 4, 6, 9, 13, 18, 24, 31, 40)
     for epoch in range(41):
         if epoch in kept:
             single = {key: array.astype(np.float32) for key, array in weights.items()}
             save_weights(tmp_path / f"run/epoch_{epoch}.safetensors", single, weightlapse_metadata(epoch))
-        drift = 0.01 * schedule(epoch / 40)
+        drift = 0.001 * schedule(epoch / 40)
         weights = {key: array + drift * generator.standard_normal(array.shape) for key, array in weights.items()}
     with open_store(measured(tmp_path / "run").path) as store:
         findings = checked(find(read_tables(store, "run")))
@@ -220,6 +220,28 @@ def test_a_spike_is_measured_per_epoch():
     assert finding_of(motion_spike, tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1]})) is not None
     axis = [0, 1, 2, 3, 12, 13, 14, 15]  # nine epochs in one interval
     assert finding_of(motion_spike, tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1]}, axis=axis)) is None
+
+
+@pytest.mark.parametrize(("zeros", "told"), [([0] * 4 + [0.5] * 4, False), ([0] * 5 + [0.5] * 3, True)])
+def test_a_jump_that_sets_weights_to_zero_is_no_spike(zeros, told):
+    tables = tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1], "zero_fraction": zeros})
+    assert (finding_of(motion_spike, tables) is not None) == told
+
+
+@pytest.mark.parametrize("lost", [0.1, 0.9])
+def test_a_jump_where_the_task_changes_is_no_spike(lost):
+    """The test accuracy falls there while the training accuracy holds, or both hold."""
+    scores = {"test_accuracy": [0.1, 0.8, 0.9, 0.9, *[lost] * 4], "train_accuracy": [0.1, 0.8, *[0.9] * 6]}
+    tables = tables_with({"step_distance": [0, 1, 1, 1, 9, 1, 1, 1]}, scores)
+    assert (finding_of(motion_spike, tables) is None) == (lost == 0.1)
+
+
+@pytest.mark.parametrize("jumping", [1, 2, 4])
+def test_a_cause_that_moves_all_layers_is_named_if_half_of_them_jump(jumping):
+    rows = [[0, 1, 1, 1, 9 if n < jumping else 1, 1, 1, 1] for n in range(4)]
+    tables = tables_with({(f"w{n}", "step_distance"): row for n, row in enumerate(rows)})
+    sentence = finding_of(motion_spike, tables).sentence
+    assert ("a spike of the loss" in sentence, "an edit of the weights" in sentence) == (jumping > 1, jumping == 1)
 
 
 @pytest.mark.parametrize("count", [3, 4])

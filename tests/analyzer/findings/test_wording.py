@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analyzer.findings.wording import layers, number, percent, place, plural, span, times, unit
+from analyzer.findings.wording import capitalized, layers, number, percent, place, plural, span, times, unit
 from analyzer.model.describing import describe
 from analyzer.model.run import Checkpoint, Run
 
@@ -42,6 +42,7 @@ def test_plurals_and_lists_of_layers():
     assert layers(["a"], 1) == "a"
     assert layers(["a", "b"], 3) == "a, b"
     assert layers(list("abcde")) == "a, b, c and 2 more"
+    assert capitalized("test F1 of LoRA") == "Test F1 of LoRA"
 
 
 @pytest.mark.parametrize(
