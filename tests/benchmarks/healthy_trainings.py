@@ -34,6 +34,7 @@ METRICS = (  # that rules read, of those that are measured by default
     "dead_column_count",
     "dead_row_count",
     "effective_rank",
+    "energy_rank_95",
     "frobenius_norm",
     "initial_distance",
     "mp_outlier_count",
