@@ -51,9 +51,11 @@ def layer_departs_from_peers(tables: Tables) -> Iterator[Draft]:
     times (rank) or 100 times (condition number, above that of a random matrix) beyond the *nearest* of at least two
     peers, which lie within a factor of 2 of each other (`ALIKE`): a trend with depth makes no layer depart.
 
-    Measured here: in the shared healthy trainings no layer ends more than 1.1 times beyond its nearest peer in norm; a
-    deep sigmoid network, whose last hidden layer alone learns, shows 1.1 in norm. A layer of which one measure is
-    reported is not reported for the others, since its norm brings about its distance and its rank.
+    Measured here: in four healthy transformers of three blocks (`tests/benchmarks/healthy_trainings.py`) no layer ends
+    more than 1.24 times beyond its nearest peer in norm, 1.40 in distance, 1.09 in effective rank or 17 in the
+    condition number (of a square matrix); in a deep sigmoid network, of which the last hidden layer alone learns, 1.09
+    in norm. A layer of which one measure is reported is not reported for the others, since its norm brings about its
+    distance and its rank.
     """
     groups = _groups(tables)
     told: set[str] = set()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
 WINDOW = 4  # steps on each side of a change
+LASTS = 12  # steps, as far as there are so many, in whose median the shares of layers must have changed, too
 FACTOR = 2  # by which steps, or the shares of layers in them, change
 MUCH = 10  # times as long; such a rise beyond all steps before is a warning
 WARM_UP = 1 / 3  # of the run, in which a schedule may begin with small steps
@@ -70,8 +71,10 @@ def step_length_changes(tables: Tables) -> Iterator[Draft]:
 
     Measured here: see `docs/metrics.md`, "Findings about scores and steps": of 40 real trainings with another optimizer
     or learning rate from some epoch on, 38 were found at the right place; 48 healthy ones with twelve recipes and 40
-    simulated ones had no more than information. In `p_optswitch` of the shared trainings (Adam to SGD) the total
-    changed by a third only, but the steps of the first layer became 4 times as short compared with the last.
+    simulated ones had no more than information. In a healthy autoencoder (`tests/benchmarks/healthy_trainings.py`) the
+    steps of the narrowest layer doubled for four epochs, which is why the shares must change for longer. In
+    `p_optswitch` of the shared trainings (Adam to SGD) the total changed by a third only, but the steps of the first
+    layer became 4 times as short compared with the last.
     """
     if exploding(tables):
         return  # the steps of a layer that explodes outweigh all others
@@ -222,14 +225,17 @@ def _level(rows: FloatArray, at: int) -> float:
 def _shares(names: Sequence[str], rows: FloatArray, at: int) -> dict[str, float]:
     """Return by what factor each layer's steps changed at a step compared with the median layer; none if too little.
 
-    The two layers that changed most in opposite directions must depart from each other as :func:`_level` demands.
+    The two layers that changed most in opposite directions must depart from each other as :func:`_level` demands, and
+    still do so in the median of `LASTS` steps: a layer in which a unit begins to learn is ahead for a few steps.
     """
     moved = np.median(rows[:, at : at + WINDOW], axis=1) - np.median(rows[:, at - WINDOW : at], axis=1)
     known = np.flatnonzero(np.isfinite(moved))
     if len(known) < 2:
         return {}
     most, least = known[np.argmax(moved[known])], known[np.argmin(moved[known])]
-    if moved[most] - moved[least] < log(FACTOR) or _level(rows[[most]] - rows[[least]], at) <= 0:
+    apart = rows[most] - rows[least]
+    lasting = float(np.nanmedian(apart[at : at + LASTS]) - np.nanmedian(apart[at - WINDOW : at]))
+    if min(moved[most] - moved[least], lasting) < log(FACTOR) or _level(apart[np.newaxis], at) <= 0:
         return {}
     return {names[int(row)]: exp(float(moved[row])) for row in known}
 

@@ -85,6 +85,9 @@ def test_plain_weights_and_integer_buffers_are_not_packed(tmp_path):
 
 LENGTHS = [0, 110, 52, 33, 28, 25, 18, 14, 12, 11, 9, 9]  # of steps, in rounding displacements
 COPY = [0, 0.98, 0.97, 0.95, 0.95, 0.94, 0.92, 0.91, 0.9, 0.89, 0.86, 0.85]  # as p_optswitch rounded to bfloat16
+# Shares of the expected changes: of p_dead_units, rounded to bfloat16, whose dead units drift on by their momentum ...
+DYING = [1.0] * 8 + [0.79, 0.49, 0.39] + [0.37] * 14
+FADING = np.linspace(1.0, 0.35, 25).tolist()  # ... and where steps shrink
 ITSELF = [0, 0.84, 0.8, 0.75, 0.69, 0.62, 0.57, 0.5, 0.45, 0.4, 0.34, 0.27]  # as h_purebf16
 
 
@@ -114,3 +117,18 @@ def test_training_in_a_narrow_dtype_is_told_from_a_rounded_copy(changed, dtype, 
     hidden = replace(tables.curves["tensor", "w", "step_distance"], statuses=("ok", *["below_precision"] * 11))
     below = motion_below_precision(replace(tables, curves={**tables.curves, ("tensor", "w", "step_distance"): hidden}))
     assert ["finer files" in one.sentence for one in below] == [dtype == "bfloat16" and not is_lost]
+
+
+@pytest.mark.parametrize(("shares", "is_lost"), [(DYING, False), (FADING, True)])
+def test_units_that_die_within_three_intervals_are_no_lost_updates(shares, is_lost):
+    count = len(shares) + 1
+    tables = tables_with(
+        {
+            "step_distance": [0.42466 * 2**-8 * 1000] * count,  # so long that every element changes
+            "frobenius_norm": [1.0] * count,
+            "zero_fraction": [0.0] * count,
+            "changed_fraction": [0.0, *shares],
+        },
+        dtype="bfloat16",
+    )
+    assert bool(list(updates_lost_in_rounding(tables))) == is_lost

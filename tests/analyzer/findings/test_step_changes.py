@@ -67,6 +67,14 @@ def test_layers_whose_shares_change_are_another_optimizer_even_if_the_total_hard
     assert "Another optimizer" in one.sentence and one.evidence["tensors"] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(("epochs", "is_said"), [(4, False), (5, False), (12, True)])
+def test_a_layer_that_is_ahead_for_a_few_epochs_is_no_other_optimizer(epochs, is_said):
+    place = 12
+    ahead = np.where((np.arange(N) >= place) & (np.arange(N) < place + epochs), 2.4, 1.0)
+    found = changes(steps_of(np.ones(N), {"c": ahead}, noise=0.02))
+    assert bool([one for one in found if f"c{place}" in one.evidence["since"]]) == is_said
+
+
 def test_the_update_of_an_adapter_has_no_share_of_the_motion():
     place = 15
     tables = tables_with(
