@@ -29,6 +29,7 @@ FACTOR = 2  # by which steps, or the shares of layers in them, change
 MUCH = 10  # times as long; such a rise beyond all steps before is a warning
 WARM_UP = 1 / 3  # of the run, in which a schedule may begin with small steps
 ROUGHNESS = 2  # times the largest deviation from the trend between neighbors, which a change must exceed
+NOTABLE = 1.2  # times as long or short, compared with the median layer, from which on a layer is named
 ALIKE = 1.5  # times the longest step before; a rise up to there may be a schedule that starts again
 EXPONENTS = (0.0, 0.5, 1.0)  # of an interval's length in the distance covered: at rest, by chance, in one direction
 
@@ -118,11 +119,10 @@ def _draft(tables: Tables, change: _Change) -> Draft:
         what = f"became {times(max(ratio, 1 / ratio))} {'as long' if ratio > 1 else 'shorter'}"
     parts = [f"From the step into {place(tables, change.end)} on, the steps of the weights {what}"]
     if shares:
-        most, least = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
-        parts.append(
-            f"compared with the median layer, those of {layers([most])} {_times(shares[most])}, those of "
-            f"{layers([least])} {_times(shares[least])}"
-        )
+        ends = (max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__))
+        named = [name for name in ends if abs(log(shares[name])) >= log(NOTABLE)]
+        changes = ", ".join(f"those of {layers([name])} {_times(shares[name])}" for name in named)
+        parts.append(f"compared with the median layer, {changes}")
         why = "Another optimizer, or other learning rates for some layers, do this; a schedule changes all alike."
     else:
         why = "A higher learning rate, another optimizer, or a restart does this."
