@@ -87,6 +87,11 @@ def test_exchanged_neighbors_of_a_straight_path_are_found():
     assert told(tables(weights)) == [("exchanged_checkpoints", ("c10", "c11"))]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_neighbors_on_a_path_of_random_steps_could_be_in_either_order(seed):
+    assert told(tables(exchanged(learning(26, seed, drift=0.0, decay=1.0), 10, 11))) == []
+
+
 def test_two_exchanged_pairs_are_both_found_and_more_disorder_is_not_called_an_exchange():
     weights = exchanged(exchanged(learning(30, 2), 4, 9), 15, 22)
     assert told(tables(weights)) == [("exchanged_checkpoints", ("c4", "c9")), ("exchanged_checkpoints", ("c15", "c22"))]
