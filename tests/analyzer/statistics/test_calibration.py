@@ -124,6 +124,7 @@ def test_independent_drifting_curves_are_called_significant_no_more_often_than_p
 
 Run = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # axis, scores, states, intervals
 NOISE = 0.003
+SAMPLING = full_count(0.0, 0.02)  # error of a rate from two runs: their pairs share 24 scores and two schedules
 # Three or four weak cycles are a known limit (docs/metrics.md).
 MOST_OF_FEW_CYCLES = {("cycle of 20", 60): 0.11, ("cycle of 10", 40): 0.09}
 
@@ -210,7 +211,7 @@ def test_uneven_spacing_and_cycles_call_independent_curves_significant_no_more_o
             printed = sum(one.p_value is not None for one in its) / len(its)
             false = sum(one.p_value is not None and one.p_value < 0.05 for one in its) / len(its)
             print(f"{schedule}, n = {n}, {metric}, {method}: {false:.1%} false, {printed:.0%} printed")
-            assert false <= MOST_OF_FEW_CYCLES.get((schedule, n), MOST_FALSE)
+            assert false <= MOST_OF_FEW_CYCLES.get((schedule, n), MOST_FALSE) + SAMPLING
 
 
 def schedule_rows(schedule: str, generator: np.random.Generator, n: int) -> list[Correlation]:
