@@ -43,7 +43,7 @@ class TensorRow:
 
     @property
     def role(self) -> str:
-        """What the tensor does in the network: see :func:`analyzer.model.network.role_of`."""
+        """Return the role of the tensor in the network; see :func:`analyzer.model.network.role_of`."""
         return role_of(self.name)
 
     @property

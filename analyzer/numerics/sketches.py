@@ -29,7 +29,7 @@ ROW_SHARE = 8
 
 @dataclass(frozen=True, slots=True)
 class SketchKey:
-    """What the buckets and signs of a tensor's elements depend on, the same at all checkpoints.
+    """The key from which the buckets and signs of a tensor's elements follow, the same at all checkpoints.
 
     The sketches of a run's tensors are added up. Tensors begin at different buckets and at different signs, so that
     short tensors fill all buckets, and tensors that move alike do not add up as if they were one.

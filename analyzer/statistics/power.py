@@ -1,4 +1,4 @@
-"""What a test could have detected: the power at moderate and strong correlations."""
+"""Compute the power of a test: how likely it is to detect a moderate or a strong correlation."""
 
 from __future__ import annotations
 
