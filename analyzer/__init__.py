@@ -18,13 +18,13 @@
 from __future__ import annotations
 
 import warnings
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import WeightlapseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from os import PathLike
 
     from analyzer.metrics.registry import metric
     from analyzer.model.comparison import Comparison
@@ -156,30 +156,42 @@ def measure(
     return Measurements(str(store), run.name)
 
 
-def open_measurements(store: str | PathLike[str], run: str | None = None) -> Measurements:
-    """Open what was measured earlier; ``run`` names one of several runs in the store.
+def open_measurements(path: str | PathLike[str], run: str | None = None) -> Measurements:
+    """Open what was measured earlier.
+
+    Args:
+        path: a store, or a report folder, which contains one.
+        run: the name of one of several runs in the store.
 
     Raises:
-        StoreError: the store cannot be read, or contains several runs and none was named.
+        StoreError: the store cannot be read, contains no such run, or contains several runs and none was named.
     """
+    from analyzer import workflow
     from analyzer.errors import StoreError
+    from analyzer.model.notebook import suggestion
     from analyzer.report.measurements import Measurements
     from analyzer.store.store import open_store
 
-    with open_store(str(store)) as opened:
+    store = str(workflow.stored_in(str(path)) or path)
+    with open_store(store) as opened:
         names = opened.runs()
     if run is None and len(names) != 1:
         raise StoreError(f"{store}: contains {len(names)} runs ({', '.join(names)}); name one of them")
-    return Measurements(str(store), run or names[0])
+    if run is not None and run not in names:
+        raise StoreError(f"{store}: contains no run {run!r}; {suggestion(run, names)}")
+    return Measurements(store, run or names[0])
 
 
 def write_report(
-    measurements: Measurements | Iterable[Measurements], out: str | PathLike[str], force: bool = False
+    measurements: Measurements | Iterable[Measurements] | str | PathLike[str],
+    out: str | PathLike[str],
+    force: bool = False,
 ) -> list[Finding]:
     """Write the report folder of one run, or of several runs in one store, and return the findings.
 
     Args:
-        measurements: from :func:`measure` or :func:`open_measurements`.
+        measurements: from :func:`measure` or :func:`open_measurements`; the path of a store or of a report folder
+            stands for all runs in it.
         out: the report folder.
         force: write over the report of other runs, or beside foreign files.
 
@@ -191,12 +203,17 @@ def write_report(
     from analyzer.errors import StoreError
     from analyzer.report.measurements import Measurements
 
-    chosen = [measurements] if isinstance(measurements, Measurements) else list(measurements)
-    paths = sorted({one.path for one in chosen})
-    if len(paths) != 1:
-        named = ", ".join(paths) or "no store"
-        raise StoreError(f"{named}: the runs of a report must be in one store; measure them into one")
-    found = workflow.report(paths[0], str(out), force=force, only={one.run for one in chosen})
+    only: set[str] | None = None
+    if isinstance(measurements, str | PathLike):
+        store = str(workflow.stored_in(str(measurements)) or measurements)
+    else:
+        chosen = [measurements] if isinstance(measurements, Measurements) else list(measurements)
+        paths = sorted({one.path for one in chosen})
+        if len(paths) != 1:
+            named = ", ".join(paths) or "no store"
+            raise StoreError(f"{named}: the runs of a report must be in one store; measure them into one")
+        store, only = paths[0], {one.run for one in chosen}
+    found = workflow.report(store, str(out), force=force, only=only)
     return [finding for findings in found.values() for finding in findings]
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from analyzer.model.notebook import counted, html_table
 from analyzer.model.run import Finding, FloatArray, Status
 from analyzer.model.tables import Tables
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StoredRun:
     """A run as read from its store.
 
@@ -24,6 +25,9 @@ class StoredRun:
     tables: Tables
     contents: Mapping[str, Mapping[str, str]]
     settings: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"<StoredRun {self.name!r} of {self.source}: {counted(len(self.tables.checkpoints), 'checkpoint')}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,7 @@ class SwapRow:
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """Everything that the pages of a comparison are made from.
 
@@ -199,3 +203,12 @@ class Comparison:
     swaps: tuple[SwapRow, ...] = ()
     notes: tuple[str, ...] = ()
     answers: tuple[Finding, ...] = ()
+
+    def __repr__(self) -> str:
+        groups = f"in {counted(len(self.groups), 'group')} by {self.grouped_by}"
+        return f"<Comparison of {counted(len(self.runs), 'run')} {groups}: {counted(len(self.answers), 'answer')}>"
+
+    def _repr_html_(self) -> str:
+        group_of = {run: group.name for group in self.groups for run in group.runs}
+        rows = [(run.name, group_of.get(run.name), len(run.tables.checkpoints), run.source) for run in self.runs]
+        return html_table(repr(self)[1:-1], ("run", "group", "checkpoints", "store"), rows)

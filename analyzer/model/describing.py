@@ -25,7 +25,7 @@ def describe(run: Run, tensors: Sequence[TensorRow], elements: Mapping[str, Mapp
         CheckpointRow(one.name, one.epoch, one.step, one.path, sum(stamp.size for stamp in one.files), one.tokens)
         for one in run.checkpoints
     )
-    axis, label = _axis(checkpoints)
+    axis, label = axis_of(checkpoints)
     return Tables(
         run=run.name,
         axis=axis,
@@ -79,7 +79,7 @@ def _scalars(run: Run) -> dict[str, FloatArray]:
     return scalars
 
 
-def _axis(checkpoints: Sequence[CheckpointRow]) -> tuple[FloatArray, str]:
+def axis_of(checkpoints: Sequence[CheckpointRow]) -> tuple[FloatArray, str]:
     """Return the checkpoints' places and their unit, the first that each has its own of; else their order."""
     for label in UNITS:
         if (values := places_in(label, checkpoints)) is not None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from analyzer.model.notebook import counted, html_table
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -126,7 +128,7 @@ class FileStamp:
     etag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Checkpoint:
     """One saved state of the weights: ``name`` is its file's or folder's name, unique within the run.
 
@@ -144,6 +146,11 @@ class Checkpoint:
     settings: Mapping[str, str] = field(default_factory=dict)
     tokens: int | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<Checkpoint {self.name!r}: epoch {self.epoch}, step {self.step}, {counted(len(self.tensors), 'tensor')}>"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -158,7 +165,7 @@ class Finding:
     figure: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """An ordered series of checkpoints, and what was noticed while it was put in order.
 
@@ -177,6 +184,16 @@ class Run:
     unplaced: tuple[Checkpoint, ...] = ()
     unread_tables: tuple[str, ...] = ()
     is_partial: bool = False
+
+    def __repr__(self) -> str:
+        tensors = {name for one in self.checkpoints for name in one.tensors}
+        held = f"{counted(len(self.checkpoints), 'checkpoint')}, {counted(len(tensors), 'tensor')}"
+        return f"<Run {self.name!r}: {held}, read as {self.layout}, ordered by {self.ordered_by}>"
+
+    def _repr_html_(self) -> str:
+        scores = sorted({name for one in self.checkpoints for name in one.scores})
+        rows = [(one.name, one.epoch, one.step, *map(one.scores.get, scores)) for one in self.checkpoints]
+        return html_table(repr(self)[1:-1], ("checkpoint", "epoch", "step", *scores), rows)
 
 
 class Value(NamedTuple):

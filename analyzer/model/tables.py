@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from analyzer.model.network import depth_of, role_of
+from analyzer.model.notebook import counted, html_table
 from analyzer.model.run import EXPERT, Finding, FloatArray, Run, Status
 from analyzer.model.trajectory import NO_TRAJECTORY, Trajectory
 
@@ -69,12 +72,13 @@ class MetricRow:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Curve:
     """One metric of one tensor (or aggregate) over all checkpoints of a run.
 
     ``values`` has shape (checkpoints,), float64, NaN where there is no value; ``statuses`` and ``references``
-    run alongside, None where the metric has no row for that checkpoint.
+    run alongside, None where the metric has no row for that checkpoint. ``axis`` (checkpoints,) places the checkpoints,
+    in the unit ``axis_label``; it is empty for a curve that was not read from a store.
     """
 
     scope: str
@@ -83,6 +87,22 @@ class Curve:
     values: FloatArray
     statuses: tuple[Status | None, ...]
     references: tuple[str | None, ...]
+    axis: FloatArray = field(default_factory=lambda: np.empty(0))
+    axis_label: str = ""
+
+    def __repr__(self) -> str:
+        known = [float(value) for value in self.values if value == value]
+        extent = f", from {known[0]:.6g} to {known[-1]:.6g}" if known else ""
+        of = f"{self.metric!r} of {self.tensor or self.scope!r}"
+        return f"<Curve {of}: {counted(len(known), 'value')} at {counted(len(self.values), 'checkpoint')}{extent}>"
+
+    def _repr_html_(self) -> str:
+        places = self.axis if len(self.axis) else np.arange(len(self.values))
+        rows = [
+            (float(place), None if value != value else float(value), status)
+            for place, value, status in zip(places, self.values, self.statuses, strict=True)
+        ]
+        return html_table(repr(self)[1:-1], (self.axis_label or "checkpoint", "value", "status"), rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +174,7 @@ Problem = tuple[str, str, str, str]  # (checkpoint, tensor, metric, reason); no 
 NO_RUN = Run("", "", "", "", ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Tables:
     """All that a figure may draw of one run: plain arrays, read from the store.
 
@@ -190,3 +210,7 @@ class Tables:
     problems: tuple[Problem, ...] = ()
     fits: Mapping[tuple[str, str], bool] = field(default_factory=dict)
     trajectory: Trajectory = NO_TRAJECTORY
+
+    def __repr__(self) -> str:
+        held = f"{counted(len(self.checkpoints), 'checkpoint')}, {counted(len(self.curves), 'curve')}"
+        return f"<Tables of {self.run!r}: {held}, {counted(len(self.findings), 'finding')}>"

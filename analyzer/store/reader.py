@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analyzer.errors import StoreError
+from analyzer.model.describing import axis_of
 from analyzer.model.run import (
     Checkpoint,
     FileStamp,
@@ -147,12 +148,17 @@ class Reader:
         )
         return {row[0]: MetricRow(*row) for row in rows}
 
+    def measured_metrics(self, run: str) -> list[str]:
+        """Return the names of the metrics that a run has rows of, in alphabetical order."""
+        return [name for (name,) in self._of_run(run, "SELECT DISTINCT metric FROM series WHERE run = ? ORDER BY 1")]
+
     def curves(
         self, run: str, scope: str | None = None, metric: str | None = None, tensor: str | None = None
     ) -> Iterator[Curve]:
         """Yield the curves of a run, optionally of one scope, metric or tensor, sorted by scope, tensor and metric."""
         ids = self._of_run(run, "SELECT id FROM checkpoints WHERE run = ? ORDER BY position")
         positions = {identity: position for position, (identity,) in enumerate(ids)}
+        axis, label = axis_of(self.checkpoints(run))
         chosen = self._connection.execute(
             "SELECT series.id, scope, series.tensor, metric FROM series LEFT JOIN tensors "
             "ON tensors.run = series.run AND tensors.name = series.tensor WHERE series.run = ? "
@@ -170,7 +176,7 @@ class Reader:
             references: list[str | None] = [None] * len(positions)
             for checkpoint, _, status, reference in rows:
                 statuses[positions[checkpoint]], references[positions[checkpoint]] = status, reference
-            yield Curve(its_scope, its_tensor, its_metric, values, tuple(statuses), tuple(references))
+            yield Curve(its_scope, its_tensor, its_metric, values, tuple(statuses), tuple(references), axis, label)
 
     def measurements(self, run: str) -> Iterator[Measurement]:
         """Return every row of a run by checkpoint, scope, tensor (in the model's order) and name of the metric."""
