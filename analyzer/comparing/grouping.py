@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from os.path import commonprefix
+from pathlib import PurePath
 
 from analyzer.model.comparison import Group, StoredRun
 
 SEED = "seed"  # the setting in which repetitions of a training differ
 _SEED_IN_NAME = re.compile(r"[-_.]*seed[-_=]?[0-9]+", re.IGNORECASE)
+_SHORTEST_NAME = 3  # characters that runs' names must have in common for a name of their group
 BY_SETTINGS = "Runs whose checkpoints record the same settings except the seed form a group."
 BY_NAMES = (
     "The checkpoints do not record their settings, so runs whose names differ only in a seed, as in run-seed1, form a "
@@ -48,8 +51,18 @@ def _names(groups: Sequence[Sequence[StoredRun]]) -> list[str]:
         if len({one.get(name) for one in settings}) > 1
     )
     if not differing:
-        return [_name_without_seed(group[0].name) for group in groups]
+        return [_shared_name(group) for group in groups]
     return [", ".join(_setting(name, one, alone=len(differing) == 1) for name in differing) for one in settings]
+
+
+def _shared_name(runs: Sequence[StoredRun]) -> str:
+    """Return what the runs of a group have in common: the start of their names, their folder, or else their number."""
+    names = [_name_without_seed(run.name) for run in runs]
+    start = commonprefix(names).rstrip("-_./ 0123456789")
+    if len(set(names)) == 1 or len(start) >= _SHORTEST_NAME:
+        return start if len(set(names)) > 1 else names[0]
+    folders = {PurePath(run.path).parent for run in runs}
+    return (folders.pop().name if len(folders) == 1 else "") or f"{len(runs)} runs with the same settings"
 
 
 def _setting(name: str, settings: Mapping[str, str], *, alone: bool) -> str:

@@ -205,8 +205,8 @@ class Comparison:
     answers: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
-        groups = f"in {counted(len(self.groups), 'group')} by {self.grouped_by}"
-        return f"<Comparison of {counted(len(self.runs), 'run')} {groups}: {counted(len(self.answers), 'answer')}>"
+        held = f"{counted(len(self.runs), 'run')} in {counted(len(self.groups), 'group')}"
+        return f"<Comparison of {held}: {counted(len(self.answers), 'answer')}>"
 
     def _repr_html_(self) -> str:
         group_of = {run: group.name for group in self.groups for run in group.runs}

@@ -86,3 +86,27 @@ def test_groups_are_named_by_all_settings_that_differ_and_a_lone_text_by_its_val
     assert [group.name for group in group_runs(runs)[0]] == ["init normal, lr 0.1", "init pytorch, lr not set"]
     runs = [stored_run("a", settings=first), stored_run("b", seed=1, settings={**first, "lr": "0.2"})]
     assert [group.name for group in group_runs(runs)[0]] == ["lr 0.1", "lr 0.2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shared"),
+    [
+        (["x-seed3"], "x"),
+        (["x-seed1", "x-seed2"], "x"),
+        (["wide-1", "wide-2"], "wide"),
+        (["s0", "s1", "s2"], "runs"),  # nothing in their names, but their folder
+    ],
+)
+def test_a_group_of_the_only_settings_is_named_after_what_its_runs_share(names, shared):
+    runs = [stored_run(name, settings=with_settings("normal", seed)) for seed, name in enumerate(names)]
+    (group,), _ = group_runs(runs)
+    assert (group.name, group.runs) == (shared, tuple(names))
+
+
+def test_a_group_whose_runs_share_neither_name_nor_folder_is_counted():
+    runs = [
+        dataclasses.replace(stored_run(name, settings=with_settings("normal", seed)), path=f"{name}/out")
+        for seed, name in enumerate("ab")
+    ]
+    (group,), _ = group_runs(runs)
+    assert group.name == "2 runs with the same settings"
