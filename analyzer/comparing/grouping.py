@@ -58,7 +58,7 @@ def _names(groups: Sequence[Sequence[StoredRun]]) -> list[str]:
 def _shared_name(runs: Sequence[StoredRun]) -> str:
     """Return what the runs of a group have in common: the start of their names, their folder, or else their number."""
     names = [_name_without_seed(run.name) for run in runs]
-    start = commonprefix(names).rstrip("-_./ 0123456789")
+    start = commonprefix(names).rstrip("-_./ 0123456789")  # noqa: RUF071 - by character, on purpose
     if len(set(names)) == 1 or len(start) >= _SHORTEST_NAME:
         return start if len(set(names)) > 1 else names[0]
     folders = {PurePath(run.path).parent for run in runs}
