@@ -25,7 +25,7 @@ from analyzer.model.comparison import Comparison
 from analyzer.model.names import slug
 from analyzer.model.run import Finding, Run
 from analyzer.report.claiming import claim_folder, set_aside_if_unreadable
-from analyzer.report.reading import read_run, with_statistics
+from analyzer.report.reading import read_run, with_spectra, with_statistics
 from analyzer.report.writer import Provenance, write_folder
 from analyzer.sources import is_remote
 from analyzer.store.files import STORE_NAME
@@ -171,7 +171,7 @@ def report(
     # While the transaction lasts no other process writes to this folder; it ends with this one, however that ends.
     # One BLAS thread: the last digits of a correlation depend on how many there are.
     with open_store(str(target), create=True) as opened, opened.transaction(), threadpool_limits(limits=1):
-        runs = [with_statistics(read_run(opened, name, store)) for name in names]
+        runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
         write_folder(report_folder(opened, runs), Path(out), Provenance(arguments or {}, parts))
     return {tables.run: list(tables.findings) for tables in runs}

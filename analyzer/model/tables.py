@@ -10,6 +10,7 @@ import numpy as np
 from analyzer.model.network import depth_of, role_of
 from analyzer.model.notebook import counted, html_table
 from analyzer.model.run import EXPERT, Finding, FloatArray, Run, Status
+from analyzer.model.spectra import SpectrumThroughTime
 from analyzer.model.trajectory import NO_TRAJECTORY, Trajectory
 
 TOKENS = "billion tokens"
@@ -188,7 +189,8 @@ class Tables:
     checkpoint -> tensor -> what is known of the stored elements. ``twins`` maps a checkpoint without a place to the one
     that has the same weights, or to None; it is None itself where they were not compared. ``fits`` says of a suspected
     (checkpoint, tensor) whether the tensor lies between those of the neighboring checkpoints, where that was measured.
-    ``trajectory`` is empty if no steps were sketched.
+    ``trajectory`` is empty if no steps were sketched. ``spectra`` maps a matrix to its singular values; it is empty
+    where no report is made.
     """
 
     run: str
@@ -210,6 +212,7 @@ class Tables:
     problems: tuple[Problem, ...] = ()
     fits: Mapping[tuple[str, str], bool] = field(default_factory=dict)
     trajectory: Trajectory = NO_TRAJECTORY
+    spectra: Mapping[str, SpectrumThroughTime] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         held = f"{counted(len(self.checkpoints), 'checkpoint')}, {counted(len(self.curves), 'curve')}"

@@ -18,6 +18,7 @@ from analyzer.findings.curves import PARAMETERS
 from analyzer.model.describing import describe
 from analyzer.model.names import listed
 from analyzer.model.run import Finding, FloatArray
+from analyzer.model.spectra import SpectrumThroughTime, spectrum_through_time
 from analyzer.model.tables import StoredElements, Tables
 from analyzer.model.trajectory import NO_TRAJECTORY, Trajectory, trajectory_of
 from analyzer.report.completeness import unfinished
@@ -60,6 +61,22 @@ def with_statistics(tables: Tables) -> Tables:
     found = Correlations(tables)
     pairs = change_pairs(tables, found.get(PICTURED, ()))
     return replace(tables, correlations=found, change_pairs=pairs, uncorrelated=found.left_out)
+
+
+def with_spectra(store: Reader, tables: Tables) -> Tables:
+    """Return the tables with the singular values of each matrix, read and condensed one matrix after the other."""
+    unknown = np.full(len(tables.checkpoints), np.nan)
+    found: dict[str, SpectrumThroughTime] = {}
+    for row in tables.tensors:
+        if row.matrix_shape is None:
+            continue
+        spectra = store.spectra(tables.run, row.name)
+        if spectra:
+            curve = tables.curves.get(("tensor", row.name, "mp_edge"))
+            edge = unknown if curve is None else curve.values
+            in_order = [spectra.get(checkpoint.name) for checkpoint in tables.checkpoints]
+            found[row.name] = spectrum_through_time(row.name, in_order, edge)
+    return replace(tables, spectra=found)
 
 
 def _elements(store: Reader, tables: Tables) -> dict[str, dict[str, StoredElements]]:
