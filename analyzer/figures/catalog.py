@@ -34,6 +34,8 @@ class FigureSpec(Generic[Content]):
         draw: returns the figure, or None if there is nothing to show.
         how_to_read_groups: for a comparison, further sentences of the caption about means and ranges; they apply if
             any group has several runs.
+        remark: returns one sentence about what is remarkable in this run or comparison, empty if nothing is; it is
+            only asked for figures that were drawn, and follows ``how_to_read`` in the caption.
     """
 
     name: str
@@ -42,6 +44,7 @@ class FigureSpec(Generic[Content]):
     order: int
     draw: Draw[Content]
     how_to_read_groups: str = ""
+    remark: Callable[[Content], str] | None = None
 
     def for_comparison(self, comparison: Comparison) -> FigureSpec[Content]:
         """Return the figure with the caption that fits ``comparison``: with the sentences on groups if it has any."""
@@ -68,7 +71,13 @@ class Catalog(Generic[Content]):
         return tuple(sorted(self._specs.values(), key=lambda spec: spec.order))
 
     def figure(
-        self, *, order: int, title: str, how_to_read: str, how_to_read_groups: str = ""
+        self,
+        *,
+        order: int,
+        title: str,
+        how_to_read: str,
+        how_to_read_groups: str = "",
+        remark: Callable[[Content], str] | None = None,
     ) -> Callable[[Draw[Content]], FigureSpec[Content]]:
         """Add the decorated function as a figure.
 
@@ -86,7 +95,8 @@ class Catalog(Generic[Content]):
                     f"figure {function.__module__}.{function.__name__}: the function must have its module's name, so "
                     "that one can be found from the other; rename the function or the module"
                 )
-            return self.add(FigureSpec(function.__name__, title, how_to_read, order, function, how_to_read_groups))
+            name = function.__name__
+            return self.add(FigureSpec(name, title, how_to_read, order, function, how_to_read_groups, remark))
 
         return register
 
