@@ -23,7 +23,7 @@ from analyzer.model.tables import Tables
 ORDER = (
     *("checkpoint_series", "stored_elements", "copies", "partial_copies", "adapters", "broken_layers", "overfitting"),
     *("scores_lost", "learning", "order_of_weights", "compression", "quantization", "steps", "step_changes", "norms"),
-    *("spectra", "peers"),
+    *("depth", "spectra", "peers"),
 )
 for _name in dict.fromkeys((*ORDER, *(_module.name for _module in pkgutil.iter_modules(__path__)))):
     importlib.import_module(f"{__name__}.{_name}")
