@@ -53,6 +53,7 @@ def zero_update(tables: Tables) -> Iterator[Draft]:
             "reset.",
             tensors=list(zero),
             places=places,
+            apart=True,
         )
 
 

@@ -39,6 +39,7 @@ def not_measured(problems: Sequence[Problem]) -> Iterator[Finding]:
             tensor=tensors[0] if len(tensors) == 1 else None,
             checkpoints=checkpoints,
             evidence={"metric": metric or "all", "tensors": tensors, "reason": reason},
+            apart=True,
         )
 
 

@@ -50,6 +50,7 @@ def same_weights(tables: Tables) -> Iterator[Draft]:
             f"{listed(others)} {verb} exactly the weights of {listed([first])}{before}: {reason}.",
             places=positions,
             evidence={"neighbors": neighbors, "score_that_differs": score},
+            apart=True,
         )
 
 

@@ -42,7 +42,7 @@ def _explained(events: Sequence[Finding], findings: Sequence[Finding]) -> Iterab
     for finding in findings:
         for event in events:
             if event.rule != finding.rule:
-                yield from (name for name in _tensors(finding) & _tensors(event) if _explains(event, finding, name))
+                yield from (name for name in {*finding.tensors} & {*event.tensors} if _explains(event, finding, name))
 
 
 def _explains(event: Finding, finding: Finding, tensor: str) -> bool:
@@ -56,8 +56,3 @@ def _explains(event: Finding, finding: Finding, tensor: str) -> bool:
     since = finding.evidence.get("since")
     more_severe = SEVERITIES.index(finding.severity) < SEVERITIES.index(event.severity)
     return isinstance(since, dict) and since.get(tensor) in event.checkpoints and not more_severe
-
-
-def _tensors(finding: Finding) -> frozenset[str]:
-    tensors = finding.evidence.get("tensors", ())
-    return frozenset(tensors) if isinstance(tensors, list) else frozenset()

@@ -134,6 +134,7 @@ def norm_jumps(tables: Tables) -> Iterator[Draft]:
             tensors=list(dict.fromkeys(name for names in jumps.values() for name in names)),
             places=sorted(jumps),
             evidence={"at": {tables.checkpoints[position].name: names for position, names in sorted(jumps.items())}},
+            apart=True,
         )
 
 

@@ -83,6 +83,7 @@ def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
             "probably renamed or exchanged; rename them, or expect wrong steps at both.",
             places=[first, second],
             evidence={"path_after_exchange": ratio},
+            apart=True,
         )
 
 
@@ -132,6 +133,7 @@ def goes_back(tables: Tables) -> Iterator[Draft]:
             "was probably resumed from an older checkpoint; what was learned in between is lost.",
             places=[one.to, one.first],
             evidence={"distance": one.ratio, "repeated": one.length, "found": len(returns)},
+            apart=True,
         )
 
 

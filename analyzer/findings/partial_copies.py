@@ -107,6 +107,7 @@ def part_of_another_checkpoint(tables: Tables) -> Iterator[Draft]:
             tensors=part.tensors,
             places=(part.first, part.second),
             evidence={"wrong": None if wrong is None else tables.checkpoints[wrong].name, "between": names},
+            apart=True,
         )
 
 

@@ -21,7 +21,8 @@ GROUNDS = ("Source:", "Measured here:")
 class Draft:
     """A finding as a rule yields it; the rule's decorator adds its name and its figure.
 
-    The evidence names all ``tensors``. The checkpoints are given by name, or by their positions in the run.
+    The evidence names all ``tensors``. The checkpoints are given by name, or by their positions in the run; unless they
+    are single ones (``apart``), they stand for all from the first to the last.
     """
 
     severity: Severity
@@ -30,6 +31,7 @@ class Draft:
     places: Iterable[int] = ()
     checkpoints: tuple[str, ...] = ()
     evidence: Mapping[str, object] = field(default_factory=dict)
+    apart: bool = False
 
 
 Rule = Callable[[Tables], Iterator[Finding]]
@@ -85,6 +87,7 @@ def _register(rules: dict[str, Rule], figure: str | None, function: Drafting) ->
                 checkpoints=(*draft.checkpoints, *(tables.checkpoints[int(place)].name for place in draft.places)),
                 evidence={**({"tensors": list(draft.tensors)} if draft.tensors else {}), **draft.evidence},
                 figure=figure,
+                apart=draft.apart,
             )
 
     rules[name] = findings

@@ -142,4 +142,5 @@ def impossible_accuracy(tables: Tables) -> Iterator[Draft]:
             "left out of the findings. Look at how the score is computed and written.",
             places=places,
             evidence={"score": name, "values": {tables.checkpoints[int(at)].name: float(values[at]) for at in places}},
+            apart=True,
         )

@@ -98,6 +98,7 @@ def step_length_changes(tables: Tables) -> Iterator[Draft]:
                 f"alike, {why}.",
                 places=sorted({position for one in alike for position in (one.start, one.end)}),
                 evidence=_evidence(tables, alike),
+                apart=True,
             )
 
 

@@ -102,6 +102,7 @@ def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
                 one.tensor.name: tables.checkpoints[start].name for start in sorted(begun) for one in begun[start]
             },
         },
+        apart=True,
     )
 
 

@@ -59,9 +59,9 @@ def place_text(unit: str, number: str) -> str:
 
 
 def finding_record(finding: Finding) -> dict[str, Any]:
-    """Return a finding as a JSON object, without its figure."""
+    """Return a finding as a JSON object, without its figure and how it is marked there."""
     record = asdict(finding)
-    del record["figure"]
+    del record["figure"], record["apart"]
     return record
 
 

@@ -154,7 +154,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A sentence about a run with the evidence for it."""
+    """A sentence about a run with the evidence for it.
+
+    ``checkpoints`` are single ones if ``apart``; otherwise the finding is about all from the first to the last of them.
+    """
 
     rule: str
     severity: Severity
@@ -163,6 +166,15 @@ class Finding:
     checkpoints: tuple[str, ...] = ()
     evidence: Mapping[str, object] = field(default_factory=dict)
     figure: str | None = None
+    apart: bool = False
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The names of the tensors that the finding is about."""
+        named = self.evidence.get("tensors")
+        if isinstance(named, list) and all(isinstance(name, str) for name in named):
+            return tuple(named)
+        return () if self.tensor is None else (self.tensor,)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from analyzer.figures.drawing.checkpoint_axis import BoolArray
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
@@ -28,6 +29,7 @@ _TICK_PITCH = 0.4  # the least distance from tick to tick
 
 KEY_TEXT = _KEY_WIDTH * 72 - 30  # points that the key leaves for a name
 _MARKERS_ON_A_LINE = 12
+_NAME = "name of the panel"  # matplotlib's label of that text
 
 
 class LineSheet:
@@ -113,4 +115,12 @@ def name_panel(axes: Axes, name: str, above: float = 5, color: str = INK) -> Non
         size=LABEL_SIZE,
         color=color,
         va="bottom",
+        label=_NAME,
     )
+
+
+def raise_name(axes: Axes, by: float) -> None:
+    """Move the name of a panel up by so many points, to make room below it."""
+    for text in axes.texts:
+        if isinstance(text, Annotation) and text.get_label() == _NAME:
+            text.xyann = (text.xyann[0], text.xyann[1] + by)
