@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,10 @@ Kind = Literal["report", "comparison"]
 
 MANIFEST = "manifest.json"
 UNREADABLE = ".unreadable"  # is added to the name of a store that is set aside
-OUR_NAMES = frozenset({"index.html", "report.css", "summary.json", MANIFEST, STORE_NAME, "figures", "data"})
+PAGES = ("index.html", "report.css", "report.js", "explore.html", "explore.js", "data.js", "plotly.min.js")
+FOLDERS = ("data", "figures", "layers")
+OUR_NAMES = frozenset({*PAGES, *FOLDERS, "summary.json", MANIFEST, STORE_NAME})
+_OF_RUN = r"(?:\d{2,}-[^/]*/|\d{2,}/)?"  # the folder of one of several runs
 
 
 def claim_folder(out: Path, runs: Mapping[str, str], kind: Kind, force: bool = False) -> None:
@@ -72,6 +76,22 @@ def set_aside_if_unreadable(path: str) -> str | None:
             Path(path).replace(aside)
         return f"{error}. It is kept as {aside}; everything is measured again."
     return None
+
+
+def stale_files(out: Path, written: Collection[str], figures: Collection[str]) -> Iterator[Path]:
+    """Yield files that an earlier report of ours left in a folder and that the new one did not write.
+
+    Args:
+        out: the folder.
+        written: what was written now, as paths relative to the folder.
+        figures: the names of all figures that there can be; other pictures are not ours.
+    """
+    figure = rf"figures/{_OF_RUN}(?:{'|'.join(map(re.escape, figures))})(?:-narrow|-\d{{3,}})?\.(?:png|svg|gif)"
+    ours = re.compile(rf"{'|'.join(map(re.escape, PAGES))}|layers/{_OF_RUN}\d{{3,}}\.html|{figure}")
+    for path in (*out.glob("*"), *(out / "figures").rglob("*"), *(out / "layers").rglob("*")):
+        relative = path.relative_to(out).as_posix()
+        if relative not in written and ours.fullmatch(relative) and path.is_file():
+            yield path
 
 
 def _is_ours(name: str) -> bool:

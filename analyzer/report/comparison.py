@@ -16,6 +16,7 @@ from analyzer.errors import StoreError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.report.comparison_page import render_page
 from analyzer.report.comparison_tables import HEADERS, rows
+from analyzer.report.page import stylesheet
 from analyzer.report.reading import read_run
 from analyzer.report.writer import FigureSet, Folder
 from analyzer.store.files import STORE_NAME
@@ -86,7 +87,10 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
         tables={name: (header, rows(name, comparison)) for name, header in HEADERS.items()},
         figures=[FigureSet([figure.for_comparison(comparison) for figure in COMPARED], comparison)],
         summary=summarize(comparison),
-        page=lambda drawn: render_page(comparison, drawn[0], reports),
+        files=lambda drawn: [
+            ("report.css", stylesheet()),
+            ("index.html", render_page(comparison, drawn[0], reports)),
+        ],
         runs=[(run.name, run.path) for run in comparison.runs],
         inputs=[
             {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from analyzer.model.names import slug
 from analyzer.model.score_names import best_place
 from analyzer.model.tables import Tables, is_expert
 from analyzer.report import csv_tables
-from analyzer.report.page import render_page
+from analyzer.report.page import FigureOnPage, render_page, stylesheet
 from analyzer.report.writer import FigureSet, Folder
 from analyzer.statistics.rows import is_tested
 from analyzer.store.reader import Reader
@@ -35,12 +35,18 @@ def report_folder(store: Reader, runs: Sequence[Tables]) -> Folder:
         tables=csv_tables.tables_of(store, runs),
         figures=[FigureSet(FIGURES, tables, _prefix(tables, runs)) for tables in runs],
         summary=summary,
-        page=lambda drawn: render_page(
-            summary, runs, {tables.run: its for tables, its in zip(runs, drawn, strict=True)}
-        ),
+        files=lambda drawn: _files(summary, runs, drawn),
         runs=[(tables.run, tables.source.path) for tables in runs],
         inputs=[record for tables in runs for record in _inputs(tables)],
     )
+
+
+def _files(
+    summary: Mapping[str, Any], runs: Sequence[Tables], drawn: Sequence[Sequence[FigureOnPage]]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield (path, content) of the pages, given what was drawn of each run."""
+    yield "report.css", stylesheet()
+    yield "index.html", render_page(summary, runs, {tables.run: its for tables, its in zip(runs, drawn, strict=True)})
 
 
 def _prefix(tables: Tables, runs: Sequence[Tables]) -> str:

@@ -14,10 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyzer.report.claiming import MANIFEST, OUR_NAMES, Kind
+from analyzer.report.claiming import FOLDERS, MANIFEST, Kind, stale_files
 from analyzer.report.csv_tables import Row, with_header
-from analyzer.report.page import FigureOnPage, stylesheet
-from analyzer.store.files import flush_folder, report_errors, sweep, write_whole
+from analyzer.report.page import FigureOnPage
+from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 
 if TYPE_CHECKING:
     from analyzer.figures import FigureSpec
@@ -47,21 +47,22 @@ class FigureSet:
 class Folder:
     """The contents of a report folder before they are written.
 
-    ``tables`` maps a name to its header and rows; ``page`` renders the page from what was drawn of each figure set;
-    ``runs`` are (name, path) and ``inputs`` describe the checkpoints, both for the manifest.
+    ``tables`` maps a name to its header and rows. ``files`` yields (path in the folder, content) of the pages and what
+    they need, given what was drawn of each figure set. ``runs`` are (name, path) and ``inputs`` describe the
+    checkpoints, both for the manifest.
     """
 
     kind: Kind
     tables: Mapping[str, tuple[str, Iterable[Row]]]
     figures: Sequence[FigureSet]
     summary: Mapping[str, Any]
-    page: Callable[[Sequence[Sequence[FigureOnPage]]], bytes]
+    files: Callable[[Sequence[Sequence[FigureOnPage]]], Iterable[tuple[str, bytes]]]
     runs: Sequence[tuple[str, str]]
     inputs: Sequence[Mapping[str, Any]]
 
 
 def write_folder(folder: Folder, out: Path, provenance: Provenance) -> None:
-    """Write a folder that was claimed before.
+    """Write a folder that was claimed before, and remove what an earlier report of ours left there.
 
     Raises:
         ReportError: a file cannot be written; what was there before is unchanged.
@@ -69,70 +70,70 @@ def write_folder(folder: Folder, out: Path, provenance: Provenance) -> None:
     started = time.perf_counter()
     with report_errors(out):
         (out / MANIFEST).unlink(missing_ok=True)
-        for below in (out / "figures", out / "data"):
-            below.mkdir(exist_ok=True)
-            sweep(below)
+        for below in ("data", "figures"):
+            (out / below).mkdir(exist_ok=True)
+        for below in FOLDERS:
+            sweep(out / below)
         sweep(out, below=False)
+    written: set[str] = set()
+
+    def write(path: str, data: bytes) -> None:
+        with report_errors(out / path):
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out / path, data)
+        written.add(path)
+
     for name, (header, rows) in folder.tables.items():
-        write_whole(out / "data" / f"{name}.csv", with_header(header, rows))
-    drawn = [draw_figures(one.figures, one.content, out, one.prefix) for one in folder.figures]
-    write_whole(out / "summary.json", _json(folder.summary))
-    write_whole(out / "report.css", stylesheet())
-    write_whole(out / "index.html", folder.page(drawn))
-    seconds = {**provenance.seconds, "draw": round(time.perf_counter() - started, 3)}
+        write(f"data/{name}.csv", with_header(header, rows))
+    drawn = [draw_figures(one.figures, one.content, one.prefix, write) for one in folder.figures]
+    write("summary.json", _json(folder.summary))
+    for path, data in folder.files(drawn):
+        write(path, data)
     with report_errors(out):
+        for path in stale_files(out, written, {spec.name for one in folder.figures for spec in one.figures}):
+            path.unlink()
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "kind": folder.kind,
             "runs": [list(run) for run in folder.runs],
             **environment(),
             "arguments": dict(provenance.arguments),
-            "seconds": seconds,
+            "seconds": {**provenance.seconds, "draw": round(time.perf_counter() - started, 3)},
             "inputs": list(folder.inputs),
-            "files": _files(out),
+            "files": sorted({*written, *([STORE_NAME] if (out / STORE_NAME).exists() else [])}),
         }
-        for below in (out / "figures", out / "data", out):
+        for below in {(out / path).parent for path in written}:
             flush_folder(below)
         write_whole(out / MANIFEST, _json(manifest))
         flush_folder(out)
 
 
-def draw_figures(figures: Sequence[FigureSpec[Any]], content: object, out: Path, prefix: str) -> list[FigureOnPage]:
+def draw_figures(
+    figures: Sequence[FigureSpec[Any]], content: object, prefix: str, write: Callable[[str, bytes], None]
+) -> list[FigureOnPage]:
     """Draw each figure that has something to show.
 
     Args:
         figures: in reading order.
         content: the tables or comparison that they are drawn from.
-        out: the report folder, which contains a folder for figures.
-        prefix: of their file names; it may name a folder, which is created.
+        prefix: of their file names; it may name a folder.
+        write: writes a file, given its path in the report folder and its content.
 
     Raises:
         ReportError: a file cannot be written.
     """
     from analyzer.figures import render
 
-    with report_errors(out / "figures"):
-        (out / "figures" / prefix).mkdir(exist_ok=True)
     drawn = []
     for spec in figures:
-        place = f"figures/{prefix}{spec.name}"
-        png, svg = out / f"{place}.png", out / f"{place}.svg"
         figure = spec.draw(content)
         if figure is None:
-            with report_errors(png):
-                for stale in (png, svg):
-                    stale.unlink(missing_ok=True)  # our own, of an earlier report
             continue
-        for path, data in zip((png, svg), render(figure), strict=True):
-            write_whole(path, data)
+        place = f"figures/{prefix}{spec.name}"
+        for suffix, data in zip(("png", "svg"), render(figure), strict=True):
+            write(f"{place}.{suffix}", data)
         drawn.append(FigureOnPage(spec.name, spec.title, spec.how_to_read, place))
     return drawn
-
-
-def _files(out: Path) -> list[str]:
-    """Return the paths of our files, relative to the folder."""
-    written = (path for name in OUR_NAMES for path in [out / name, *(out / name).rglob("*")])
-    return sorted(path.relative_to(out).as_posix() for path in written if path.is_file() and path.suffix != ".tmp")
 
 
 def environment() -> dict[str, Any]:

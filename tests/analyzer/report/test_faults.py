@@ -111,8 +111,8 @@ def failing(monkeypatch):
     return disk
 
 
-def draw_one(figures, tables, out, prefix):
-    write_whole(out / "figures/accuracy.png", b"\x89PNG" + tables.run.encode() + str(len(tables.checkpoints)).encode())
+def draw_one(figures, tables, prefix, write):
+    write("figures/accuracy.png", b"\x89PNG" + tables.run.encode() + str(len(tables.checkpoints)).encode())
     return []
 
 

@@ -618,6 +618,17 @@ def test_a_stale_figure_of_our_own_goes(make_run, tmp_path):
     assert list((tmp_path / "report/figures").iterdir()) == []
 
 
+def test_stale_pages_of_our_own_go_and_others_stay(report, tmp_path):
+    report()
+    ours = ("layers/007.html", "layers/02-other/001.html", "figures/02-other/accuracy.png", "explore.html")
+    others = ("layers/notes.html", "layers/7.html", "figures/accuracy-mine.png", "data/001.html")
+    for name in (*ours, *others):
+        (tmp_path / "report" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "report" / name).write_text(name)
+    assert report().code == 0
+    assert [name for name in (*ours, *others) if (tmp_path / "report" / name).exists()] == list(others)
+
+
 def test_fault_31_read_only_checkpoints_are_only_read(report, make_run, tmp_path):
     folder = make_run(random_walk(3))
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
