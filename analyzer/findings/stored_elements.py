@@ -41,7 +41,7 @@ def _constant_masks(tables: Tables) -> list[str]:
     for history in histories(tables, EVERYTHING):
         digests = {one.digest for one in history.elements}
         is_constant = len(history.places) == len(tables.checkpoints) > 1 and len(digests) == 1 and None not in digests
-        if is_constant and history.elements[0].nonfinite and history.elements[0].nan == 0:
+        if is_constant and history.elements[0].has_nonfinite and not history.elements[0].nan:
             masks.append(history.tensor.name)
     return masks
 
@@ -66,11 +66,14 @@ def constant_infinities(tables: Tables) -> Iterator[Draft]:
 def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
     """NaN or Inf: where it began, and which tensors it reached later.
 
+    Where the elements were not counted (metrics without the size family), a matrix counts as not finite if it has no
+    metric with a value that says otherwise.
+
     Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
     """
     masks = set(_constant_masks(tables))
-    known = [one for one in histories(tables, EVERYTHING) if any(it.nonfinite is not None for it in one.elements)]
-    bad = [one for one in known if one.tensor.name not in masks and one.bad_places()]
+    every = list(histories(tables, EVERYTHING))
+    bad = [one for one in every if one.tensor.name not in masks and one.bad_places()]
     if not bad:
         return
     begun: dict[int, list[History]] = {}
@@ -81,28 +84,32 @@ def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
     later = [one for start in sorted(begun) if start > first for one in begun[start]]
     places = sorted({spot for one in group for spot in one.bad_places()})
     spoilt = {spot for one in bad for spot in one.bad_places()}
-    counts = {
-        one.tensor.name: next(int(it.nonfinite) for it in one.elements if it.nonfinite) for one in (*group, *later)
-    }
-    elements = plural(sum(counts[one.tensor.name] for one in group), "element")
+    counts = {one.tensor.name: _first_count(one) for one in (*group, *later)}
     spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
     factors = list(dict.fromkeys(factor for one in bad for it in one.elements for factor in it.bad_factors))
     origin = f", because {listed(factors)} is not finite either" if factors else ""
+    count = sum(counts[one.tensor.name] or 0 for one in group)
+    elements = f" ({plural(count, 'element')} at first{origin})" if count else ""
     yield Draft(
         "serious",
         f"NaN or infinite weights {_when(tables, places, last)} in "
-        f"{layers([one.tensor.name for one in group], len(known))} ({elements} at first{origin}){spread}. "
+        f"{layers([one.tensor.name for one in group], len(every))}{elements}{spread}. "
         "Everything computed from them is meaningless. "
         f"{_advice(last in spoilt, len(spoilt))}",
         tensors=list(counts),
         places=places,
         evidence={
-            "count": counts,
+            "count": {name: count for name, count in counts.items() if count is not None},
             "since": {
                 one.tensor.name: tables.checkpoints[start].name for start in sorted(begun) for one in begun[start]
             },
         },
     )
+
+
+def _first_count(history: History) -> int | None:
+    """Return how many elements were not finite at first; None if they were not counted."""
+    return next(one.nonfinite for one in history.elements if one.has_nonfinite)
 
 
 def _when(tables: Tables, places: Sequence[int], last: int) -> str:
@@ -166,7 +173,7 @@ def frozen_tensors(tables: Tables) -> Iterator[Draft]:
         known = [(at, one) for at, one in zip(history.places, history.elements, strict=True) if at < lost]
         intervals = list(pairwise(known))
         every += bool(intervals)
-        finite = np.array([not (a.nonfinite or b.nonfinite) for (_, a), (_, b) in intervals], dtype=bool)
+        finite = np.array([not (a.has_nonfinite or b.has_nonfinite) for (_, a), (_, b) in intervals], dtype=bool)
         same = np.array([a.digest == b.digest is not None for (_, a), (_, b) in intervals], dtype=bool)
         for first, last in stretches(finite & same):
             spans = [(intervals[at][0][0], intervals[at][1][0]) for at in range(first, last + 1)]
