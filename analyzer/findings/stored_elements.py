@@ -164,6 +164,7 @@ def frozen_tensors(tables: Tables) -> Iterator[Draft]:
     changed are copies or a standstill (`copies.py`); a network with NaN up to the end is reported by
     `nonfinite_weights` and updates that stay zero by `zero_update`. A cause is named only if it can hold for all: where
     no parameter at all changes, as when only the statistics of a normalization do, it is not one layer that is frozen.
+    A matrix that stands still while its own bias moves has inputs that are zero for all data: the units before it died.
     """
     pairs = pairwise(complete_digests(tables))
     copies = {(at, at + 1) for at, (a, b) in enumerate(pairs) if a and a == b}  # no tensor changed
@@ -195,6 +196,21 @@ def _kind_of(same: np.ndarray, finite: np.ndarray, first: int, last: int) -> str
     return "sudden" if lasts and not same[:first].all() else "pause"
 
 
+def _starved(tables: Tables, spells: Sequence[_Spell]) -> list[str]:
+    """Return the matrices that stand still up to the end while their own bias moves in every interval."""
+    digests = {
+        one.tensor.name: dict(zip(one.places, one.elements, strict=True)) for one in histories(tables, PARAMETERS)
+    }
+    starved = []
+    for spell in spells:
+        for name in (one.name for one in spell.tensors if one.kind in MATRICES and one.name.endswith("weight")):
+            bias = digests.get(name.removesuffix("weight") + "bias", {})
+            states = [bias[at].digest for at in range(spell.first, spell.last + 1) if at in bias]
+            if len(states) > 1 and None not in states and all(a != b for a, b in pairwise(states)):
+                starved.append(name)
+    return starved
+
+
 def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Draft:
     """Report all spells of a kind; the sentence describes the one that matters most."""
     spells = sorted(spells, key=lambda spell: spell.weight(kind), reverse=True)
@@ -202,6 +218,8 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
     names = [tensor.name for tensor in most.tensors]
     others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
     why = (CAUSES_FOR_ALL if len(names) == every > 1 else CAUSES)[kind]
+    if kind == "sudden" and (starved := _starved(tables, spells)):
+        why = f"all units that feed {layers(starved)} died: its inputs are zero for all data, so only its bias moves"
     if not most.has_matrix:
         why = "vectors may do so by themselves, as the bias before a normalization layer does"
     if any(tensor.dtype.startswith(NARROW) for tensor in most.tensors):
