@@ -21,7 +21,7 @@ class History:
 
     def bad_places(self) -> list[int]:
         """Return the positions at which elements are NaN or infinite."""
-        return [place for place, one in zip(self.places, self.elements, strict=True) if one.nonfinite]
+        return [place for place, one in zip(self.places, self.elements, strict=True) if one.has_nonfinite]
 
 
 def histories(tables: Tables, kinds: Collection[str]) -> Iterator[History]:
@@ -46,7 +46,7 @@ def complete_digests(tables: Tables) -> list[Mapping[str, str]]:
         held = tables.elements.get(checkpoint.name, {})
         readable = [name for name, info in checkpoint.tensors.items() if not info.unsupported and 0 not in info.shape]
         digests = {name: digest for name in readable if (digest := held.get(name, NO_ELEMENTS).digest)}
-        is_lost = any(held[name].nan for name in digests) or all(held[name].nonfinite for name in digests)
+        is_lost = any(held[name].may_have_nan for name in digests) or all(held[name].has_nonfinite for name in digests)
         found.append(digests if len(digests) == len(readable) and not is_lost else {})
     return found
 
@@ -54,14 +54,18 @@ def complete_digests(tables: Tables) -> list[Mapping[str, str]]:
 def lost_since(tables: Tables) -> int:
     """Return the position from which on every checkpoint has NaN somewhere, len(checkpoints) if the last has none."""
     first = len(tables.checkpoints)
-    while first and any(one.nan for one in tables.elements.get(tables.checkpoints[first - 1].name, {}).values()):
+    while first and any(one.may_have_nan for one in _held(tables, first - 1).values()):
         first -= 1
     return first
 
 
+def _held(tables: Tables, place: int) -> Mapping[str, StoredElements]:
+    return tables.elements.get(tables.checkpoints[place].name, {})
+
+
 def is_constant(tables: Tables, tensor: str, place: int) -> bool:
     """Check whether all elements of a tensor are known to be equal at a checkpoint, such as zeros at the start."""
-    held = tables.elements.get(tables.checkpoints[place].name, {}).get(tensor, NO_ELEMENTS)
+    held = _held(tables, place).get(tensor, NO_ELEMENTS)
     if held.is_constant is not None:
         return held.is_constant
     largest, mean = (_value(tables, tensor, metric, place) for metric in ("max_absolute", "mean_absolute"))
@@ -70,7 +74,7 @@ def is_constant(tables: Tables, tensor: str, place: int) -> bool:
 
 def is_zero(tables: Tables, tensor: str, place: int) -> bool:
     """Check whether a tensor stored as a product is known to be zero throughout at a checkpoint."""
-    held = tables.elements.get(tables.checkpoints[place].name, {}).get(tensor, NO_ELEMENTS)
+    held = _held(tables, place).get(tensor, NO_ELEMENTS)
     return bool(held.zero_factors) or _value(tables, tensor, "max_absolute", place) == 0
 
 

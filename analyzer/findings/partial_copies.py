@@ -61,7 +61,7 @@ def _returns(tables: Tables, history: History) -> Iterator[tuple[int, int, tuple
     known = [
         (place, one.digest)
         for place, one in zip(history.places, history.elements, strict=True)
-        if one.digest and not one.nonfinite
+        if one.digest and not one.has_nonfinite
     ]
     spells = [(digest, [place for place, _ in group]) for digest, group in groupby(known, key=lambda item: item[1])]
     distinct = {digest for digest, _ in spells}

@@ -41,7 +41,7 @@ def _constant_masks(tables: Tables) -> list[str]:
     for history in histories(tables, EVERYTHING):
         digests = {one.digest for one in history.elements}
         is_constant = len(history.places) == len(tables.checkpoints) > 1 and len(digests) == 1 and None not in digests
-        if is_constant and history.elements[0].nonfinite and history.elements[0].nan == 0:
+        if is_constant and history.elements[0].has_nonfinite and not history.elements[0].nan:
             masks.append(history.tensor.name)
     return masks
 
@@ -66,11 +66,14 @@ def constant_infinities(tables: Tables) -> Iterator[Draft]:
 def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
     """NaN or Inf: where it began, and which tensors it reached later.
 
+    Where the elements were not counted (metrics without the size family), a matrix counts as not finite if it has no
+    metric with a value that says otherwise.
+
     Source: IEEE 754: whatever is computed with a NaN is NaN, so one such element spoils the layer; no threshold.
     """
     masks = set(_constant_masks(tables))
-    known = [one for one in histories(tables, EVERYTHING) if any(it.nonfinite is not None for it in one.elements)]
-    bad = [one for one in known if one.tensor.name not in masks and one.bad_places()]
+    every = list(histories(tables, EVERYTHING))
+    bad = [one for one in every if one.tensor.name not in masks and one.bad_places()]
     if not bad:
         return
     begun: dict[int, list[History]] = {}
@@ -81,29 +84,33 @@ def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
     later = [one for start in sorted(begun) if start > first for one in begun[start]]
     places = sorted({spot for one in group for spot in one.bad_places()})
     spoilt = {spot for one in bad for spot in one.bad_places()}
-    counts = {
-        one.tensor.name: next(int(it.nonfinite) for it in one.elements if it.nonfinite) for one in (*group, *later)
-    }
-    elements = plural(sum(counts[one.tensor.name] for one in group), "element")
+    counts = {one.tensor.name: _first_count(one) for one in (*group, *later)}
     spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
     factors = list(dict.fromkeys(factor for one in bad for it in one.elements for factor in it.bad_factors))
     origin = f", because {listed(factors)} is not finite either" if factors else ""
+    count = sum(counts[one.tensor.name] or 0 for one in group)
+    elements = f" ({plural(count, 'element')} at first{origin})" if count else ""
     yield Draft(
         "serious",
         f"NaN or infinite weights {_when(tables, places, last)} in "
-        f"{layers([one.tensor.name for one in group], len(known))} ({elements} at first{origin}){spread}. "
+        f"{layers([one.tensor.name for one in group], len(every))}{elements}{spread}. "
         "Everything computed from them is meaningless. "
         f"{_advice(last in spoilt, len(spoilt))}",
         tensors=list(counts),
         places=places,
         evidence={
-            "count": counts,
+            "count": {name: count for name, count in counts.items() if count is not None},
             "since": {
                 one.tensor.name: tables.checkpoints[start].name for start in sorted(begun) for one in begun[start]
             },
         },
         apart=True,
     )
+
+
+def _first_count(history: History) -> int | None:
+    """Return how many elements were not finite at first; None if they were not counted."""
+    return next(one.nonfinite for one in history.elements if one.has_nonfinite)
 
 
 def _when(tables: Tables, places: Sequence[int], last: int) -> str:
@@ -158,6 +165,7 @@ def frozen_tensors(tables: Tables) -> Iterator[Draft]:
     changed are copies or a standstill (`copies.py`); a network with NaN up to the end is reported by
     `nonfinite_weights` and updates that stay zero by `zero_update`. A cause is named only if it can hold for all: where
     no parameter at all changes, as when only the statistics of a normalization do, it is not one layer that is frozen.
+    A matrix that stands still while its own bias moves has inputs that are zero for all data: the units before it died.
     """
     pairs = pairwise(complete_digests(tables))
     copies = {(at, at + 1) for at, (a, b) in enumerate(pairs) if a and a == b}  # no tensor changed
@@ -167,7 +175,7 @@ def frozen_tensors(tables: Tables) -> Iterator[Draft]:
         known = [(at, one) for at, one in zip(history.places, history.elements, strict=True) if at < lost]
         intervals = list(pairwise(known))
         every += bool(intervals)
-        finite = np.array([not (a.nonfinite or b.nonfinite) for (_, a), (_, b) in intervals], dtype=bool)
+        finite = np.array([not (a.has_nonfinite or b.has_nonfinite) for (_, a), (_, b) in intervals], dtype=bool)
         same = np.array([a.digest == b.digest is not None for (_, a), (_, b) in intervals], dtype=bool)
         for first, last in stretches(finite & same):
             spans = [(intervals[at][0][0], intervals[at][1][0]) for at in range(first, last + 1)]
@@ -189,6 +197,21 @@ def _kind_of(same: np.ndarray, finite: np.ndarray, first: int, last: int) -> str
     return "sudden" if lasts and not same[:first].all() else "pause"
 
 
+def _starved(tables: Tables, spells: Sequence[_Spell]) -> list[str]:
+    """Return the matrices that stand still up to the end while their own bias moves in every interval."""
+    digests = {
+        one.tensor.name: dict(zip(one.places, one.elements, strict=True)) for one in histories(tables, PARAMETERS)
+    }
+    starved = []
+    for spell in spells:
+        for name in (one.name for one in spell.tensors if one.kind in MATRICES and one.name.endswith("weight")):
+            bias = digests.get(name.removesuffix("weight") + "bias", {})
+            states = [bias[at].digest for at in range(spell.first, spell.last + 1) if at in bias]
+            if len(states) > 1 and None not in states and all(a != b for a, b in pairwise(states)):
+                starved.append(name)
+    return starved
+
+
 def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> Draft:
     """Report all spells of a kind; the sentence describes the one that matters most."""
     spells = sorted(spells, key=lambda spell: spell.weight(kind), reverse=True)
@@ -196,6 +219,8 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
     names = [tensor.name for tensor in most.tensors]
     others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
     why = (CAUSES_FOR_ALL if len(names) == every > 1 else CAUSES)[kind]
+    if kind == "sudden" and (starved := _starved(tables, spells)):
+        why = f"all units that feed {layers(starved)} died: its inputs are zero for all data, so only its bias moves"
     if not most.has_matrix:
         why = "vectors may do so by themselves, as the bias before a normalization layer does"
     if any(tensor.dtype.startswith(NARROW) for tensor in most.tensors):

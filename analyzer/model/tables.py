@@ -159,7 +159,8 @@ class StoredElements:
     """The facts about a tensor's stored elements at one checkpoint, None where unknown.
 
     ``digest`` is the hash of their bytes, ``nonfinite`` how many are NaN or infinite, and ``nan`` how many of these are
-    NaN. ``is_constant`` says that all elements are equal. Of a tensor that is stored as a product, ``bad_factors`` are
+    NaN. ``is_finite`` says whether all are finite where they were not counted. ``is_constant`` says that all elements
+    are equal. Of a tensor that is stored as a product, ``bad_factors`` are
     the factors that are not finite themselves, ``zero_factors`` those that are zero throughout.
     """
 
@@ -169,6 +170,17 @@ class StoredElements:
     bad_factors: tuple[str, ...] = ()
     is_constant: bool | None = None
     zero_factors: tuple[str, ...] = ()
+    is_finite: bool | None = None
+
+    @property
+    def has_nonfinite(self) -> bool:
+        """Check whether some element is known to be NaN or infinite."""
+        return bool(self.nonfinite) or self.is_finite is False
+
+    @property
+    def may_have_nan(self) -> bool:
+        """Check whether some element is NaN, or not finite and perhaps NaN."""
+        return bool(self.nan) or (self.nan is None and self.has_nonfinite)
 
 
 Problem = tuple[str, str, str, str]  # (checkpoint, tensor, metric, reason); no metric: the tensor cannot be read

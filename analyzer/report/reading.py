@@ -22,6 +22,7 @@ from analyzer.model.spectra import SpectrumThroughTime, spectrum_through_time
 from analyzer.model.tables import StoredElements, Tables
 from analyzer.model.trajectory import NO_TRAJECTORY, Trajectory, trajectory_of
 from analyzer.report.completeness import unfinished
+from analyzer.report.finite_states import finite_states
 from analyzer.statistics.change_pairs import change_pairs
 from analyzer.statistics.correlating import Correlations
 from analyzer.statistics.curves import PICTURED
@@ -80,7 +81,7 @@ def with_spectra(store: Reader, tables: Tables) -> Tables:
 
 
 def _elements(store: Reader, tables: Tables) -> dict[str, dict[str, StoredElements]]:
-    """Return what is known of the stored elements: their hashes, and how many are not finite."""
+    """Return what is known of the stored elements: their hashes, and how many are not finite, or whether some are."""
     counts = {
         tensor: curve
         for (scope, tensor, metric), curve in tables.curves.items()
@@ -88,6 +89,7 @@ def _elements(store: Reader, tables: Tables) -> dict[str, dict[str, StoredElemen
     }
     nan_counts = store.nan_counts(tables.run)
     positions = {row.name: position for position, row in enumerate(tables.checkpoints)}
+    finite = finite_states(tables, {row.name for row in tables.tensors} - counts.keys())
     elements: dict[str, dict[str, StoredElements]] = {}
     for checkpoint, digests in store.contents(tables.run).items():
         position, nan = positions[checkpoint], nan_counts.get(checkpoint, {})
@@ -96,7 +98,12 @@ def _elements(store: Reader, tables: Tables) -> dict[str, dict[str, StoredElemen
             curve = counts.get(tensor)
             known = curve is not None and curve.statuses[position] == "ok"
             nonfinite = int(curve.values[position]) if curve is not None and known else None
-            held[tensor] = StoredElements(digest, nonfinite, nan.get(tensor, 0) if nonfinite is not None else None)
+            held[tensor] = StoredElements(
+                digest,
+                nonfinite,
+                nan.get(tensor, 0) if nonfinite is not None else None,
+                is_finite=finite.get((tensor, position)),
+            )
     return elements
 
 

@@ -1,7 +1,7 @@
 """Train small networks in which something is done to the layers, and judge what the report says of each.
 
-Ten variants of each kind differ in the network, the layer, the place and the size of what is done. A variant is right if
-the right rule names the right layer at the right checkpoint.
+Ten variants of each kind differ in the network, the layer, the place and the size of what is done. A variant is right
+if the right rule names the right layer at the right checkpoint.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from commands import measured
 from planted import SHAPES, finding_of, found_in, name, only, tables_with
 
 from analyzer.findings import find
-from analyzer.findings.broken_layers import dead_columns, dead_rows, singular_matrix, weights_become_zero
+from analyzer.findings.broken_layers import dead_columns, dead_rows, singular_matrix, units_died, weights_become_zero
 from analyzer.report.reading import read_tables
 from analyzer.store.store import open_store
 
@@ -123,3 +123,40 @@ def test_half_of_all_weights_that_become_zero_are_one_finding(tmp_path):
 def test_zeros_that_stay_are_told_from_others(zeros, expected):
     found = [(one.severity, one.checkpoints[0]) for one in weights_become_zero(tables_with({"zero_fraction": zeros}))]
     assert found == ([] if expected is None else [(expected[0], f"c{expected[1]}")])
+
+
+def of_units(still, weights=None, before=0, dtype="float32"):
+    """A layer of 64 units of which so many do not change in the last four of eight intervals."""
+    count = np.array([*[before] * 5, *[still] * 4]) if np.isscalar(still) else np.array([0, *still])
+    biases = 1 - count / 64
+    curves = {
+        ("fc.weight", "changed_fraction"): biases if weights is None else np.full(len(biases), weights),
+        ("fc.bias", "changed_fraction"): biases,
+    }
+    tables = tables_with(curves, dtype=dtype)
+    matrix, vector = tables.tensors
+    return dataclasses.replace(tables, tensors=(matrix, dataclasses.replace(vector, kind="vector", shape=(64,))))
+
+
+@pytest.mark.parametrize(
+    ("tables", "severity"),
+    [
+        (of_units(40), "warning"),
+        (of_units(8), "notice"),
+        (of_units(6), None),  # less than a tenth
+        (of_units(40, before=40), None),  # from the first interval on
+        (of_units(64), None),  # frozen_tensors
+        (of_units(40, weights=1.0), None),  # the rows of weights move
+        (of_units([0, 0, 0, 0, 30, 31, 29, 30]), None),  # rounding
+        (of_units(40, dtype="bfloat16"), None),
+    ],
+)
+def test_units_died_if_the_same_number_of_biases_and_rows_stays_still(tables, severity):
+    one = finding_of(units_died, tables)
+    assert (one and one.severity) == severity
+
+
+def test_dead_units_are_counted_with_their_place():
+    one = finding_of(units_died, of_units(40))
+    assert one.sentence.startswith("40 of 64 units of fc.weight died: from epoch 5 to 8 their biases did not change")
+    assert one.evidence["units"] == {"fc.weight": 40} and one.checkpoints == ("c5", "c8")

@@ -141,3 +141,12 @@ def test_an_exactly_frozen_layer_is_not_a_slow_one_too(tmp_path, dtype):
     for weights in states:
         weights["fc2.weight"] = states[0]["fc2.weight"]
     assert alarming(found_in(tmp_path, states)) == ["frozen_tensors"]
+
+
+def test_a_matrix_that_stands_still_while_its_bias_moves_is_fed_by_dead_units(tmp_path):
+    states = random_walk(9)
+    for epoch in range(4, 9):
+        for tensor in ("fc1.weight", "fc1.bias", "out.weight"):
+            states[epoch][tensor] = states[3][tensor]
+    one = only(found_in(tmp_path, states), "frozen_tensors")
+    assert "from epoch 3 to 8: all units that feed out.weight died" in one.sentence
