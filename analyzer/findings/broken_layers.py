@@ -162,8 +162,8 @@ def units_died(tables: Tables) -> Iterator[Draft]:
     `frozen_tensors` reports.
 
     Source: Lu et al., Dying ReLU and initialization (Commun. Comput. Phys. 2020). Measured here: where 40 of 64
-    biases had been moved by −30, exactly 40 are counted; in healthy trainings without weight decay at most 5 of 96 units
-    died, in an autoencoder.
+    biases had been moved by −30, exactly 40 are counted; in healthy trainings without weight decay at most 5 of 96
+    units died, in an autoencoder.
     """
     curves = {one.tensor.name: one for one in curves_of(tables, "changed_fraction", PARAMETERS)}
     died: list[tuple[float, str, int, int, int]] = []  # share, layer, how many, of, position since which they stay

@@ -63,7 +63,8 @@ def first_layers_hardly_move(tables: Tables) -> Iterator[Draft]:
         f"The first layers hardly move: {layers(names)} at most {percent(float(usual[:slow].max()))} of their norm per "
         f"{unit(tables)} from {span(tables, start, end)}, and {layers(chain[worst])} {times(usual[-1] / usual[worst])} "
         f"less than {layers(chain[-1])}, the last, with {percent(float(usual[-1]))}. Gradients that vanish on their "
-        "way back through saturating layers do this, and so do lower learning rates for the first layers.",
+        "way back, through saturating layers or small weights, do this, and so do lower learning rates for the first "
+        "layers.",
         tensors=names,
         places=[start, end],
         evidence={"rates": {layers(stage): float(rate) for stage, rate in zip(chain, usual, strict=True)}},

@@ -106,8 +106,9 @@ def _why_nothing(moved: float | None) -> str:
             f"The weights went {percent(moved)} of their norm in the whole run: the learning rate is far too low, so "
             "raise it, or the gradients vanish."
         )
+    far = f"{percent(moved)} of" if moved < 10 else times(moved)
     return (
-        f"The weights went {percent(moved)} of their norm all the same. Possible causes are a learning rate that is "
+        f"The weights went {far} their norm all the same. Possible causes are a learning rate that is "
         "too high, the initialization, and wrong labels."
     )
 

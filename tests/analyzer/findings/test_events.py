@@ -85,3 +85,14 @@ def test_what_an_event_explains(event, event_severity, rule, severity, since, ex
     tables = tables_with({("a", "rms"): [1] * 5, ("b", "rms"): [1] * 5})
     left = [one.evidence["tensors"] for one in unexplained([spike], rule, consequences, tables)]
     assert left == ([["b"]] if explained else [["a"], ["b"]])
+
+
+@pytest.mark.parametrize(
+    ("severity", "checkpoints", "explained"),
+    [("notice", ("c2", "c3"), True), ("warning", ("c2", "c3"), False), ("notice", ("c3", "c4"), False)],
+)
+def test_an_event_of_one_layer_explains_that_all_steps_change_there(severity, checkpoints, explained):
+    jump = Finding("norm_jumps_for_good", "notice", "", checkpoints=("c3",), evidence={"tensors": ["a"]})
+    change = Finding("step_length_changes", severity, "", checkpoints=checkpoints)
+    left = unexplained([jump], "step_length_changes", lambda tables: iter([change]), tables_with({"rms": [1] * 5}))
+    assert left == [change] * (not explained)
