@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.findings import score_choice
-from analyzer.findings.curves import deviation, smoothed
+from analyzer.findings.curves import at_the_end, deviation, smoothed
 from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.wording import number
 from analyzer.model.score_names import is_accuracy, is_held_out
@@ -26,6 +26,8 @@ REGAINED = 0.1  # share of the total improvement that a loss must give up; a los
 AVERAGED_SHARE, FEWEST_AVERAGED = 0.2, 4  # of the checkpoints, in a mean that is compared with another one
 MEAN_DEVIATIONS = 4  # standard deviations of the difference of two means; the best of all is among them
 SUDDEN = 0.5  # of the whole fall in one interval
+LOST_ANEW = 3  # percentage points that held-out data must lose where training starts anew
+REGAINED_ANEW = 3 / 4  # of the fall of a training accuracy that starts anew
 COLLAPSE_DEVIATIONS = 5  # standard deviations between neighboring checkpoints that a fall must exceed
 
 
@@ -100,7 +102,8 @@ def change_of_task(tables: Tables) -> Collapse | None:
     """Return the collapse of a held-out score that comes at once while the training score holds or starts anew.
 
     Overfitting is gradual, and a network that falls apart loses its training score as well. The fall comes at once if
-    one interval has half of it, or if the training score falls there and recovers.
+    one interval has half of it, or if the training score falls there and recovers. A held-out accuracy that falls less
+    than a collapse counts from where the training accuracy falls at once, if that regains `REGAINED_ANEW` of its fall.
 
     Returns:
         None if there is no such collapse, or no training score of the same kind.
@@ -110,14 +113,34 @@ def change_of_task(tables: Tables) -> Collapse | None:
         if tested is None or trained is None:
             continue
         fall = collapse_of(tested)
-        if fall is None or collapse_of(trained) is not None or not is_held_out(tested.name):
+        if collapse_of(trained) is not None or not is_held_out(tested.name):
             return None
+        if fall is None:
+            return _lost_since_restart(tested, trained) if is_accuracy(tested.name) else None
         drop = _merit(tested, fall.before) - _merit(tested, fall.since)
         if drop >= SUDDEN * (_merit(tested, fall.best) - _merit(tested, fall.end)):
             return fall
         restart = _restart(trained, fall.best, fall.since)
         return None if restart is None else replace(fall, before=restart[0], since=restart[1])
     return None
+
+
+def _lost_since_restart(tested: Score, trained: Score) -> Collapse | None:
+    """Return how an accuracy on held-out data falls to the end from where one on training data starts anew, or None."""
+    places = np.flatnonzero(np.isfinite(tested.values) & np.isfinite(trained.values))
+    restart = _restart(trained, int(places[0]), int(places[-1])) if len(places) >= FEWEST_CHECKPOINTS else None
+    if restart is None:
+        return None
+    before, since = restart
+    known = tested.values[places]
+    lost = float(tested.values[before]) - at_the_end(tested.values)
+    regained = at_the_end(trained.values) - float(trained.values[since])
+    if lost < max(LOST_ANEW, MEAN_DEVIATIONS * deviation(known)):
+        return None
+    if regained < REGAINED_ANEW * float(trained.values[before] - trained.values[since]):
+        return None
+    best = int(places[np.argmax(known[places <= before])])
+    return Collapse(tested, best, before, since, int(places[-1]))
 
 
 def _restart(trained: Score, first: int, last: int) -> tuple[int, int] | None:

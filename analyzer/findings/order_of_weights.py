@@ -256,13 +256,15 @@ def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
     if distances is None:
         return []
     n = len(distances.is_sure)
-    explained = {step for pair in _exchanged(distances) for place in pair[:2] for step in (place, place + 1)}
-    explained |= {step for position, _ in _foreign(tables, distances) for step in (position, position + 1)}
+    misplaced = {place for pair in _exchanged(distances) for place in pair[:2]}
+    misplaced |= {position for position, _ in _foreign(tables, distances)}
+    explained = {step for position in misplaced for step in (position, position + 1)}
     older = np.tri(n, n, -2, dtype=bool)  # [t, s]: s < t − 1
     away = np.concatenate(([np.nan], np.diagonal(distances.apart, 1)))
     ratios = np.full((n, n), np.inf)
     np.divide(distances.at_most, away[:, None], out=ratios, where=older & (away > 0)[:, None])
     ratios[~(ratios >= 0)] = np.inf  # undefined
+    ratios[:, [*misplaced]] = np.inf  # weights of later on, for example, to which the run comes near
     is_near = (ratios < GOES_BACK) | _undoes(distances.apart, away, ratios)
     goes_back = is_near.any(axis=1) & distances.is_sure
     goes_back[2:] &= np.diagonal(ratios, -2) >= GOES_BACK  # otherwise t − 1 alone is out of place

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzer.findings import score_choice
-from analyzer.findings.collapse import Collapse, change_of_task, collapse_of
+from analyzer.findings.collapse import LOST_POINTS, Collapse, change_of_task, collapse_of
 from analyzer.findings.curves import per_unit, total_curve
 from analyzer.findings.overfitting import gap_between
 from analyzer.findings.rules import Draft, rule
@@ -80,7 +80,8 @@ def task_changes(tables: Tables) -> Iterator[Draft]:
 
     Overfitting is gradual, and a network that falls apart loses both. Half of the fall (`SUDDEN`) in one interval, or a
     sudden fall of the training score that recovers, is a change of the training data or the task, or of the data that
-    the score is computed on. How much longer the step of the weights was there is said, too.
+    the score is computed on. Where the training accuracy starts anew, `LOST_ANEW` points lost to the end are enough. How
+    much longer the step of the weights was there is said, too.
 
     Measured here: in `p_forget` of the shared trainings, where digits 5-9 replaced 0-4 at epoch 16, the test accuracy
     fell from 96.6 to 0 % in one interval and the step was 35 times as long; with 40 % wrong labels no interval had more
@@ -95,14 +96,17 @@ def task_changes(tables: Tables) -> Iterator[Draft]:
     after = Collapse(train, fall.before, fall.before, fall.since, fall.end) if train is not None else fall
     known = np.flatnonzero(np.isfinite(after.score.values))
     level = after.level(int(known[-1]))
+    restarts = accurate and after.score.values[fall.before] - after.score.values[fall.since] >= LOST_POINTS
+    anew = f"fell from {after.level(fall.before)} to {after.level(fall.since)} there and " if restarts else ""
+    fell = fall.score.values[fall.since] <= fall.score.values[fall.before]
     moved = _step_ratio(tables, fall.since)
     weights = f" The weights moved {times(moved)} as far there as in the interval before." if moved >= LONG_STEP else ""
     yield Draft(
         "warning",
-        f"{capitalized(fall.score.words)} {'fell' if accurate else 'rose'} from {fall.level(fall.before)} at "
+        f"{capitalized(fall.score.words)} {'fell' if fell else 'rose'} from {fall.level(fall.before)} at "
         f"{place(tables, fall.before)} to {fall.level(fall.since)} at {place(tables, fall.since)} and is "
-        f"{fall.level(fall.end)} at {place(tables, fall.end)}, while {after.score.words} is {level} at "
-        f"{place(tables, int(known[-1]))}.{weights} This is no overfitting: the training data or the task changed "
+        f"{fall.level(fall.end)} at {place(tables, fall.end)}, while {after.score.words} {anew}is {level} "
+        f"at {place(tables, int(known[-1]))}.{weights} This is no overfitting: the training data or the task changed "
         f"there, or the data of {fall.score.words}.",
         places=[fall.before, fall.since, fall.end],
         evidence={

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 WINDOW = 4  # steps on each side of a change
 LASTS = 12  # steps, as far as there are so many, in whose median the shares of layers must have changed, too
 FACTOR = 2  # by which steps, or the shares of layers in them, change
+OUTSTANDING_FACTOR = 1.75  # enough for shares whose change stands out
+OUTSTANDING, NEAR = 4.5, 7  # times the usual change of shares between neighbors, in 7 intervals on each side
 MUCH = 10  # times as long; such a rise beyond all steps before is a warning
 WARM_UP = 1 / 3  # of the run, in which a schedule may begin with small steps
 ROUGHNESS = 2  # times the largest deviation from the trend between neighbors, which a change must exceed
@@ -175,7 +177,7 @@ def _changes(tables: Tables) -> list[_Change]:
     changes: list[_Change] = []
     latest = -WINDOW
     for at in range(WINDOW, len(known) - WINDOW + 1):
-        level, shares = _level(steps, at), _shares(names, relative, at)
+        level, shares = _level(steps, at, log(FACTOR)), _shares(names, relative, at)
         if at - latest < WINDOW or not (level or shares):
             continue
         exceeds = float(np.median(steps[1, at : at + WINDOW]) - steps[1, :at].max())
@@ -208,8 +210,14 @@ def _compared(tables: Tables, places: npt.NDArray[np.intp]) -> tuple[list[str], 
     return [one.tensor.name for one in series], rows - middle
 
 
-def _level(rows: FloatArray, at: int) -> float:
-    """Return by how much logarithms (rows, steps) change at a step, the least of all rows; 0 if that is no change."""
+def _level(rows: FloatArray, at: int, least: float) -> float:
+    """Return by how much logarithms (rows, steps) change at a step, the least of all rows; 0 if that is no change.
+
+    Args:
+        rows: logarithms of the lengths of steps.
+        at: index of the first step after the change.
+        least: by how much they must change.
+    """
     before, after = rows[:, at - WINDOW : at], rows[:, at : at + WINDOW]
     within = np.stack((np.diff(before, axis=1), np.diff(after, axis=1)))  # (sides, rows, steps - 1)
     slopes = np.median(within, axis=2)
@@ -218,7 +226,7 @@ def _level(rows: FloatArray, at: int) -> float:
     sign = float(np.sign(level[0]))
     apart = (sign * after).min(axis=1) > (sign * before).max(axis=1)
     is_sudden = sign * (after[:, 0] - before[:, -1]) >= sign * level / 2
-    enough = sign * level >= np.maximum(log(FACTOR), ROUGHNESS * rough)
+    enough = sign * level >= np.maximum(least, ROUGHNESS * rough)
     # Where a value is missing, NaN compares as False.
     return sign * float(np.abs(level).min()) if (apart & is_sudden & enough).all() else 0.0
 
@@ -227,7 +235,8 @@ def _shares(names: Sequence[str], rows: FloatArray, at: int) -> dict[str, float]
     """Return by what factor each layer's steps changed at a step compared with the median layer; none if too little.
 
     The two layers that changed most in opposite directions must depart from each other as :func:`_level` demands, and
-    still do so in the median of `LASTS` steps: a layer in which a unit begins to learn is ahead for a few steps.
+    still do so in the median of `LASTS` steps: a layer in which a unit begins to learn is ahead for a few steps. A
+    change far beyond those between the neighbors around it needs to be `OUTSTANDING_FACTOR` only.
     """
     moved = np.median(rows[:, at : at + WINDOW], axis=1) - np.median(rows[:, at - WINDOW : at], axis=1)
     known = np.flatnonzero(np.isfinite(moved))
@@ -236,9 +245,19 @@ def _shares(names: Sequence[str], rows: FloatArray, at: int) -> dict[str, float]
     most, least = known[np.argmax(moved[known])], known[np.argmin(moved[known])]
     apart = rows[most] - rows[least]
     lasting = float(np.nanmedian(apart[at : at + LASTS]) - np.nanmedian(apart[at - WINDOW : at]))
-    if min(moved[most] - moved[least], lasting) < log(FACTOR) or _level(apart[np.newaxis], at) <= 0:
+    enough = log(OUTSTANDING_FACTOR if _stands_out(apart, at) else FACTOR)
+    if min(moved[most] - moved[least], lasting) < enough or _level(apart[np.newaxis], at, enough) <= 0:
         return {}
     return {names[int(row)]: exp(float(moved[row])) for row in known}
+
+
+def _stands_out(apart: FloatArray, at: int) -> bool:
+    """Check whether a difference (steps) changes far more into a step than between the other neighbors around it."""
+    first = max(0, at - 1 - NEAR)
+    around = np.diff(apart[first : at + NEAR])
+    changes = np.abs(around - np.nanmedian(around))
+    others = np.delete(changes, at - 1 - first)
+    return bool(changes[at - 1 - first] >= OUTSTANDING * np.sqrt(np.nanmean(others**2)))
 
 
 def _returns(steps: FloatArray, at: int) -> bool:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import torch
@@ -28,9 +29,10 @@ class Expectation:
     """What a right report says of one training.
 
     Attributes:
-        rules: any of these rules is right.
+        rules: any of these rules is right; if there are none, a report without loud findings is right.
         tensors: the finding must name all of them, and one of them first; none if it is about no layer.
         epochs: the finding must name a checkpoint from the first to the last of these epochs; None for any.
+        at: the finding must name the checkpoints of all of these epochs.
         spared: tensors that the finding must not name.
         beside: rules that may be loud as well, because they report true consequences.
     """
@@ -38,6 +40,7 @@ class Expectation:
     rules: Collection[str]
     tensors: Collection[str] = ()
     epochs: tuple[int, int] | None = None
+    at: Collection[int] = ()
     spared: Collection[str] = ()
     beside: Collection[str] = ()
 
@@ -68,6 +71,8 @@ def judge(findings: Iterable[Finding], expected: Expectation) -> Verdict:
         for one in findings
         if one.severity in LOUD and one.rule not in expected.rules and one.rule not in expected.beside
     ]
+    if not expected.rules:
+        tried = [(not wrong, not wrong, not wrong)]
     return Verdict(*max(tried, key=sum, default=(False, False, False)), wrong)
 
 
@@ -79,10 +84,10 @@ def _names(finding: Finding, expected: Expectation) -> bool:
 
 
 def _is_there(finding: Finding, expected: Expectation) -> bool:
-    if expected.epochs is None:
-        return True
-    first, last = expected.epochs
-    return any(first <= epoch_in(name) <= last for name in finding.checkpoints)
+    epochs = [epoch_in(name) for name in finding.checkpoints]
+    first, last = expected.epochs or (0, inf)
+    is_near = expected.epochs is None or any(first <= epoch <= last for epoch in epochs)
+    return is_near and {*expected.at} <= {*epochs}
 
 
 def epoch_in(name: str) -> int:
