@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.model.names import printable
+from analyzer.model.network import leaf_of
 from analyzer.model.run import STATUSES_WITH_VALUE, FloatArray
 from analyzer.model.spectra import QUANTILES, SpectrumThroughTime
 from analyzer.model.tables import Curve, Tables
@@ -45,6 +46,8 @@ CHARTS = (
         "Zeros", "share of elements", (("zero_fraction", "exactly zero"), ("near_zero_fraction", "below 10⁻³ rms"))
     ),
 )
+OTHER_TENSORS = CurveChart("Other tensors of the layer", "Frobenius norm, weight units", ())
+MOST_LINES = 2
 
 
 def layer_pages(tables: Tables, folder: str) -> Iterator[tuple[str, bytes]]:
@@ -67,7 +70,11 @@ def layer_pages(tables: Tables, folder: str) -> Iterator[tuple[str, bytes]]:
             root="../" * folder.count("/"),
             neighbors=_neighbors(layers, layer),
             findings=[findings[number - 1] for number in layer.findings],
-            charts=[*_charts(tables, layer, marks), *_spectrum_chart(tables, layer, marks)],
+            charts=[
+                *_spectrum_chart(tables, layer, marks),
+                *(one for spec in CHARTS for one in _chart(tables, spec, _curves(tables, layer, spec), marks)),
+                *_chart(tables, OTHER_TENSORS, _norms_beside(tables, layer), marks),
+            ],
             numbers=_numbers(tables, layer),
             newest=newest,
         )
@@ -99,23 +106,32 @@ def _neighbors(layers: Sequence[Layer], layer: Layer) -> list[tuple[str, Layer |
     return [one for one in found if one[1] or one[2]]
 
 
-def _charts(tables: Tables, layer: Layer, marks: Sequence[Interval]) -> Iterator[dict[str, Any]]:
-    """Yield (title, unit, key, svg) of the charts that have a value."""
-    for spec in CHARTS:
-        curves = [
-            (name, curve)
-            for metric, name in spec.lines
-            if (curve := tables.curves.get(("tensor", layer.row.name, metric))) is not None
-        ]
-        lines = [Line(_drawable(curve), f"line-{place}") for place, (_, curve) in enumerate(curves, start=1)]
-        told = "; ".join(
-            f"{name or spec.title} {_course(tables, line.values)}" for (name, _), line in zip(curves, lines, strict=True)
-        )
-        description = f"{spec.title} ({spec.unit}): {told}."
-        svg = draw(Chart(description, tables.axis, tables.axis_label, lines, spec.log, marks))
-        if svg is not None:
-            key = [(f"line-{place}", name) for place, (name, _) in enumerate(curves, start=1) if name]
-            yield {"title": spec.title, "unit": spec.unit, "key": key, "svg": svg}
+def _curves(tables: Tables, layer: Layer, spec: CurveChart) -> list[tuple[str, Curve]]:
+    """Return (name in the key, curve) of the lines of a chart that were measured."""
+    found = [(name, tables.curves.get(("tensor", layer.row.name, metric))) for metric, name in spec.lines]
+    return [(name, curve) for name, curve in found if curve is not None]
+
+
+def _norms_beside(tables: Tables, layer: Layer) -> list[tuple[str, Curve]]:
+    """Return (name, norm) of the first tensors of the layer's module that are no matrices: its bias."""
+    beside = [row for row in tables.tensors if row.module == layer.row.module and row.kind in ("vector", "scalar")]
+    found = [(leaf_of(row.name), tables.curves.get(("tensor", row.name, "frobenius_norm"))) for row in beside]
+    return [(printable(name, 30), curve) for name, curve in found[:MOST_LINES] if curve is not None]
+
+
+def _chart(
+    tables: Tables, spec: CurveChart, curves: Sequence[tuple[str, Curve]], marks: Sequence[Interval]
+) -> Iterator[dict[str, Any]]:
+    """Yield the title, unit, key and svg of a chart, unless it has no value."""
+    lines = [Line(_drawable(curve), f"line-{place}") for place, (_, curve) in enumerate(curves, start=1)]
+    told = [
+        f"{name or spec.title} {_course(tables, line.values)}" for (name, _), line in zip(curves, lines, strict=True)
+    ]
+    description = f"{spec.title} ({spec.unit}): {'; '.join(told)}."
+    svg = draw(Chart(description, tables.axis, tables.axis_label, lines, spec.log, marks))
+    if svg is not None:
+        key = [(f"line-{place}", name) for place, (name, _) in enumerate(curves, start=1) if name]
+        yield {"title": spec.title, "unit": spec.unit, "key": key, "svg": svg}
 
 
 def _drawable(curve: Curve) -> FloatArray:

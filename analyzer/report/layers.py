@@ -40,13 +40,26 @@ class Layer:
 
 
 def layers_of(tables: Tables) -> list[Layer]:
-    """Return the weight matrices of a run in the order of the network."""
-    about: dict[str, list[int]] = {}
-    for number, finding in enumerate(tables.findings, start=1):
-        for name in dict.fromkeys(finding.tensors):
-            about.setdefault(name, []).append(number)
+    """Return the weight matrices of a run in the order of the network.
+
+    A finding about another tensor of a module, such as its bias, is about the matrices of that module, too.
+    """
     rows = [row for row in tables.tensors if row.kind in ("matrix", "stack")]
-    return [Layer(number, row, tuple(about.get(row.name, ()))) for number, row in enumerate(rows, start=1)]
+    matrices = {row.name for row in rows}
+    modules = {row.name: row.module for row in tables.tensors}
+    about: dict[tuple[str, str], list[int]] = {}
+    for number, finding in enumerate(tables.findings, start=1):
+        keys = [("tensor", name) if name in matrices else ("module", modules.get(name, "")) for name in finding.tensors]
+        for key in dict.fromkeys(keys):
+            about.setdefault(key, []).append(number)
+    return [
+        Layer(
+            number,
+            row,
+            tuple(sorted({*about.get(("tensor", row.name), ()), *about.get(("module", row.module or " "), ())})),
+        )
+        for number, row in enumerate(rows, start=1)
+    ]
 
 
 def columns_of(tables: Tables) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 from analyzer.findings import SEVERITIES
@@ -20,6 +19,7 @@ from analyzer.report.rendering import place_number, place_of, rendered, short_nu
 
 OVERVIEW = "overview"  # the figure of the first screen
 MOST_FINDINGS = 5  # on the first screen
+MOST_INFO = 2
 MOST_SCORES = 6
 MOST_LAYERS = 3  # that are linked from a finding
 
@@ -86,7 +86,6 @@ def render_page(
         scores=scores,
         run_rows=[(section, _run_scores(section["tables"], scores)) for section in sections],
         newest=newest_file(runs),
-        most_findings=MOST_FINDINGS,
         most_scores=MOST_SCORES,
     )
 
@@ -102,6 +101,7 @@ def _section(
         "about": about,
         "anchor": f"run-{number}",
         "findings": numbered(tables, layers),
+        "at_first": _count_at_first(tables.findings),
         "severities": by_severity(tables.findings),
         "overview": overview,
         "figures": [(place, figure) for place, figure in enumerate(figures, start=1) if figure is not overview],
@@ -118,15 +118,20 @@ def _section(
 
 def numbered(tables: Tables, layers: Sequence[Layer]) -> list[NumberedFinding]:
     """Return the findings of a run with their numbers."""
-    by_name = {layer.row.name: layer for layer in layers}
+    about: dict[int, list[Layer]] = {}
+    for layer in layers:
+        for number in layer.findings:
+            about.setdefault(number, []).append(layer)
     return [
-        NumberedFinding(
-            number,
-            finding,
-            tuple(islice((by_name[name] for name in dict.fromkeys(finding.tensors) if name in by_name), MOST_LAYERS)),
-        )
+        NumberedFinding(number, finding, tuple(about.get(number, ())[:MOST_LAYERS]))
         for number, finding in enumerate(tables.findings, start=1)
     ]
+
+
+def _count_at_first(findings: Sequence[Finding]) -> int:
+    """Return how many findings the first screen shows: no mere information unless there is nothing else."""
+    known = [finding for finding in findings if finding.severity != "info"]
+    return min(len(known), MOST_FINDINGS) if known else min(len(findings), MOST_INFO)
 
 
 def by_severity(findings: Sequence[Finding]) -> list[tuple[Severity, int]]:

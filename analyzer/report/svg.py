@@ -165,7 +165,7 @@ def _marks(chart: Chart, across: _Scale) -> Iterator[str]:
         yield f'<g class="mark {mark.severity}">'
         if first == last:
             yield f'<path d="M{first} {TOP}V{bottom}"/>'
-        else:
+        elif mark.last - mark.first < len(chart.axis) - 1:
             yield f'<rect x="{first}" y="{TOP}" width="{last - first}" height="{bottom - TOP}"/>'
         yield f'<path d="M{first} {TOP}H{last}"/>'
         x = max((first + last) // 2, free)
