@@ -50,13 +50,13 @@ def layers_of(tables: Tables) -> list[Layer]:
     about: dict[tuple[str, str], list[int]] = {}
     for number, finding in enumerate(tables.findings, start=1):
         keys = [("tensor", name) if name in matrices else ("module", modules.get(name, "")) for name in finding.tensors]
-        for key in dict.fromkeys(keys):
+        for key in dict.fromkeys(key for key in keys if key[1]):
             about.setdefault(key, []).append(number)
     return [
         Layer(
             number,
             row,
-            tuple(sorted({*about.get(("tensor", row.name), ()), *about.get(("module", row.module or " "), ())})),
+            tuple(sorted({*about.get(("tensor", row.name), ()), *about.get(("module", row.module), ())})),
         )
         for number, row in enumerate(rows, start=1)
     ]

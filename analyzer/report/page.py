@@ -10,7 +10,7 @@ from typing import Any
 
 from analyzer.findings import SEVERITIES
 from analyzer.model.describing import place_text
-from analyzer.model.run import Finding, Severity
+from analyzer.model.run import Finding
 from analyzer.model.score_names import accuracies, best_place, is_share, leading, losses
 from analyzer.model.tables import TOKENS, UNITS, Tables
 from analyzer.report.layers import Layer, cells_of, columns_of, layers_of
@@ -134,9 +134,9 @@ def _count_at_first(findings: Sequence[Finding]) -> int:
     return min(len(known), MOST_FINDINGS) if known else min(len(findings), MOST_INFO)
 
 
-def by_severity(findings: Sequence[Finding]) -> list[tuple[Severity, int]]:
+def by_severity(findings: Sequence[Finding]) -> list[tuple[str, int]]:
     """Return how many findings there are of each severity that occurs, the most serious first."""
-    counts = Counter(finding.severity for finding in findings)
+    counts: Counter[str] = Counter(finding.severity for finding in findings)
     return [(severity, counts[severity]) for severity in SEVERITIES if counts[severity]]
 
 
