@@ -132,7 +132,7 @@ def ticks(low: float, high: float, log: bool = False, about: int = 4) -> list[fl
     step = (high - low) / about
     magnitude = 10.0 ** math.floor(math.log10(step))
     step = magnitude * next(one for one in _MANTISSAS if one * magnitude >= 0.999 * step)
-    return [float(f"{n * step:.12g}") for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [float(f"{n * step:.12g}") for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def tick_text(value: float) -> str:
