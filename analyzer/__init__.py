@@ -186,14 +186,17 @@ def write_report(
     measurements: Measurements | Iterable[Measurements] | str | PathLike[str],
     out: str | PathLike[str],
     force: bool = False,
+    *,
+    single_file: bool = False,
 ) -> list[Finding]:
-    """Write the report folder of one run, or of several runs in one store, and return the findings.
+    """Write the report of one run, or of several runs in one store, and return the findings.
 
     Args:
         measurements: from :func:`measure` or :func:`open_measurements`; the path of a store or of a report folder
             stands for all runs in it.
-        out: the report folder.
+        out: the report folder, or the HTML file.
         force: write over the report of other runs, or beside foreign files.
+        single_file: write one HTML file to mail: the first page with its figures, without pages of layers.
 
     Raises:
         ReportError: the folder contains something else, or cannot be written.
@@ -213,7 +216,8 @@ def write_report(
             named = ", ".join(paths) or "no store"
             raise StoreError(f"{named}: the runs of a report must be in one store; measure them into one")
         store, only = paths[0], {one.run for one in chosen}
-    found = workflow.report(store, str(out), force=force, only=only)
+    write = workflow.report_file if single_file else workflow.report
+    found = write(store, str(out), force=force, only=only)
     return [finding for findings in found.values() for finding in findings]
 
 

@@ -28,7 +28,7 @@ from analyzer.report.claiming import claim_folder, set_aside_if_unreadable
 from analyzer.report.reading import read_run, with_spectra, with_statistics
 from analyzer.report.writer import Provenance, write_folder
 from analyzer.sources import is_remote
-from analyzer.store.files import STORE_NAME
+from analyzer.store.files import STORE_NAME, write_whole
 from analyzer.store.schema import looks_like_store
 from analyzer.store.store import open_store
 
@@ -174,6 +174,34 @@ def report(
         runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
         write_folder(report_folder(opened, runs), Path(out), Provenance(arguments or {}, parts))
+    return {tables.run: list(tables.findings) for tables in runs}
+
+
+def report_file(store: str, out: str, *, force: bool = False, only: Collection[str] | None = None) -> FindingsByRun:
+    """Draw the report of what a store contains (or of some runs in it) as a single HTML file.
+
+    Args:
+        store: the SQLite file.
+        out: the HTML file.
+        force: replace a file that weightlapse did not write.
+        only: the names of the runs to be reported, by default all.
+
+    Returns:
+        the findings by the run's name.
+
+    Raises:
+        StoreError: the store cannot be read, or contains no such run.
+        ReportError: the file cannot be written, or is somebody else's.
+    """
+    from analyzer.report.single_file import claim_file, single_file
+
+    claim_file(Path(out), force)
+    with open_store(store) as opened, threadpool_limits(limits=1):  # as in `report`
+        names = [name for name in opened.runs() if only is None or name in only]
+        if not names:
+            raise StoreError(f"{store}: contains no run to report; measure one first")
+        runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
+        write_whole(Path(out), single_file(runs))
     return {tables.run: list(tables.findings) for tables in runs}
 
 

@@ -17,14 +17,19 @@ from analyzer.store.files import STORE_NAME
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @out_option
 @force_option
+@click.option("--single-file", is_flag=True, help="Write one HTML file to mail instead; --out names it.")
 @measure_options
-def report_command(paths: tuple[str, ...], out: str | None, force: bool, options: MeasureOptions) -> int:
+def report_command(
+    paths: tuple[str, ...], out: str | None, force: bool, single_file: bool, options: MeasureOptions
+) -> int:
     """Measure what is missing, then draw the report folder.
 
     PATH is a run's folder, a folder of runs, or a store or report folder to be drawn again without checkpoints.
     """
     from analyzer import workflow
 
+    if single_file:
+        return _single_file(paths, out, force, options)
     arguments = {"paths": list(paths), "out": out, "force": force, **options.arguments()}
     stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
     if stored is not None:
@@ -45,4 +50,26 @@ def report_command(paths: tuple[str, ...], out: str | None, force: bool, options
     found = workflow.report(prepared.store, str(folder), force=force, only=done, arguments=arguments, seconds=seconds)
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
+    return exit_code([(None, prepared.found.refused), *found.items()])
+
+
+def _single_file(paths: tuple[str, ...], out: str | None, force: bool, options: MeasureOptions) -> int:
+    """Measure what is missing, then draw the report as a single file; the store stays where a report has it."""
+    from analyzer import workflow
+
+    stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
+    if stored is not None:
+        reject_measure_options(paths[0])
+        name = stored.parent.name if stored.name == STORE_NAME else stored.stem
+        file = Path(out) if out else Path("reports") / f"{name}.html"
+        found = workflow.report_file(str(stored), str(file), force=force)
+        click.echo(file)
+        return exit_code([*found.items()])
+    prepared = prepare(paths, options)
+    if options.dry_run:
+        return show_plan(prepared)
+    done = measure_prepared(prepared)
+    file = Path(out) if out else prepared.folder.with_name(f"{prepared.folder.name}.html")
+    found = workflow.report_file(prepared.store, str(file), force=force, only=done)
+    click.echo(file)
     return exit_code([(None, prepared.found.refused), *found.items()])

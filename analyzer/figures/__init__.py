@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 
 from analyzer.figures.catalog import REPORT, FigureSpec
-from analyzer.figures.drawing.sheet import render
+from analyzer.figures.drawing.sheet import render, render_png
 from analyzer.model.tables import Tables
 
 for _module in pkgutil.iter_modules(__path__):
@@ -20,4 +20,4 @@ for _module in pkgutil.iter_modules(__path__):
 
 FIGURES: tuple[FigureSpec[Tables], ...] = REPORT.figures
 
-__all__ = ["FIGURES", "FigureSpec", "render"]
+__all__ = ["FIGURES", "FigureSpec", "render", "render_png"]

@@ -80,8 +80,8 @@ def task_changes(tables: Tables) -> Iterator[Draft]:
 
     Overfitting is gradual, and a network that falls apart loses both. Half of the fall (`SUDDEN`) in one interval, or a
     sudden fall of the training score that recovers, is a change of the training data or the task, or of the data that
-    the score is computed on. Where the training accuracy starts anew, `LOST_ANEW` points lost to the end are enough. How
-    much longer the step of the weights was there is said, too.
+    the score is computed on. Where the training accuracy starts anew, `LOST_ANEW` points lost to the end are enough.
+    The sentence also says how much longer the step of the weights was there.
 
     Measured here: in `p_forget` of the shared trainings, where digits 5-9 replaced 0-4 at epoch 16, the test accuracy
     fell from 96.6 to 0 % in one interval and the step was 35 times as long; with 40 % wrong labels no interval had more

@@ -16,8 +16,8 @@ from analyzer.errors import StoreError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.report.comparison_page import render_page
 from analyzer.report.comparison_tables import HEADERS, rows
-from analyzer.report.page import stylesheet
 from analyzer.report.reading import read_run
+from analyzer.report.rendering import asset
 from analyzer.report.writer import FigureSet, Folder
 from analyzer.store.files import STORE_NAME
 from analyzer.store.store import open_store
@@ -88,7 +88,8 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
         figures=[FigureSet([figure.for_comparison(comparison) for figure in COMPARED], comparison)],
         summary=summarize(comparison),
         files=lambda drawn: [
-            ("report.css", stylesheet()),
+            ("report.css", asset("report.css")),
+            ("report.js", asset("report.js")),
             ("index.html", render_page(comparison, drawn[0], reports)),
         ],
         runs=[(run.name, run.path) for run in comparison.runs],

@@ -13,7 +13,8 @@ from analyzer.comparing.testing import end_values
 from analyzer.model.comparison import Comparison, Divergence, GroupDifference, Quantity
 from analyzer.model.run import NEED_ATTENTION, Finding
 from analyzer.model.score_names import accuracies, is_training, losses
-from analyzer.report.page import FigureOnPage, rendered
+from analyzer.report.page import FigureOnPage
+from analyzer.report.rendering import rendered
 
 MOST_GROUP_COLUMNS = 6
 MOST_PAIRS = 6

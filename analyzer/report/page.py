@@ -1,49 +1,69 @@
-"""Render a report's page: plain HTML and CSS, no script, every name escaped."""
+"""Render a report's page: plain HTML and CSS that reads without a script, every name escaped."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+from analyzer.findings import SEVERITIES
 from analyzer.model.describing import place_text
-from analyzer.model.names import printable
-from analyzer.model.run import STATUSES_WITH_VALUE
+from analyzer.model.run import Finding
 from analyzer.model.score_names import accuracies, best_place, is_share, leading, losses
-from analyzer.model.tables import TOKENS, UNITS, Correlation, Tables
-from analyzer.statistics.rows import is_tested
+from analyzer.model.tables import TOKENS, UNITS, Tables
+from analyzer.report.layers import Layer, cells_of, columns_of, layers_of
+from analyzer.report.relations import relations
+from analyzer.report.rendering import place_number, place_of, rendered, short_number
 
-HERE = Path(__file__).parent
-LAYER_COLUMNS = (
-    ("step_distance", "last step ‖ΔW‖"),
-    ("initial_distance", "from start ‖W−W₀‖"),
-    ("condition_number", "κ"),
-    ("effective_rank", "effective rank"),
-    ("stable_rank", "stable rank"),
-    ("zero_fraction", "exact zeros"),
-)
-RELATED_METRICS = (("step_distance", "Step distance"), ("condition_number", "Condition number"))
-MOST_RELATED = 10
+OVERVIEW = "overview"  # the figure of the first screen
+MOST_FINDINGS = 5  # on the first screen
+MOST_INFO = 2
+MOST_SCORES = 6
+MOST_LAYERS = 3  # that are linked from a finding
 
 
 @dataclass(frozen=True, slots=True)
 class FigureOnPage:
-    """A drawn figure: ``path`` lacks the suffix, ``.png`` and ``.svg`` are there."""
+    """A drawn figure: ``path`` lacks the suffix, ``.png`` and ``.svg`` are there.
+
+    ``remark`` says what is remarkable in it. ``is_narrow`` tells that there is a variant for narrow screens.
+    """
 
     name: str
     title: str
     how_to_read: str
     path: str
+    remark: str = ""
+    is_narrow: bool = False
 
 
-def stylesheet() -> bytes:
-    """Return the style sheet that the page refers to."""
-    return (HERE / "assets" / "report.css").read_bytes()
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What a page has inside of itself if it is a single file: style sheet, script, and figures as ``data:`` URIs."""
+
+    style: str
+    script: str
+    policy: str
+    images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedFinding:
+    """A finding with its number in the run, and the first few layers that it is about."""
+
+    number: int
+    finding: Finding
+    layers: tuple[Layer, ...]
 
 
 def render_page(
-    summary: Mapping[str, Any], runs: Sequence[Tables], figures: Mapping[str, Sequence[FigureOnPage]]
+    summary: Mapping[str, Any],
+    runs: Sequence[Tables],
+    figures: Mapping[str, Sequence[FigureOnPage]],
+    folders: Mapping[str, str],
+    embedded: Embedded | None = None,
 ) -> bytes:
     """Return the page as UTF-8.
 
@@ -51,53 +71,92 @@ def render_page(
         summary: the content of ``summary.json``.
         runs: the tables of each run, as in the summary.
         figures: the figures that were drawn, by the run's name.
+        folders: where the pages of the layers are, by the run's name, ``layers/`` or a folder below it.
+        embedded: what to put into the page instead of linking to it, for a single file without pages of layers.
     """
     sections = [
-        {
-            "tables": tables,
-            "about": about,
-            "figures": figures[tables.run],
-            "columns": (columns := _columns(tables)),
-            "layers": _layers(tables, columns),
-            "relations": _relations(tables),
-            "anchor": f"run-{number}",
-            "extent": _extent(tables),
-            "spacing": _spacing(tables),
-            "scores": _scores(tables),
-        }
+        _section(tables, about, figures[tables.run], folders[tables.run], number)
         for number, (tables, about) in enumerate(zip(runs, summary["runs"], strict=True), start=1)
     ]
-    return rendered("index.html", sections=sections)
-
-
-def rendered(template: str, **content: Any) -> bytes:
-    """Render a template as UTF-8; everything that is inserted is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+    scores = _common_scores(runs)
+    return rendered(
+        "index.html",
+        sections=sections,
+        embedded=embedded,
+        scores=scores,
+        run_rows=[(section, _run_scores(section["tables"], scores)) for section in sections],
+        newest=newest_file(runs),
+        most_scores=MOST_SCORES,
     )
-    environment.filters["shown"] = printable
-    environment.filters["number"] = short_number
-    environment.filters["coefficient"] = coefficient
-    environment.filters["percent"] = percent
-    return environment.get_template(template).render(content).encode("utf-8", "backslashreplace")
 
 
-def short_number(value: float | None) -> str:
-    """Format a number with four significant digits; the exact one is in the CSV files."""
-    if value is None or value != value:
-        return "–"
-    return f"{value:.4g}"
+def _section(
+    tables: Tables, about: Mapping[str, Any], figures: Sequence[FigureOnPage], folder: str, number: int
+) -> dict[str, Any]:
+    """Return what the template shows of a run."""
+    layers, columns = layers_of(tables), columns_of(tables)
+    overview = next((figure for figure in figures if figure.name == OVERVIEW), figures[0] if figures else None)
+    return {
+        "tables": tables,
+        "about": about,
+        "anchor": f"run-{number}",
+        "findings": numbered(tables, layers),
+        "at_first": _count_at_first(tables.findings),
+        "severities": by_severity(tables.findings),
+        "overview": overview,
+        "figures": [(place, figure) for place, figure in enumerate(figures, start=1) if figure is not overview],
+        "numbers": {figure.name: place for place, figure in enumerate(figures, start=1)},
+        "columns": columns,
+        "layers": [(layer, cells_of(tables, layer, columns)) for layer in layers],
+        "folder": folder,
+        "relations": relations(tables),
+        "extent": _extent(tables),
+        "spacing": _spacing(tables),
+        "scores": _scores(tables),
+    }
 
 
-def place_number(value: float) -> str:
-    """Format a place on the axis: all digits of a whole number, four significant digits of a fraction."""
-    return f"{value:.0f}" if value == round(value) else short_number(value)
+def numbered(tables: Tables, layers: Sequence[Layer]) -> list[NumberedFinding]:
+    """Return the findings of a run with their numbers."""
+    about: dict[int, list[Layer]] = {}
+    for layer in layers:
+        for number in layer.findings:
+            about.setdefault(number, []).append(layer)
+    return [
+        NumberedFinding(number, finding, tuple(about.get(number, ())[:MOST_LAYERS]))
+        for number, finding in enumerate(tables.findings, start=1)
+    ]
+
+
+def _count_at_first(findings: Sequence[Finding]) -> int:
+    """Return how many findings the first screen shows: no mere information unless there is nothing else."""
+    known = [finding for finding in findings if finding.severity != "info"]
+    return min(len(known), MOST_FINDINGS) if known else min(len(findings), MOST_INFO)
+
+
+def by_severity(findings: Sequence[Finding]) -> list[tuple[str, int]]:
+    """Return how many findings there are of each severity that occurs, the most serious first."""
+    counts: Counter[str] = Counter(finding.severity for finding in findings)
+    return [(severity, counts[severity]) for severity in SEVERITIES if counts[severity]]
+
+
+def newest_file(runs: Sequence[Tables]) -> str:
+    """Return when the newest file of a checkpoint was written, in UTC; empty where that is not known."""
+    times = [
+        stamp.modified_ns for tables in runs for one in tables.source.checkpoints for stamp in one.files
+    ]  # 0 where a server does not tell
+    newest = max(times, default=0)
+    return f"{datetime.fromtimestamp(newest // 10**9, UTC):%Y-%m-%d %H:%M} UTC" if newest else ""
+
+
+def _common_scores(runs: Sequence[Tables]) -> list[str]:
+    """Return the scores of the table of runs: the accuracy and the loss that matter most among all of the runs'."""
+    names = list(dict.fromkeys(name for tables in runs for name in tables.scalars))
+    return [*accuracies(names)[:1], *losses(names)[:1]]
+
+
+def _run_scores(tables: Tables, names: Sequence[str]) -> list[str]:
+    return [short_number(float(tables.scalars[name][-1])) if name in tables.scalars else "–" for name in names]
 
 
 def _scores(tables: Tables) -> list[tuple[str, str, str]]:
@@ -109,17 +168,13 @@ def _scores(tables: Tables) -> list[tuple[str, str, str]]:
         if best is None:
             where = ""
         elif values[best] == values[-1]:
-            where = ", its best" if best == len(values) - 1 else f", its best, first reached at {_place(tables, best)}"
+            where = (
+                ", its best" if best == len(values) - 1 else f", its best, first reached at {place_of(tables, best)}"
+            )
         else:
-            where = f", best {short_number(values[best])} at {_place(tables, best)}"
+            where = f", best {short_number(values[best])} at {place_of(tables, best)}"
         scores.append((name, short_number(values[-1]), where))
     return scores
-
-
-def _place(tables: Tables, position: int) -> str:
-    if tables.axis_label in UNITS:
-        return place_text(tables.axis_label, place_number(tables.axis[position]))
-    return tables.checkpoints[position].name
 
 
 def _extent(tables: Tables) -> str:
@@ -138,69 +193,3 @@ def _spacing(tables: Tables) -> str:
     shortest, longest = place_number(apart.min()), place_number(apart.max())
     length = shortest if shortest == longest else f"{shortest} to {longest}"
     return f"here {length} {tables.axis_label}{'' if length == '1' or tables.axis_label == TOKENS else 's'} of training"
-
-
-def _columns(tables: Tables) -> list[tuple[str, str]]:
-    """Return the columns of the table of layers: those that were measured."""
-    measured = {metric for scope, _, metric in tables.curves if scope == "tensor"}
-    return [column for column in LAYER_COLUMNS if column[0] in measured]
-
-
-def _layers(tables: Tables, columns: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return the values of each weight matrix at the last checkpoint; a status replaces a missing number."""
-    layers = []
-    for row in tables.tensors:
-        if row.kind not in ("matrix", "stack"):
-            continue
-        cells = []
-        for metric, _ in columns:
-            curve = tables.curves.get(("tensor", row.name, metric))
-            status = curve.statuses[-1] if curve else None
-            has_value = curve is not None and status in STATUSES_WITH_VALUE
-            cells.append(short_number(float(curve.values[-1])) if curve and has_value else (status or "–"))
-        layers.append({"row": row, "cells": cells})
-    return layers
-
-
-def coefficient(value: float | None) -> str:
-    """Format a coefficient with two decimals, which is all that a few dozen pairs can support."""
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """Format a probability in whole percent; only what is certain is 0 or 100."""
-    if 0 < share < 0.01:
-        return "< 1 %"
-    return "> 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
-
-
-def _relations(tables: Tables) -> list[dict[str, Any]]:
-    """Return the correlations of the mean and of the strongest layers with the score that matters most.
-
-    The rows of a table are (raw curves, Pearson and Spearman without the trend).
-    """
-    score = next(iter([*accuracies(tables.scalars), *losses(tables.scalars)]), None)
-    found = []
-    for metric, title in RELATED_METRICS:
-        of_tensor: dict[tuple[str, str], dict[tuple[bool, str], Correlation]] = {}
-        for one in tables.correlations.get(metric, ()):
-            if (one.scalar, one.lag) == (score, 0) and one.scope in ("mean", "tensor"):
-                # The rows of a pair are in this order: raw, differences, without trend.
-                of_tensor.setdefault((one.scope, one.tensor), {}).setdefault((is_tested(one), one.method), one)
-        rows = [
-            (its[False, "pearson"], its[True, "pearson"], its[True, "spearman"])
-            for its in of_tensor.values()
-            if its.keys() >= {(False, "pearson"), (True, "pearson"), (True, "spearman")}
-        ]
-        layers = sorted((row for row in rows if row[0].scope == "tensor"), key=_strength, reverse=True)
-        means = [row for row in rows if row[0].scope == "mean"]
-        if score and any(one.coefficient is not None for row in rows for one in row):
-            shown = [*means, *layers[:MOST_RELATED]]
-            found.append({"title": title, "score": score, "rows": shown, "layers": len(layers)})
-    return found
-
-
-def _strength(row: tuple[Correlation, Correlation, Correlation]) -> tuple[float, float]:
-    """Return a sort key: by the coefficient without trend, and where there is none, by the raw one."""
-    as_it_is, tested, _ = row
-    return abs(tested.coefficient or 0.0), abs(as_it_is.coefficient or 0.0)

@@ -11,7 +11,9 @@ from analyzer.model.names import slug
 from analyzer.model.score_names import best_place
 from analyzer.model.tables import Tables, is_expert
 from analyzer.report import csv_tables
-from analyzer.report.page import FigureOnPage, render_page, stylesheet
+from analyzer.report.layer_pages import layer_pages
+from analyzer.report.page import FigureOnPage, render_page
+from analyzer.report.rendering import asset
 from analyzer.report.writer import FigureSet, Folder
 from analyzer.statistics.rows import is_tested
 from analyzer.store.reader import Reader
@@ -45,12 +47,17 @@ def _files(
     summary: Mapping[str, Any], runs: Sequence[Tables], drawn: Sequence[Sequence[FigureOnPage]]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (path, content) of the pages, given what was drawn of each run."""
-    yield "report.css", stylesheet()
-    yield "index.html", render_page(summary, runs, {tables.run: its for tables, its in zip(runs, drawn, strict=True)})
+    yield "report.css", asset("report.css")
+    yield "report.js", asset("report.js")
+    folders = {tables.run: f"layers/{_prefix(tables, runs)}" for tables in runs}
+    for tables in runs:
+        yield from layer_pages(tables, folders[tables.run])
+    figures = {tables.run: its for tables, its in zip(runs, drawn, strict=True)}
+    yield "index.html", render_page(summary, runs, figures, folders)
 
 
 def _prefix(tables: Tables, runs: Sequence[Tables]) -> str:
-    """Return where a run's figures are: in ``figures/`` itself, or in a folder for each of several runs."""
+    """Return the folder of a run's figures, and of its layers: none of their own unless there are several runs."""
     if len(runs) == 1:
         return ""
     number = [one.run for one in runs].index(tables.run) + 1

@@ -10,13 +10,13 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzer.report.claiming import FOLDERS, MANIFEST, Kind, stale_files
 from analyzer.report.csv_tables import Row, with_header
 from analyzer.report.page import FigureOnPage
+from analyzer.report.rendering import package_version
 from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def write_folder(folder: Folder, out: Path, provenance: Provenance) -> None:
     for path, data in folder.files(drawn):
         write(path, data)
     with report_errors(out):
-        for path in stale_files(out, written, {spec.name for one in folder.figures for spec in one.figures}):
-            path.unlink()
+        for stale in stale_files(out, written, {spec.name for one in folder.figures for spec in one.figures}):
+            stale.unlink()
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "kind": folder.kind,
@@ -102,8 +102,8 @@ def write_folder(folder: Folder, out: Path, provenance: Provenance) -> None:
             "inputs": list(folder.inputs),
             "files": sorted({*written, *([STORE_NAME] if (out / STORE_NAME).exists() else [])}),
         }
-        for below in {(out / path).parent for path in written}:
-            flush_folder(below)
+        for parent in {(out / path).parent for path in written}:
+            flush_folder(parent)
         write_whole(out / MANIFEST, _json(manifest))
         flush_folder(out)
 
@@ -132,26 +132,20 @@ def draw_figures(
         place = f"figures/{prefix}{spec.name}"
         for suffix, data in zip(("png", "svg"), render(figure), strict=True):
             write(f"{place}.{suffix}", data)
-        drawn.append(FigureOnPage(spec.name, spec.title, spec.how_to_read, place))
+        remark = spec.remark(content) if spec.remark else ""
+        drawn.append(FigureOnPage(spec.name, spec.title, spec.how_to_read, place, remark))
     return drawn
 
 
 def environment() -> dict[str, Any]:
     """Return what a report was made with: versions, BLAS, machine."""
     return {
-        "weightlapse": _version("weightlapse"),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "weightlapse": package_version("weightlapse"),
+        "packages": {name: package_version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "blas": _blas(),
         "machine": {"system": platform.system(), "release": platform.release(), "processor": platform.machine()},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _blas() -> list[dict[str, Any]]:

@@ -56,8 +56,15 @@ def render(drawn: Figure) -> tuple[bytes, bytes]:
 
     The same figure always gives the same bytes.
     """
-    png, svg = io.BytesIO(), io.BytesIO()
+    svg = io.BytesIO()
     with house_style():
         drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    return render_png(drawn), svg.getvalue()
+
+
+def render_png(drawn: Figure) -> bytes:
+    """Return the figure as PNG (150 dpi), the same bytes as :func:`render`."""
+    png = io.BytesIO()
+    with house_style():
         drawn.savefig(png, format="png", dpi=150, metadata={"Software": None})
-    return png.getvalue(), svg.getvalue()
+    return png.getvalue()

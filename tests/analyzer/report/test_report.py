@@ -24,7 +24,7 @@ from analyzer.errors import ReportError
 from analyzer.figures import FIGURES
 from analyzer.metrics import METRICS
 from analyzer.report.csv_tables import number, with_header
-from analyzer.report.page import percent, place_number, stylesheet
+from analyzer.report.rendering import asset, percent, place_number
 from analyzer.statistics import curves as curves_module
 from analyzer.store.store import open_store
 
@@ -117,8 +117,10 @@ def test_the_folder_holds_exactly_what_the_contract_names(plain):
     assert {"accuracy", "step_distance", "condition_number"} <= set(drawn) <= {spec.name for spec in FIGURES}
     assert sorted(path.name for path in (folder / "data").iterdir()) == sorted(f"{name}.csv" for name in HEADERS)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "data", "figures", "index.html", "manifest.json", "measurements.sqlite", "report.css", "summary.json",
+        "data", "figures", "index.html", "layers", "manifest.json", "measurements.sqlite", "report.css", "report.js",
+        "summary.json",
     ]  # fmt: skip
+    assert sorted(path.name for path in (folder / "layers").iterdir()) == ["001.html", "002.html"]  # fc1, out
 
 
 @pytest.mark.parametrize("name", HEADERS)
@@ -378,7 +380,7 @@ def test_whatever_was_asked_for_is_drawn_and_what_was_not_has_no_column(make_run
 
 
 def test_names_in_tables_keep_a_width_to_be_read_at_on_a_narrow_screen():
-    (rule,) = re.findall(r"^tbody th \{(.*)\}", stylesheet().decode(), flags=re.MULTILINE)
+    (rule,) = re.findall(r"^tbody th \{(.*)\}", asset("report.css").decode(), flags=re.MULTILINE)
     width = re.search(r"min-width: (\d+)rem", rule)
     assert width is not None and 10 <= int(width[1]) <= 16  # rem: 390 px are 24
 
@@ -400,28 +402,33 @@ def test_what_is_too_much_to_relate_is_said_in_the_page_the_summary_and_the_tabl
 
 
 EXPECTED_TAGS = {
-    *("html", "head", "meta", "title", "link", "body", "header", "main", "section", "nav", "details", "summary"),
-    *("h1", "h2", "h3", "h4", "p", "a", "em", "span", "div", "ul", "li", "dl", "dt", "dd"),
-    *("figure", "img", "figcaption", "table", "thead", "tbody", "tr", "th", "td"),
+    *("html", "head", "meta", "title", "link", "script", "body", "header", "main", "section", "nav", "footer"),
+    *("h1", "h2", "h3", "h4", "p", "a", "em", "strong", "span", "div", "ul", "ol", "li", "dl", "dt", "dd"),
+    *("figure", "img", "picture", "source", "figcaption", "table", "thead", "tbody", "tr", "th", "td"),
+    *("details", "summary", "svg", "path", "rect", "text", "g"),
 }
 
 
 @pytest.mark.parametrize("which", ["plain", "hostile"])
-def test_fault_15_the_page_has_no_script_no_event_and_no_address_outside_itself(which, request):
+def test_fault_15_the_pages_have_no_inline_script_no_event_and_no_address_outside_the_folder(which, request):
     folder = request.getfixturevalue(which)[0]
-    text = (folder / "index.html").read_text(encoding="utf-8")
-    page = Page(text)
-    assert {tag for tag, _ in page.elements} <= EXPECTED_TAGS
-    for tag, attributes in page.elements:
-        assert not [name for name in attributes if name.startswith("on") or name == "style"], (tag, attributes)
-        for name in ("href", "src"):
-            if (target := attributes.get(name)) is not None:
-                assert not re.match(r"[a-z]+:|//|/|\.\.", target), target
-                if not target.startswith("#"):
-                    assert (folder / target).is_file(), target
-    anchors = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
-    assert {a["href"][1:] for _, a in page.elements if (a.get("href") or "").startswith("#")} <= anchors
-    assert "://" not in text and "url(" not in (folder / "report.css").read_text()
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
+    anchors = {path: {one["id"] for _, one in page.elements if "id" in one} for path, page in pages.items()}
+    assert len(pages) > 2
+    for path, page in pages.items():
+        assert {tag for tag, _ in page.elements} <= EXPECTED_TAGS
+        for tag, attributes in page.elements:
+            assert not [name for name in attributes if name.startswith("on") or name == "style"], (tag, attributes)
+            assert tag != "script" or attributes["src"].endswith("report.js")
+            for name in ("href", "src"):
+                if (target := attributes.get(name)) is not None:
+                    assert not re.match(r"[a-z]+:|//|/", target), target
+                    file, _, anchor = target.partition("#")
+                    found = (path.parent / file).resolve() if file else path
+                    assert found.is_file() and found.is_relative_to(folder.resolve()), target
+                    assert not anchor or anchor in anchors[found]
+        assert "://" not in path.read_text(encoding="utf-8")
+    assert "url(" not in (folder / "report.css").read_text()
     assert "@import" not in (folder / "report.css").read_text()
 
 
@@ -464,8 +471,9 @@ def test_fault_16_no_name_becomes_a_path(hostile):
     for path in new:
         assert path == folder or path.is_relative_to(folder)
     names = {path.name for path in folder.rglob("*")}
-    assert names <= {"figures", "data", "index.html", "report.css", "summary.json", "manifest.json",
-                     "measurements.sqlite", *(f"{name}.csv" for name in HEADERS),
+    assert names <= {"figures", "data", "layers", "index.html", "report.css", "report.js", "summary.json",
+                     "manifest.json", "measurements.sqlite", *(f"{name}.csv" for name in HEADERS),
+                     *(f"{number:03d}.html" for number in range(1, len(HOSTILE) + 1)),
                      *(f"{spec.name}.{kind}" for spec in FIGURES for kind in ("png", "svg"))}  # fmt: skip
     assert not Path("/tmp/weightlapse_escape").exists()
 
