@@ -17,8 +17,8 @@ from analyzer.model.tables import Tables
 EVENTS = ("norm_explodes", "norm_jumps", "motion_spike", "norm_jumps_for_good")
 ADVICE = frozenset({"low_rank_updates", "could_be_cut_in_rank", "could_be_pruned"})  # for healthy matrices
 CONSEQUENCES = ADVICE.union(
-    ("motion_spike", "first_layers_hardly_move", "condition_number_explodes", "rank_collapses"),
-    ("outliers_leave_bulk", "alpha_out_of_range"),
+    ("motion_spike", "layer_hardly_moves", "first_layers_hardly_move", "condition_number_explodes"),
+    ("rank_collapses", "outliers_leave_bulk", "alpha_out_of_range"),
 )
 OF_ALL_LAYERS = "step_length_changes"  # which one layer's event brings about as well
 
