@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT, FigureSpec
@@ -11,6 +12,7 @@ from analyzer.figures.drawing.labels import fitted
 from analyzer.figures.drawing.layer_figure import layer_figure
 from analyzer.figures.drawing.layer_table import Panel
 from analyzer.figures.drawing.style import LABEL_SIZE
+from analyzer.model.run import FloatArray
 from analyzer.model.tables import Tables
 
 _BUILT_IN = frozenset(
@@ -54,8 +56,30 @@ def _own_metrics(tables: Tables) -> Figure | None:
     return layer_figure(tables, panels, remarks=more) if panels else None
 
 
+_NOISE = 0.01  # a share of zeros up to this is no sparsity: one near-zero entry of 160 is chance
 _NORM = "Frobenius norm, in weight units"
-_CONDITION_NUMBER = Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log")
+
+
+def _relative_growth(tables: Tables, tensor: str, norm_change: FloatArray) -> FloatArray:
+    """Return the growth of a tensor's norm in each step, relative to the norm before."""
+    norm = tables.curves.get(("tensor", tensor, "frobenius_norm"))
+    if norm is None:
+        return np.full(norm_change.shape, np.nan)
+    before = norm.values - norm_change
+    growth: FloatArray = np.divide(norm_change, before, where=before > 0, out=np.full(before.shape, np.nan))
+    return growth
+
+
+def _share_outside(tables: Tables, tensor: str, count: FloatArray) -> FloatArray:
+    """Return the share of ‖W‖² in the ``count`` singular values above the noise, NaN where they are not all kept."""
+    spectrum, norm = tables.spectra.get(tensor), tables.curves.get(("tensor", tensor, "frobenius_norm"))
+    share = np.full(count.shape, np.nan)
+    if spectrum is None or norm is None:
+        return share
+    for place in np.flatnonzero(np.isfinite(count) & (count <= spectrum.leading.shape[1]) & (norm.values > 0)):
+        share[place] = np.square(spectrum.leading[place, : int(count[place])] / norm.values[place]).sum()
+    return share
+
 
 LAYER_FIGURES = (
     FigureSpec(
@@ -67,7 +91,7 @@ LAYER_FIGURES = (
             "Layers with more weights move further, so compare a layer with itself over time rather than with others."
         ),
         draw=_by_layer(
-            Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive"),
+            Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive", "start"),
             with_mean=True,
             gaps=True,
         ),
@@ -81,7 +105,7 @@ LAYER_FIGURES = (
             "directions are stretched alike; at 1000 some are a thousand times weaker than others. Singular matrices "
             "have no condition number and are only marked."
         ),
-        draw=_by_layer(_CONDITION_NUMBER),
+        draw=_by_layer(Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log", "start")),
     ),
     FigureSpec(
         name="initial_distance",
@@ -93,7 +117,7 @@ LAYER_FIGURES = (
             "distance."
         ),
         draw=_by_layer(
-            Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive"),
+            Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive", "range"),
             min_checkpoints=2,  # a single checkpoint is W₀ itself
         ),
     ),
@@ -107,25 +131,76 @@ LAYER_FIGURES = (
             "direction dominates. Falling curves mean that the layer concentrates on fewer directions."
         ),
         draw=_by_layer(
-            Panel("effective_rank", "Effective rank", "number of directions", "linear"),
-            Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear"),
+            Panel("effective_rank", "Effective rank", "number of directions", "linear", "start"),
+            Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear", "start"),
         ),
     ),
-    # The two are side by side because a high condition number is often mistaken for sparsity.
     FigureSpec(
-        name="conditioning_and_sparsity",
-        order=70,
-        title="Condition number and share of zero weights",
+        name="alpha",
+        order=64,
+        title="Exponent of the tail of each layer's spectrum",
         how_to_read=(
-            "A high condition number means that some directions of a matrix are weak, not that its weights are zero. "
-            "If a layer is also sparse, its shares of zero and near-zero weights (below a thousandth of their root "
-            "mean square) rise too."
+            "Alpha is the exponent of a power law fitted to the largest squared singular values: usually 2 to 6 in "
+            "well-trained networks, more means a lighter tail and less structure (Martin, Peng and Mahoney 2021). "
+            "For small matrices it rests on few values and is uncertain."
         ),
         draw=_by_layer(
-            _CONDITION_NUMBER,
-            Panel("zero_fraction", "Weights that are zero", "share of all", "linear"),
-            Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear"),
+            Panel("alpha", "Alpha, tail chosen by fit", "exponent", "positive"),
+            Panel("alpha_hill", "Alpha by Hill's estimator, upper half", "exponent", "positive"),
         ),
+    ),
+    FigureSpec(
+        name="outliers",
+        order=66,
+        title="Directions that stand out from noise",
+        how_to_read=(
+            "How many singular values of a layer are larger than those of random noise of the same scale (beyond the "
+            "Marchenko–Pastur edge), and how much of ‖W‖² they carry. Random weights have none or one; training adds "
+            "them as the layer learns."
+        ),
+        draw=_by_layer(
+            Panel("mp_outlier_count", "Singular values above the noise", "number", "linear"),
+            Panel("mp_outlier_count", "Carried by these", "share of ‖W‖²", "linear", derive=_share_outside),
+        ),
+    ),
+    FigureSpec(
+        name="sparsity",
+        order=70,
+        title="Zero and near-zero weights",
+        how_to_read=(
+            "The shares of a layer's weights that are exactly zero, or near zero (below a thousandth of their root "
+            "mean square). A high condition number is something else: it means that some directions of a matrix are "
+            "weak, not that its weights are zero."
+        ),
+        draw=_by_layer(
+            Panel("zero_fraction", "Weights that are zero", "share of all", "linear", floor=_NOISE),
+            Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear", floor=_NOISE),
+        ),
+    ),
+    FigureSpec(
+        name="rotation_and_growth",
+        order=74,
+        title="How much each step turns and lengthens the weights",
+        how_to_read=(
+            "A step splits into a part that turns a layer's weights, shown as an angle, and one that lengthens (above "
+            "0) or shortens them, shown relative to their norm; for small steps both are shares of the norm and can be "
+            "compared. Layers in front of a normalization respond to the turn alone."
+        ),
+        draw=_by_layer(
+            Panel("rotation", "Turned by", "radians per step", "positive", "start"),
+            Panel("norm_change", "Lengthened by", "share of the norm per step", "linear", derive=_relative_growth),
+            gaps=True,
+        ),
+    ),
+    FigureSpec(
+        name="update_cosine",
+        order=76,
+        title="Whether each layer keeps its direction",
+        how_to_read=(
+            "The cosine between a layer's step and the one before. Above 0 the motion continues, below 0 it turns "
+            "back; about 0 the steps are unrelated, as those of noise are."
+        ),
+        draw=_by_layer(Panel("update_cosine", "Cosine of consecutive steps", "1 = straight on", "linear")),
     ),
     FigureSpec(
         name="subspace_overlap",
@@ -150,8 +225,8 @@ LAYER_FIGURES = (
             "for a large matrix means that a low-rank update would have been enough."
         ),
         draw=_by_layer(
-            Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear"),
-            Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear"),
+            Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear", "start"),
+            Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear", "start"),
         ),
     ),
     FigureSpec(

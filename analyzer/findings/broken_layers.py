@@ -75,7 +75,7 @@ def singular_matrix(tables: Tables) -> Iterator[Draft]:
     )
 
 
-@rule("conditioning_and_sparsity")
+@rule("sparsity")
 def weights_become_zero(tables: Tables) -> Iterator[Draft]:
     """Report weight matrices of which a good part became exactly zero, and stayed so to the end.
 
@@ -141,7 +141,7 @@ def _zeroed(tables: Tables) -> dict[str, _Zeros]:
     return found
 
 
-@rule("conditioning_and_sparsity")
+@rule("sparsity")
 def dead_rows(tables: Tables) -> Iterator[Draft]:
     """Report rows (outputs) of a weight matrix that are exactly zero; rows that died during the run come first.
 
@@ -194,7 +194,7 @@ def units_died(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule("conditioning_and_sparsity")
+@rule("sparsity")
 def dead_columns(tables: Tables) -> Iterator[Draft]:
     """Report columns (inputs) of a weight matrix that are exactly zero; columns that died during the run come first.
 

@@ -144,7 +144,7 @@ def pruning_mask_settled(tables: Tables) -> Iterator[Draft]:
     )
 
 
-@rule("conditioning_and_sparsity")
+@rule("sparsity")
 def could_be_pruned(tables: Tables) -> Iterator[Draft]:
     """Report layers whose larger half of the entries contains nearly all squared weights (if shares are measured).
 
