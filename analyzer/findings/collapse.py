@@ -26,6 +26,7 @@ REGAINED = 0.1  # share of the total improvement that a loss must give up; a los
 AVERAGED_SHARE, FEWEST_AVERAGED = 0.2, 4  # of the checkpoints, in a mean that is compared with another one
 MEAN_DEVIATIONS = 4  # standard deviations of the difference of two means; the best of all is among them
 SUDDEN = 0.5  # of the whole fall in one interval
+HELD = 0.5  # of the fall of the test score, the most that the training score may lose
 COLLAPSE_DEVIATIONS = 5  # standard deviations between neighboring checkpoints that a fall must exceed
 
 
@@ -100,7 +101,8 @@ def change_of_task(tables: Tables) -> Collapse | None:
     """Return the collapse of a held-out score that comes at once while the training score holds or starts anew.
 
     Overfitting is gradual, and a network that falls apart loses its training score as well. The fall comes at once if
-    one interval has half of it, or if the training score falls there and recovers.
+    one interval has half of it, or if the training score falls there and recovers. It holds if it ends below its best
+    by at most half of that fall (`HELD`).
 
     Returns:
         None if there is no such collapse, or no training score of the same kind.
@@ -112,12 +114,21 @@ def change_of_task(tables: Tables) -> Collapse | None:
         fall = collapse_of(tested)
         if fall is None or collapse_of(trained) is not None or not is_held_out(tested.name):
             return None
+        whole = _merit(tested, fall.best) - _merit(tested, fall.end)
+        if _lost(trained) > HELD * whole:
+            return None
         drop = _merit(tested, fall.before) - _merit(tested, fall.since)
-        if drop >= SUDDEN * (_merit(tested, fall.best) - _merit(tested, fall.end)):
+        if drop >= SUDDEN * whole:
             return fall
         restart = _restart(trained, fall.best, fall.since)
         return None if restart is None else replace(fall, before=restart[0], since=restart[1])
     return None
+
+
+def _lost(score: Score) -> float:
+    """Return by how much a score ends below its best."""
+    merits = [_merit(score, int(place)) for place in np.flatnonzero(np.isfinite(score.values))]
+    return max(merits) - merits[-1]
 
 
 def _restart(trained: Score, first: int, last: int) -> tuple[int, int] | None:
