@@ -26,12 +26,9 @@ REGAINED = 0.1  # share of the total improvement that a loss must give up; a los
 AVERAGED_SHARE, FEWEST_AVERAGED = 0.2, 4  # of the checkpoints, in a mean that is compared with another one
 MEAN_DEVIATIONS = 4  # standard deviations of the difference of two means; the best of all is among them
 SUDDEN = 0.5  # of the whole fall in one interval
-<<<<<<< HEAD
 LOST_ANEW = 3  # percentage points that held-out data must lose where training starts anew
 REGAINED_ANEW = 3 / 4  # of the fall of a training accuracy that starts anew
-=======
 HELD = 0.5  # of the fall of the test score, the most that the training score may lose
->>>>>>> f14layers
 COLLAPSE_DEVIATIONS = 5  # standard deviations between neighboring checkpoints that a fall must exceed
 
 
@@ -106,13 +103,10 @@ def change_of_task(tables: Tables) -> Collapse | None:
     """Return the collapse of a held-out score that comes at once while the training score holds or starts anew.
 
     Overfitting is gradual, and a network that falls apart loses its training score as well. The fall comes at once if
-<<<<<<< HEAD
     one interval has half of it, or if the training score falls there and recovers. A held-out accuracy that falls less
     than a collapse counts from where the training accuracy falls at once, if that regains `REGAINED_ANEW` of its fall.
-=======
     one interval has half of it, or if the training score falls there and recovers. It holds if it ends below its best
     by at most half of that fall (`HELD`).
->>>>>>> f14layers
 
     Returns:
         None if there is no such collapse, or no training score of the same kind.
@@ -124,14 +118,11 @@ def change_of_task(tables: Tables) -> Collapse | None:
         fall = collapse_of(tested)
         if collapse_of(trained) is not None or not is_held_out(tested.name):
             return None
-<<<<<<< HEAD
         if fall is None:
             return _lost_since_restart(tested, trained) if is_accuracy(tested.name) else None
-=======
         whole = _merit(tested, fall.best) - _merit(tested, fall.end)
         if _lost(trained) > HELD * whole:
             return None
->>>>>>> f14layers
         drop = _merit(tested, fall.before) - _merit(tested, fall.since)
         if drop >= SUDDEN * whole:
             return fall
@@ -140,7 +131,6 @@ def change_of_task(tables: Tables) -> Collapse | None:
     return None
 
 
-<<<<<<< HEAD
 def _lost_since_restart(tested: Score, trained: Score) -> Collapse | None:
     """Return how an accuracy on held-out data falls to the end from where one on training data starts anew, or None."""
     places = np.flatnonzero(np.isfinite(tested.values) & np.isfinite(trained.values))
@@ -157,12 +147,12 @@ def _lost_since_restart(tested: Score, trained: Score) -> Collapse | None:
         return None
     best = int(places[np.argmax(known[places <= before])])
     return Collapse(tested, best, before, since, int(places[-1]))
-=======
+
+
 def _lost(score: Score) -> float:
     """Return by how much a score ends below its best."""
     merits = [_merit(score, int(place)) for place in np.flatnonzero(np.isfinite(score.values))]
     return max(merits) - merits[-1]
->>>>>>> f14layers
 
 
 def _restart(trained: Score, first: int, last: int) -> tuple[int, int] | None:
