@@ -188,6 +188,7 @@ def write_report(
     force: bool = False,
     *,
     single_file: bool = False,
+    explore: bool = True,
 ) -> list[Finding]:
     """Write the report of one run, or of several runs in one store, and return the findings.
 
@@ -197,6 +198,7 @@ def write_report(
         out: the report folder, or the HTML file.
         force: write over the report of other runs, or beside foreign files.
         single_file: write one HTML file to mail: the first page with its figures, without pages of layers.
+        explore: write the interactive page into the folder, too.
 
     Raises:
         ReportError: the folder contains something else, or cannot be written.
@@ -216,8 +218,10 @@ def write_report(
             named = ", ".join(paths) or "no store"
             raise StoreError(f"{named}: the runs of a report must be in one store; measure them into one")
         store, only = paths[0], {one.run for one in chosen}
-    write = workflow.report_file if single_file else workflow.report
-    found = write(store, str(out), force=force, only=only)
+    if single_file:
+        found = workflow.report_file(store, str(out), force=force, only=only)
+    else:
+        found = workflow.report(store, str(out), force=force, only=only, explore=explore)
     return [finding for findings in found.values() for finding in findings]
 
 

@@ -17,10 +17,11 @@ from analyzer.store.files import STORE_NAME
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @out_option
 @force_option
+@click.option("--no-explore", is_flag=True, help="Leave out the interactive page explore.html (about 5 MB).")
 @click.option("--single-file", is_flag=True, help="Write one HTML file to mail instead; --out names it.")
 @measure_options
 def report_command(
-    paths: tuple[str, ...], out: str | None, force: bool, single_file: bool, options: MeasureOptions
+    paths: tuple[str, ...], out: str | None, force: bool, no_explore: bool, single_file: bool, options: MeasureOptions
 ) -> int:
     """Measure what is missing, then draw the report folder.
 
@@ -30,12 +31,12 @@ def report_command(
 
     if single_file:
         return _single_file(paths, out, force, options)
-    arguments = {"paths": list(paths), "out": out, "force": force, **options.arguments()}
+    arguments = {"paths": list(paths), "out": out, "force": force, "no_explore": no_explore, **options.arguments()}
     stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
     if stored is not None:
         reject_measure_options(paths[0])
         folder = Path(out) if out else stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem
-        found = workflow.report(str(stored), str(folder), force=force, arguments=arguments)
+        found = workflow.report(str(stored), str(folder), force=force, explore=not no_explore, arguments=arguments)
         click.echo(folder / "index.html")
         return exit_code([*found.items()])
     started = perf_counter()
@@ -47,7 +48,15 @@ def report_command(
         workflow.claim(str(folder), prepared.found.runs, force)
     done = measure_prepared(prepared, force)
     seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
-    found = workflow.report(prepared.store, str(folder), force=force, only=done, arguments=arguments, seconds=seconds)
+    found = workflow.report(
+        prepared.store,
+        str(folder),
+        force=force,
+        only=done,
+        explore=not no_explore,
+        arguments=arguments,
+        seconds=seconds,
+    )
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
     return exit_code([(None, prepared.found.refused), *found.items()])

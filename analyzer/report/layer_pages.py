@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -50,12 +51,13 @@ OTHER_TENSORS = CurveChart("Other tensors of the layer", "Frobenius norm, weight
 MOST_LINES = 2
 
 
-def layer_pages(tables: Tables, folder: str) -> Iterator[tuple[str, bytes]]:
+def layer_pages(tables: Tables, folder: str, explore: bool = True) -> Iterator[tuple[str, bytes]]:
     """Yield (path in the report, content) of the page of each layer.
 
     Args:
         tables: the run.
         folder: where its pages are, ``layers/`` or a folder below it.
+        explore: whether there is an interactive page to link to.
     """
     layers = layers_of(tables)
     findings = numbered(tables, layers)
@@ -77,6 +79,7 @@ def layer_pages(tables: Tables, folder: str) -> Iterator[tuple[str, bytes]]:
             ],
             numbers=_numbers(tables, layer),
             newest=newest,
+            explore=f"explore.html#layer={quote(printable(layer.row.name, 120))}" if explore else "",
         )
         yield f"{folder}{layer.file}", content
 

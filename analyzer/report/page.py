@@ -64,6 +64,8 @@ def render_page(
     figures: Mapping[str, Sequence[FigureOnPage]],
     folders: Mapping[str, str],
     embedded: Embedded | None = None,
+    *,
+    explore: bool = False,
 ) -> bytes:
     """Return the page as UTF-8.
 
@@ -73,6 +75,7 @@ def render_page(
         figures: the figures that were drawn, by the run's name.
         folders: where the pages of the layers are, by the run's name, ``layers/`` or a folder below it.
         embedded: what to put into the page instead of linking to it, for a single file without pages of layers.
+        explore: whether there is an interactive page to link to.
     """
     sections = [
         _section(tables, about, figures[tables.run], folders[tables.run], number)
@@ -83,6 +86,7 @@ def render_page(
         "index.html",
         sections=sections,
         embedded=embedded,
+        explore=explore,
         scores=scores,
         run_rows=[(section, _run_scores(section["tables"], scores)) for section in sections],
         newest=newest_file(runs),

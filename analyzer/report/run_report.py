@@ -11,6 +11,7 @@ from analyzer.model.names import slug
 from analyzer.model.score_names import best_place
 from analyzer.model.tables import Tables, is_expert
 from analyzer.report import csv_tables
+from analyzer.report.explore import explore_files
 from analyzer.report.layer_pages import layer_pages
 from analyzer.report.page import FigureOnPage, render_page
 from analyzer.report.rendering import asset
@@ -22,12 +23,13 @@ from analyzer.tensors.content_hash import content_hash
 FINAL_METRICS = ("step_distance", "initial_distance", "condition_number", "effective_rank", "stable_rank")
 
 
-def report_folder(store: Reader, runs: Sequence[Tables]) -> Folder:
+def report_folder(store: Reader, runs: Sequence[Tables], explore: bool = True) -> Folder:
     """Return what the report of these runs is to contain.
 
     Args:
         store: the store that the runs were read from.
         runs: their tables, with findings and statistics.
+        explore: whether to write the interactive page, too.
     """
     from analyzer.figures import FIGURES
 
@@ -37,23 +39,25 @@ def report_folder(store: Reader, runs: Sequence[Tables]) -> Folder:
         tables=csv_tables.tables_of(store, runs),
         figures=[FigureSet(FIGURES, tables, _prefix(tables, runs)) for tables in runs],
         summary=summary,
-        files=lambda drawn: _files(summary, runs, drawn),
+        files=lambda drawn: _files(summary, runs, drawn, explore),
         runs=[(tables.run, tables.source.path) for tables in runs],
         inputs=[record for tables in runs for record in _inputs(tables)],
     )
 
 
 def _files(
-    summary: Mapping[str, Any], runs: Sequence[Tables], drawn: Sequence[Sequence[FigureOnPage]]
+    summary: Mapping[str, Any], runs: Sequence[Tables], drawn: Sequence[Sequence[FigureOnPage]], explore: bool
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (path, content) of the pages, given what was drawn of each run."""
     yield "report.css", asset("report.css")
     yield "report.js", asset("report.js")
     folders = {tables.run: f"layers/{_prefix(tables, runs)}" for tables in runs}
     for tables in runs:
-        yield from layer_pages(tables, folders[tables.run])
+        yield from layer_pages(tables, folders[tables.run], explore)
+    if explore:
+        yield from explore_files(runs, folders)
     figures = {tables.run: its for tables, its in zip(runs, drawn, strict=True)}
-    yield "index.html", render_page(summary, runs, figures, folders)
+    yield "index.html", render_page(summary, runs, figures, folders, explore=explore)
 
 
 def _prefix(tables: Tables, runs: Sequence[Tables]) -> str:
