@@ -36,7 +36,9 @@ class LabeledLine:
     width: float = LINE_WIDTH
 
 
-def draw_labeled_lines(axes: Axes, name: str, lines: Sequence[LabeledLine], room: float, also: FloatArray | None = None) -> None:
+def draw_labeled_lines(
+    axes: Axes, name: str, lines: Sequence[LabeledLine], room: float, also: FloatArray | None = None
+) -> None:
     """Draw lines with their names at the right, on a log axis if they are positive and differ enough.
 
     On a log axis a zero lies at the lower edge.

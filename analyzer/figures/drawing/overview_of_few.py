@@ -83,9 +83,7 @@ def draw_few(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> Figu
     return drawn
 
 
-def _line_panels(
-    tables: Tables, axis: CheckpointAxis, names: Sequence[str]
-) -> list[tuple[str, list[LabeledLine]]]:
+def _line_panels(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> list[tuple[str, list[LabeledLine]]]:
     """Return the title and the lines of each panel of the upper row that has something to show."""
     labels = layer_labels(names, _NAMES)
 

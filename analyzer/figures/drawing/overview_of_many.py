@@ -85,7 +85,7 @@ def draw_many(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> Fig
     for corner, table, tile in placed:
         axes = place(drawn, *corner)
         ratios = peer_ratios(tables, table, tile)
-        draw_peer_tile(axes, axis, ratios, tile, marks)
+        draw_peer_tile(axes, axis, ratios, marks)
         is_last = corner[1] + corner[3] + _TICKS >= bottom - 0.01
         draw_checkpoint_axis(axes, axis, limits=(float(edges[0]), float(edges[-1])), labeled=is_last, titled=False)
         name = f"{title_of(tile)}: {table.panel.name}"

@@ -1,4 +1,4 @@
-"""Layers as rows, colored by their ratio to the median of their peers: a common schedule cancels, one that departs shows."""
+"""Layers as rows, colored by their ratio to the median of their peers, in which a common schedule cancels."""
 
 from __future__ import annotations
 
@@ -30,8 +30,15 @@ _FEWEST_PEERS = 3  # whose median says what is typical
 _LABEL_WIDTH = 110.0  # points for a layer's name
 _LABEL_PITCH = 10.0  # points from one layer's name to the next
 _WORDS = {
-    **{"q": "query", "k": "key", "v": "value", "qkv": "query, key, value", "o": "attention output"},
-    **{"up": "MLP up", "down": "MLP down", "gate": "MLP gate", "conv": "convolution"},
+    "q": "query",
+    "k": "key",
+    "v": "value",
+    "qkv": "query, key, value",
+    "o": "attention output",
+    "up": "MLP up",
+    "down": "MLP down",
+    "gate": "MLP gate",
+    "conv": "convolution",
 }
 
 
@@ -78,7 +85,7 @@ def _first_positive(row: FloatArray) -> float:
     return float(positive[0]) if positive.size else np.nan
 
 
-def draw_peer_tile(axes: Axes, axis: CheckpointAxis, ratios: LayerTable, tile: Tile, marks: Sequence[Mark]) -> None:
+def draw_peer_tile(axes: Axes, axis: CheckpointAxis, ratios: LayerTable, marks: Sequence[Mark]) -> None:
     """Draw a tile, and frame the layers of findings."""
     draw_cells(axes, axis, ratios, RATIOS)
     plain_axes(axes, grid=False)
