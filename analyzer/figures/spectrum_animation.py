@@ -33,15 +33,13 @@ _COLORS = 32
 _BAR_COLOR, _OUTSIDE = "#7aa6cf", "#c2410c"
 
 
-def spectrum_animation(tables: Tables, tensor: str) -> bytes | None:
-    """Return a GIF of the singular values of one matrix through time, None if there are fewer than two spectra.
+def spectrum_animation(tables: Tables, tensor: str) -> bytes:
+    """Return a GIF of the singular values of one matrix through time, at most 150 frames.
 
-    The same tables always give the same bytes.
+    The matrix must have a spectrum with a positive value. The same tables always give the same bytes.
     """
-    spectrum = tables.spectra.get(tensor)
-    places = measured_places(spectrum) if spectrum is not None else []
-    if spectrum is None or len(places) < 2:
-        return None
+    spectrum = tables.spectra[tensor]
+    places = measured_places(spectrum)
     picked = np.linspace(0, len(places) - 1, min(_MOST_FRAMES, len(places))).round().astype(int)
     shape = next((row.matrix_shape for row in tables.tensors if row.name == tensor), None)
     with house_style():
@@ -71,7 +69,7 @@ def _frames(
     moving = (bars, noise, outside, now)
     for artist in moving:
         artist.set_animated(True)
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]
     still = canvas.copy_from_bbox(drawn.bbox)  # drawn once: a whole drawing takes longer than the rest of a frame
     frames = []
     for here, row in zip(places, heights, strict=True):
@@ -83,10 +81,10 @@ def _frames(
         beyond = leading[leading > edge]
         outside.set_data(beyond, np.zeros(beyond.shape))
         now.set_text(f"{fitted(axis.label, 45, LABEL_SIZE)} {axis.positions[here]:.6g}")
-        canvas.restore_region(still)
+        canvas.restore_region(still)  # type: ignore[no-untyped-call]
         for artist in moving:
             axes.draw_artist(artist)
-        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))  # type: ignore[no-untyped-call]
     return frames
 
 

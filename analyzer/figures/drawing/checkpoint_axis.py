@@ -79,7 +79,7 @@ def draw_checkpoint_axis(
     labeled: bool = True,
     titled: bool = True,
 ) -> None:
-    """Set the limits and ticks of the horizontal axis; write numbers if ``labeled``, and its label if also ``titled``."""
+    """Set the limits and ticks of the horizontal axis; ``labeled`` writes their numbers, ``titled`` also its label."""
     limits = limits or axis.limits
     axes.set_xlim(*limits)
     width = size_of(axes)[0]

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from analyzer.figures.drawing.finding_marks import spread
+from analyzer.figures.drawing.end_labels import EndLabel, draw_end_labels
 from analyzer.figures.drawing.labels import fitted
-from analyzer.figures.drawing.line_panels import finish_panel
-from analyzer.figures.drawing.sheet import size_of
-from analyzer.figures.drawing.style import LINE_WIDTH, SMALL_SIZE
+from analyzer.figures.drawing.line_panels import finish_panel, share_of_height
+from analyzer.figures.drawing.style import LINE_WIDTH
 from analyzer.figures.drawing.ticks import linear_limits, log_limits, spans_decades
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
-_PITCH = 10.5  # points from one name to the next one below it
+_LEADER = 18.0  # points at the right of a panel before the names
 _NARROW = 0.5  # a positive quantity that spans fewer powers of ten has a linear axis
 _SMALL_MARK = 3.5  # points
 
@@ -54,8 +53,7 @@ def draw_labeled_lines(
     log = spans_decades(values, _NARROW) and not (values < 0).any()
     limits = log_limits(values) if log else linear_limits(values)
     finish_panel(axes, f"{name} (log axis)" if log else name, limits, log=log)
-    ends: list[float] = []
-    named: list[LabeledLine] = []
+    ends = []
     for line in lines:
         shown = np.where(np.isfinite(line.y), line.y, np.nan)
         if log:
@@ -66,28 +64,6 @@ def draw_labeled_lines(
         axes.plot(line.x, shown, color=line.color, linestyle=line.dash, linewidth=line.width)
         isolated = [at for at in known if not np.isfinite(shown[max(0, at - 1) : at + 2]).sum() > 1]
         axes.plot(line.x[isolated], shown[isolated], "o", color=line.color, markersize=_SMALL_MARK, mew=0)
-        ends.append(_height_of(float(shown[known[-1]]), limits, log=log))
-        named.append(line)
-    _draw_names(axes, named, ends, room)
-
-
-def _height_of(value: float, limits: tuple[float, float], *, log: bool) -> float:
-    """Return where a value lies between the limits, 0 to 1."""
-    low, high, here = np.log10([*limits, value]) if log else np.array([*limits, value])
-    return float(np.clip((here - low) / (high - low), 0.0, 1.0))
-
-
-def _draw_names(axes: Axes, lines: Sequence[LabeledLine], ends: Sequence[float], room: float) -> None:
-    height = size_of(axes)[1] * 72
-    places = spread([end * height for end in ends], [_PITCH] * len(ends), height)
-    for line, y in zip(lines, places, strict=True):
-        axes.annotate(
-            fitted(line.label, room * 72 - 6),
-            (1, 0),
-            (5, y),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            size=SMALL_SIZE,
-            color=line.color,
-            va="center_baseline",
-        )
+        label = fitted(line.label, room * 72 - _LEADER)
+        ends.append(EndLabel(label, share_of_height(axes, float(shown[known[-1]])), line.color))
+    draw_end_labels(axes, ends)

@@ -16,6 +16,7 @@ from analyzer.figures.drawing.labels import fitted, text_width
 from analyzer.figures.drawing.overview_panels import (
     COLORS,
     NAME_ROOM,
+    NAME_TEXT,
     SHEET_WIDTH,
     layer_labels,
     layer_line,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 _LINES, _SPECTRA, _ALONE = 1.2, 1.35, 2.6  # heights; _ALONE without spectra
 _LEFT = 0.5  # for the numbers of the vertical axis
 _TICKS, _AXIS = 0.26, 0.45  # below a panel without and with a label of its axis
-_NAMES = NAME_ROOM * 72 - 6
 
 
 def draw_few(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> Figure | None:
@@ -85,7 +85,7 @@ def draw_few(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> Figu
 
 def _line_panels(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> list[tuple[str, list[LabeledLine]]]:
     """Return the title and the lines of each panel of the upper row that has something to show."""
-    labels = layer_labels(names, _NAMES)
+    labels = layer_labels(names, NAME_TEXT)
 
     def layers(metric: str, factor: float = 1.0) -> list[LabeledLine]:
         named = zip(names, labels, COLORS, strict=False)

@@ -21,6 +21,7 @@ from analyzer.figures.drawing.line_panels import name_panel
 from analyzer.figures.drawing.overview_panels import (
     COLORS,
     NAME_ROOM,
+    NAME_TEXT,
     SHEET_WIDTH,
     layer_labels,
     moved_title,
@@ -161,7 +162,7 @@ def _departing(axis: CheckpointAxis, table: LayerTable, marks: Sequence[Mark]) -
     named = {tensor for mark in marks for tensor in mark.tensors}
     order = sorted(range(len(table.names)), key=lambda row: (table.names[row] not in named, -float(apart[row].mean())))
     chosen = [row for row in order if shares[row] > _LASTS][:_MOST_DEPARTING]
-    labels = layer_labels([table.names[row] for row in chosen], NAME_ROOM * 72 - 6)
+    labels = layer_labels([table.names[row] for row in chosen], NAME_TEXT)
     return [
         LabeledLine(label, axis.positions, 100 * table.values[row], color)
         for label, row, color in zip(labels, chosen, COLORS, strict=False)

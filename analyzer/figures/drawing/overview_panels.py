@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from analyzer.model.tables import Tables
 
 SHEET_WIDTH = 12.0  # inches
-NAME_ROOM = 1.0  # inches for the names at the ends of lines
+NAME_ROOM = 1.1  # inches for the names at the ends of lines
+NAME_TEXT = NAME_ROOM * 72 - 18  # points for a name after its leader
 # Those of the looks that are dark enough for text.
 COLORS = tuple(look.color for look in LOOKS if look.color not in ("#E69F00", "#56B4E9"))
 _NAME_HEIGHT, _NUMBERS_HEIGHT = 0.27, NUMBERS_HEIGHT / 72  # inches above a panel
@@ -61,8 +62,9 @@ def values_of(tables: Tables, tensor: str, metric: str) -> FloatArray:
 def measured_at(tables: Tables, tensor: str, metric: str) -> BoolArray:
     """Return whether a metric was to be measured at each checkpoint: ``--spectra-every`` leaves some out."""
     curve = tables.curves.get(("tensor", tensor, metric))
-    statuses = (None,) * len(tables.checkpoints) if curve is None else curve.statuses
-    return np.array([status is not None for status in statuses], dtype=bool)
+    if curve is None:
+        return np.ones(len(tables.checkpoints), dtype=bool)
+    return np.array([status is not None for status in curve.statuses], dtype=bool)
 
 
 def layer_line(
