@@ -189,6 +189,7 @@ def write_report(
     *,
     single_file: bool = False,
     explore: bool = True,
+    animate: Iterable[str] = (),
 ) -> list[Finding]:
     """Write the report of one run, or of several runs in one store, and return the findings.
 
@@ -199,14 +200,17 @@ def write_report(
         force: write over the report of other runs, or beside foreign files.
         single_file: write one HTML file to mail: the first page with its figures, without pages of layers.
         explore: write the interactive page into the folder, too.
+        animate: patterns of names, such as ``"fc*.weight"``, of layers whose singular values are animated on their
+            pages; not for a single file.
 
     Raises:
-        ReportError: the folder contains something else, or cannot be written.
+        ReportError: the folder contains something else, or cannot be written; a pattern matches no layer.
         StoreError: the runs are in different stores, or one of them cannot be read.
     """
     from analyzer import workflow
     from analyzer.errors import StoreError
     from analyzer.report.measurements import Measurements
+    from analyzer.report.writer import ReportOptions
 
     only: set[str] | None = None
     if isinstance(measurements, str | PathLike):
@@ -221,7 +225,8 @@ def write_report(
     if single_file:
         found = workflow.report_file(store, str(out), force=force, only=only)
     else:
-        found = workflow.report(store, str(out), force=force, only=only, explore=explore)
+        options = ReportOptions(explore, tuple(animate))
+        found = workflow.report(store, str(out), force=force, only=only, options=options)
     return [finding for findings in found.values() for finding in findings]
 
 

@@ -26,7 +26,7 @@ from analyzer.model.names import slug
 from analyzer.model.run import Finding, Run
 from analyzer.report.claiming import claim_folder, set_aside_if_unreadable
 from analyzer.report.reading import read_run, with_spectra, with_statistics
-from analyzer.report.writer import Provenance, write_folder
+from analyzer.report.writer import USUAL, Provenance, ReportOptions, write_folder
 from analyzer.sources import is_remote
 from analyzer.store.files import STORE_NAME, write_whole
 from analyzer.store.schema import looks_like_store
@@ -137,7 +137,7 @@ def report(
     *,
     force: bool = False,
     only: Collection[str] | None = None,
-    explore: bool = True,
+    options: ReportOptions = USUAL,
     arguments: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
 ) -> FindingsByRun:
@@ -148,7 +148,7 @@ def report(
         out: the report folder.
         force: write over the report of other runs, or beside foreign files.
         only: the names of the runs to be reported, by default all.
-        explore: write the interactive page, too.
+        options: what else the folder is to contain.
         arguments: the command's arguments, for the manifest.
         seconds: what took how long before, for the manifest.
 
@@ -157,7 +157,7 @@ def report(
 
     Raises:
         StoreError: the store cannot be read, or contains no such run.
-        ReportError: the report cannot be written there.
+        ReportError: the report cannot be written there, or a pattern matches no layer.
     """
     from analyzer.report.run_report import report_folder  # here and below: measuring needs none of it
 
@@ -175,7 +175,7 @@ def report(
     with open_store(str(target), create=True) as opened, opened.transaction(), threadpool_limits(limits=1):
         runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
-        write_folder(report_folder(opened, runs, explore), Path(out), Provenance(arguments or {}, parts))
+        write_folder(report_folder(opened, runs, options), Path(out), Provenance(arguments or {}, parts))
     return {tables.run: list(tables.findings) for tables in runs}
 
 

@@ -19,24 +19,47 @@ from analyzer.store.files import STORE_NAME
 @force_option
 @click.option("--no-explore", is_flag=True, help="Leave out the interactive page explore.html (about 5 MB).")
 @click.option("--single-file", is_flag=True, help="Write one HTML file to mail instead; --out names it.")
+@click.option(
+    "--animate",
+    metavar="GLOB",
+    multiple=True,
+    help="Animate the singular values of layers with matching names, such as 'fc1.weight'; may be repeated.",
+)
 @measure_options
 def report_command(
-    paths: tuple[str, ...], out: str | None, force: bool, no_explore: bool, single_file: bool, options: MeasureOptions
+    paths: tuple[str, ...],
+    out: str | None,
+    force: bool,
+    no_explore: bool,
+    single_file: bool,
+    animate: tuple[str, ...],
+    options: MeasureOptions,
 ) -> int:
     """Measure what is missing, then draw the report folder.
 
     PATH is a run's folder, a folder of runs, or a store or report folder to be drawn again without checkpoints.
     """
     from analyzer import workflow
+    from analyzer.report.writer import ReportOptions
 
+    if single_file and animate:
+        raise click.UsageError("--animate is for a report folder: a single file has no pages of layers")
     if single_file:
         return _single_file(paths, out, force, options)
-    arguments = {"paths": list(paths), "out": out, "force": force, "no_explore": no_explore, **options.arguments()}
+    arguments = {
+        "paths": list(paths),
+        "out": out,
+        "force": force,
+        "no_explore": no_explore,
+        "animate": list(animate),
+        **options.arguments(),
+    }
+    contents = ReportOptions(not no_explore, animate)
     stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
     if stored is not None:
         reject_measure_options(paths[0])
         folder = Path(out) if out else stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem
-        found = workflow.report(str(stored), str(folder), force=force, explore=not no_explore, arguments=arguments)
+        found = workflow.report(str(stored), str(folder), force=force, options=contents, arguments=arguments)
         click.echo(folder / "index.html")
         return exit_code([*found.items()])
     started = perf_counter()
@@ -49,13 +72,7 @@ def report_command(
     done = measure_prepared(prepared, force)
     seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
     found = workflow.report(
-        prepared.store,
-        str(folder),
-        force=force,
-        only=done,
-        explore=not no_explore,
-        arguments=arguments,
-        seconds=seconds,
+        prepared.store, str(folder), force=force, only=done, options=contents, arguments=arguments, seconds=seconds
     )
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.figure import Figure
 
+from analyzer.figures import remarks
 from analyzer.figures.catalog import REPORT, FigureSpec
 from analyzer.figures.drawing.labels import fitted
 from analyzer.figures.drawing.layer_figure import layer_figure
@@ -90,6 +91,7 @@ LAYER_FIGURES = (
             "Each value is the Frobenius norm of the change in a layer's weights since the previous checkpoint. "
             "Layers with more weights move further, so compare a layer with itself over time rather than with others."
         ),
+        remark=remarks.departure("step_distance", "step distance"),
         draw=_by_layer(
             Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive", "start"),
             with_mean=True,
@@ -105,6 +107,7 @@ LAYER_FIGURES = (
             "directions are stretched alike; at 1000 some are a thousand times weaker than others. Singular matrices "
             "have no condition number and are only marked."
         ),
+        remark=remarks.largest("condition_number", "condition number"),
         draw=_by_layer(Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log", "start")),
     ),
     FigureSpec(
@@ -116,6 +119,7 @@ LAYER_FIGURES = (
             "checkpoint found. A flat curve means that the layer has settled, or that it moves around at a constant "
             "distance."
         ),
+        remark=remarks.largest("initial_distance", "distance from the start"),
         draw=_by_layer(
             Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive", "range"),
             min_checkpoints=2,  # a single checkpoint is W₀ itself
@@ -130,6 +134,7 @@ LAYER_FIGURES = (
             "exponential of the entropy of all singular values, the stable rank is ‖W‖²/σ₁² and is low if one "
             "direction dominates. Falling curves mean that the layer concentrates on fewer directions."
         ),
+        remark=remarks.departure("stable_rank", "stable rank"),
         draw=_by_layer(
             Panel("effective_rank", "Effective rank", "number of directions", "linear", "start"),
             Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear", "start"),
@@ -144,6 +149,7 @@ LAYER_FIGURES = (
             "well-trained networks, more means a lighter tail and less structure (Martin, Peng and Mahoney 2021). "
             "For small matrices it rests on few values and is uncertain."
         ),
+        remark=remarks.smallest("alpha", "alpha (heaviest tail)"),
         draw=_by_layer(
             Panel("alpha", "Alpha, tail chosen by fit", "exponent", "positive"),
             Panel("alpha_hill", "Alpha by Hill's estimator, upper half", "exponent", "positive"),
@@ -158,6 +164,7 @@ LAYER_FIGURES = (
             "Marchenko–Pastur edge), and how much of ‖W‖² they carry. Random weights have none or one; training adds "
             "them as the layer learns."
         ),
+        remark=remarks.outliers,
         draw=_by_layer(
             Panel("mp_outlier_count", "Singular values above the noise", "number", "linear"),
             Panel("mp_outlier_count", "Carried by these", "share of ‖W‖²", "linear", derive=_share_outside),
@@ -172,6 +179,7 @@ LAYER_FIGURES = (
             "mean square). A high condition number is something else: it means that some directions of a matrix are "
             "weak, not that its weights are zero."
         ),
+        remark=remarks.largest("zero_fraction", "share of zeros"),
         draw=_by_layer(
             Panel("zero_fraction", "Weights that are zero", "share of all", "linear", floor=_NOISE),
             Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear", floor=_NOISE),
@@ -186,6 +194,7 @@ LAYER_FIGURES = (
             "0) or shortens them, shown relative to their norm; for small steps both are shares of the norm and can be "
             "compared. Layers in front of a normalization respond to the turn alone."
         ),
+        remark=remarks.departure("frobenius_norm", "norm"),
         draw=_by_layer(
             Panel("rotation", "Turned by", "radians per step", "positive", "start"),
             Panel("norm_change", "Lengthened by", "share of the norm per step", "linear", derive=_relative_growth),
@@ -200,6 +209,7 @@ LAYER_FIGURES = (
             "The cosine between a layer's step and the one before. Above 0 the motion continues, below 0 it turns "
             "back; about 0 the steps are unrelated, as those of noise are."
         ),
+        remark=remarks.direction,
         draw=_by_layer(Panel("update_cosine", "Cosine of consecutive steps", "1 = straight on", "linear")),
     ),
     FigureSpec(
@@ -211,6 +221,7 @@ LAYER_FIGURES = (
             "checkpoint: 1 if they are the same, about k/n if they overlap only by chance (n is the number of all "
             "directions). There is no value where the leading directions do not stand out from the next ones."
         ),
+        remark=remarks.smallest("overlap_initial", "overlap with the first checkpoint"),
         draw=_by_layer(
             Panel("overlap_previous", "Overlap with the previous checkpoint", "mean cos², 1 = the same", "linear"),
             Panel("overlap_initial", "Overlap with the first checkpoint", "mean cos², 1 = the same", "linear"),
@@ -224,6 +235,7 @@ LAYER_FIGURES = (
             "The ranks of the change in a layer since the previous checkpoint, not of the layer itself. A low rank "
             "for a large matrix means that a low-rank update would have been enough."
         ),
+        remark=remarks.smallest("update_stable_rank", "stable rank of the update"),
         draw=_by_layer(
             Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear", "start"),
             Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear", "start"),
@@ -238,6 +250,7 @@ LAYER_FIGURES = (
             "checkpoint; once it is low, the layer can be pruned. The other panels show which share of ‖W‖² is in the "
             "largest 10, 50 and 90 % of the entries."
         ),
+        remark=remarks.largest("mask_churn", "churn of the mask"),
         draw=_by_layer(
             Panel("mask_churn", "Churn of the mask", "share of entries", "linear"),
             Panel("magnitude_share_10", "In the largest 10 %", "share of ‖W‖²", "linear"),

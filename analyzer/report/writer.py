@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,22 @@ class Provenance:
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What a report contains beside the usual.
+
+    Attributes:
+        explore: whether to write the interactive page.
+        animate: patterns of the names of matrices whose spectra are to be animated.
+    """
+
+    explore: bool = True
+    animate: Collection[str] = ()
+
+
+USUAL = ReportOptions()
 
 
 @dataclass(frozen=True, slots=True)

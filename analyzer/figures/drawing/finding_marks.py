@@ -33,6 +33,7 @@ MOST_FRAMED = 0.5  # of the rows of a heat map: a finding about more layers mark
 
 _BAND = 0.1  # opacity
 _BOX, _GAP = 4.0, 1.5  # points: what a number's box adds to its width, and the gap to the next box
+_FRAME_GAP = 1.6  # points between a row and its frame, which must not hide a thin row
 _PITCH = 12.5  # points from one number to the next one below it
 
 
@@ -57,7 +58,7 @@ class Mark:
         return f"finding-{self.number}"
 
 
-def marks_for(tables: Tables, figure: str) -> tuple[Mark, ...]:
+def marks_for(tables: Tables, figure: str | None = None) -> tuple[Mark, ...]:
     """Return the marks of the findings that a figure shows, in the order of the findings.
 
     Findings are numbered from 1 in the order of the tables. One that names no checkpoint is about the whole run; one
@@ -65,13 +66,13 @@ def marks_for(tables: Tables, figure: str) -> tuple[Mark, ...]:
 
     Args:
         tables: the run.
-        figure: the figure's name.
+        figure: the figure's name; by default the findings of all figures.
     """
     places = {row.name: position for position, row in enumerate(tables.checkpoints)}
     return tuple(
         Mark(number, finding.severity, finding.tensors, first, last)
         for number, finding in enumerate(tables.findings, start=1)
-        if finding.figure == figure
+        if figure in (None, finding.figure)
         for first, last in _intervals(finding, places)
     )
 
@@ -143,9 +144,11 @@ def draw_row_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], rows
         rows: the tensor of each row, from the top.
     """
     framed = [(mark, stretch) for mark in marks for stretch in _framed_rows(mark, rows)]
+    around = _FRAME_GAP / (size_of(axes)[1] * 72 / len(rows))
     for mark, (top, bottom) in framed:
         left, right = _columns(axis, mark)
-        frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=mark.color, linewidth=1.6)
+        height = bottom - top + 2 * around
+        frame = Rectangle((left, top - around), right - left, height, fill=False, edgecolor=mark.color, linewidth=1.6)
         frame.set(zorder=4, clip_on=False, path_effects=[withStroke(linewidth=3.2, foreground="white")])
         _tag(axes.add_patch(frame), mark)
     of_time = times_only(marks, rows)

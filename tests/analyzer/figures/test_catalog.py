@@ -33,6 +33,7 @@ READING_ORDER = [
     "update_cosine",
     "subspace_overlap",
     "update_rank",
+    "compression_preview",
     "pruning_mask",
     "own_metrics",
 ]
