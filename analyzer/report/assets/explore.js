@@ -63,9 +63,7 @@ function layout(more) {
 const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["sendDataToCloud"] };
 
 function show(id, traces, more) {
-  const plot = byId(id);
-  plot.setAttribute("role", "img");
-  return Plotly.react(plot, traces, layout(more), CONFIG);
+  return Plotly.react(byId(id), traces, layout(more), CONFIG);
 }
 
 // ---------------------------------------------------------------------------------------------------- curves

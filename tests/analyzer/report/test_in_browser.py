@@ -208,3 +208,92 @@ def test_axe_finds_no_serious_fault(reports, open_page, name, size, medium):
         if one["impact"] in ("serious", "critical")
     ]
     assert faults == []
+
+
+# ------------------------------------------------------------------------------------------- the interactive page
+
+
+def traces(page, plot):
+    """Return (name, number of points, values) of the lines of a plot."""
+    return page.evaluate(
+        f"document.getElementById('{plot}').data.map((one) => [one.name, one.x.length, Array.from(one.y)])"
+    )
+
+
+@pytest.mark.parametrize("name", ["plain", "hostile", "several"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_interactive_page_draws_from_disk_without_an_error(reports, open_page, name, scheme):
+    page = open_page((reports / name / "explore.html").as_uri(), scheme=scheme)
+    assert page.problems == []
+    assert {url for url in page.requests if not url.startswith((reports.as_uri(), "data:", "blob:"))} == set()
+    assert page.locator("#curves .main-svg").count() > 0 and page.locator("#map .main-svg").count() > 0
+    assert page.locator("#spectrum .bars path").count() > 3
+    assert page.locator("#findings .finding").count() > 0
+
+
+def test_its_controls_choose_layers_metrics_axes_and_checkpoints(reports, open_page):
+    page = open_page((reports / "plain/explore.html").as_uri() + "#layer=layers.1.self_attn.q_proj.weight")
+    assert [name for name, *_ in traces(page, "curves") if name.endswith("weight")] == [
+        "layers.1.self_attn.q_proj.weight"
+    ]
+    page.fill("#filter", "k_proj")
+    assert page.locator("#layers option").count() == 3
+    page.click("#all")
+    names = [name for name, *_ in traces(page, "curves") if name.endswith("weight")]
+    assert names == [f"layers.{n}.self_attn.k_proj.weight" for n in range(3)]
+    page.select_option("#metric", "frobenius_norm")
+    before = traces(page, "curves")[0][2]
+    page.check("#relative")
+    after = traces(page, "curves")[0][2]
+    assert after[0] == 1 and before[0] != 1 and after[-1] == pytest.approx(before[-1] / before[0])
+    page.uncheck("#relative")
+    page.set_checked("#log", True)
+    assert page.evaluate("document.getElementById('curves').layout.yaxis.type") == "log"
+    heights = page.evaluate("Array.from(document.getElementById('spectrum').data[0].y)")
+    page.fill("#time", "0")
+    page.dispatch_event("#time", "input")
+    assert "0" in page.inner_text("#when")
+    assert page.evaluate("Array.from(document.getElementById('spectrum').data[0].y)") != heights
+    page.click("#none")
+    assert [name for name, *_ in traces(page, "curves") if name.endswith("weight")] == []
+    page.locator("#findings button").first.click()
+    assert any(name.endswith("weight") for name, *_ in traces(page, "curves"))
+    assert page.problems == []
+
+
+def test_several_runs_are_drawn_beside_each_other(reports, open_page):
+    page = open_page((reports / "several/explore.html").as_uri())
+    page.select_option("#run", ["0", "1"])
+    names = {name.partition(":")[0] for name, *_ in traces(page, "curves")}
+    assert names == {"plain", "second"}
+
+
+def test_its_links_lead_to_the_pages_of_the_layers_and_back(reports, open_page):
+    page = open_page((reports / "plain/explore.html").as_uri())
+    page.locator("#links a").first.click()
+    page.wait_for_load_state()
+    assert page.url.endswith("/layers/001.html")
+    layer = page.locator("h1").inner_text()
+    page.locator('a[href*="explore.html"]').click()
+    page.wait_for_load_state()
+    assert page.url.endswith(f"explore.html#layer={layer}")
+    assert page.locator("#layers option:checked").all_inner_texts() == [layer]
+
+
+def test_hostile_names_stay_text_on_the_interactive_page(reports, open_page):
+    page = open_page((reports / "hostile/explore.html").as_uri())
+    assert page.problems == [] and page.locator("script:not([src])").count() == 0
+    assert "<script>alert(1)" in page.locator("#layers").inner_text()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
+def test_the_interactive_page_has_no_serious_fault_for_anyone(reports, open_page, size, scheme):
+    page = open_page((reports / "plain/explore.html").as_uri(), size, scheme)
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_the_interactive_page_says_where_to_read_without_scripts(reports, open_page):
+    page = open_page((reports / "plain/explore.html").as_uri(), scripts=False)
+    assert "needs JavaScript" in page.inner_text("body")
