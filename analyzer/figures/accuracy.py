@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, checkpoint_axis, draw_checkpoint_axis
+from analyzer.figures.drawing.finding_marks import draw_time_marks, explained, marks_for
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
 from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
@@ -40,7 +41,8 @@ def accuracy(tables: Tables) -> Figure | None:
         return None
     left_out = f"only the first {len(LOOKS)} scores of each kind are drawn; scalars.csv has all of them"
     foot = [KeyLine(left_out)] if any(len(group) > len(LOOKS) for group in groups) else []
-    sheet = LineSheet(len(groups), foot)
+    marks = marks_for(tables, "accuracy")
+    sheet = LineSheet(len(groups), [*foot, *explained(marks)])
     axis = checkpoint_axis(tables)
     for index, group in enumerate(groups):
         names = list(group)[: len(LOOKS)]
@@ -49,6 +51,7 @@ def accuracy(tables: Tables) -> Figure | None:
         values = np.stack([group[name] for name in names])
         _draw_scores(axes, axis, values, looks, losses=is_loss(names[0]))
         draw_checkpoint_axis(axes, axis, labeled=index == len(groups) - 1)
+        draw_time_marks(axes, axis, marks, numbered=index == 0)
         labels, _ = short_labels([name.replace("_", " ") for name in names], KEY_TEXT)
         sheet.key([KeyLine(label, look=look) for label, look in zip(labels, looks, strict=True)], index)
     return sheet.finish()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT, FigureSpec
+from analyzer.figures.drawing.finding_marks import marks_for
 from analyzer.figures.drawing.labels import fitted
 from analyzer.figures.drawing.layer_figure import layer_figure
 from analyzer.figures.drawing.layer_table import Panel
@@ -21,11 +22,12 @@ _WIDTH = 340.0  # points for the names of all panels side by side
 
 
 def _by_layer(
-    *panels: Panel, with_mean: bool = False, gaps: bool = False, min_checkpoints: int = 1
+    name: str, *panels: Panel, with_mean: bool = False, gaps: bool = False, min_checkpoints: int = 1
 ) -> Callable[[Tables], Figure | None]:
     """Return the function that draws each panel's metric for every weight matrix.
 
     Args:
+        name: the figure's name.
         panels: the metrics, one panel each.
         with_mean: whether to add the mean over the layers to the first panel.
         gaps: whether to mark steps over missing checkpoints.
@@ -35,7 +37,7 @@ def _by_layer(
     def draw(tables: Tables) -> Figure | None:
         if len(tables.checkpoints) < min_checkpoints:
             return None
-        return layer_figure(tables, panels, with_mean=with_mean, gaps=gaps)
+        return layer_figure(tables, panels, marks_for(tables, name), with_mean=with_mean, gaps=gaps)
 
     return draw
 
@@ -67,6 +69,7 @@ LAYER_FIGURES = (
             "Layers with more weights move further, so compare a layer with itself over time rather than with others."
         ),
         draw=_by_layer(
+            "step_distance",
             Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive"),
             with_mean=True,
             gaps=True,
@@ -81,7 +84,7 @@ LAYER_FIGURES = (
             "directions are stretched alike; at 1000 some are a thousand times weaker than others. Singular matrices "
             "have no condition number and are only marked."
         ),
-        draw=_by_layer(_CONDITION_NUMBER),
+        draw=_by_layer("condition_number", _CONDITION_NUMBER),
     ),
     FigureSpec(
         name="initial_distance",
@@ -93,9 +96,21 @@ LAYER_FIGURES = (
             "distance."
         ),
         draw=_by_layer(
+            "initial_distance",
             Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive"),
             min_checkpoints=2,  # a single checkpoint is W₀ itself
         ),
+    ),
+    FigureSpec(
+        name="norm",
+        order=56,
+        title="Norm of each layer",
+        how_to_read=(
+            "Each value is the Frobenius norm of a layer's weights, the length of all of them together as one vector. "
+            "It grows as a layer learns and shrinks with weight decay; a jump from one checkpoint to the next is "
+            "neither."
+        ),
+        draw=_by_layer("norm", Panel("frobenius_norm", "Norm ‖Wₜ‖", _NORM, "positive")),
     ),
     FigureSpec(
         name="rank",
@@ -107,6 +122,7 @@ LAYER_FIGURES = (
             "direction dominates. Falling curves mean that the layer concentrates on fewer directions."
         ),
         draw=_by_layer(
+            "rank",
             Panel("effective_rank", "Effective rank", "number of directions", "linear"),
             Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear"),
         ),
@@ -122,6 +138,7 @@ LAYER_FIGURES = (
             "mean square) rise too."
         ),
         draw=_by_layer(
+            "conditioning_and_sparsity",
             _CONDITION_NUMBER,
             Panel("zero_fraction", "Weights that are zero", "share of all", "linear"),
             Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear"),
@@ -137,6 +154,7 @@ LAYER_FIGURES = (
             "directions). There is no value where the leading directions do not stand out from the next ones."
         ),
         draw=_by_layer(
+            "subspace_overlap",
             Panel("overlap_previous", "Overlap with the previous checkpoint", "mean cos², 1 = the same", "linear"),
             Panel("overlap_initial", "Overlap with the first checkpoint", "mean cos², 1 = the same", "linear"),
         ),
@@ -150,6 +168,7 @@ LAYER_FIGURES = (
             "for a large matrix means that a low-rank update would have been enough."
         ),
         draw=_by_layer(
+            "update_rank",
             Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear"),
             Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear"),
         ),
@@ -164,6 +183,7 @@ LAYER_FIGURES = (
             "largest 10, 50 and 90 % of the entries."
         ),
         draw=_by_layer(
+            "pruning_mask",
             Panel("mask_churn", "Churn of the mask", "share of entries", "linear"),
             Panel("magnitude_share_10", "In the largest 10 %", "share of ‖W‖²", "linear"),
             Panel("magnitude_share_50", "In the largest 50 %", "share of ‖W‖²", "linear"),

@@ -7,21 +7,30 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from analyzer.figures.drawing.finding_marks import Mark
 from analyzer.figures.drawing.layer_heat_maps import heat_figure
 from analyzer.figures.drawing.layer_lines import line_figure
 from analyzer.figures.drawing.layer_table import Panel, anything_to_show, layer_names, layer_table, only_zeros
+from analyzer.figures.drawing.marked_layers import few_named
 from analyzer.figures.drawing.style import LOOKS
 from analyzer.model.tables import Tables
 
 
 def layer_figure(
-    tables: Tables, panels: Sequence[Panel], *, with_mean: bool = False, gaps: bool = False, remarks: Sequence[str] = ()
+    tables: Tables,
+    panels: Sequence[Panel],
+    marks: Sequence[Mark] = (),
+    *,
+    with_mean: bool = False,
+    gaps: bool = False,
+    remarks: Sequence[str] = (),
 ) -> Figure | None:
-    """Draw the metric of each panel for every weight matrix.
+    """Draw the metric of each panel for every weight matrix, and for the other tensors that a finding is about.
 
     Args:
         tables: the run.
         panels: the metrics; a panel that would show only zeros is replaced by a note.
+        marks: the findings to mark.
         with_mean: whether to add the mean over the layers of the first panel.
         gaps: whether to mark values that are not compared with the checkpoint that should come before.
         remarks: further notes to write under the panels.
@@ -29,7 +38,7 @@ def layer_figure(
     Returns:
         The figure, None if there is nothing to show.
     """
-    names = layer_names(tables, panels)
+    names = layer_names(tables, panels, few_named(marks))
     layers = [layer_table(tables, panel, names) for panel in panels]
     if not anything_to_show(layers):
         return None
@@ -42,4 +51,4 @@ def layer_figure(
     if mean is not None and not np.isfinite(mean.values).any():
         mean = None
     draw = line_figure if len(names) <= len(LOOKS) else heat_figure
-    return draw(tables, layers, mean, gaps=gaps, remarks=remarks)
+    return draw(tables, layers, mean, marks, gaps=gaps, remarks=remarks)

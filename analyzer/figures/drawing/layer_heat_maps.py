@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, checkpoint_axis, draw_checkpoint_axis
 from analyzer.figures.drawing.colors import ColorScale, color_scale, draw_color_bar
+from analyzer.figures.drawing.finding_marks import NUMBERS_HEIGHT, Mark, draw_row_marks, explained, times_only
 from analyzer.figures.drawing.heat_cells import cells, draw_cells, is_pooled
 from analyzer.figures.drawing.keys import HATCHED, KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import short_labels, text_width
@@ -33,7 +34,13 @@ _LABEL_PITCH = 10.0  # points, the least distance from one layer's name to the n
 
 
 def heat_figure(
-    tables: Tables, layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool, remarks: Sequence[str]
+    tables: Tables,
+    layers: Sequence[LayerTable],
+    mean: Curve | None,
+    marks: Sequence[Mark],
+    *,
+    gaps: bool,
+    remarks: Sequence[str],
 ) -> Figure:
     """Draw every layer as a row of a heat map for each panel.
 
@@ -41,6 +48,7 @@ def heat_figure(
         tables: the run.
         layers: the values of each panel, with the same names in all of them.
         mean: the curve to draw in a panel above the first heat map, None for none.
+        marks: the findings to mark.
         gaps: whether to mark columns after a gap with a ring.
         remarks: notes to write under the panels.
     """
@@ -54,18 +62,22 @@ def heat_figure(
     height = min(max(len(names) * _ROW, _MIN_HEIGHT), _MAX_HEIGHT)
     scales = [color_scale(table.values, table.panel.scale) for table in layers]
     foot = [*notes(tables, axis, layers, gaps=gaps, remarks=remarks), *_cell_lines(axis, layers, scales)]
+    foot += explained(marks)
     foot += [KeyLine(left_out)] if left_out else []
     top = HEAD + (_STRIP + _STRIP_GAP + 0.25 if mean is not None else 0.0) + _BAR
+    above = NUMBERS_HEIGHT / 72 if times_only(marks, layers[0].names) else 0.0
+    top += above
     drawn = new_sheet(top + height + FOOT_GAP + key_height(foot) + MARGIN)
     if mean is not None:
         _draw_mean(place(drawn, left, HEAD + 0.25, width, _STRIP), axis, mean, layers[0].panel.unit, limits)
     over = gap_steps(tables, axis, layers) if gaps else np.zeros(len(axis.positions), dtype=bool)
     for index, (table, scale) in enumerate(zip(layers, scales, strict=True)):
         start = left + index * (width + _GAP)
-        draw_color_bar(place(drawn, start, top - 0.42, width, 0.12), table.panel, scale)
+        draw_color_bar(place(drawn, start, top - above - 0.42, width, 0.12), table.panel, scale)
         axes = place(drawn, start, top, width, height)
         draw_cells(axes, axis, table, scale)
         draw_checkpoint_axis(axes, axis, limits=limits)
+        draw_row_marks(axes, axis, marks, table.names)
         _label_rows(axes, names if index == 0 else [], len(names), height)
         if over.any():
             _draw_rings(axes, axis.positions[over], height)

@@ -15,12 +15,13 @@ from analyzer.figures.drawing.checkpoint_axis import (
     draw_checkpoint_axis,
     steps_over_gaps,
 )
+from analyzer.figures.drawing.finding_marks import Mark, draw_time_marks, explained
 from analyzer.figures.drawing.keys import KeyLine
-from analyzer.figures.drawing.labels import short_labels
 from analyzer.figures.drawing.layer_table import MARKS, ZERO_MARKER, LayerTable, notes
 from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
+from analyzer.figures.drawing.marked_layers import emphasized, key_names
 from analyzer.figures.drawing.sheet import size_of
-from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK
+from analyzer.figures.drawing.style import MEAN_LOOK, Look
 from analyzer.figures.drawing.ticks import linear_limits, log_limits, make_room
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ _LANE = 9.0  # points, the height of a row of marks at the edge of a panel
 
 
 def line_figure(
-    tables: Tables, layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool, remarks: Sequence[str]
+    tables: Tables,
+    layers: Sequence[LayerTable],
+    mean: Curve | None,
+    marks: Sequence[Mark],
+    *,
+    gaps: bool,
+    remarks: Sequence[str],
 ) -> Figure:
     """Draw every layer as a line in each panel.
 
@@ -39,29 +46,40 @@ def line_figure(
         tables: the run.
         layers: the values of each panel, with the same names in all of them.
         mean: the curve to draw bold, None for none.
+        marks: the findings to mark.
         gaps: whether to draw steps over gaps as hollow circles.
         remarks: notes to write under the panels.
     """
     axis = checkpoint_axis(tables)
-    names, left_out = short_labels(layers[0].names, KEY_TEXT)
-    key = [KeyLine(name, look=look) for name, look in zip(names, LOOKS, strict=False)]
+    names, left_out = key_names(layers[0].names, marks, KEY_TEXT)
+    looks = emphasized(layers[0].names, marks)
+    key = [KeyLine(name, look=look) for name, look in zip(names, looks, strict=True)]
     if mean is not None:
         key.insert(0, KeyLine("mean over the layers", look=MEAN_LOOK))
     foot = notes(tables, axis, layers, gaps=gaps, remarks=remarks)
     if any(table.hides_zeros for table in layers):
         foot.insert(0, KeyLine("exactly 0, which a log axis cannot show", marker=ZERO_MARKER))
     foot += [KeyLine(left_out)] if left_out else []
+    foot += explained(marks)
     sheet = LineSheet(len(layers), foot, key)
     for index, table in enumerate(layers):
         axes = sheet.panel(index)
-        _draw_panel(axes, tables, axis, table, mean, gaps=gaps)
+        _draw_panel(axes, tables, axis, table, mean, looks, gaps=gaps)
         draw_checkpoint_axis(axes, axis, labeled=index == len(layers) - 1)
+        draw_time_marks(axes, axis, marks, numbered=index == 0)
     sheet.key(key)
     return sheet.finish()
 
 
 def _draw_panel(
-    axes: Axes, tables: Tables, axis: CheckpointAxis, table: LayerTable, mean: Curve | None, *, gaps: bool
+    axes: Axes,
+    tables: Tables,
+    axis: CheckpointAxis,
+    table: LayerTable,
+    mean: Curve | None,
+    looks: Sequence[Look],
+    *,
+    gaps: bool,
 ) -> None:
     values = table.values if mean is None else np.vstack([table.values, mean.values])
     log, zeros = table.log, table.hides_zeros
@@ -76,14 +94,14 @@ def _draw_panel(
             measured = np.array([status is not None for status in curve.statuses])
             hollow = steps_over_gaps(axis, tables, curve.references)[measured] if gaps else None
             x, y = axis.positions[measured], _drawable(row[measured], log=log)
-            draw_line(axes, x, y, LOOKS[layer], layer, hollow)
+            draw_line(axes, x, y, looks[layer], layer, hollow)
             if zeros:
-                _draw_at_edge(axes, axis.positions[row == 0], lane / 2, ZERO_MARKER, LOOKS[layer].color)
+                _draw_at_edge(axes, axis.positions[row == 0], lane / 2, ZERO_MARKER, looks[layer].color)
     for lane_index, layer in enumerate(marked):
         for kind, (marker, _) in MARKS.items():
             x = axis.positions[[index for index, found in table.marks(layer) if found == kind]]
             y_share = 1 - (lane_index + 0.5) * lane
-            _draw_at_edge(axes, x, y_share, marker, LOOKS[layer].color)
+            _draw_at_edge(axes, x, y_share, marker, looks[layer].color)
     if mean is not None:
         hollow = steps_over_gaps(axis, tables, mean.references) if gaps else None
         draw_line(axes, axis.positions, _drawable(mean.values, log=log), MEAN_LOOK, hollow=hollow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -79,8 +79,8 @@ def mark_of(status: Status | None) -> str | None:
     return "error" if status in ("error", "not_converged", "too_few") else None
 
 
-def layer_names(tables: Tables, panels: Sequence[Panel]) -> tuple[str, ...]:
-    """Return the weight matrices that have a curve for any of the panels, in network order.
+def layer_names(tables: Tables, panels: Sequence[Panel], also: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the weight matrices, and the tensors in ``also``, with a curve for any of the panels, in network order.
 
     ``tensor[e]``, one matrix of a stack, has the place of its tensor. Names that are not among the tensors come last.
     """
@@ -93,7 +93,7 @@ def layer_names(tables: Tables, panels: Sequence[Panel]) -> tuple[str, ...]:
             continue
         stack = tensor.rpartition("[")[0] if tensor.endswith("]") else ""
         known = tensor if tensor in place else stack if stack in place else None
-        if known is None or known in matrices:
+        if known is None or known in matrices or tensor in also:
             found[tensor] = place[known] if known is not None else len(place)
     return tuple(sorted(found, key=lambda name: found[name]))  # stable: a stack keeps the order of its curves
 
