@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT, FigureSpec
@@ -22,7 +23,12 @@ _WIDTH = 340.0  # points for the names of all panels side by side
 
 
 def _by_layer(
-    name: str, *panels: Panel, with_mean: bool = False, gaps: bool = False, min_checkpoints: int = 1
+    name: str,
+    *panels: Panel,
+    with_mean: bool = False,
+    gaps: bool = False,
+    min_checkpoints: int = 1,
+    usual: float | None = None,
 ) -> Callable[[Tables], Figure | None]:
     """Return the function that draws each panel's metric for every weight matrix.
 
@@ -32,14 +38,23 @@ def _by_layer(
         with_mean: whether to add the mean over the layers to the first panel.
         gaps: whether to mark steps over missing checkpoints.
         min_checkpoints: the number of checkpoints from which on there is something to show.
+        usual: the value of healthy layers; there is nothing to show if all have it.
     """
 
     def draw(tables: Tables) -> Figure | None:
         if len(tables.checkpoints) < min_checkpoints:
             return None
+        if usual is not None and all(_is_constant(tables, panel.metric, usual) for panel in panels):
+            return None
         return layer_figure(tables, panels, marks_for(tables, name), with_mean=with_mean, gaps=gaps)
 
     return draw
+
+
+def _is_constant(tables: Tables, metric: str, value: float) -> bool:
+    """Check whether a metric has no other value in any tensor."""
+    curves = (curve for (_, _, name), curve in tables.curves.items() if name == metric)
+    return all(bool(((curve.values == value) | np.isnan(curve.values)).all()) for curve in curves)
 
 
 def _own_metrics(tables: Tables) -> Figure | None:
@@ -142,6 +157,36 @@ LAYER_FIGURES = (
             _CONDITION_NUMBER,
             Panel("zero_fraction", "Weights that are zero", "share of all", "linear"),
             Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear"),
+        ),
+    ),
+    FigureSpec(
+        name="dead_rows_and_columns",
+        order=72,
+        title="Rows and columns that are zero",
+        how_to_read=(
+            "How many rows (outputs) and columns (inputs) of each matrix consist of zeros alone. They contribute "
+            "nothing: pruned or padded ones stay so from the start, others died in training."
+        ),
+        draw=_by_layer(
+            "dead_rows_and_columns",
+            Panel("dead_row_count", "Rows of zeros", "number", "linear"),
+            Panel("dead_column_count", "Columns of zeros", "number", "linear"),
+            usual=0.0,
+        ),
+    ),
+    FigureSpec(
+        name="changed_fraction",
+        order=78,
+        title="Share of the weights that change",
+        how_to_read=(
+            "The share of a layer's elements of which any bit differs from the previous checkpoint: usually 1. Less "
+            "means that updates are lost in the rounding of the storage, or that units or whole layers do not learn."
+        ),
+        draw=_by_layer(
+            "changed_fraction",
+            Panel("changed_fraction", "Elements that changed", "share of all", "linear"),
+            gaps=True,
+            usual=1.0,
         ),
     ),
     FigureSpec(

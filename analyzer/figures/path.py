@@ -152,9 +152,8 @@ def _label_points(axes: Axes, tables: Tables, plane: _Plane, marks: Sequence[Mar
     on_path = {int(checkpoint): index for index, checkpoint in enumerate(plane.checkpoints)}
     for mark in marks:
         labels += [(on_path[spot], mark) for spot in sorted({mark.first, mark.last}) if spot in on_path]
-    taken = [
-        Bbox.from_extents(*(_in_points(axes, spot) - 3), *(_in_points(axes, spot) + 3)) for spot in plane.coordinates
-    ]
+    points = [_in_points(axes, spot) for spot in plane.coordinates]
+    taken = [Bbox.from_extents(*(point - 3), *(point + 3)) for point in points]
     for index, about in labels[::-1]:
         name = _place_name(tables, int(plane.checkpoints[index]))
         text = name if about is None else f"{about.number}: {name}"

@@ -16,8 +16,11 @@ PANELS = {
     "step_distance": ["Step distance ‖Wₜ − Wₜ₋₁‖"],
     "condition_number": ["Condition number κ = σ₁/σₙ"],
     "initial_distance": ["Distance from the start ‖Wₜ − W₀‖"],
+    "norm": ["Norm ‖Wₜ‖"],
     "rank": ["Effective rank", "Stable rank ‖W‖²/σ₁²"],
     "conditioning_and_sparsity": ["Condition number κ = σ₁/σₙ", "Weights that are zero", "Weights near zero"],
+    "dead_rows_and_columns": ["Rows of zeros", "Columns of zeros"],
+    "changed_fraction": ["Elements that changed"],
     "subspace_overlap": ["Overlap with the previous checkpoint", "Overlap with the first checkpoint"],
     "update_rank": ["Effective rank of the update", "Stable rank of the update"],
     "pruning_mask": ["Churn of the mask", "In the largest 10 %", "In the largest 50 %", "In the largest 90 %"],
@@ -33,13 +36,26 @@ def test_a_declaration_is_drawn_as_it_says(declared):
     for panel in PANELS[declared.name]:
         assert any(text.startswith((f"{panel} (", f"{panel}: 0 everywhere")) for text in shown)
     assert ("mean over the layers" in shown) == (declared.name == "step_distance")
-    assert any(text.startswith("hollow:") for text in shown) == (declared.name == "step_distance")
+    assert any(text.startswith("hollow:") for text in shown) == (declared.name in ("step_distance", "changed_fraction"))
 
 
 def test_distances_from_the_start_need_a_second_checkpoint():
     (declared,) = (each for each in LAYER_FIGURES if each.name == "initial_distance")
     assert declared.draw(make_tables(4, 1)) is None
     assert declared.draw(make_tables(4, 2)) is not None
+
+
+@pytest.mark.parametrize(("name", "usual"), [("changed_fraction", 1), ("dead_rows_and_columns", 0)])
+def test_healthy_layers_alone_are_no_figure(name, usual):
+    tables = make_tables(4)
+    metrics = {"changed_fraction", "dead_row_count", "dead_column_count"}
+    healthy = {
+        key: dataclasses.replace(curve, values=np.where(np.isnan(curve.values), np.nan, usual))
+        for key, curve in tables.curves.items()
+        if curve.metric in metrics
+    }
+    assert DRAW[name](tables) is not None
+    assert DRAW[name](dataclasses.replace(tables, curves={**tables.curves, **healthy})) is None
 
 
 def test_run_and_axis_are_named():
