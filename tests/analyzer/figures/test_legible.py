@@ -49,6 +49,7 @@ def test_every_size_is_legible(spec, layers, marked):
 def test_every_length_is_legible(spec, checkpoints, layers):
     figure = spec.draw(make_tables(layers, checkpoints))
     needs = {"step_distance": 2, "update_rank": 2, "initial_distance": 2, "accuracy_change": 3}  # checkpoints
+    needs |= {"checkpoint_distances": 3, "path": 3, "dead_rows_and_columns": 2, "changed_fraction": 2}
     if checkpoints < needs.get(spec.name, 1):
         assert figure is None
     else:
