@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, checkpoint_axis, draw_checkpoint_axis
+from analyzer.figures.drawing.end_labels import LABEL_TEXT, EndLabel, draw_end_labels, label_room
 from analyzer.figures.drawing.finding_marks import draw_time_marks, explained, marks_for
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
-from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
+from analyzer.figures.drawing.line_panels import LineSheet, draw_line, finish_panel, share_of_height
 from analyzer.figures.drawing.style import LOOKS, Look
 from analyzer.figures.drawing.ticks import linear_limits, log_limits, spans_decades
 from analyzer.model.score_names import data_of, is_loss, is_share
@@ -42,18 +43,17 @@ def accuracy(tables: Tables) -> Figure | None:
     left_out = f"only the first {len(LOOKS)} scores of each kind are drawn; scalars.csv has all of them"
     foot = [KeyLine(left_out)] if any(len(group) > len(LOOKS) for group in groups) else []
     marks = marks_for(tables, "accuracy")
-    sheet = LineSheet(len(groups), [*foot, *explained(marks)])
+    shown = [list(group)[: len(LOOKS)] for group in groups]
+    labels = [short_labels([name.replace("_", " ") for name in names], LABEL_TEXT)[0] for names in shown]
+    room = label_room([label for group in labels for label in group])
+    sheet = LineSheet(len(groups), [*foot, *explained(marks)], room)
     axis = checkpoint_axis(tables)
-    for index, group in enumerate(groups):
-        names = list(group)[: len(LOOKS)]
-        looks = _looks(names)
+    for index, (group, names) in enumerate(zip(groups, shown, strict=True)):
         axes = sheet.panel(index)
         values = np.stack([group[name] for name in names])
-        _draw_scores(axes, axis, values, looks, losses=is_loss(names[0]))
+        _draw_scores(axes, axis, values, labels[index], _looks(names), losses=is_loss(names[0]))
         draw_checkpoint_axis(axes, axis, labeled=index == len(groups) - 1)
         draw_time_marks(axes, axis, marks, numbered=index == 0)
-        labels, _ = short_labels([name.replace("_", " ") for name in names], KEY_TEXT)
-        sheet.key([KeyLine(label, look=look) for label, look in zip(labels, looks, strict=True)], index)
     return sheet.finish()
 
 
@@ -62,12 +62,16 @@ def _scores(tables: Tables, is_kind: Callable[[str], bool]) -> dict[str, FloatAr
     return {name: values for name, values in tables.scalars.items() if is_kind(name) and np.isfinite(values).any()}
 
 
-def _draw_scores(axes: Axes, axis: CheckpointAxis, values: FloatArray, looks: Sequence[Look], *, losses: bool) -> None:
+def _draw_scores(
+    axes: Axes, axis: CheckpointAxis, values: FloatArray, labels: Sequence[str], looks: Sequence[Look], *, losses: bool
+) -> None:
     log = losses and not (values <= 0).any() and spans_decades(values)
     title = f"Loss{' (log axis)' if log else ''}" if losses else _accuracy_title(values)
     finish_panel(axes, title, log_limits(values) if log else linear_limits(values), log=log)
     for index, (look, row) in enumerate(zip(looks, values, strict=True)):
         draw_line(axes, axis.positions, row, look, index)
+    ends = [share_of_height(axes, float(row[np.isfinite(row)][-1])) for row in values]
+    draw_end_labels(axes, [EndLabel(*each) for each in zip(labels, ends, (look.color for look in looks), strict=True)])
 
 
 def _looks(names: Sequence[str]) -> list[Look]:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT, FigureSpec
+from analyzer.figures.drawing.derived_values import relative_growth, share_outside
 from analyzer.figures.drawing.finding_marks import marks_for
 from analyzer.figures.drawing.labels import fitted
 from analyzer.figures.drawing.layer_figure import layer_figure
-from analyzer.figures.drawing.layer_table import Panel
+from analyzer.figures.drawing.layer_table import Panel, is_constant
 from analyzer.figures.drawing.style import LABEL_SIZE
 from analyzer.model.tables import Tables
 
 _BUILT_IN = frozenset(
     ("motion", "trajectory", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")
 )
-_MAX_PANELS = 3
-_WIDTH = 340.0  # points for the names of all panels side by side
+_MAX_PANELS, _WIDTH = 3, 340.0  # the width is in points, for the names of all panels side by side
 
 
 def _by_layer(
@@ -42,19 +41,12 @@ def _by_layer(
     """
 
     def draw(tables: Tables) -> Figure | None:
-        if len(tables.checkpoints) < min_checkpoints:
-            return None
-        if usual is not None and all(_is_constant(tables, panel.metric, usual) for panel in panels):
+        is_usual = usual is not None and all(is_constant(tables, panel.metric, usual) for panel in panels)
+        if len(tables.checkpoints) < min_checkpoints or is_usual:
             return None
         return layer_figure(tables, panels, marks_for(tables, name), with_mean=with_mean, gaps=gaps)
 
     return draw
-
-
-def _is_constant(tables: Tables, metric: str, value: float) -> bool:
-    """Check whether a metric has no other value in any tensor."""
-    curves = (curve for (_, _, name), curve in tables.curves.items() if name == metric)
-    return all(bool(((curve.values == value) | np.isnan(curve.values)).all()) for curve in curves)
 
 
 def _own_metrics(tables: Tables) -> Figure | None:
@@ -71,8 +63,9 @@ def _own_metrics(tables: Tables) -> Figure | None:
     return layer_figure(tables, panels, remarks=more) if panels else None
 
 
+_NOISE = 0.01  # a share of zeros up to this is no sparsity: one near-zero entry of 160 is chance
 _NORM = "Frobenius norm, in weight units"
-_CONDITION_NUMBER = Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log")
+
 
 LAYER_FIGURES = (
     FigureSpec(
@@ -85,7 +78,7 @@ LAYER_FIGURES = (
         ),
         draw=_by_layer(
             "step_distance",
-            Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive"),
+            Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive", "start"),
             with_mean=True,
             gaps=True,
         ),
@@ -99,7 +92,9 @@ LAYER_FIGURES = (
             "directions are stretched alike; at 1000 some are a thousand times weaker than others. Singular matrices "
             "have no condition number and are only marked."
         ),
-        draw=_by_layer("condition_number", _CONDITION_NUMBER),
+        draw=_by_layer(
+            "condition_number", Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log", "start")
+        ),
     ),
     FigureSpec(
         name="initial_distance",
@@ -112,7 +107,7 @@ LAYER_FIGURES = (
         ),
         draw=_by_layer(
             "initial_distance",
-            Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive"),
+            Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive", "range"),
             min_checkpoints=2,  # a single checkpoint is W₀ itself
         ),
     ),
@@ -121,11 +116,10 @@ LAYER_FIGURES = (
         order=56,
         title="Norm of each layer",
         how_to_read=(
-            "Each value is the Frobenius norm of a layer's weights, the length of all of them together as one vector. "
-            "It grows as a layer learns and shrinks with weight decay; a jump from one checkpoint to the next is "
-            "neither."
+            "Each value is the length of all of a layer's weights together as one vector (Frobenius norm). It grows "
+            "as a layer learns and shrinks with weight decay; a jump between two checkpoints is neither."
         ),
-        draw=_by_layer("norm", Panel("frobenius_norm", "Norm ‖Wₜ‖", _NORM, "positive")),
+        draw=_by_layer("norm", Panel("frobenius_norm", "Norm ‖Wₜ‖", _NORM, "positive", "start")),
     ),
     FigureSpec(
         name="rank",
@@ -138,25 +132,53 @@ LAYER_FIGURES = (
         ),
         draw=_by_layer(
             "rank",
-            Panel("effective_rank", "Effective rank", "number of directions", "linear"),
-            Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear"),
+            Panel("effective_rank", "Effective rank", "number of directions", "linear", "start"),
+            Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear", "start"),
         ),
     ),
-    # The two are side by side because a high condition number is often mistaken for sparsity.
     FigureSpec(
-        name="conditioning_and_sparsity",
-        order=70,
-        title="Condition number and share of zero weights",
+        name="alpha",
+        order=64,
+        title="Exponent of the tail of each layer's spectrum",
         how_to_read=(
-            "A high condition number means that some directions of a matrix are weak, not that its weights are zero. "
-            "If a layer is also sparse, its shares of zero and near-zero weights (below a thousandth of their root "
-            "mean square) rise too."
+            "Alpha is the exponent of a power law fitted to the largest squared singular values: usually 2 to 6 in "
+            "well-trained networks, more means a lighter tail and less structure (Martin, Peng and Mahoney 2021). "
+            "For small matrices it rests on few values and is uncertain."
         ),
         draw=_by_layer(
-            "conditioning_and_sparsity",
-            _CONDITION_NUMBER,
-            Panel("zero_fraction", "Weights that are zero", "share of all", "linear"),
-            Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear"),
+            "alpha",
+            Panel("alpha", "Alpha, tail chosen by fit", "exponent", "positive"),
+            Panel("alpha_hill", "Alpha by Hill's estimator, upper half", "exponent", "positive"),
+        ),
+    ),
+    FigureSpec(
+        name="outliers",
+        order=66,
+        title="Directions that stand out from noise",
+        how_to_read=(
+            "How many singular values of a layer are larger than those of random noise of the same scale (beyond the "
+            "Marchenko–Pastur edge), and how much of ‖W‖² they carry. Random weights have none or one; training adds "
+            "them as the layer learns."
+        ),
+        draw=_by_layer(
+            "outliers",
+            Panel("mp_outlier_count", "Singular values above the noise", "number", "linear"),
+            Panel("mp_outlier_count", "Carried by these", "share of ‖W‖²", "linear", derive=share_outside),
+        ),
+    ),
+    FigureSpec(
+        name="sparsity",
+        order=70,
+        title="Zero and near-zero weights",
+        how_to_read=(
+            "The shares of a layer's weights that are exactly zero, or near zero (below a thousandth of their root "
+            "mean square). A high condition number is something else: it means that some directions of a matrix are "
+            "weak, not that its weights are zero."
+        ),
+        draw=_by_layer(
+            "sparsity",
+            Panel("zero_fraction", "Weights that are zero", "share of all", "linear", floor=_NOISE),
+            Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear", floor=_NOISE),
         ),
     ),
     FigureSpec(
@@ -172,6 +194,34 @@ LAYER_FIGURES = (
             Panel("dead_row_count", "Rows of zeros", "number", "linear"),
             Panel("dead_column_count", "Columns of zeros", "number", "linear"),
             usual=0.0,
+        ),
+    ),
+    FigureSpec(
+        name="rotation_and_growth",
+        order=74,
+        title="How much each step turns and lengthens the weights",
+        how_to_read=(
+            "A step splits into a part that turns a layer's weights, shown as an angle, and one that lengthens (above "
+            "0) or shortens them, shown relative to their norm; for small steps both are shares of the norm and can be "
+            "compared. Layers in front of a normalization respond to the turn alone."
+        ),
+        draw=_by_layer(
+            "rotation_and_growth",
+            Panel("rotation", "Turned by", "radians per step", "positive", "start"),
+            Panel("norm_change", "Lengthened by", "share of the norm per step", "linear", derive=relative_growth),
+            gaps=True,
+        ),
+    ),
+    FigureSpec(
+        name="update_cosine",
+        order=76,
+        title="Whether each layer keeps its direction",
+        how_to_read=(
+            "The cosine between a layer's step and the one before. Above 0 the motion continues, below 0 it turns "
+            "back; about 0 the steps are unrelated, as those of noise are."
+        ),
+        draw=_by_layer(
+            "update_cosine", Panel("update_cosine", "Cosine of consecutive steps", "1 = straight on", "linear")
         ),
     ),
     FigureSpec(
@@ -214,8 +264,8 @@ LAYER_FIGURES = (
         ),
         draw=_by_layer(
             "update_rank",
-            Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear"),
-            Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear"),
+            Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear", "start"),
+            Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear", "start"),
         ),
     ),
     FigureSpec(

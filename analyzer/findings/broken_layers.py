@@ -75,7 +75,7 @@ def singular_matrix(tables: Tables) -> Iterator[Draft]:
     )
 
 
-@rule("conditioning_and_sparsity")
+@rule("sparsity")
 def weights_become_zero(tables: Tables) -> Iterator[Draft]:
     """Report weight matrices of which a good part became exactly zero, and stayed so to the end.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from analyzer.model.run import Status
+from analyzer.model.spectra import SpectrumThroughTime, spectrum_through_time
 from analyzer.model.tables import ChangePair, CheckpointRow, Correlation, Curve, MetricRow, Tables, TensorRow
 from analyzer.model.trajectory import trajectory_of
 
@@ -65,12 +66,18 @@ def make_tables(
         add(name, "condition_number", noisy(10 ** rng.uniform(0.5, 3) * (1 + 2 * (1 - rate))))
         add(name, "effective_rank", noisy(size * 6 * (1 + 0.3 * rate), 0.01))
         add(name, "stable_rank", noisy(size * 1.5 * (1 + rate), 0.02))
-        add(name, "frobenius_norm", noisy(size * (2 - rate), 0.01))
         add(name, "dead_row_count", np.round(size * (1 - rate)))
         add(name, "dead_column_count", np.zeros(len(epochs)))
         add(name, "changed_fraction", 1 - 0.1 * rng.random(len(epochs)), True)
         add(name, "zero_fraction", np.zeros(len(epochs)))
-        add(name, "near_zero_fraction", noisy(0.001 * size * (2 - rate)))
+        add(name, "near_zero_fraction", noisy(0.01 * size * (2 - rate)))
+        add(name, "frobenius_norm", noisy(size * (3 + rate), 0.01))
+        add(name, "alpha", noisy(2 + 4 * rate))
+        add(name, "alpha_hill", noisy(2 + rate))
+        add(name, "mp_outlier_count", np.round(8 * (1 - rate)))
+        add(name, "rotation", noisy(0.01 + 0.3 * rate), True)
+        add(name, "norm_change", noisy(size * rate) - 0.3 * size, True)
+        add(name, "update_cosine", np.tanh(rng.standard_normal(len(epochs))), True)
     add(f"{names[0].removesuffix('.weight')}.bias", "zero_fraction", np.ones(len(epochs)))
     for metric in ("step_distance", "condition_number"):
         stack = np.stack([curves["tensor", name, metric].values for name in names])
@@ -94,6 +101,7 @@ def make_tables(
     tensors = tuple(TensorRow(n, n.rpartition(".")[0], "matrix", (8, 8), (8, 8), "linear", "float32") for n in names)
     bias = TensorRow(f"{names[0].removesuffix('.weight')}.bias", "fc1", "vector", (8,), None, "vector", "float32")
     steps = curves["mean", "", "step_distance"].values
+    spectra = {name: spectrum(name, curves["tensor", name, "frobenius_norm"].values) for name in names}
     pairs = tuple(change_pair(n, places, scalars[n], steps) for n in ("train_accuracy", "test_accuracy"))
     metrics = {
         name: MetricRow(name, "mine" if name in OWN else "motion", "share of ‖W‖²", "d", "s", 1)
@@ -101,9 +109,15 @@ def make_tables(
     }
     way = np.cumsum(rate[:, None] * (rng.standard_normal((len(epochs), 30)) + 1), axis=0)
     path = trajectory_of([None, *enumerate(np.diff(way, axis=0))], 30)
-    return Tables(
-        run, places, axis_label, rows, (*tensors, bias), metrics, scalars, curves, {}, pairs, (), trajectory=path
-    )
+    known = Tables(run, places, axis_label, rows, (*tensors, bias), metrics, scalars, curves, {}, pairs, ())
+    return dataclasses.replace(known, spectra=spectra, trajectory=path)
+
+
+def spectrum(tensor: str, norm: np.ndarray, count: int = 64) -> SpectrumThroughTime:
+    """Return falling singular values of a matrix with the Frobenius norms ``norm`` (checkpoints,)."""
+    shape = np.exp(-np.linspace(0, 3, count))
+    values = [each * shape / np.sqrt(np.square(shape).sum()) for each in norm]
+    return spectrum_through_time(tensor, values, 0.3 * norm)
 
 
 def change_pair(scalar: str, places: np.ndarray, score: np.ndarray, steps: np.ndarray) -> ChangePair:

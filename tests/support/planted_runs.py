@@ -422,3 +422,12 @@ def other_task() -> Planted:
 @plants("impossible_accuracy")
 def beyond_all() -> Planted:
     return with_scores(test_accuracy=np.where(TIME == 12, 1.7, 0.97 * LEARNED))
+
+
+@plants("alpha_out_of_range")
+def heavy_tail() -> Planted:
+    eigenvalues = (1 - (np.arange(150) + 0.5) / 150) ** -2.0  # an exponent of 1.5
+    left, right = (np.linalg.qr(DAMAGE.standard_normal((n, 150)))[0] for n in (150, 160))
+    matrix = left * np.sqrt(eigenvalues) @ right.T
+    states = [{"w": (matrix * (1 + 0.001 * epoch)).astype(np.float32)} for epoch in range(3)]
+    return Planted(states, ("spectrum", "tail", "size"))

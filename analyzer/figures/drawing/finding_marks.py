@@ -137,25 +137,28 @@ def _draw_bar(axes: Axes, mark: Mark, left: float, right: float) -> None:
     tag(bar, mark)
 
 
-def draw_row_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], rows: Sequence[str]) -> None:
+def draw_row_marks(
+    axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], rows: Sequence[str], of_time: Sequence[Mark]
+) -> None:
     """Frame the rows of findings in a heat map over their checkpoints, with the numbers at the right.
 
-    A finding about no row, or about more than :data:`MOST_FRAMED` of them, only marks its checkpoints; the caller
-    leaves `NUMBERS_HEIGHT` above the panel for their numbers.
+    The findings in ``of_time`` only mark their checkpoints; the caller leaves `NUMBERS_HEIGHT` above the panel for
+    their numbers.
 
     Args:
         axes: the panel, one unit of the vertical axis per row.
         axis: the panel's horizontal axis.
         marks: the findings.
         rows: the tensor of each row, from the top.
+        of_time: what :func:`times_only` returns for all rows of the figure.
     """
-    framed = [(mark, stretch) for mark in marks for stretch in _framed_rows(mark, rows)]
+    framed = [(mark, part) for mark in marks if mark not in of_time for part in _stretches(mark, rows)]
     for mark, (top, bottom) in framed:
         left, right = columns_of(axis, mark)
         frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=mark.color, linewidth=1.6)
         frame.set(zorder=4, clip_on=False, path_effects=[withStroke(linewidth=3.2, foreground="white")])
         tag(axes.add_patch(frame), mark)
-    draw_column_marks(axes, axis, times_only(marks, rows))
+    draw_column_marks(axes, axis, of_time)
     _draw_numbers_beside(axes, framed, len(rows))
 
 
@@ -169,12 +172,21 @@ def draw_column_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], *
                 line.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
                 tag(line, mark)
         _draw_bar(axes, mark, left, right)
-    _draw_numbers_above(axes, axis, marks)
+    if marks:
+        raise_name(axes, NUMBERS_HEIGHT)
+        _draw_numbers_above(axes, axis, marks)
 
 
 def times_only(marks: Sequence[Mark], rows: Sequence[str]) -> list[Mark]:
-    """Return the marks that frame no row: the findings about no layer or about most of them."""
-    return [mark for mark in marks if not any(_framed_rows(mark, rows))]
+    """Return the findings that frame no row: those about none of the rows, or more than :data:`MOST_FRAMED` of them.
+
+    Args:
+        marks: the findings.
+        rows: the tensors of all rows of a figure.
+    """
+    counts = [sum(map(mark.is_about, rows)) for mark in marks]
+    most = max(1, MOST_FRAMED * len(rows))
+    return [mark for mark, count in zip(marks, counts, strict=True) if not 0 < count <= most]
 
 
 def columns_of(axis: CheckpointAxis, mark: Mark) -> tuple[float, float]:
@@ -183,11 +195,9 @@ def columns_of(axis: CheckpointAxis, mark: Mark) -> tuple[float, float]:
     return float(edges[columns.index(mark.first)]), float(edges[columns.index(mark.last) + 1])
 
 
-def _framed_rows(mark: Mark, rows: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the first row and the one after the last of each stretch of rows to be framed."""
+def _stretches(mark: Mark, rows: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the one after the last of each stretch of rows that a finding is about."""
     found = [row for row, name in enumerate(rows) if mark.is_about(name)]
-    if len(found) > max(1, MOST_FRAMED * len(rows)):
-        return
     start = 0
     for place, row in enumerate(found):
         if place + 1 == len(found) or found[place + 1] > row + 1:

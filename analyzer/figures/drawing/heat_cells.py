@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from analyzer.figures.drawing.checkpoint_axis import GAP, CheckpointAxis
 from analyzer.figures.drawing.colors import ColorScale
+from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.layer_table import MARKS, LayerTable
 from analyzer.figures.drawing.sheet import size_of
 from analyzer.figures.drawing.style import NO_VALUE
@@ -17,9 +20,11 @@ from analyzer.figures.drawing.style import NO_VALUE
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
+POOLED = KeyLine("too many values for the page: each cell shows the most extreme of several neighboring values")
 MARK_COLOR = "#c00000"
 _SMALLEST_MARK = 3.5  # points
-_MAX_COLUMNS, _MAX_ROWS = 600, 1000  # finer cells would fall between pixels
+_CELLS_PER_INCH = 140  # the PNG has 150 pixels per inch; finer cells would fall between them
+Layers = npt.NDArray[np.intp]
 
 
 def cells(axis: CheckpointAxis) -> tuple[FloatArray, list[int]]:
@@ -47,52 +52,76 @@ def cells(axis: CheckpointAxis) -> tuple[FloatArray, list[int]]:
     return np.array(edges), columns
 
 
-def is_pooled(rows: int, columns: int) -> bool:
-    """Check whether several cells are drawn as one because there are too many for the page."""
-    return _pool(columns, _MAX_COLUMNS) > 1 or _pool(rows, _MAX_ROWS) > 1
+def is_pooled(rows: int, columns: int, width: float, height: float) -> bool:
+    """Check whether several cells are drawn as one because there are too many for a panel of that size in inches."""
+    return _pool(columns, width) > 1 or _pool(rows, height) > 1
 
 
-def draw_cells(axes: Axes, axis: CheckpointAxis, table: LayerTable, scale: ColorScale) -> None:
-    """Draw values as colors, missing ones as hatching, and marks above them; the first layer is at the top."""
-    rows = len(table.names)
+def draw_cells(
+    axes: Axes, axis: CheckpointAxis, table: LayerTable, scale: ColorScale, rows: Sequence[int] | None = None
+) -> None:
+    """Draw values as colors, missing ones as hatching, and marks above them; the first layer is at the top.
+
+    Args:
+        axes: the panel.
+        axis: the checkpoints.
+        table: the values.
+        scale: their colors.
+        rows: the layers to draw, in this order from the top; by default all.
+    """
+    layers = np.arange(len(table.names)) if rows is None else np.array(rows)
     edges, columns = cells(axis)
-    spread = np.column_stack([table.values, np.full(rows, np.nan)])[:, columns]  # -1: the last, empty column
-    by_row, by_column = _pool(rows, _MAX_ROWS), _pool(len(columns), _MAX_COLUMNS)
-    pooled = _largest(_largest(spread, by_row, 0), by_column, 1)
+    width, height = size_of(axes)
+    by_row, by_column = _pool(len(layers), height), _pool(len(columns), width)
+    spread = np.column_stack([table.colored[layers], np.full(len(layers), np.nan)])[:, columns]  # -1: the last, empty
+    pooled = _farthest(_farthest(spread, by_row, 0, scale), by_column, 1, scale)
     edges = np.append(edges[:-1:by_column], edges[-1])
     widths = np.diff(edges)
     if np.ptp(widths) > 1e-6 * widths.mean():  # columns of unequal width: sample them evenly
-        fine = np.linspace(edges[0], edges[-1], 2 * _MAX_COLUMNS + 1)
+        fine = np.linspace(edges[0], edges[-1], int(_CELLS_PER_INCH * width) + 1)
         pooled = pooled[:, np.searchsorted(edges[1:-1], (fine[1:] + fine[:-1]) / 2)]
     bottom = by_row * len(pooled)  # the last pooled row may reach beyond the last layer
     hatching: dict[str, Any] = {"facecolor": NO_VALUE, "edgecolor": "#8c8c8c", "hatch": "////", "linewidth": 0}
-    axes.add_patch(Rectangle((edges[0], 0), edges[-1] - edges[0], rows, **hatching))
+    axes.add_patch(Rectangle((edges[0], 0), edges[-1] - edges[0], len(layers), **hatching))
     extent = (edges[0], edges[-1], bottom, 0)
+    # One image, in SVG too: 300 x 150 rectangles would take seconds and megabytes.
     axes.imshow(scale.colors(pooled), extent=extent, aspect="auto", interpolation="none", zorder=2)
-    _draw_marks(axes, axis, table)
-    axes.set_ylim(rows, 0)
+    _draw_marks(axes, axis, table, layers)
+    axes.set_ylim(len(layers), 0)
 
 
-def _draw_marks(axes: Axes, axis: CheckpointAxis, table: LayerTable) -> None:
-    rows = len(table.names)
-    size = min(5.0, max(_SMALLEST_MARK, 0.7 * size_of(axes)[1] * 72 / rows))
+def _draw_marks(axes: Axes, axis: CheckpointAxis, table: LayerTable, layers: Layers) -> None:
+    size = min(5.0, max(_SMALLEST_MARK, 0.7 * size_of(axes)[1] * 72 / max(1, len(layers))))
+    found = [(kind, index, row) for row, layer in enumerate(layers) for index, kind in table.marks(layer)]
     for kind, (marker, _) in MARKS.items():
-        found = [(index, layer) for layer in range(rows) for index, mark in table.marks(layer) if mark == kind]
-        if found:
-            x = axis.positions[[index for index, _ in found]]
-            y = np.array([layer + 0.5 for _, layer in found])
+        places = [(index, row + 0.5) for one, index, row in found if one == kind]
+        if places:
+            x, y = np.array(places).T
             # As pixels in SVG too, because there may be one in every cell.
+            x = axis.positions[x.astype(np.intp)]
             axes.plot(x, y, marker, color=MARK_COLOR, markersize=size, zorder=3, rasterized=True)
 
 
-def _pool(count: int, most: int) -> int:
-    return -(-count // most)
+def _pool(count: int, inches: float) -> int:
+    return -(-count // int(_CELLS_PER_INCH * inches))
 
 
-def _largest(values: FloatArray, by: int, along: int) -> FloatArray:
-    """Return the largest of every ``by`` neighbors along an axis, NaN only if all of them are."""
+def _farthest(values: FloatArray, by: int, along: int, scale: ColorScale) -> FloatArray:
+    """Return of every ``by`` neighbors along an axis the largest, or the one farthest from the center of the scale.
+
+    The result is NaN only if all of them are.
+    """
     if by == 1:
         return values
-    filled = np.where(np.isnan(values), -np.inf, values)
-    pooled = np.maximum.reduceat(filled, np.arange(0, values.shape[along], by), axis=along)
+    starts = np.arange(0, values.shape[along], by)
+    largest = _largest(values, starts, along)
+    if not scale.diverging:
+        return largest
+    smallest = -_largest(-values, starts, along)
+    is_below = np.nan_to_num(0.5 - scale.shares(smallest)) > np.nan_to_num(scale.shares(largest) - 0.5)
+    return np.where(is_below, smallest, largest)
+
+
+def _largest(values: FloatArray, starts: Layers, along: int) -> FloatArray:
+    pooled = np.maximum.reduceat(np.where(np.isnan(values), -np.inf, values), starts, axis=along)
     return np.where(np.isneginf(pooled), np.nan, pooled)

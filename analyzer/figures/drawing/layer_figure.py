@@ -1,4 +1,4 @@
-"""The figure of metrics by layer: lines for a few layers, heat maps for many."""
+"""The figure of metrics by layer: lines for a few layers, a heat map of rows for more, tiles of roles for many."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from matplotlib.figure import Figure
 from analyzer.figures.drawing.finding_marks import Mark
 from analyzer.figures.drawing.layer_heat_maps import heat_figure
 from analyzer.figures.drawing.layer_lines import line_figure
-from analyzer.figures.drawing.layer_table import Panel, anything_to_show, layer_names, layer_table, only_zeros
+from analyzer.figures.drawing.layer_table import LayerTable, Panel, has_content, is_negligible, layer_names, layer_table
 from analyzer.figures.drawing.marked_layers import few_named
+from analyzer.figures.drawing.role_maps import role_figure, role_tiles
 from analyzer.figures.drawing.style import LOOKS
 from analyzer.model.tables import Tables
+
+_MOST_ROWS = 45  # of a heat map that is one screen high and names every row
 
 
 def layer_figure(
@@ -29,7 +32,7 @@ def layer_figure(
 
     Args:
         tables: the run.
-        panels: the metrics; a panel that would show only zeros is replaced by a note.
+        panels: the metrics; one that would look empty is replaced by a note.
         marks: the findings to mark.
         with_mean: whether to add the mean over the layers of the first panel.
         gaps: whether to mark values that are not compared with the checkpoint that should come before.
@@ -39,16 +42,26 @@ def layer_figure(
         The figure, None if there is nothing to show.
     """
     names = layer_names(tables, panels, few_named(marks))
-    layers = [layer_table(tables, panel, names) for panel in panels]
-    if not anything_to_show(layers):
+    every = (layer_table(tables, panel, names) for panel in panels)
+    layers = [table for table in every if has_content(table)]
+    if not layers:
         return None
-    shown = [table for table in layers if not only_zeros(table)]
-    if shown:
-        zeros = [f"{table.panel.name}: 0 everywhere, not drawn" for table in layers if only_zeros(table)]
-        remarks = [*zeros, *remarks]
-        layers = shown
+    empty = [table for table in layers if is_negligible(table)]
+    if len(empty) < len(layers):
+        layers = [table for table in layers if not is_negligible(table)]
+        remarks = [*map(_empty_note, empty), *remarks]
+    elif any(table.panel.floor for table in layers):
+        return None
     mean = tables.curves.get(("mean", "", layers[0].panel.metric)) if with_mean else None
     if mean is not None and not np.isfinite(mean.values).any():
         mean = None
-    draw = line_figure if len(names) <= len(LOOKS) else heat_figure
-    return draw(tables, layers, mean, marks, gaps=gaps, remarks=remarks)
+    if len(names) <= len(LOOKS):
+        return line_figure(tables, layers, mean, marks, gaps=gaps, remarks=remarks)
+    if len(names) > _MOST_ROWS and (tiles := role_tiles(names)):
+        return role_figure(tables, layers, tiles, mean, marks, gaps=gaps, remarks=remarks)
+    return heat_figure(tables, layers, mean, marks, gaps=gaps, remarks=remarks)
+
+
+def _empty_note(table: LayerTable) -> str:
+    largest = float(np.nanmax(np.abs(table.values)))
+    return f"{table.panel.name}: {f'at most {100 * largest:.2g} %' if largest else '0 everywhere'}, not drawn"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -25,15 +26,23 @@ class Panel:
 
     ``scale`` is ``linear``, ``log`` or ``positive``. A positive metric is drawn as lines on a log axis if its values
     span more than two powers of ten, and as a heat map always on a log scale.
+
+    ``relative`` is for quantities that differ more between layers than over time. A heat map then colors each layer
+    relative to its first positive value (``start``) or to its largest one (``range``), so that change shows.
+    A panel whose values are at most ``floor`` counts as empty. ``derive`` returns what is drawn of a tensor in place
+    of the metric's values (checkpoints,).
     """
 
     metric: str
     name: str
     unit: str
     scale: Literal["linear", "log", "positive"]
+    relative: Literal["start", "range"] | None = None
+    floor: float = 0.0
+    derive: Callable[[Tables, str, FloatArray], FloatArray] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LayerTable:
     """The values of a panel's metric, (layers, checkpoints); ``curves`` has an entry per name, None without a curve."""
 
@@ -41,6 +50,23 @@ class LayerTable:
     names: tuple[str, ...]
     curves: tuple[Curve | None, ...]
     values: FloatArray
+
+    @cached_property
+    def colored(self) -> FloatArray:
+        """The values (layers, checkpoints) that a heat map colors: relative to each layer's own if so declared.
+
+        A layer without a positive value has nothing to be relative to: its zeros stay zeros.
+        """
+        if self.panel.relative is None:
+            return self.values
+        return np.array([self._relative(row) for row in self.values]).reshape(self.values.shape)
+
+    def _relative(self, row: FloatArray) -> FloatArray:
+        positive = row[row > 0]
+        if not positive.size:
+            return row
+        with np.errstate(over="ignore"):  # what is infinitely larger than the start has the last color
+            return row / float(positive[0] if self.panel.relative == "start" else positive.max())
 
     @property
     def log(self) -> bool:
@@ -104,23 +130,30 @@ def layer_table(tables: Tables, panel: Panel, names: tuple[str, ...]) -> LayerTa
     values = np.full((len(names), len(tables.axis)), np.nan)
     for row, curve in zip(values, curves, strict=True):
         if curve is not None:
-            row[:] = np.where(np.isfinite(curve.values), curve.values, np.nan)
+            drawn = curve.values if panel.derive is None else panel.derive(tables, curve.tensor, curve.values)
+            row[:] = np.where(np.isfinite(drawn), drawn, np.nan)
     return LayerTable(panel, names, curves, values)
 
 
-def anything_to_show(layers: Sequence[LayerTable]) -> bool:
+def has_content(table: LayerTable) -> bool:
     """Check whether there is any number or mark."""
-    return any(bool(np.isfinite(table.values).any()) or _has_marks(table) for table in layers)
+    return bool(np.isfinite(table.values).any()) or _has_marks(table)
 
 
-def only_zeros(table: LayerTable) -> bool:
-    """Check whether there are numbers and all of them are zero, so that a panel would look empty."""
+def is_negligible(table: LayerTable) -> bool:
+    """Check whether there are numbers, but none above the panel's floor, so that the panel would look empty."""
     finite = table.values[np.isfinite(table.values)]
-    return finite.size > 0 and not finite.any() and not _has_marks(table)
+    return finite.size > 0 and bool((np.abs(finite) <= table.panel.floor).all()) and not _has_marks(table)
 
 
 def _has_marks(table: LayerTable) -> bool:
     return any(table.marks(layer) for layer in range(len(table.names)))
+
+
+def is_constant(tables: Tables, metric: str, value: float) -> bool:
+    """Check whether a metric has no other value in any tensor."""
+    curves = (curve for (_, _, name), curve in tables.curves.items() if name == metric)
+    return all(bool(((curve.values == value) | np.isnan(curve.values)).all()) for curve in curves)
 
 
 def notes(

@@ -21,43 +21,41 @@ if TYPE_CHECKING:
 
 # All in inches.
 LEFT = 0.82  # for the numbers of the vertical axis
-_KEY_WIDTH = 2.35
-_PLOT_WIDTH = WIDTH - LEFT - _KEY_WIDTH - 2 * MARGIN
+KEY_WIDTH = 2.35
 FOOT_GAP, _PANEL_GAP = 0.52, 0.42
 _TOP = HEAD + 0.3
 _TICK_PITCH = 0.4  # the least distance from tick to tick
 
-KEY_TEXT = _KEY_WIDTH * 72 - 30  # points that the key leaves for a name
+KEY_TEXT = KEY_WIDTH * 72 - 30  # points that the key leaves for a name
 _MARKERS_ON_A_LINE = 12
 _NAME = "name of the panel"  # matplotlib's label of that text
 
 
 class LineSheet:
-    """A sheet with panels of lines above each other, keys at their right and notes below.
+    """A sheet with panels of lines above each other, labels or a key at their right and notes below.
 
     Args:
         panels: how many panels there are.
         notes: the lines below them.
-        key: the key at their right, if it may be higher than the panels.
+        right: the inches at the right of the panels, for labels or a key.
+        key: the key at their right, which may be higher than the panels.
     """
 
-    def __init__(self, panels: int, notes: Sequence[KeyLine], key: Sequence[KeyLine] = ()) -> None:
+    def __init__(self, panels: int, notes: Sequence[KeyLine], right: float, key: Sequence[KeyLine] = ()) -> None:
+        self._width = WIDTH - LEFT - right - 2 * MARGIN
         self._height = {1: 3.4, 2: 2.3}.get(panels, 1.9)
-        self._notes = notes
+        self._notes, self._key = notes, key
         body = max(panels * (self._height + _PANEL_GAP) - _PANEL_GAP, key_height(key) - 0.1)
         self._foot = _TOP + body + FOOT_GAP
         self._drawn = new_sheet(self._foot + key_height(notes) + MARGIN)
 
     def panel(self, index: int) -> Axes:
         """Add the panel ``index``, counted from the top."""
-        return place(self._drawn, LEFT, self._top(index), _PLOT_WIDTH, self._height)
-
-    def key(self, lines: Sequence[KeyLine], index: int = 0) -> None:
-        """Draw a key whose top is level with that of a panel."""
-        draw_key(self._drawn, WIDTH - MARGIN - _KEY_WIDTH, self._top(index), _KEY_WIDTH, lines)
+        return place(self._drawn, LEFT, self._top(index), self._width, self._height)
 
     def finish(self) -> Figure:
-        """Write the notes, and return the figure."""
+        """Draw the key and the notes, and return the figure."""
+        draw_key(self._drawn, WIDTH - MARGIN - KEY_WIDTH, _TOP, KEY_WIDTH, self._key)
         draw_key(self._drawn, MARGIN, self._foot, WIDTH - 2 * MARGIN, self._notes)
         return self._drawn
 
@@ -104,7 +102,12 @@ def finish_panel(axes: Axes, name: str, limits: tuple[float, float], *, log: boo
     name_panel(axes, name)
 
 
-def name_panel(axes: Axes, name: str, above: float = 5, color: str = INK) -> None:
+def share_of_height(axes: Axes, value: float) -> float:
+    """Return where a value is between the bottom (0) and the top (1) of a panel whose limits are set."""
+    return float((axes.transData + axes.transAxes.inverted()).transform((0.0, value))[1])
+
+
+def name_panel(axes: Axes, name: str, above: float = 5, color: str = INK, size: float = LABEL_SIZE) -> None:
     """Write the name of a panel ``above`` points above its top left corner."""
     axes.annotate(
         name,
@@ -112,7 +115,7 @@ def name_panel(axes: Axes, name: str, above: float = 5, color: str = INK) -> Non
         (0, above),
         xycoords="axes fraction",
         textcoords="offset points",
-        size=LABEL_SIZE,
+        size=size,
         color=color,
         va="bottom",
         label=_NAME,

@@ -19,6 +19,7 @@ Ticks = tuple[list[float], list[str]]
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MAX_DECIMALS = 7
 _NARROW = 15  # a log axis that spans less than this factor gets finer ticks
+_SMALL_FACTORS = (1.02, 1.05, 1.1, 1.2, 1.5)
 _LARGEST = 1e300  # limits beyond this overflow in matplotlib's arithmetic
 
 
@@ -92,6 +93,30 @@ def log_ticks(limits: tuple[float, float], most: int) -> Ticks:
         if fewest <= len(inside) <= most:
             return inside, _log_texts(inside)
     return _thinned(linear_ticks(limits, most), math.log10(high / low) / most)
+
+
+def ratio_ticks(largest: float, most: int) -> Ticks:
+    """Return at most ``most`` ticks of a log axis from 1/``largest`` to ``largest``: ``÷10``, ``1``, ``×10``."""
+    decades = range(math.ceil(math.log10(largest)) + 1)
+    choices = [*_SMALL_FACTORS, *(m * 10.0**k for k in decades for m in (1, 2, 3, 5))]
+    apart = math.log10(largest) / max(1, (most - 1) // 2)
+    kept: list[float] = []  # falling
+    for factor in sorted((factor for factor in choices if 1 < factor <= largest), reverse=True):
+        fits = not kept or math.log10(kept[-1] / factor) >= apart
+        if fits and math.log10(factor) >= 0.6 * apart:
+            kept.append(factor)
+    texts = [f"{factor:.6g}" if factor < 1e4 else _power_text(factor) for factor in kept]
+    positions = [*(1 / factor for factor in kept), 1.0, *reversed(kept)]
+    return positions, [*(f"÷{text}" for text in texts), "1", *(f"×{text}" for text in reversed(texts))]
+
+
+def number_text(value: float) -> str:
+    """Format a number with three significant digits, thousands in full: 0.00412, 16.6, 1230, 5×10⁻⁹."""
+    if value == 0 or 1e-3 <= abs(value) < 1000:
+        text = f"{value:.3g}"
+    else:
+        text = f"{value:.0f}" if 1000 <= abs(value) < 1e6 else _power_text(value)
+    return text.replace("-", "−")
 
 
 def _thinned(ticks: Ticks, apart: float) -> Ticks:

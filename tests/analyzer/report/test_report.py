@@ -372,7 +372,7 @@ def test_whatever_was_asked_for_is_drawn_and_what_was_not_has_no_column(make_run
     assert done.code == 0, done.err
     drawn = {path.stem for path in (tmp_path / "report/figures").glob("*.png")}
     assert {"step_distance", "subspace_overlap", "update_rank", "pruning_mask", "own_metrics"} <= drawn
-    assert not {"condition_number", "rank", "conditioning_and_sparsity"} & drawn
+    assert not {"condition_number", "rank", "alpha", "outliers"} & drawn
     page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     columns = re.search('<th scope="col">Shape</th>(.*?)</tr>', page)
     assert columns is not None

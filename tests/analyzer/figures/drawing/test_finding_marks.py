@@ -106,7 +106,7 @@ def test_rows_are_framed_over_their_checkpoints_and_neighbors_together():
     axes.set_ylim(6, 0)
     draw_checkpoint_axis(axes, axis, labeled=False)
     rows = ["a", "b", "c", "d", "e", "f"]
-    draw_row_marks(axes, axis, [Mark(7, "serious", frozenset(["b", "c", "f"]), 4, 6)], rows)
+    draw_row_marks(axes, axis, [Mark(7, "serious", frozenset(["b", "c", "f"]), 4, 6)], rows, [])
     frames = [one for one in artists(axes, 7) if hasattr(one, "get_bbox") and hasattr(one, "get_xy")]
     corners = [(one.get_x(), one.get_y(), one.get_width(), one.get_height()) for one in frames if one.get_width() > 1]
     assert corners == [(3.5, 1, 3, 2), (3.5, 5, 3, 1)]
@@ -121,7 +121,7 @@ def test_a_finding_about_most_rows_marks_only_the_time():
     plain_axes(axes, grid=False)
     axes.set_ylim(3, 0)
     draw_checkpoint_axis(axes, axis, labeled=False)
-    draw_row_marks(axes, axis, [everything], ["a", "b", "c"])
+    draw_row_marks(axes, axis, [everything], ["a", "b", "c"], [everything])
     ends = [line.get_xdata()[0] for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert ends == [-0.5, 5.5]
 

@@ -9,6 +9,6 @@ from figure_tables import make_tables
 
 @pytest.mark.parametrize("layers", [4, 40])
 def test_a_panel_of_zeros_says_so_instead_of_looking_empty(layers):
-    said = texts(DRAW["conditioning_and_sparsity"](make_tables(layers)))
+    said = texts(DRAW["sparsity"](make_tables(layers)))
     assert [text for text in said if "0 everywhere" in text] == ["Weights that are zero: 0 everywhere, not drawn"]
     assert not any("share of all" in text for text in said)
