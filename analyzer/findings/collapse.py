@@ -28,6 +28,7 @@ MEAN_DEVIATIONS = 4  # standard deviations of the difference of two means; the b
 SUDDEN = 0.5  # of the whole fall in one interval
 LOST_ANEW = 3  # percentage points that held-out data must lose where training starts anew
 REGAINED_ANEW = 3 / 4  # of the fall of a training accuracy that starts anew
+HELD = 0.5  # of the fall of the test score, the most that the training score may lose
 COLLAPSE_DEVIATIONS = 5  # standard deviations between neighboring checkpoints that a fall must exceed
 
 
@@ -104,6 +105,8 @@ def change_of_task(tables: Tables) -> Collapse | None:
     Overfitting is gradual, and a network that falls apart loses its training score as well. The fall comes at once if
     one interval has half of it, or if the training score falls there and recovers. A held-out accuracy that falls less
     than a collapse counts from where the training accuracy falls at once, if that regains `REGAINED_ANEW` of its fall.
+    one interval has half of it, or if the training score falls there and recovers. It holds if it ends below its best
+    by at most half of that fall (`HELD`).
 
     Returns:
         None if there is no such collapse, or no training score of the same kind.
@@ -117,8 +120,11 @@ def change_of_task(tables: Tables) -> Collapse | None:
             return None
         if fall is None:
             return _lost_since_restart(tested, trained) if is_accuracy(tested.name) else None
+        whole = _merit(tested, fall.best) - _merit(tested, fall.end)
+        if _lost(trained) > HELD * whole:
+            return None
         drop = _merit(tested, fall.before) - _merit(tested, fall.since)
-        if drop >= SUDDEN * (_merit(tested, fall.best) - _merit(tested, fall.end)):
+        if drop >= SUDDEN * whole:
             return fall
         restart = _restart(trained, fall.best, fall.since)
         return None if restart is None else replace(fall, before=restart[0], since=restart[1])
@@ -141,6 +147,12 @@ def _lost_since_restart(tested: Score, trained: Score) -> Collapse | None:
         return None
     best = int(places[np.argmax(known[places <= before])])
     return Collapse(tested, best, before, since, int(places[-1]))
+
+
+def _lost(score: Score) -> float:
+    """Return by how much a score ends below its best."""
+    merits = [_merit(score, int(place)) for place in np.flatnonzero(np.isfinite(score.values))]
+    return max(merits) - merits[-1]
 
 
 def _restart(trained: Score, first: int, last: int) -> tuple[int, int] | None:

@@ -234,8 +234,8 @@ def unusual_initialization(tables: Tables) -> Iterator[Draft]:
     divided by √(2·layers), and orthogonal matrices. Too large is more than 3 times He's scale; too small, less than a
     fifth of the smaller of torch's scale and 0.02, for half of all matrices; single ones may begin near zero on purpose
     (the last of a residual block, an output head), so they are named below a thirtieth. Zeros are on purpose.
-    Embeddings and adapters have scales of their own and are left out, and so are single matrices of N(0, 1), which is
-    how torch's Embedding begins under any name.
+    Embeddings and adapters have scales of their own and are left out, and so are single matrices of N(0, 1) without a
+    bias, which is how torch's Embedding begins under any name.
 
     Source: He et al., Delving deep into rectifiers (ICCV 2015); Glorot & Bengio (AISTATS 2010); Radford et al. (2019).
     Measured here: in healthy trainings the first root mean squares are 0.43 to 1.04 times torch's scale (0.43 of a
@@ -253,7 +253,12 @@ def unusual_initialization(tables: Tables) -> Iterator[Draft]:
     large = {name: size / high for name, (size, _, high) in sizes.items() if size > TOO_LARGE * high}
     small = {name: low / size for name, (size, low, _) in sizes.items() if size < TOO_SMALL * low}
     if 2 * len(large) < len(sizes):
-        large = {name: ratio for name, ratio in large.items() if abs(sizes[name][0] - 1) > LIKE_EMBEDDING}
+        named = {row.name for row in tables.tensors}
+        large = {
+            name: ratio
+            for name, ratio in large.items()
+            if abs(sizes[name][0] - 1) > LIKE_EMBEDDING or _bias_of(name) in named
+        }
     if 2 * len(small) < len(sizes):
         small = {name: ratio for name, ratio in small.items() if ratio > 1 / TOO_SMALL_ALONE}
     for found, words in ((large, "large"), (small, "small")):
@@ -270,6 +275,11 @@ def unusual_initialization(tables: Tables) -> Iterator[Draft]:
             places=[0],
             evidence={"rms": {one: sizes[one][0] for one in found}, "usual": {one: sizes[one][1:] for one in found}},
         )
+
+
+def _bias_of(name: str) -> str:
+    """Return the name that the bias beside a weight has."""
+    return name.removesuffix("weight") + "bias"
 
 
 def _usual_scales(tensor: TensorRow) -> tuple[float, float] | None:

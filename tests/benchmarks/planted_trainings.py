@@ -111,7 +111,7 @@ def nan(seed: int, folder: Path) -> Expectation:
     if seed % 2:
         value = float("nan") if seed % 4 == 1 else float("inf")
         write(folder, lambda: spoiled_files(plan.train(model), plan.at, tensor, value))
-        return Expectation({"nonfinite_weights"}, [tensor], (plan.at, plan.at))
+        return Expectation({"nonfinite_weights"}, [tensor], (plan.at, plan.at), beside=SCORES)
     write(folder, lambda: edited(plan.train(model), plan.at, lambda: parameter(model, tensor).fill_(torch.nan)))
     every = [name for name, _ in model.named_parameters()]
     named = [*every, *(name for name in model.state_dict() if "running" in name)]
@@ -300,7 +300,9 @@ def strange_start(seed: int, folder: Path) -> Expectation:
         for name in names:
             parameter(model, name).mul_(factor)
     write(folder, lambda: plan.train(model))
-    return Expectation({"unusual_initialization"}, names, (0, 0), beside=SCORES | {"first_layers_hardly_move"})
+    return Expectation(
+        {"unusual_initialization"}, names, (0, 0), beside=SCORES | EXPLOSION | {"first_layers_hardly_move"}
+    )
 
 
 KINDS: Mapping[str, Kind] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from planted import finding_of, tables_with
@@ -49,7 +51,7 @@ def test_it_takes_a_fifth_of_the_run(until, is_reported):
 def test_the_sentence_names_the_rates_and_both_causes():
     one = finding_of(first_layers_hardly_move, of_rates(VANISHING))
     assert one.severity == "warning"
-    assert "0.weight, 1.weight, 2.weight at most 0.5 % of their norm per epoch from epoch 0 to 20" in one.sentence
+    assert "0.weight, 1.weight, 2.weight go at most 0.5 % of their norm per epoch from epoch 0 to 20" in one.sentence
     assert "0.weight 100 times less than 4.weight, the last, with 10 %" in one.sentence
     assert "lower learning rates" in one.sentence
 
@@ -73,3 +75,14 @@ def test_numbered_layers_are_stages_without_blocks_and_others_have_no_place():
         ["conv2.weight"],
         ["fc.weight"],
     ]
+
+
+def test_layers_that_do_not_move_at_all_are_frozen_not_slow():
+    assert finding_of(first_layers_hardly_move, of_rates((0, 0, 5e-3, 2e-2, 1e-1))) is None
+
+
+def test_a_step_hidden_by_rounding_is_short_nevertheless():
+    tables = of_rates(VANISHING)
+    key = "tensor", "0.weight", "relative_step_distance"
+    curves = {**tables.curves, key: replace(tables.curves[key], statuses=("below_precision",) * 21)}
+    assert finding_of(first_layers_hardly_move, replace(tables, curves=curves)).evidence["tensors"][0] == "0.weight"

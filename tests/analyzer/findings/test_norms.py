@@ -192,3 +192,12 @@ def test_an_initialization_far_from_usual_scales_is_named(scales, expected):
     assert found == ([] if expected is None else [("notice", expected)])
     later = replace(tables, checkpoints=tuple(replace(row, epoch=9.0, step=900) for row in tables.checkpoints))
     assert list(unusual_initialization(later)) == []
+
+
+@pytest.mark.parametrize(("leaf", "is_found"), [("bias", True), ("gamma", False)])
+def test_a_matrix_of_normal_numbers_with_a_bias_is_no_embedding(leaf, is_found):
+    rms = {(f"{n}.weight", "rms"): [0.06] * 3 for n in range(3)} | {("3.weight", "rms"): [1.05] * 3}
+    tables = tables_with({**rms, (f"3.{leaf}", "rms"): [0.1] * 3})
+    tensors = (*tables.tensors[:4], replace(tables.tensors[4], kind="vector"))
+    found = list(unusual_initialization(replace(tables, tensors=tensors)))
+    assert [one.tensor for one in found] == ["3.weight"] * is_found

@@ -46,6 +46,14 @@ def test_a_task_that_is_forgotten_slowly_began_where_training_started_anew():
     assert one.keys() == {"task_changes"} and one["task_changes"].evidence["since"] == "c15"
 
 
+@pytest.mark.parametrize(("end", "is_change"), [(9.5, False), (17.0, True)])
+def test_a_training_score_that_is_lost_as_well_is_no_change_of_the_task(end, is_change):
+    """At 9.5 it loses 9 points, too few for a collapse of its own."""
+    low = np.minimum(TIME, 10) * 1.0 + 8
+    test, trained = np.where(TIME < 16, low + 4, 11.0), np.where(TIME < 16, low + 0.5, end)
+    assert ("task_changes" in found({"train_accuracy": trained, "test_accuracy": test})) == is_change
+
+
 def test_losses_tell_a_change_of_the_task_as_well():
     train = np.where(TIME == 16, 1.1, 2.3 * np.exp(-TIME / 4) + 0.03)
     test = np.where(TIME < 16, 2.3 * np.exp(-TIME / 4) + 0.08, 12.0)
