@@ -36,8 +36,8 @@ def _by_layer(
         panels: the metrics, one panel each.
         with_mean: whether to add the mean over the layers to the first panel.
         gaps: whether to mark steps over missing checkpoints.
-        min_checkpoints: the number of checkpoints from which on there is something to show.
-        usual: the value of healthy layers; there is nothing to show if all have it.
+        min_checkpoints: draw nothing for fewer checkpoints.
+        usual: the value of healthy layers; draw nothing if all have it.
     """
 
     def draw(tables: Tables) -> Figure | None:
@@ -65,7 +65,6 @@ def _own_metrics(tables: Tables) -> Figure | None:
 
 _NOISE = 0.01  # a share of zeros up to this is no sparsity: one near-zero entry of 160 is chance
 _NORM = "Frobenius norm, in weight units"
-
 
 LAYER_FIGURES = (
     FigureSpec(
