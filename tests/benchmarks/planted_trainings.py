@@ -250,8 +250,8 @@ def beyond_peers(seed: int, folder: Path) -> Expectation:
 
     first = parameter(model, tensor).norm().item()
     write(folder, lambda: edited(plan.train(model), plan.at, grow if seed % 2 else edit, again=bool(seed % 2)))
-    rules = {"layer_departs_from_peers", "norm_jumps_for_good", "motion_spike"}
-    return Expectation(rules, [tensor], (plan.at, plan.at + (8 if seed % 2 else 0)), beside=SCORES | {"units_died"})
+    until = plan.at + (8 if seed % 2 else 0)
+    return Expectation({"layer_departs_from_peers"}, [tensor], (plan.at, until), beside=SCORES | EXPLOSION)
 
 
 def decayed_row(seed: int, folder: Path) -> Expectation:
