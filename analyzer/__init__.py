@@ -188,6 +188,7 @@ def write_report(
     force: bool = False,
     *,
     single_file: bool = False,
+    animate: Iterable[str] = (),
 ) -> list[Finding]:
     """Write the report of one run, or of several runs in one store, and return the findings.
 
@@ -197,9 +198,11 @@ def write_report(
         out: the report folder, or the HTML file.
         force: write over the report of other runs, or beside foreign files.
         single_file: write one HTML file to mail: the first page with its figures, without pages of layers.
+        animate: patterns of names, such as ``"fc*.weight"``, of layers whose singular values are animated on their
+            pages; not for a single file.
 
     Raises:
-        ReportError: the folder contains something else, or cannot be written.
+        ReportError: the folder contains something else, or cannot be written; a pattern matches no layer.
         StoreError: the runs are in different stores, or one of them cannot be read.
     """
     from analyzer import workflow
@@ -216,8 +219,10 @@ def write_report(
             named = ", ".join(paths) or "no store"
             raise StoreError(f"{named}: the runs of a report must be in one store; measure them into one")
         store, only = paths[0], {one.run for one in chosen}
-    write = workflow.report_file if single_file else workflow.report
-    found = write(store, str(out), force=force, only=only)
+    if single_file:
+        found = workflow.report_file(store, str(out), force=force, only=only)
+    else:
+        found = workflow.report(store, str(out), force=force, only=only, animate=tuple(animate))
     return [finding for findings in found.values() for finding in findings]
 
 

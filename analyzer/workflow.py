@@ -137,6 +137,7 @@ def report(
     *,
     force: bool = False,
     only: Collection[str] | None = None,
+    animate: Collection[str] = (),
     arguments: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
 ) -> FindingsByRun:
@@ -147,6 +148,7 @@ def report(
         out: the report folder.
         force: write over the report of other runs, or beside foreign files.
         only: the names of the runs to be reported, by default all.
+        animate: patterns of the names of layers whose spectra are to be animated.
         arguments: the command's arguments, for the manifest.
         seconds: what took how long before, for the manifest.
 
@@ -155,7 +157,7 @@ def report(
 
     Raises:
         StoreError: the store cannot be read, or contains no such run.
-        ReportError: the report cannot be written there.
+        ReportError: the report cannot be written there, or a pattern matches no layer.
     """
     from analyzer.report.run_report import report_folder  # here and below: measuring needs none of it
 
@@ -173,7 +175,7 @@ def report(
     with open_store(str(target), create=True) as opened, opened.transaction(), threadpool_limits(limits=1):
         runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
-        write_folder(report_folder(opened, runs), Path(out), Provenance(arguments or {}, parts))
+        write_folder(report_folder(opened, runs, animate), Path(out), Provenance(arguments or {}, parts))
     return {tables.run: list(tables.findings) for tables in runs}
 
 

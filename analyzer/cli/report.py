@@ -18,9 +18,20 @@ from analyzer.store.files import STORE_NAME
 @out_option
 @force_option
 @click.option("--single-file", is_flag=True, help="Write one HTML file to mail instead; --out names it.")
+@click.option(
+    "--animate",
+    metavar="GLOB",
+    multiple=True,
+    help="Animate the singular values of layers with matching names, such as 'fc1.weight'; may be repeated.",
+)
 @measure_options
 def report_command(
-    paths: tuple[str, ...], out: str | None, force: bool, single_file: bool, options: MeasureOptions
+    paths: tuple[str, ...],
+    out: str | None,
+    force: bool,
+    single_file: bool,
+    animate: tuple[str, ...],
+    options: MeasureOptions,
 ) -> int:
     """Measure what is missing, then draw the report folder.
 
@@ -28,14 +39,16 @@ def report_command(
     """
     from analyzer import workflow
 
+    if single_file and animate:
+        raise click.UsageError("--animate is for a report folder: a single file has no pages of layers")
     if single_file:
         return _single_file(paths, out, force, options)
-    arguments = {"paths": list(paths), "out": out, "force": force, **options.arguments()}
+    arguments = {"paths": list(paths), "out": out, "force": force, "animate": list(animate), **options.arguments()}
     stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
     if stored is not None:
         reject_measure_options(paths[0])
         folder = Path(out) if out else stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem
-        found = workflow.report(str(stored), str(folder), force=force, arguments=arguments)
+        found = workflow.report(str(stored), str(folder), force=force, animate=animate, arguments=arguments)
         click.echo(folder / "index.html")
         return exit_code([*found.items()])
     started = perf_counter()
@@ -47,7 +60,9 @@ def report_command(
         workflow.claim(str(folder), prepared.found.runs, force)
     done = measure_prepared(prepared, force)
     seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
-    found = workflow.report(prepared.store, str(folder), force=force, only=done, arguments=arguments, seconds=seconds)
+    found = workflow.report(
+        prepared.store, str(folder), force=force, only=done, animate=animate, arguments=arguments, seconds=seconds
+    )
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
     return exit_code([(None, prepared.found.refused), *found.items()])

@@ -16,6 +16,7 @@ from analyzer.figures.drawing.line_panels import draw_line, finish_panel
 from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
 from analyzer.figures.drawing.style import INK, LABEL_SIZE, LOOKS, SMALL_SIZE
 from analyzer.figures.drawing.ticks import linear_limits, linear_ticks
+from analyzer.model.run import FloatArray
 from analyzer.model.tables import ChangePair, Correlation, Tables
 
 _HEIGHT, _GAP = 2.1, 0.95  # inches
@@ -49,7 +50,7 @@ def accuracy_change(tables: Tables) -> Figure | None:
     for index, pair in enumerate(pairs):
         start = top + index * (_HEIGHT + _GAP)
         series = place(drawn, _LEFT, start, _SERIES_WIDTH, _HEIGHT)
-        _draw_series(series, pair)
+        _draw_series(series, tables.axis, pair)
         draw_checkpoint_axis(series, axis)
         left = _LEFT + _SERIES_WIDTH + _BETWEEN
         _draw_scatter(place(drawn, left, start, WIDTH - left - 2 * MARGIN, _HEIGHT), pair)
@@ -91,12 +92,26 @@ def _name(scalar: str, size: float = SMALL_SIZE) -> str:
     return fitted(scalar.replace("_", " "), _NAME_WIDTH, size)
 
 
-def _draw_series(axes: Axes, pair: ChangePair) -> None:
+def _draw_series(axes: Axes, places: FloatArray, pair: ChangePair) -> None:
     both = np.concatenate([pair.score_change, pair.weight_change])
     name = f"{_name(pair.scalar, LABEL_SIZE)}: change at each checkpoint (z-score)"
     finish_panel(axes, name, linear_limits(both), log=False)
-    draw_line(axes, pair.positions, pair.weight_change, _WEIGHTS, 1)
-    draw_line(axes, pair.positions, pair.score_change, _SCORE)
+    draw_line(axes, *_with_gaps(places, pair.positions, pair.weight_change), _WEIGHTS, 1)
+    draw_line(axes, *_with_gaps(places, pair.positions, pair.score_change), _SCORE)
+
+
+def _with_gaps(places: FloatArray, positions: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return ``values`` (n,) at all ``places`` of checkpoints between the first and the last of their ``positions``.
+
+    They are NaN where a pair has no change, as after an epoch without a score, so that no line joins its neighbors.
+    """
+    if not np.isfinite(positions).all():
+        return positions, values
+    between = places[(places >= positions.min()) & (places <= positions.max())]
+    every = np.union1d(between, positions)
+    spread = np.full(every.shape, np.nan)
+    spread[np.searchsorted(every, positions)] = values
+    return every, spread
 
 
 def _draw_scatter(axes: Axes, pair: ChangePair) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from analyzer.figures import remarks
 from analyzer.figures.catalog import REPORT, FigureSpec
 from analyzer.figures.drawing.derived_values import relative_growth, share_outside
 from analyzer.figures.drawing.finding_marks import marks_for
 from analyzer.figures.drawing.labels import fitted
 from analyzer.figures.drawing.layer_figure import layer_figure
-from analyzer.figures.drawing.layer_table import Panel, is_constant
+from analyzer.figures.drawing.layer_table import Panel
 from analyzer.figures.drawing.style import LABEL_SIZE
 from analyzer.model.tables import Tables
 
@@ -27,7 +28,6 @@ def _by_layer(
     with_mean: bool = False,
     gaps: bool = False,
     min_checkpoints: int = 1,
-    usual: float | None = None,
 ) -> Callable[[Tables], Figure | None]:
     """Return the function that draws each panel's metric for every weight matrix.
 
@@ -37,12 +37,10 @@ def _by_layer(
         with_mean: whether to add the mean over the layers to the first panel.
         gaps: whether to mark steps over missing checkpoints.
         min_checkpoints: draw nothing for fewer checkpoints.
-        usual: the value of healthy layers; draw nothing if all have it.
     """
 
     def draw(tables: Tables) -> Figure | None:
-        is_usual = usual is not None and all(is_constant(tables, panel.metric, usual) for panel in panels)
-        if len(tables.checkpoints) < min_checkpoints or is_usual:
+        if len(tables.checkpoints) < min_checkpoints:
             return None
         return layer_figure(tables, panels, marks_for(tables, name), with_mean=with_mean, gaps=gaps)
 
@@ -75,6 +73,7 @@ LAYER_FIGURES = (
             "Each value is the Frobenius norm of the change in a layer's weights since the previous checkpoint. "
             "Layers with more weights move further, so compare a layer with itself over time rather than with others."
         ),
+        remark=remarks.departure("step_distance", "step distance"),
         draw=_by_layer(
             "step_distance",
             Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive", "start"),
@@ -91,6 +90,7 @@ LAYER_FIGURES = (
             "directions are stretched alike; at 1000 some are a thousand times weaker than others. Singular matrices "
             "have no condition number and are only marked."
         ),
+        remark=remarks.largest("condition_number", "condition number"),
         draw=_by_layer(
             "condition_number", Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log", "start")
         ),
@@ -104,6 +104,7 @@ LAYER_FIGURES = (
             "checkpoint found. A flat curve means that the layer has settled, or that it moves around at a constant "
             "distance."
         ),
+        remark=remarks.largest("initial_distance", "distance from the start"),
         draw=_by_layer(
             "initial_distance",
             Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive", "range"),
@@ -118,6 +119,7 @@ LAYER_FIGURES = (
             "Each value is the length of all of a layer's weights together as one vector (Frobenius norm). It grows "
             "as a layer learns and shrinks with weight decay; a jump between two checkpoints is neither."
         ),
+        remark=remarks.departure("frobenius_norm", "norm"),
         draw=_by_layer("norm", Panel("frobenius_norm", "Norm ‖Wₜ‖", _NORM, "positive", "start")),
     ),
     FigureSpec(
@@ -129,6 +131,7 @@ LAYER_FIGURES = (
             "exponential of the entropy of all singular values, the stable rank is ‖W‖²/σ₁² and is low if one "
             "direction dominates. Falling curves mean that the layer concentrates on fewer directions."
         ),
+        remark=remarks.departure("stable_rank", "stable rank"),
         draw=_by_layer(
             "rank",
             Panel("effective_rank", "Effective rank", "number of directions", "linear", "start"),
@@ -144,6 +147,7 @@ LAYER_FIGURES = (
             "well-trained networks, more means a lighter tail and less structure (Martin, Peng and Mahoney 2021). "
             "For small matrices it rests on few values and is uncertain."
         ),
+        remark=remarks.smallest("alpha", "alpha (heaviest tail)"),
         draw=_by_layer(
             "alpha",
             Panel("alpha", "Alpha, tail chosen by fit", "exponent", "positive"),
@@ -159,6 +163,7 @@ LAYER_FIGURES = (
             "Marchenko–Pastur edge), and how much of ‖W‖² they carry. Random weights have none or one; training adds "
             "them as the layer learns."
         ),
+        remark=remarks.outliers,
         draw=_by_layer(
             "outliers",
             Panel("mp_outlier_count", "Singular values above the noise", "number", "linear"),
@@ -174,25 +179,11 @@ LAYER_FIGURES = (
             "mean square). A high condition number is something else: it means that some directions of a matrix are "
             "weak, not that its weights are zero."
         ),
+        remark=remarks.largest("zero_fraction", "share of zeros"),
         draw=_by_layer(
             "sparsity",
             Panel("zero_fraction", "Weights that are zero", "share of all", "linear", floor=_NOISE),
             Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear", floor=_NOISE),
-        ),
-    ),
-    FigureSpec(
-        name="dead_rows_and_columns",
-        order=72,
-        title="Rows and columns that are zero",
-        how_to_read=(
-            "How many rows (outputs) and columns (inputs) of each matrix consist of zeros alone. They contribute "
-            "nothing: pruned or padded ones stay so from the start, others died in training."
-        ),
-        draw=_by_layer(
-            "dead_rows_and_columns",
-            Panel("dead_row_count", "Rows of zeros", "number", "linear"),
-            Panel("dead_column_count", "Columns of zeros", "number", "linear"),
-            usual=0.0,
         ),
     ),
     FigureSpec(
@@ -204,6 +195,7 @@ LAYER_FIGURES = (
             "0) or shortens them, shown relative to their norm; for small steps both are shares of the norm and can be "
             "compared. Layers in front of a normalization respond to the turn alone."
         ),
+        remark=remarks.departure("frobenius_norm", "norm"),
         draw=_by_layer(
             "rotation_and_growth",
             Panel("rotation", "Turned by", "radians per step", "positive", "start"),
@@ -219,23 +211,9 @@ LAYER_FIGURES = (
             "The cosine between a layer's step and the one before. Above 0 the motion continues, below 0 it turns "
             "back; about 0 the steps are unrelated, as those of noise are."
         ),
+        remark=remarks.direction,
         draw=_by_layer(
             "update_cosine", Panel("update_cosine", "Cosine of consecutive steps", "1 = straight on", "linear")
-        ),
-    ),
-    FigureSpec(
-        name="changed_fraction",
-        order=78,
-        title="Share of the weights that change",
-        how_to_read=(
-            "The share of a layer's elements of which any bit differs from the previous checkpoint: usually 1. Less "
-            "means that updates are lost in the rounding of the storage, or that units or whole layers do not learn."
-        ),
-        draw=_by_layer(
-            "changed_fraction",
-            Panel("changed_fraction", "Elements that changed", "share of all", "linear"),
-            gaps=True,
-            usual=1.0,
         ),
     ),
     FigureSpec(
@@ -247,6 +225,7 @@ LAYER_FIGURES = (
             "checkpoint: 1 if they are the same, about k/n if they overlap only by chance (n is the number of all "
             "directions). There is no value where the leading directions do not stand out from the next ones."
         ),
+        remark=remarks.smallest("overlap_initial", "overlap with the first checkpoint"),
         draw=_by_layer(
             "subspace_overlap",
             Panel("overlap_previous", "Overlap with the previous checkpoint", "mean cos², 1 = the same", "linear"),
@@ -261,6 +240,7 @@ LAYER_FIGURES = (
             "The ranks of the change in a layer since the previous checkpoint, not of the layer itself. A low rank "
             "for a large matrix means that a low-rank update would have been enough."
         ),
+        remark=remarks.smallest("update_stable_rank", "stable rank of the update"),
         draw=_by_layer(
             "update_rank",
             Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear", "start"),
@@ -276,6 +256,7 @@ LAYER_FIGURES = (
             "checkpoint; once it is low, the layer can be pruned. The other panels show which share of ‖W‖² is in the "
             "largest 10, 50 and 90 % of the entries."
         ),
+        remark=remarks.largest("mask_churn", "churn of the mask"),
         draw=_by_layer(
             "pruning_mask",
             Panel("mask_churn", "Churn of the mask", "share of entries", "linear"),

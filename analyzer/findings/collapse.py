@@ -126,7 +126,7 @@ def change_of_task(tables: Tables) -> Collapse | None:
         drop = _merit(tested, fall.before) - _merit(tested, fall.since)
         if drop >= SUDDEN * whole:
             return fall
-        restart = _restart(trained, fall.best, fall.since)
+        restart = _restart(trained, max(0, fall.best - 1), fall.since)  # the best may be the first of the new task
         return None if restart is None else replace(fall, before=restart[0], since=restart[1])
     return None
 

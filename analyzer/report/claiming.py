@@ -86,7 +86,7 @@ def stale_files(out: Path, written: Collection[str], figures: Collection[str]) -
         written: what was written now, as paths relative to the folder.
         figures: the names of all figures that there can be; other pictures are not ours.
     """
-    figure = rf"figures/{_OF_RUN}(?:{'|'.join(map(re.escape, figures))})(?:-narrow|-\d{{3,}})?\.(?:png|svg|gif)"
+    figure = rf"figures/{_OF_RUN}(?:{'|'.join(map(re.escape, figures))})(?:-\d{{3,}})?\.(?:png|svg|gif)"
     ours = re.compile(rf"{'|'.join(map(re.escape, PAGES))}|layers/{_OF_RUN}\d{{3,}}\.html|{figure}")
     for path in (*out.glob("*"), *(out / "figures").rglob("*"), *(out / "layers").rglob("*")):
         relative = path.relative_to(out).as_posix()

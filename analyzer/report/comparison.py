@@ -89,7 +89,6 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
         summary=summarize(comparison),
         files=lambda drawn: [
             ("report.css", asset("report.css")),
-            ("report.js", asset("report.js")),
             ("index.html", render_page(comparison, drawn[0], reports)),
         ],
         runs=[(run.name, run.path) for run in comparison.runs],

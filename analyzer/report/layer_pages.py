@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,15 @@ OTHER_TENSORS = CurveChart("Other tensors of the layer", "Frobenius norm, weight
 MOST_LINES = 2
 
 
-def layer_pages(tables: Tables, folder: str) -> Iterator[tuple[str, bytes]]:
+def layer_pages(
+    tables: Tables, folder: str, animations: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, bytes]]:
     """Yield (path in the report, content) of the page of each layer.
 
     Args:
         tables: the run.
         folder: where its pages are, ``layers/`` or a folder below it.
+        animations: paths of animations in the report by the layer's name.
     """
     layers = layers_of(tables)
     findings = numbered(tables, layers)
@@ -75,6 +79,7 @@ def layer_pages(tables: Tables, folder: str) -> Iterator[tuple[str, bytes]]:
                 *(one for spec in CHARTS for one in _chart(tables, spec, _curves(tables, layer, spec), marks)),
                 *_chart(tables, OTHER_TENSORS, _norms_beside(tables, layer), marks),
             ],
+            animation=animations.get(layer.row.name),
             numbers=_numbers(tables, layer),
             newest=newest,
         )

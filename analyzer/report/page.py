@@ -28,7 +28,7 @@ MOST_LAYERS = 3  # that are linked from a finding
 class FigureOnPage:
     """A drawn figure: ``path`` lacks the suffix, ``.png`` and ``.svg`` are there.
 
-    ``remark`` says what is remarkable in it. ``is_narrow`` tells that there is a variant for narrow screens.
+    ``remark`` says what is remarkable in it.
     """
 
     name: str
@@ -36,7 +36,6 @@ class FigureOnPage:
     how_to_read: str
     path: str
     remark: str = ""
-    is_narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from analyzer.model.run import BoolArray, FloatArray, IntArray, Severity
 from analyzer.model.tables import TOKENS
 
 UNITS_PER_PIXEL = 4  # so that whole numbers place a point to a quarter of a pixel
-WIDTH, HEIGHT = 460 * UNITS_PER_PIXEL, 210 * UNITS_PER_PIXEL
-LEFT, RIGHT, TOP, BOTTOM = (margin * UNITS_PER_PIXEL for margin in (52, 12, 22, 28))
+WIDTH, HEIGHT = 400 * UNITS_PER_PIXEL, 190 * UNITS_PER_PIXEL
+LEFT, RIGHT, TOP, BOTTOM = (margin * UNITS_PER_PIXEL for margin in (48, 12, 22, 28))
 _ROOM = 1.04  # the lowest and highest value keep this distance from the frame
 _MOST_POINTS = 300  # of a line; longer runs are thinned, which keeps the ends
 _MARK_PITCH = 17 * UNITS_PER_PIXEL
@@ -159,7 +159,7 @@ def _grid(across: _Scale, upwards: _Scale, label: str) -> Iterator[str]:
 def _marks(chart: Chart, across: _Scale) -> Iterator[str]:
     """Yield a band or a line for each finding, with its number above; numbers that would meet move to the right."""
     free = 0
-    for mark in sorted(chart.marks, key=lambda mark: (mark.first, mark.number)):
+    for mark in sorted(chart.marks, key=lambda mark: (chart.axis[mark.first] + chart.axis[mark.last], mark.number)):
         first, last = (across.unit(float(chart.axis[place])) for place in (mark.first, mark.last))
         bottom = HEIGHT - BOTTOM
         yield f'<g class="mark {mark.severity}">'

@@ -24,7 +24,7 @@ from analyzer.statistics.curves import (
     weight_curves,
 )
 from analyzer.statistics.jumps import robust_residuals
-from analyzer.statistics.periods import common_periods
+from analyzer.statistics.periods import common_periods, common_waves
 from analyzer.statistics.relating import relate
 from analyzer.statistics.rows import (
     AS_IS,
@@ -157,9 +157,12 @@ def _fill(
         grids[WITHOUT_TREND, 0].put(stack.rows, columns, n, None)
         return
     trend = trend_over(axis, stack.compared, changes.positions)
-    periods = _periods(changes, trend, len(axis) - 1)
+    periods, waves = _periods(changes, trend, len(axis) - 1)
     for period in np.unique(periods).tolist():
-        _fill_without_trend(grids, changes, trend, period, periods == period)
+        with_period = trend.with_period(period, changes.positions) if period else trend
+        for wave in np.unique(waves[periods == period]).tolist():
+            removed = with_period.with_wave(wave, changes.positions) if wave else with_period
+            _fill_without_trend(grids, changes, removed, (period, wave), (periods == period) & (waves == wave))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +187,10 @@ class _Changes:
         return part, pairs[np.ix_(rows, columns)]
 
 
-def _periods(changes: _Changes, trend: Trend, length: int) -> IntArray:
-    """Return the common period (rows, columns) of what a trend leaves of each pair, 0 where there is none.
+def _periods(changes: _Changes, trend: Trend, length: int) -> tuple[IntArray, IntArray]:
+    """Return the common period of what a trend leaves of each pair and that of a common wave, 0 where there is none.
+
+    Both are (rows, columns). Pairs with a common period have no wave besides.
 
     Changes that are missing, of ``length`` in the run, count as 0: a period is a number of checkpoints.
     """
@@ -195,24 +200,24 @@ def _periods(changes: _Changes, trend: Trend, length: int) -> IntArray:
         scored = np.zeros((len(series), length))
         scored[:, kept] = np.nan_to_num(z_scores(trend.removed(series), magnitude))
         spread.append(scored[:, kept[0] :] if len(kept) else scored)
-    return common_periods(*spread)
+    periods = common_periods(*spread)
+    return periods, np.where(periods > 0, 0, common_waves(*spread))
 
 
 def _fill_without_trend(
-    grids: dict[Variant, Grid], changes: _Changes, trend: Trend, period: int, pairs: BoolArray
+    grids: dict[Variant, Grid], changes: _Changes, trend: Trend, cycle: tuple[int, int], pairs: BoolArray
 ) -> None:
-    """Correlate the pairs of one period without trend and period, at lag 0 and at others."""
+    """Correlate the pairs of one period and wave without the trend, which includes both, at lag 0 and at others."""
     changes, pairs = changes.part(pairs)
-    trend = trend.with_period(period, changes.positions) if period else trend
     first, second = (trend.removed(series) for series in changes.series)
     n = first.shape[1]
     if n < FEWEST_PAIRS_FOR_TREND:
-        grids[WITHOUT_TREND, 0].put(changes.rows, changes.columns, n, None, pairs, period)
+        grids[WITHOUT_TREND, 0].put(changes.rows, changes.columns, n, None, pairs, cycle)
         return
     robust = robust_residuals(trend, changes.series[0]), robust_residuals(trend, changes.series[1])
-    tested = pairs & (not period or n - trend.parameters >= FEWEST_BEYOND_PERIOD)
+    tested = pairs & (not cycle[0] or n - trend.parameters >= FEWEST_BEYOND_PERIOD)
     related = relate(first, second, changes.magnitudes, trend, robust, tested)
-    grids[WITHOUT_TREND, 0].put(changes.rows, changes.columns, n, related, pairs, period)
+    grids[WITHOUT_TREND, 0].put(changes.rows, changes.columns, n, related, pairs, cycle)
     explored = grids[WITHOUT_TREND, LAGS[0]].included[changes.rows]
     rows, first, magnitudes = (
         changes.rows[explored],
@@ -223,7 +228,7 @@ def _fill_without_trend(
         early, late = slice(0, n - abs(lag)), slice(abs(lag), n)
         weights, score = (first[:, early], second[:, late]) if lag > 0 else (first[:, late], second[:, early])
         related = relate(weights, score, magnitudes)
-        grids[WITHOUT_TREND, lag].put(rows, changes.columns, n - abs(lag), related, pairs[explored], period)
+        grids[WITHOUT_TREND, lag].put(rows, changes.columns, n - abs(lag), related, pairs[explored], cycle)
 
 
 def _largest(values: FloatArray) -> FloatArray:

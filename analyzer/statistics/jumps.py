@@ -16,7 +16,7 @@ from analyzer.statistics.coefficients import ranks
 from analyzer.statistics.significance import FEWEST_EFFECTIVE, PAIRS_AT_ONCE, effective_counts_of, slope_p_values
 from analyzer.statistics.trends import Trend
 
-OUT_OF_LINE = 6.0  # robust standard deviations: six in a thousand series of 50 normal numbers have such a point
+OUT_OF_LINE = 4.5  # robust standard deviations: 7 % of series of 49 normal numbers have such a point
 TO_DEVIATION = 1.4826  # standard deviation over median magnitude of normal numbers
 ROUNDS, LAST_ROUNDS = 12, 4  # more change nothing
 _HEAVIEST = 20.0  # weight of a point on the fit; a point one deviation away has weight 1

@@ -43,7 +43,7 @@ class Grid:
         self.coefficient, self.low, self.high = (np.full(shape, np.nan) for _ in range(3))
         self.n_effective, self.p_value, self.q_value = (np.full(shape, np.nan) for _ in range(3))
         self.power = np.full((*shape, len(DETECTABLE)), np.nan)
-        self.period = np.zeros((series, scores), dtype=np.int64)
+        self.cycle = np.zeros((series, scores, 2), dtype=np.int64)
 
     def put(
         self,
@@ -52,7 +52,7 @@ class Grid:
         n: int,
         relations: Relations | None,
         pairs: BoolArray | None = None,
-        period: int = 0,
+        cycle: tuple[int, int] = (0, 0),
     ) -> None:
         """Store the numbers of the series ``rows``, all of them included, with the scores ``columns``.
 
@@ -62,17 +62,17 @@ class Grid:
             n: the number of points of each pair.
             relations: the numbers; None if there are too few points.
             pairs: mask (a, b) of the pairs to store, by default all.
-            period: the period that was removed from both, 0 if none.
+            cycle: the period and the period of the wave that were removed from both, 0 if none.
         """
         first, second = np.nonzero(np.ones((len(rows), len(columns)), dtype=bool) if pairs is None else pairs)
         where = self._row[rows][first], columns[second]
-        self.n[where], self.period[where] = n, period
+        self.n[where], self.cycle[where] = n, cycle
         if relations is not None:
             for name in ("coefficient", "low", "high", "past", "n_effective", "p_value", "power"):
                 getattr(self, name)[where] = getattr(relations, name)[first, second]
 
-    def cells(self, row: int) -> tuple[list[int], list[int], list[list[list[float | None]]]]:
-        """Return the counts [score] and periods [score] of a series, and its numbers [score][method][field].
+    def cells(self, row: int) -> tuple[list[int], list[list[int]], list[list[list[float | None]]]]:
+        """Return the counts [score] and cycles [score] of a series, and its numbers [score][method][field].
 
         The fields are coefficient, low, high, n_effective, p, q, the autocorrelations of metric and score, and the
         power at each of :data:`DETECTABLE`; None for NaN.
@@ -83,7 +83,7 @@ class Grid:
         known = np.concatenate([alone, self.past[row], self.power[row]], axis=-1)
         numbers = known.astype(object)
         numbers[np.isnan(known)] = None
-        return self.n[row].tolist(), self.period[row].tolist(), numbers.tolist()
+        return self.n[row].tolist(), self.cycle[row].tolist(), numbers.tolist()
 
 
 def is_tested(row: Correlation) -> bool:
@@ -105,8 +105,8 @@ def rows_of(
     """
     cells = {variant: grid.cells(position) for variant, grid in grids.items() if grid.included[position]}
     for column, scalar in enumerate(scalars):
-        for (transform, lag), (counts, periods, numbers) in cells.items():
-            described = transform_name(series, transform, periods[column])
+        for (transform, lag), (counts, cycles, numbers) in cells.items():
+            described = transform_name(series, transform, *cycles[column])
             for method, name in enumerate(METHODS):
                 coefficient, low, high, n_effective, p, q, past, score_past, *power = numbers[column][method]
                 if lag and coefficient is None:
@@ -143,13 +143,13 @@ def not_related(metric: str, scalar: str) -> Correlation:
     return Correlation("tensor", "", metric, scalar, NOT_RELATED, 0, "", *empty, 0, None, None, None, "missing")
 
 
-def transform_name(series: WeightCurve, transform: str, period: int = 0) -> str:
+def transform_name(series: WeightCurve, transform: str, period: int = 0, wave: int = 0) -> str:
     """Describe in words how score and metric are transformed before they are correlated."""
     if transform == AS_IS:
         return "score difference, z-scored" if series.of_intervals else "levels"
     score = "score differences" if series.of_intervals else "score"
     metric = "log metric" if series.metric in POSITIVE_SCALES else "metric"
-    removed = f", trend and period of {period}" if period else ", trend"
+    removed = f", trend and period of {period}" if period else f", trend and wave of {wave}" if wave else ", trend"
     return f"differences of {score} and of {metric}" + (removed + REMOVED if transform == WITHOUT_TREND else "")
 
 

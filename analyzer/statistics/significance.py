@@ -26,16 +26,15 @@ def summed_lags(n: int) -> int:
 def effective_counts(n: int, first: FloatArray, second: FloatArray, coefficients: FloatArray) -> FloatArray:
     """Return the effective number (a, b) of ``n`` pairs from autocorrelations (a, lags), (b, lags) and r (a, b).
 
-    It is the smallest of n, of n(1 − r₁r₂)/(1 + r₁r₂) from lag 1 alone, and of n* with
-    1/n* = 1/n + (2/n) Σ_j (1 − j/n) (r_x(j) r_y(j) − r²/n). Of two series without memory that are correlated, the
-    autocorrelations are correlated, too: r²/n is the mean of their product.
+    It is at most n, and 1/n* = 1/n + (2/n) Σ_j (1 − j/n) (r_x(j) r_y(j) − r²/n). Of two series without memory that are
+    correlated, the autocorrelations are correlated, too: r²/n is the mean of their product.
 
-    Source: Bartlett, Some aspects of the time-correlation problem (1935); Pyper & Peterman, Comparison of methods to
-    account for autocorrelation in correlation analyses of fish data (1998).
+    Source: Pyper & Peterman, Comparison of methods to account for autocorrelation in correlation analyses of fish data
+    (1998).
     """
     remaining = 1 - np.arange(1, first.shape[1] + 1) / max(n, 1)
     summed = (first * remaining) @ second.T - remaining.sum() * coefficients**2 / max(n, 1)
-    return _smallest_count(np.array(n), np.multiply.outer(first[:, 0], second[:, 0]), summed)
+    return np.asarray(n / np.maximum(1 + 2 * summed, 1))
 
 
 def effective_counts_of(x: FloatArray, y: FloatArray, n: IntArray, coefficients: FloatArray) -> FloatArray:
@@ -44,12 +43,7 @@ def effective_counts_of(x: FloatArray, y: FloatArray, n: IntArray, coefficients:
     products = autocorrelations(x, lags) * autocorrelations(y, lags) * (x.shape[1] / np.maximum(n, 1)[:, None]) ** 2
     remaining = np.maximum(1 - np.arange(1, lags + 1) / np.maximum(n, 1)[:, None], 0)
     summed = (remaining * (products - (coefficients**2 / np.maximum(n, 1))[:, None])).sum(axis=1)
-    return _smallest_count(n, products[:, 0], summed)
-
-
-def _smallest_count(n: IntArray, first_lag: FloatArray, all_lags: FloatArray) -> FloatArray:
-    from_first = n * (1 - first_lag) / (1 + first_lag)
-    return np.asarray(np.minimum(from_first, n / np.maximum(1 + 2 * all_lags, 1)))
+    return np.asarray(n / np.maximum(1 + 2 * summed, 1))
 
 
 def p_values(

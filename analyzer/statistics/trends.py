@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.model.run import BoolArray, FloatArray, IntArray
+from analyzer.statistics.curves import score_changes
+from analyzer.statistics.periods import sine_wave
 
 KNOT_SPACING = 0.7
+WIDE_KNOT_SPACING = 2.1  # beside splines with the other spacing
 MOST_LEVERAGE = 0.5
 SAME_DIRECTION = 1e-9  # there may be more knots than points among the first checkpoints
 SAME_LENGTH = 0.01  # steps per epoch, rounded to whole ones, differ by less
-TIME_CONSTANTS = (1 / 8, 1 / 3)  # of exponential saturation, as shares of the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,10 @@ class Trend:
         phases = positions[:, None] % period == np.arange(period)
         return spanned([*self.basis.T, *phases.T.astype(np.float64)])
 
+    def with_wave(self, period: int, positions: IntArray) -> Trend:
+        """Return the trend with a sine wave of a period, of any phase; arguments as in :meth:`with_period`."""
+        return spanned([*self.basis.T, *sine_wave(period, positions).T])
+
 
 def spanned(columns: Sequence[FloatArray]) -> Trend:
     """Return the trend that these columns (n,) span; columns that depend on the others count once."""
@@ -84,8 +90,11 @@ def trend_over(axis: FloatArray, compared: Sequence[int | None] | None, position
     stays local, at two or three points, whereas polynomials spread it over the whole run. Denser knots cost power;
     sparser knots make curves that settle at the same time look coupled.
 
-    Where the intervals g differ in length, there are six columns more: log g, g, g·p, g·p², and g·e^(−t/τ) for two τ.
-    The change of a score is a rate times a length, and a distance grows like a power of it.
+    Where the intervals differ in length, a smooth curve has rough changes. The trend of metrics of states and their
+    scores then consists of the changes of cubic splines over p with such knots, t counted from the first checkpoint.
+    A metric of intervals is smooth but for a power of their length g, and its scores are differenced twice: the trend
+    consists of the quadratic splines, the change of log g, and the second differences of cubic splines with a third of
+    the knots.
 
     Args:
         axis: (checkpoints,) the rising places of the checkpoints.
@@ -95,24 +104,27 @@ def trend_over(axis: FloatArray, compared: Sequence[int | None] | None, position
     """
     time = (axis - axis[0]) / np.diff(axis).min()
     end = time[1:][positions]
-    place = np.log2(1 + end - end[0])
-    knots = np.linspace(0, place[-1], max(1, round(place[-1] / KNOT_SPACING)) + 1)[1:-1]
-    splines = [place**0, place, place**2, *(np.maximum(place - knot, 0) ** 2 for knot in knots)]
-    return spanned([*splines, *_of_lengths(time, compared, positions)])
-
-
-def _of_lengths(time: FloatArray, compared: Sequence[int | None] | None, positions: IntArray) -> list[FloatArray]:
-    """Return the columns (n,) of unequal intervals; changes of them where the metric itself is of intervals."""
-    before = range(-1, len(time) - 1) if compared is None else compared
-    length = np.array(
-        [now - time[k] if k is not None and k >= 0 else np.nan for now, k in zip(time, before, strict=True)]
-    )
+    smooth = _splines(np.log2(1 + end - end[0]), 2)
+    length = _lengths(time, compared)
     used = np.unique([positions + 1] if compared is None else [positions, positions + 1])
     if np.ptp(length[used]) <= SAME_LENGTH * length[used].max():
-        return []
+        return spanned(smooth)
     place = np.log2(1 + time)
-    decays = [np.exp(-time / (share * time[-1])) for share in TIME_CONSTANTS]
-    columns = [np.log(length), *(length * rate for rate in (place**0, place, place**2, *decays))]
     if compared is None:
-        return [column[1:][positions] for column in columns]
-    return [np.diff(column)[positions] for column in columns]
+        return spanned([np.diff(curve)[positions] for curve in _splines(place, 3)[1:]])  # a constant does not change
+    scores = score_changes(np.array(_splines(place, 3, WIDE_KNOT_SPACING)[1:]), compared)
+    return spanned([*smooth, np.diff(np.log(length))[positions], *np.diff(scores)[:, positions]])
+
+
+def _splines(place: FloatArray, degree: int, spacing: float = KNOT_SPACING) -> list[FloatArray]:
+    """Return columns (n,) that span the splines over places from 0, with a knot about every ``spacing``."""
+    knots = np.linspace(0, place[-1], max(1, round(place[-1] / spacing)) + 1)[1:-1]
+    powers = [place**power for power in range(degree + 1)]
+    return [*powers, *(np.maximum(place - knot, 0) ** degree for knot in knots)]
+
+
+def _lengths(time: FloatArray, compared: Sequence[int | None] | None) -> FloatArray:
+    """Return the length (checkpoints,) of the interval that ends at each checkpoint, NaN where there is none."""
+    if compared is None:
+        return np.diff(time, prepend=np.nan)
+    return np.array([np.nan if k is None else now - time[k] for now, k in zip(time, compared, strict=True)])

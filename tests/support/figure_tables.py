@@ -92,6 +92,8 @@ def make_tables(
             add(name, f"magnitude_share_{share}", noisy(share / 200 * (2 - rate), 0.01))
         for metric in OWN:
             add(name, metric, noisy(0.2 + rate / 2))
+    for name in names:
+        add(name, "relative_step_distance", noisy(0.002 + 0.2 * rate, 0.1), True)
     scalars = {
         "train_accuracy": np.where(epochs == 0, np.nan, noisy(0.99 - 0.7 * rate, 0.004)),
         "test_accuracy": noisy(0.965 - 0.6 * rate, 0.004),

@@ -85,8 +85,8 @@ def check(report: Path) -> bool:
             ElementTree.fromstring(data)
         elif path.suffix == ".html":
             assert data.rstrip().endswith(b"</html>"), name
-        elif path.suffix == ".css":
-            assert data == (Path(cli.__file__).parents[1] / "report/assets/report.css").read_bytes()
+        elif path.suffix in (".css", ".js"):
+            assert data == (Path(cli.__file__).parents[1] / "report/assets" / path.name).read_bytes()
         else:
             assert path.suffix == ".sqlite", name
             with closing(sqlite3.connect(path)) as connection:

@@ -35,7 +35,7 @@ def drawn_texts(figure: Figure) -> list[tuple[Text, Bbox]]:
     def recording(text: Text, renderer: object) -> None:
         original(text, renderer)
         if text.get_visible() and text.get_text().strip():
-            drawn.append((text, text.get_window_extent(renderer)))
+            drawn.append((text, Text.get_window_extent(text, renderer)))  # without an annotation's arrow
 
     with house_style(), mock.patch.object(Text, "draw", recording):
         figure.set_dpi(150)

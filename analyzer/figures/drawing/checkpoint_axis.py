@@ -72,14 +72,19 @@ def steps_over_gaps(axis: CheckpointAxis, tables: Tables, references: tuple[str 
 
 
 def draw_checkpoint_axis(
-    axes: Axes, axis: CheckpointAxis, *, limits: tuple[float, float] | None = None, labeled: bool = True
+    axes: Axes,
+    axis: CheckpointAxis,
+    *,
+    limits: tuple[float, float] | None = None,
+    labeled: bool = True,
+    titled: bool = True,
 ) -> None:
-    """Set the limits and ticks of the horizontal axis and, if ``labeled``, write its numbers and its label."""
+    """Set the limits and ticks of the horizontal axis; ``labeled`` writes their numbers, ``titled`` also its label."""
     limits = limits or axis.limits
     axes.set_xlim(*limits)
     width = size_of(axes)[0]
     whole = bool((axis.positions == np.round(axis.positions)).all())
     positions, texts = linear_ticks(limits, max(2, int(width / _TICK_PITCH)), integer=whole)
     axes.set_xticks(positions, texts if labeled else [""] * len(texts), parse_math=False)
-    if labeled:
+    if labeled and titled:
         axes.set_xlabel(fitted(axis.label, 72 * width, LABEL_SIZE), size=LABEL_SIZE, color=INK, labelpad=3)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 LABEL_TEXT = 170.0  # points, the most that a label may be wide
 _PITCH = 9.6  # points from one label to the next
 _LEADER = 12.0  # points, the line from the end of a curve to its label
-_LEADER_LOOK: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
 _BOLD = 1.2  # bold text is wider
 
 
@@ -40,22 +39,17 @@ def label_room(texts: Sequence[str]) -> float:
 
 def draw_end_labels(axes: Axes, labels: Sequence[EndLabel]) -> None:
     """Write the labels at the right of a panel, each joined to the end of its line."""
-    height = 72 * size_of(axes)[1]
+    width, height = (72 * inches for inches in size_of(axes))
     ordered = sorted(labels, key=lambda label: label.height)
     ends = np.clip([label.height for label in ordered], 0.0, 1.0) * height
+    beside: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
     for label, end, place in zip(ordered, ends, moved_apart(ends, _PITCH, height), strict=True):
-        axes.annotate(
-            label.text,
-            (1, end / height),
-            (_LEADER + 2, place - end),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            arrowprops=_LEADER_LOOK | {"color": label.color},
-            size=SMALL_SIZE,
-            color=label.color,
-            weight="bold" if label.bold else "normal",
-            va="center",
-            annotation_clip=False,
+        leader = [1 + 2 / width, 1 + _LEADER / width]
+        axes.plot(leader, [end / height, place / height], color=label.color, linewidth=0.7, **beside)
+        weight = "bold" if label.bold else "normal"
+        x = 1 + (_LEADER + 2) / width
+        axes.text(
+            x, place / height, label.text, size=SMALL_SIZE, color=label.color, weight=weight, va="center", **beside
         )
 
 

@@ -34,6 +34,7 @@ MOST_FRAMED = 0.5  # of the rows of a heat map: a finding about more layers mark
 
 _BAND = 0.1  # opacity
 _BOX, _GAP = 4.0, 1.5  # points: what a number's box adds to its width, and the gap to the next box
+_FRAME_GAP = 1.6  # points between a row and its frame, which must not hide a thin row
 _PITCH = 12.5  # points from one number to the next one below it
 
 
@@ -62,7 +63,7 @@ class Mark:
         return name in self.tensors or (name.endswith("]") and name.rpartition("[")[0] in self.tensors)
 
 
-def marks_for(tables: Tables, figure: str) -> tuple[Mark, ...]:
+def marks_for(tables: Tables, figure: str | None = None) -> tuple[Mark, ...]:
     """Return the marks of the findings that a figure shows, in the order of the findings.
 
     Findings are numbered from 1 in the order of the tables. One that names no checkpoint is about the whole run; one
@@ -70,13 +71,13 @@ def marks_for(tables: Tables, figure: str) -> tuple[Mark, ...]:
 
     Args:
         tables: the run.
-        figure: the figure's name.
+        figure: the figure's name; by default the findings of all figures.
     """
     places = {row.name: position for position, row in enumerate(tables.checkpoints)}
     return tuple(
         Mark(number, finding.severity, frozenset(finding.tensors), first, last)
         for number, finding in enumerate(tables.findings, start=1)
-        if finding.figure == figure
+        if figure in (None, finding.figure)
         for first, last in _intervals(finding, places)
     )
 
@@ -138,7 +139,7 @@ def _draw_bar(axes: Axes, mark: Mark, left: float, right: float) -> None:
 
 
 def draw_row_marks(
-    axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], rows: Sequence[str], of_time: Sequence[Mark]
+    axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], rows: Sequence[str], of_time: Sequence[Mark] = ()
 ) -> None:
     """Frame the rows of findings in a heat map over their checkpoints, with the numbers at the right.
 
@@ -153,9 +154,11 @@ def draw_row_marks(
         of_time: what :func:`times_only` returns for all rows of the figure.
     """
     framed = [(mark, part) for mark in marks if mark not in of_time for part in _stretches(mark, rows)]
+    around = _FRAME_GAP / (size_of(axes)[1] * 72 / len(rows))
     for mark, (top, bottom) in framed:
         left, right = columns_of(axis, mark)
-        frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=mark.color, linewidth=1.6)
+        height = bottom - top + 2 * around
+        frame = Rectangle((left, top - around), right - left, height, fill=False, edgecolor=mark.color, linewidth=1.6)
         frame.set(zorder=4, clip_on=False, path_effects=[withStroke(linewidth=3.2, foreground="white")])
         tag(axes.add_patch(frame), mark)
     draw_column_marks(axes, axis, of_time)

@@ -89,7 +89,7 @@ def draw_line(
     axes.plot(x[marked], y[marked], look.marker, color=look.color, markersize=4, markeredgewidth=0)
 
 
-def finish_panel(axes: Axes, name: str, limits: tuple[float, float], *, log: bool) -> None:
+def finish_panel(axes: Axes, name: str, limits: tuple[float, float], *, log: bool, color: str = INK) -> None:
     """Write the name of a panel above it and set up its vertical axis."""
     plain_axes(axes, grid=True)
     most = max(3, int(size_of(axes)[1] / _TICK_PITCH))
@@ -99,7 +99,7 @@ def finish_panel(axes: Axes, name: str, limits: tuple[float, float], *, log: boo
     axes.set_ylim(*limits)
     positions, texts = log_ticks(limits, most) if log else linear_ticks(limits, most)
     axes.set_yticks(positions, texts)
-    name_panel(axes, name)
+    name_panel(axes, name, color=color)
 
 
 def share_of_height(axes: Axes, value: float) -> float:

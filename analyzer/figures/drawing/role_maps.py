@@ -206,13 +206,13 @@ def _finish_tile(axes: Axes, tile: Tile, grid: _Grid, index: int) -> None:
     plain_axes(axes, grid=False)
     axes.set_xticks([])
     name_panel(axes, fitted(tile.title, (grid.width + 0.6 * _GAP) * 72, SMALL_SIZE), 4, size=SMALL_SIZE)
-    shown = _labeled_rows(tile, grid.height) if index % grid.abreast == 0 else []
+    shown = labeled_rows(tile, grid.height) if index % grid.abreast == 0 else []
     axes.set_yticks([row + 0.5 for _, row in shown], [str(depth) for depth, _ in shown], size=SMALL_SIZE, color=INK)
     if shown:
         axes.set_ylabel("block", size=SMALL_SIZE, color=INK, labelpad=2)
 
 
-def _labeled_rows(tile: Tile, height: float) -> list[tuple[int, int]]:
+def labeled_rows(tile: Tile, height: float) -> list[tuple[int, int]]:
     """Return (depth, row) of the first layer of each block, as many as have room for a number."""
     shown: list[tuple[int, int]] = []
     pitch = height * 72 / len(tile.rows)

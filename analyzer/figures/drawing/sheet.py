@@ -19,9 +19,9 @@ MARGIN = 0.15  # inches
 _MIN_NAME_WIDTH = 40.0  # points; a run's name that has less room is left out
 
 
-def new_sheet(height: float) -> Figure:
-    """Return an empty white figure of the standard width, ``height`` inches high."""
-    return Figure(figsize=(WIDTH, height), dpi=100, facecolor="white")
+def new_sheet(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty white figure, by default of the standard width, ``height`` inches high."""
+    return Figure(figsize=(width, height), dpi=100, facecolor="white")
 
 
 def place(drawn: Figure, left: float, top: float, width: float, height: float) -> Axes:
@@ -42,13 +42,13 @@ def size_of(axes: Axes) -> tuple[float, float]:
 
 def draw_head(drawn: Figure, title: str, run: str) -> None:
     """Write the title at the top left and the name of the run at the top right."""
-    height = drawn.get_size_inches()[1]
+    width, height = drawn.get_size_inches()
     y = 1 - 0.26 / height
-    drawn.text(MARGIN / WIDTH, y, title, size=TITLE_SIZE, color=INK, weight="bold", va="center")
-    room = (WIDTH - 3 * MARGIN) * 72 - 1.2 * text_width(title, TITLE_SIZE)  # bold is wider
+    drawn.text(MARGIN / width, y, title, size=TITLE_SIZE, color=INK, weight="bold", va="center")
+    room = (width - 3 * MARGIN) * 72 - 1.2 * text_width(title, TITLE_SIZE)  # bold is wider
     if room > _MIN_NAME_WIDTH and run:
         name = fitted(run, room, LABEL_SIZE)
-        drawn.text(1 - MARGIN / WIDTH, y, name, size=LABEL_SIZE, color=SOFT_INK, ha="right", va="center")
+        drawn.text(1 - MARGIN / width, y, name, size=LABEL_SIZE, color=SOFT_INK, ha="right", va="center")
 
 
 def render(drawn: Figure) -> tuple[bytes, bytes]:

@@ -21,10 +21,8 @@ PANELS = {
     "alpha": ["Alpha, tail chosen by fit", "Alpha by Hill's estimator, upper half"],
     "outliers": ["Singular values above the noise", "Carried by these"],
     "sparsity": ["Weights that are zero", "Weights near zero"],
-    "dead_rows_and_columns": ["Rows of zeros", "Columns of zeros"],
     "rotation_and_growth": ["Turned by", "Lengthened by"],
     "update_cosine": ["Cosine of consecutive steps"],
-    "changed_fraction": ["Elements that changed"],
     "subspace_overlap": ["Overlap with the previous checkpoint", "Overlap with the first checkpoint"],
     "update_rank": ["Effective rank of the update", "Stable rank of the update"],
     "pruning_mask": ["Churn of the mask", "In the largest 10 %", "In the largest 50 %", "In the largest 90 %"],
@@ -40,7 +38,7 @@ def test_a_declaration_is_drawn_as_it_says(declared):
     for panel in PANELS[declared.name]:
         assert any(text.startswith((f"{panel} (", f"{panel}: 0 everywhere")) for text in shown)
     assert ("mean over the layers" in shown) == (declared.name == "step_distance")
-    has_steps = declared.name in ("step_distance", "rotation_and_growth", "changed_fraction")
+    has_steps = declared.name in ("step_distance", "rotation_and_growth")
     assert any(text.startswith("hollow:") for text in shown) == has_steps
 
 

@@ -20,6 +20,7 @@ from analyzer.figures.compared import COMPARED
 from analyzer.figures.compared.by_quantity import QUANTITY_FIGURES
 
 READING_ORDER = [
+    "overview",
     "accuracy",
     "step_distance",
     "condition_number",
@@ -30,6 +31,7 @@ READING_ORDER = [
     "norm",
     "rank",
     "alpha",
+    "spectrum_through_time",
     "outliers",
     "sparsity",
     "dead_rows_and_columns",
@@ -38,6 +40,7 @@ READING_ORDER = [
     "changed_fraction",
     "subspace_overlap",
     "update_rank",
+    "compression_preview",
     "pruning_mask",
     "own_metrics",
 ]

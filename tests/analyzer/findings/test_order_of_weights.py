@@ -82,6 +82,12 @@ def test_exchanged_checkpoints_are_the_right_pair(seed, first, second):
     assert {first, second} - {0} <= misplaced_steps(of)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_weights_that_come_near_to_exchanged_ones_do_not_go_back(seed):
+    of = tables(exchanged(learning(26, seed, decay=0.8), 12, 25))
+    assert told(of) == [("exchanged_checkpoints", ("c12", "c25"))]
+
+
 def test_exchanged_neighbors_of_a_straight_path_are_found():
     weights = exchanged(learning(26, 1, drift=5.0, decay=1.0), 10, 11)
     assert told(tables(weights)) == [("exchanged_checkpoints", ("c10", "c11"))]

@@ -54,6 +54,32 @@ def test_a_training_score_that_is_lost_as_well_is_no_change_of_the_task(end, is_
     assert ("task_changes" in found({"train_accuracy": trained, "test_accuracy": test})) == is_change
 
 
+def starting_anew(place, test_end, train_end=97.0):
+    """Scores of which the training accuracy falls by 26 points at a place, while the test accuracy falls slowly."""
+    restarted = train_end - (train_end - 72) * np.exp(-(TIME - place) / 1.5)
+    forgotten = test_end + (84 - test_end) * np.exp(-(TIME - place) / 4.0)
+    return {
+        "train_accuracy": np.where(place > TIME, LEARNED, restarted),
+        "test_accuracy": np.where(place > TIME, 0.86 * LEARNED, forgotten),
+    }
+
+
+@pytest.mark.parametrize("place", [8, 16, 25])
+@pytest.mark.parametrize("test_end", [40, 74])
+def test_a_test_accuracy_that_falls_slowly_where_training_starts_anew_is_a_change_of_the_task(place, test_end):
+    scores = starting_anew(place, test_end)
+    one = found(scores)
+    assert one.keys() == {"task_changes"} and one["task_changes"].evidence["since"] == f"c{place}"
+    train = scores["train_accuracy"]
+    words = f"while train accuracy fell from {train[place - 1]:.1f} % to 72.0 % there and is {train[-1]:.1f} %"
+    assert words in one["task_changes"].sentence
+
+
+@pytest.mark.parametrize(("test_end", "train_end"), [(83, 97), (74, 80)])
+def test_a_training_accuracy_that_falls_at_once_is_no_new_task_if_both_recover_or_both_do_not(test_end, train_end):
+    assert "task_changes" not in found(starting_anew(16, test_end, train_end))
+
+
 def test_losses_tell_a_change_of_the_task_as_well():
     train = np.where(TIME == 16, 1.1, 2.3 * np.exp(-TIME / 4) + 0.03)
     test = np.where(TIME < 16, 2.3 * np.exp(-TIME / 4) + 0.08, 12.0)

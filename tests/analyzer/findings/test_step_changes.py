@@ -67,6 +67,30 @@ def test_layers_whose_shares_change_are_another_optimizer_even_if_the_total_hard
     assert "Another optimizer" in one.sentence and one.evidence["tensors"] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(("before", "is_said"), [(1.0, True), (1.7, False)])
+def test_a_smaller_change_of_shares_must_stand_out_from_those_around_it(before, is_said):
+    place = 15
+    shares = from_place(place, 1.9)
+    shares[place - 6] = before
+    for seed in range(5):
+        assert bool(changes(steps_of(np.ones(N), {"c": shares}, noise=0.01, seed=seed))) == is_said
+
+
+@pytest.mark.parametrize("jumping", ["bias", "all"])
+def test_steps_after_a_tensor_that_jumped_are_no_other_optimizer(jumping):
+    place = 15
+    spike = np.where(np.arange(N) == place, 50.0, 1.0)
+    tables = steps_of(from_place(place, 3.0), dict.fromkeys(LAYERS, spike) if jumping == "all" else None)
+    bias = replace(tables.tensors[0], name="bias", kind="vector", matrix_shape=None)
+    curve = replace(tables.curves["tensor", "a", "step_distance"], tensor="bias", values=spike)
+    tables = replace(
+        tables,
+        tensors=(*tables.tensors, bias),
+        curves={**tables.curves, ("tensor", "bias", "step_distance"): curve},
+    )
+    assert len(changes(tables)) == (0 if jumping == "bias" else 1)
+
+
 @pytest.mark.parametrize(("epochs", "is_said"), [(4, False), (5, False), (12, True)])
 def test_a_layer_that_is_ahead_for_a_few_epochs_is_no_other_optimizer(epochs, is_said):
     place = 12

@@ -125,8 +125,6 @@ def test_independent_drifting_curves_are_called_significant_no_more_often_than_p
 Run = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # axis, scores, states, intervals
 NOISE = 0.003
 SAMPLING = full_count(0.0, 0.02)  # error of a rate from two runs: their pairs share 24 scores and two schedules
-# Three or four weak cycles are a known limit (docs/metrics.md).
-MOST_OF_FEW_CYCLES = {("cycle of 20", 60): 0.11, ("cycle of 10", 40): 0.09}
 
 
 def decays(generator: np.random.Generator, count: int, axis: np.ndarray) -> np.ndarray:
@@ -211,7 +209,7 @@ def test_uneven_spacing_and_cycles_call_independent_curves_significant_no_more_o
             printed = sum(one.p_value is not None for one in its) / len(its)
             false = sum(one.p_value is not None and one.p_value < 0.05 for one in its) / len(its)
             print(f"{schedule}, n = {n}, {metric}, {method}: {false:.1%} false, {printed:.0%} printed")
-            assert false <= MOST_OF_FEW_CYCLES.get((schedule, n), MOST_FALSE) + SAMPLING
+            assert false <= MOST_FALSE + SAMPLING
 
 
 def schedule_rows(schedule: str, generator: np.random.Generator, n: int) -> list[Correlation]:
@@ -219,25 +217,20 @@ def schedule_rows(schedule: str, generator: np.random.Generator, n: int) -> list
     return [one for one in rows_of(scores, states, intervals, axis) if is_tested(one)]
 
 
-@pytest.mark.parametrize("method", ["pearson", "spearman"])
-@pytest.mark.parametrize("metric", ["condition_number", "step_distance"])
-def test_coupled_changes_are_found(metric, method):
+def test_coupled_changes_are_found():
     """r = 0.6 between the changes of the score and of log κ, or between those of the score and the log distance."""
     generator = np.random.default_rng(6)
-    n, found, pairs, printed, stated = 50, 0, 0, 0, []
-    for _ in range(3 * REPEATS):
+    n, repeats = 50, full_count(24, 4)
+    found: dict[tuple[str, str], list[bool]] = {}
+    for _ in range(repeats):
         changes = generator.standard_normal((SCORES, n))
-        own = generator.standard_normal((5, SCORES, n))
-        coupled = (0.6 * changes + 0.8 * own).reshape(-1, n)  # layer i goes with score i modulo the number of scores
-        rows = rows_of(np.cumsum(changes, axis=1), np.cumsum(coupled, axis=1), coupled)
-        for one in rows:
-            together = int(one.tensor.removeprefix("layer")) % SCORES == int(one.scalar.removeprefix("score"))
-            if is_tested(one) and (one.metric, one.method) == (metric, method) and together:
-                pairs += 1
-                if one.p_value is not None:
-                    found += one.p_value < 0.05
-                    printed += 1
-                    stated.append((one.power_05, one.power_07))
-    assert pairs == 3 * REPEATS * 5 * SCORES
-    print(f"{metric}, {method}: {found / pairs:.0%} found")
-    assert found / pairs > 0.8
+        coupled = 0.6 * changes + 0.8 * generator.standard_normal((SCORES, n))  # layer i goes with score i
+        for one in rows_of(np.cumsum(changes, axis=1), np.cumsum(coupled, axis=1), coupled):
+            if is_tested(one) and one.tensor.removeprefix("layer") == one.scalar.removeprefix("score"):
+                small = one.p_value is not None and one.p_value < 0.05
+                found.setdefault((one.metric, one.method), []).append(small)
+    assert len(found) == 4
+    for kind, small in found.items():
+        assert len(small) == repeats * SCORES
+        print(f"{kind}: {np.mean(small):.0%} found")
+        assert np.mean(small) > 0.8

@@ -35,9 +35,9 @@ def by_hand(basis: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         residuals, deviation = fitted(basis, y, weights)
         weights = np.minimum(deviation / np.maximum(np.abs(residuals), 1e-300), 20.0)
     for _ in range(4):
-        regular = np.abs(residuals) <= 6.0 * deviation
+        regular = np.abs(residuals) <= 4.5 * deviation
         residuals, deviation = fitted(basis, y, regular.astype(float))
-    return residuals, np.abs(residuals) <= 6.0 * deviation
+    return residuals, np.abs(residuals) <= 4.5 * deviation
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +106,7 @@ def pair_by_hand(x, y, regular_x, regular_y, trend, method):
         apart = [(places.index(t), places.index(t + lag)) for t in places if t + lag in places]
         product = sum(x[a] * x[b] for a, b in apart) / n * sum(y[a] * y[b] for a, b in apart) / n
         inverse += 2 / n * (1 - lag / n) * (product - r**2 / n)
-        if lag == 1:
-            bartlett = n * (1 - product) / (1 + product)
-    count = min(bartlett, 1 / max(inverse, 1 / n))
+    count = 1 / max(inverse, 1 / n)
     if count < 10:
         return count, np.nan
     numbers = np.array([np.mean(x * y)]), np.array([count]), np.array([n]), trend.leverage[regular][None]

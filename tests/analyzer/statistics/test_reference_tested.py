@@ -28,7 +28,7 @@ AXES = {
 
 def curves_on(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A score, log rms and log step distance that saturate over the axis, coupled weakly."""
-    generator = np.random.default_rng([5, *name.encode()])
+    generator = np.random.default_rng([11, *name.encode()])
     axis = AXES[name] - AXES[name][0]
     decay = np.exp(-4 * axis / axis[-1])
     shared, *own = generator.standard_normal((4, N))
@@ -40,21 +40,23 @@ def curves_on(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return score, log_rms, log_distance
 
 
+def spline_columns(place: np.ndarray, degree: int, spacing: float) -> list[np.ndarray]:
+    pieces = max(round(place[-1] / spacing), 1)
+    knots = [k * place[-1] / pieces for k in range(1, pieces)]
+    return [place**k for k in range(degree + 1)] + [np.where(place > k, place - k, 0) ** degree for k in knots]
+
+
 def trend_columns(axis: np.ndarray, of_intervals: bool) -> np.ndarray:
     gaps = np.diff(axis)
     time = (axis - axis[0]) / min(gaps)
     ends = time[2:] if of_intervals else time[1:]
-    place = np.log2(1 + ends - ends[0])
-    pieces = round(place[-1] / 0.7)
-    columns = [np.ones_like(place), place, place**2]
-    columns += [
-        np.where(place > k * place[-1] / pieces, (place - k * place[-1] / pieces) ** 2, 0) for k in range(1, pieces)
-    ]
+    columns = spline_columns(np.log2(1 + ends - ends[0]), 2, 0.7)
     if max(gaps) > 1.02 * min(gaps):
-        g, t = np.diff(time), time[1:]
-        p = np.log2(1 + t)
-        of_gaps = [np.log(g), g, g * p, g * p**2, g * np.exp(-8 * t / t[-1]), g * np.exp(-3 * t / t[-1])]
-        columns += [np.diff(column) if of_intervals else column for column in of_gaps]
+        levels = spline_columns(np.log2(1 + time), 3, 2.1 if of_intervals else 0.7)[1:]
+        if not of_intervals:
+            columns = [np.diff(level) for level in levels]
+        else:
+            columns += [np.diff(np.log(gaps)), *(np.diff(level, n=2) for level in levels)]
     return np.column_stack(columns)
 
 
@@ -85,15 +87,31 @@ def common_period(x: np.ndarray, y: np.ndarray, kept: np.ndarray) -> int:
             continue
         mean = np.sqrt(shares[0] * shares[1])
         errors = mean * np.sqrt(pairs)
-        if mean > 1.2 / np.sqrt(n) and errors > 2 + 2 * np.mean(x * y) ** 2 and errors > best:
+        if mean > 1.2 / np.sqrt(n) and errors > 2.2 + 2 * np.mean(x * y) ** 2 and errors > best:
             best, period = errors, length
+    return period
+
+
+def common_wave(x: np.ndarray, y: np.ndarray, kept: np.ndarray) -> int:
+    """The period of the wave, by least squares, that explains most of both, as common_period() sees them."""
+    first = np.flatnonzero(kept)[0]
+    x, y = (np.where(kept, (z - z[kept].mean()) / z[kept].std(), 0)[first:] for z in (x, y))
+    n = len(x)
+    best, period = 3.3 * 2 / n, 0
+    for length in range(6, n // 2 + 1):
+        angle = 2 * np.pi * np.arange(n) / length
+        columns = np.column_stack([np.cos(angle), np.sin(angle)])
+        columns -= columns.mean(axis=0)
+        shares = [np.sum((z - without(columns, z)) ** 2) / n for z in (x, y)]
+        if np.sqrt(shares[0] * shares[1]) > best:
+            best, period = np.sqrt(shares[0] * shares[1]), length
     return period
 
 
 def reference(
     score: np.ndarray, curve: np.ndarray, axis: np.ndarray, of_intervals: bool
 ) -> dict[str, tuple[float | None, ...]]:
-    """(r, n_effective, p, power at 0.5 and 0.7, n, period) by method, from a score and a logarithm."""
+    """(r, n_effective, p, power at 0.5 and 0.7, n, period, wave) by method, from a score and a logarithm."""
     changes = np.diff(score)
     x, y = (np.diff(curve[1:]), np.diff(changes)) if of_intervals else (np.diff(curve), changes)
     columns = trend_columns(axis, of_intervals)
@@ -102,6 +120,10 @@ def reference(
     if period:
         phases = [(np.arange(len(x)) % period == phase).astype(float) for phase in range(period)]
         columns = np.column_stack([columns, *phases])
+    wave = 0 if period else common_wave(without(columns, x), without(columns, y), kept)
+    if wave:
+        angle = 2 * np.pi * np.arange(len(x)) / wave
+        columns = np.column_stack([columns, np.cos(angle), np.sin(angle)])
     kept = leverages(columns) <= 0.5
     parameters = np.linalg.matrix_rank(columns / np.linalg.norm(columns, axis=0), tol=1e-8)
     x, y, leverage = without(columns, x)[kept], without(columns, y)[kept], leverages(columns)[kept]
@@ -111,11 +133,10 @@ def reference(
             x, y = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
         a, b = scipy.stats.zscore(x), scipy.stats.zscore(y)
         r = float(np.mean(a * b))
-        lag_1 = past(a, 1) * past(b, 1)
         inverse = 1 / n
         for lag in range(1, n // 2 + 1):
             inverse += 2 / n * (1 - lag / n) * (past(a, lag) * past(b, lag) - r**2 / n)
-        effective = min(n * (1 - lag_1) / (1 + lag_1), 1 / inverse, n)
+        effective = min(1 / inverse, n)
         errors = []
         for u, v in ((a, b), (b, a)):
             share = u**2 / n / (1 - leverage)
@@ -129,7 +150,7 @@ def reference(
             powers.append(scipy.stats.nct.sf(limit, freedom, shift) + scipy.stats.nct.cdf(-limit, freedom, shift))
         if np.isnan(p) or (period and n - parameters < 12):
             p, powers = None, [None, None]
-        found[method] = (r, effective, p, *powers, n, period)
+        found[method] = (r, effective, p, *powers, n, period, wave)
     return found
 
 
@@ -143,9 +164,9 @@ def test_tested_rows_are_those_of_the_reference(name):
     for row in rows:
         of_intervals = row.metric == "step_distance"
         expected = reference(score, log_distance if of_intervals else log_rms, axis, of_intervals)[row.method]
-        r, effective, p, weak, strong, n, period = expected
+        r, effective, p, weak, strong, n, period, wave = expected
         assert period in (7, 14, 21) or "periodic" not in name
-        removed = f"trend and period of {period}" if period else "trend"
+        removed = f"trend and period of {period}" if period else f"trend and wave of {wave}" if wave else "trend"
         assert row.transform.endswith(f", {removed} removed")
         assert row.n == n
         assert row.coefficient == pytest.approx(r, rel=1e-7)

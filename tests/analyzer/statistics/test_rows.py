@@ -40,12 +40,12 @@ def test_a_grid_has_room_for_the_included_series_only():
     grid = Grid(np.array([False, True, False, True]), 2)
     assert grid.n.tolist() == [[0, 0], [0, 0]]
     assert grid.past.shape == (2, 2, 2, 2) and grid.coefficient.shape == (2, 2, 2)
-    assert grid.cells(3) == ([0, 0], [0, 0], [[[None] * 10] * 2] * 2)
-    grid.put(np.array([3]), np.array([1]), 7, relations(1, 1), period=4)
+    assert grid.cells(3) == ([0, 0], [[0, 0], [0, 0]], [[[None] * 10] * 2] * 2)
+    grid.put(np.array([3]), np.array([1]), 7, relations(1, 1), cycle=(0, 4))
     grid.q_value[1, 1, 0] = 0.5
     assert grid.cells(1)[0] == [0, 0]
-    counts, periods, numbers = grid.cells(3)
-    assert counts == [0, 7] and periods == [0, 4] and numbers[0] == [[None] * 10] * 2
+    counts, cycles, numbers = grid.cells(3)
+    assert counts == [0, 7] and cycles == [[0, 0], [0, 4]] and numbers[0] == [[None] * 10] * 2
     assert numbers[1] == [
         [0, 100, 200, 300, 400, 0.5, 500, 600, 700, 800],
         [1, 101, 201, 301, 401, None, 501, 601, 701, 801],
@@ -65,9 +65,9 @@ def test_numbers_go_to_their_series_and_scores():
 def test_only_the_pairs_of_a_mask_are_stored():
     grid = Grid(np.ones(3, dtype=bool), 2)
     grid.put(np.array([0, 2]), np.array([0, 1]), 5, relations(2, 2))
-    grid.put(np.array([0, 2]), np.array([1]), 4, relations(2, 1, 0.5), np.array([[False], [True]]), period=7)
+    grid.put(np.array([0, 2]), np.array([1]), 4, relations(2, 1, 0.5), np.array([[False], [True]]), cycle=(7, 0))
     assert grid.n.tolist() == [[5, 5], [0, 0], [5, 4]]
-    assert grid.period.tolist() == [[0, 0], [0, 0], [0, 7]]
+    assert grid.cycle.tolist() == [[[0, 0]] * 2, [[0, 0]] * 2, [[0, 0], [7, 0]]]
     assert grid.coefficient[0, 1].tolist() == [2, 3] and grid.coefficient[2, 1].tolist() == [2.5, 3.5]
 
 

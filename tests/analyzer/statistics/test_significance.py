@@ -146,18 +146,17 @@ def past(values, lag):
 
 
 def effective(x, y, n, coefficient, lags):
-    """The smallest of n, Bartlett's number, and Pyper & Peterman's less what a coupled pair shares by chance."""
+    """Pyper & Peterman's number, less what a coupled pair shares by chance, and at most n."""
     products = [past(x, lag) * past(y, lag) * (len(x) / n) ** 2 for lag in range(1, lags + 1)]
-    bartlett = n * (1 - products[0]) / (1 + products[0])
     inverse = 1 / n
     for lag, product in enumerate(products, start=1):
         inverse += 2 / n * (1 - lag / n) * (product - coefficient**2 / n)
-    return min(n, bartlett, 1 / max(inverse, 1 / n))
+    return 1 / max(inverse, 1 / n)
 
 
 @pytest.mark.parametrize("memory", [-0.5, 0.0, 0.5, 0.9])
 @pytest.mark.parametrize("n", [10, 41])
-def test_effective_counts_are_the_smallest_of_lag_1_and_of_all_lags(n, memory):
+def test_effective_counts_are_from_all_lags_and_at_most_the_number(n, memory):
     generator = np.random.default_rng(n)
     series = generator.standard_normal((5, n))
     for t in range(1, n):

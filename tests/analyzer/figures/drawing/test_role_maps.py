@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from figure_parts import DRAW, texts
 from figure_tables import make_tables
@@ -44,7 +43,7 @@ def test_a_row_of_a_tile_has_the_values_of_its_layer():
     values = tables.curves["tensor", "model.layers.7.self_attn.o_proj.weight", "update_cosine"].values
     reds = values[1:] > 0
     assert ((shown[1:, 0].astype(int) > shown[1:, 2]) == reds).all()
-    assert np.ptp(reds) == 1
+    assert reds.any() and not reds.all()
 
 
 @pytest.mark.parametrize("name", ["step_distance", "condition_number", "rank", "alpha", "pruning_mask"])
