@@ -62,7 +62,7 @@ class _Distances:
         return all(self.is_sure[step] for step in steps)
 
 
-@rule("step_distance")
+@rule("checkpoint_distances")
 def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
     """Report two checkpoints that are in each other's place: exchanged, the path through the weights is far shorter.
 
@@ -87,7 +87,7 @@ def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule("step_distance")
+@rule("checkpoint_distances")
 def foreign_checkpoint(tables: Tables) -> Iterator[Draft]:
     """Report a checkpoint whose two neighbors are far nearer to each other than to it, in most tensors.
 
@@ -109,7 +109,7 @@ def foreign_checkpoint(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule("step_distance")
+@rule("checkpoint_distances")
 def goes_back(tables: Tables) -> Iterator[Draft]:
     """Report weights that go back to an older checkpoint, which is far nearer than the one before.
 
