@@ -85,7 +85,8 @@ def _frames(
         canvas.restore_region(still)  # type: ignore[no-untyped-call]
         for artist in moving:
             axes.draw_artist(artist)
-        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        frames.append(Image.fromarray(pixels).convert("RGB"))
     return frames
 
 
