@@ -20,6 +20,7 @@ from analyzer.figures.compared import COMPARED
 from analyzer.figures.compared.by_quantity import QUANTITY_FIGURES
 
 READING_ORDER = [
+    "overview",
     "accuracy",
     "step_distance",
     "condition_number",
@@ -27,6 +28,7 @@ READING_ORDER = [
     "initial_distance",
     "rank",
     "alpha",
+    "spectrum_through_time",
     "outliers",
     "sparsity",
     "rotation_and_growth",
