@@ -258,7 +258,8 @@ def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
     n = len(distances.is_sure)
     misplaced = {place for pair in _exchanged(distances) for place in pair[:2]}
     misplaced |= {position for position, _ in _foreign(tables, distances)}
-    explained = {step for position in misplaced for step in (position, position + 1)}
+    out_of_place = misplaced.union(_copies(tables))
+    explained = {step for position in out_of_place for step in (position, position + 1)}
     older = np.tri(n, n, -2, dtype=bool)  # [t, s]: s < t − 1
     away = np.concatenate(([np.nan], np.diagonal(distances.apart, 1)))
     ratios = np.full((n, n), np.inf)
