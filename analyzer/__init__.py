@@ -189,6 +189,7 @@ def write_report(
     *,
     single_file: bool = False,
     animate: Iterable[str] = (),
+    all_correlations: bool = False,
 ) -> list[Finding]:
     """Write the report of one run, or of several runs in one store, and return the findings.
 
@@ -200,6 +201,8 @@ def write_report(
         single_file: write one HTML file to mail: the first page with its figures, without pages of layers.
         animate: patterns of names, such as ``"fc*.weight"``, of layers whose singular values are animated on their
             pages; not for a single file.
+        all_correlations: list all correlations in ``data/correlations.csv``, rather than those that matter; a single
+            file has no tables.
 
     Raises:
         ReportError: the folder contains something else, or cannot be written; a pattern matches no layer.
@@ -222,7 +225,9 @@ def write_report(
     if single_file:
         found = workflow.report_file(store, str(out), force=force, only=only)
     else:
-        found = workflow.report(store, str(out), force=force, only=only, animate=tuple(animate))
+        found = workflow.report(
+            store, str(out), force=force, only=only, animate=tuple(animate), all_correlations=all_correlations
+        )
     return [finding for findings in found.values() for finding in findings]
 
 

@@ -138,6 +138,7 @@ def report(
     force: bool = False,
     only: Collection[str] | None = None,
     animate: Collection[str] = (),
+    all_correlations: bool = False,
     arguments: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
 ) -> FindingsByRun:
@@ -149,6 +150,7 @@ def report(
         force: write over the report of other runs, or beside foreign files.
         only: the names of the runs to be reported, by default all.
         animate: patterns of the names of layers whose spectra are to be animated.
+        all_correlations: list all correlations in the table of them, rather than those that matter.
         arguments: the command's arguments, for the manifest.
         seconds: what took how long before, for the manifest.
 
@@ -175,7 +177,8 @@ def report(
     with open_store(str(target), create=True) as opened, opened.transaction(), threadpool_limits(limits=1):
         runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
-        write_folder(report_folder(opened, runs, animate), Path(out), Provenance(arguments or {}, parts))
+        folder = report_folder(opened, runs, animate, all_correlations)
+        write_folder(folder, Path(out), Provenance(arguments or {}, parts))
     return {tables.run: list(tables.findings) for tables in runs}
 
 

@@ -52,13 +52,14 @@ MOST_LINES = 2
 
 
 def layer_pages(
-    tables: Tables, folder: str, animations: Mapping[str, str] = MappingProxyType({})
+    tables: Tables, folder: str, measurements: str, animations: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (path in the report, content) of the page of each layer.
 
     Args:
         tables: the run.
         folder: where its pages are, ``layers/`` or a folder below it.
+        measurements: the name of the file with all measurements.
         animations: paths of animations in the report by the layer's name.
     """
     layers = layers_of(tables)
@@ -81,6 +82,7 @@ def layer_pages(
             ],
             animation=animations.get(layer.row.name),
             numbers=_numbers(tables, layer),
+            measurements=measurements,
             newest=newest,
         )
         yield f"{folder}{layer.file}", content

@@ -15,7 +15,7 @@ from analyzer.model.tables import Tables, is_expert
 from analyzer.report import csv_tables
 from analyzer.report.layer_pages import layer_pages
 from analyzer.report.layers import layers_of
-from analyzer.report.page import FigureOnPage, render_page
+from analyzer.report.page import DataFiles, FigureOnPage, render_page
 from analyzer.report.rendering import asset
 from analyzer.report.writer import FigureSet, Folder
 from analyzer.statistics.rows import is_tested
@@ -26,13 +26,16 @@ ANIMATION = "spectrum_through_time"  # the figure that an animation goes with
 FINAL_METRICS = ("step_distance", "initial_distance", "condition_number", "effective_rank", "stable_rank")
 
 
-def report_folder(store: Reader, runs: Sequence[Tables], animate: Collection[str] = ()) -> Folder:
+def report_folder(
+    store: Reader, runs: Sequence[Tables], animate: Collection[str] = (), all_correlations: bool = False
+) -> Folder:
     """Return what the report of these runs is to contain.
 
     Args:
         store: the store that the runs were read from.
         runs: their tables, with findings and statistics.
         animate: patterns of the names of matrices whose spectra are to be animated.
+        all_correlations: whether the table of correlations lists all of them, rather than those that matter.
 
     Raises:
         ReportError: a pattern matches no matrix that can be animated.
@@ -43,10 +46,10 @@ def report_folder(store: Reader, runs: Sequence[Tables], animate: Collection[str
     chosen = to_animate(runs, animate)
     return Folder(
         kind="report",
-        tables=csv_tables.tables_of(store, runs),
+        tables=csv_tables.tables_of(store, runs, all_correlations),
         figures=[FigureSet(FIGURES, tables, _prefix(tables, runs)) for tables in runs],
         summary=summary,
-        files=lambda drawn: _files(summary, runs, drawn, chosen),
+        files=lambda drawn, names: _files(summary, runs, drawn, chosen, DataFiles(names, all_correlations)),
         runs=[(tables.run, tables.source.path) for tables in runs],
         inputs=[record for tables in runs for record in _inputs(tables)],
     )
@@ -57,8 +60,9 @@ def _files(
     runs: Sequence[Tables],
     drawn: Sequence[Sequence[FigureOnPage]],
     animated: Collection[tuple[str, str]],
+    data: DataFiles,
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield (path, content) of the pages and animations, given what was drawn of each run."""
+    """Yield (path, content) of the pages and animations, given what was drawn of each run and the tables' files."""
     from analyzer.figures.spectrum_animation import spectrum_animation
 
     yield "report.css", asset("report.css")
@@ -70,9 +74,9 @@ def _files(
             if (tables.run, layer.row.name) in animated:
                 animations[layer.row.name] = f"figures/{_prefix(tables, runs)}{ANIMATION}-{layer.number:03d}.gif"
                 yield animations[layer.row.name], spectrum_animation(tables, layer.row.name)
-        yield from layer_pages(tables, folders[tables.run], animations)
+        yield from layer_pages(tables, folders[tables.run], data.names["measurements"], animations)
     figures = {tables.run: its for tables, its in zip(runs, drawn, strict=True)}
-    yield "index.html", render_page(summary, runs, figures, folders)
+    yield "index.html", render_page(summary, runs, figures, folders, data)
 
 
 def to_animate(runs: Sequence[Tables], patterns: Collection[str]) -> set[tuple[str, str]]:
