@@ -190,6 +190,7 @@ def write_report(
     single_file: bool = False,
     explore: bool = True,
     animate: Iterable[str] = (),
+    all_correlations: bool = False,
 ) -> list[Finding]:
     """Write the report of one run, or of several runs in one store, and return the findings.
 
@@ -202,6 +203,8 @@ def write_report(
         explore: write the interactive page into the folder, too.
         animate: patterns of names, such as ``"fc*.weight"``, of layers whose singular values are animated on their
             pages; not for a single file.
+        all_correlations: list all correlations in ``data/correlations.csv``, rather than those that matter; a single
+            file has no tables.
 
     Raises:
         ReportError: the folder contains something else, or cannot be written; a pattern matches no layer.
@@ -225,7 +228,7 @@ def write_report(
     if single_file:
         found = workflow.report_file(store, str(out), force=force, only=only)
     else:
-        options = ReportOptions(explore, tuple(animate))
+        options = ReportOptions(explore, tuple(animate), all_correlations)
         found = workflow.report(store, str(out), force=force, only=only, options=options)
     return [finding for findings in found.values() for finding in findings]
 

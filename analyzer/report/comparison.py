@@ -16,6 +16,7 @@ from analyzer.errors import StoreError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.report.comparison_page import render_page
 from analyzer.report.comparison_tables import HEADERS, rows
+from analyzer.report.csv_tables import as_lines
 from analyzer.report.reading import read_run
 from analyzer.report.rendering import asset
 from analyzer.report.writer import FigureSet, Folder
@@ -84,12 +85,12 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
     reports = _reports(comparison.runs, out)
     return Folder(
         kind="comparison",
-        tables={name: (header, rows(name, comparison)) for name, header in HEADERS.items()},
+        tables={name: (header, as_lines(rows(name, comparison))) for name, header in HEADERS.items()},
         figures=[FigureSet([figure.for_comparison(comparison) for figure in COMPARED], comparison)],
         summary=summarize(comparison),
-        files=lambda drawn: [
+        files=lambda drawn, names: [
             ("report.css", asset("report.css")),
-            ("index.html", render_page(comparison, drawn[0], reports)),
+            ("index.html", render_page(comparison, drawn[0], reports, names)),
         ],
         runs=[(run.name, run.path) for run in comparison.runs],
         inputs=[

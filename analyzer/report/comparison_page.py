@@ -24,13 +24,16 @@ MOST_FINDINGS = 3  # of a run; its own report has all
 ON_PAGE = ("initial_distance", "relative_initial_distance", "path_length", "condition_number", "effective_rank")
 
 
-def render_page(comparison: Comparison, figures: Sequence[FigureOnPage], reports: Mapping[str, str]) -> bytes:
+def render_page(
+    comparison: Comparison, figures: Sequence[FigureOnPage], reports: Mapping[str, str], names: Mapping[str, str]
+) -> bytes:
     """Return the page as UTF-8.
 
     Args:
         comparison: what it shows.
         figures: what was drawn of it.
         reports: run name -> address of that run's own report, of the runs that have one.
+        names: the name of each table's file.
     """
     scores = [one.name for one in comparison.quantities if one.is_score]
     included = {*ON_PAGE, *accuracies(scores), *(name for name in losses(scores) if not is_training(name))}
@@ -47,6 +50,7 @@ def render_page(comparison: Comparison, figures: Sequence[FigureOnPage], reports
         answers_by_figure=_answers_by_figure(comparison.answers),
         attention=_attention(comparison),
         reports=reports,
+        names=names,
         quantities=shown,
         at_end=at_end(comparison),
         group_rows=_group_rows(comparison, shown)

@@ -16,7 +16,7 @@ from analyzer.report import csv_tables
 from analyzer.report.explore import explore_files
 from analyzer.report.layer_pages import layer_pages
 from analyzer.report.layers import layers_of
-from analyzer.report.page import FigureOnPage, render_page
+from analyzer.report.page import DataFiles, FigureOnPage, render_page
 from analyzer.report.rendering import asset
 from analyzer.report.writer import FigureSet, Folder, ReportOptions
 from analyzer.statistics.rows import is_tested
@@ -44,10 +44,12 @@ def report_folder(store: Reader, runs: Sequence[Tables], options: ReportOptions)
     chosen = to_animate(runs, options.animate)
     return Folder(
         kind="report",
-        tables=csv_tables.tables_of(store, runs),
+        tables=csv_tables.tables_of(store, runs, options.all_correlations),
         figures=[FigureSet(FIGURES, tables, _prefix(tables, runs)) for tables in runs],
         summary=summary,
-        files=lambda drawn: _files(summary, runs, drawn, chosen, explore=options.explore),
+        files=lambda drawn, names: _files(
+            summary, runs, drawn, chosen, DataFiles(names, options.all_correlations), explore=options.explore
+        ),
         runs=[(tables.run, tables.source.path) for tables in runs],
         inputs=[record for tables in runs for record in _inputs(tables)],
     )
@@ -58,10 +60,11 @@ def _files(
     runs: Sequence[Tables],
     drawn: Sequence[Sequence[FigureOnPage]],
     animated: Collection[tuple[str, str]],
+    data: DataFiles,
     *,
     explore: bool,
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield (path, content) of the pages and animations, given what was drawn of each run."""
+    """Yield (path, content) of the pages and animations, given what was drawn of each run and the tables' files."""
     from analyzer.figures.spectrum_animation import spectrum_animation
 
     yield "report.css", asset("report.css")
@@ -73,11 +76,12 @@ def _files(
             if (tables.run, layer.row.name) in animated:
                 animations[layer.row.name] = f"figures/{_prefix(tables, runs)}{ANIMATION}-{layer.number:03d}.gif"
                 yield animations[layer.row.name], spectrum_animation(tables, layer.row.name)
-        yield from layer_pages(tables, folders[tables.run], animations, explore=explore)
+        measurements = data.names["measurements"]
+        yield from layer_pages(tables, folders[tables.run], measurements, animations, explore=explore)
     if explore:
         yield from explore_files(runs, folders)
     figures = {tables.run: its for tables, its in zip(runs, drawn, strict=True)}
-    yield "index.html", render_page(summary, runs, figures, folders, explore=explore)
+    yield "index.html", render_page(summary, runs, figures, folders, data, explore=explore)
 
 
 def to_animate(runs: Sequence[Tables], patterns: Collection[str]) -> set[tuple[str, str]]:
