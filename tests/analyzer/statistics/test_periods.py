@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analyzer.statistics.coefficients import z_scores
-from analyzer.statistics.periods import common_periods
+from analyzer.statistics.periods import common_periods, common_waves
 
 
 def repeating(generator: np.random.Generator, count: int, n: int, period: int, share: float) -> np.ndarray:
@@ -61,3 +61,14 @@ def test_half_the_series_is_not_seen_and_short_series_have_no_period():
 def test_an_opposite_phase_is_a_common_period_too():
     wave = z_scores(np.tile([1.0, 0.2, -0.4, -0.8], 12)[None])
     assert common_periods(wave, -wave).tolist() == [[4]]
+
+
+@pytest.mark.parametrize("period", [10, 15])
+def test_a_smooth_cycle_that_repeats_three_times_is_a_wave_and_noise_has_it_seldom(period):
+    generator = np.random.default_rng(period)
+    first, second = generator.standard_normal((2, 30, 45))
+    wave = np.sqrt(2) * np.sin(2 * np.pi * np.arange(45) / period)
+    found = common_waves(z_scores(first + wave), z_scores(second - wave))
+    assert (np.abs(found - period) <= 2).mean() > 0.9
+    assert (common_waves(z_scores(first), z_scores(second)) > 0).mean() < 0.5
+    assert common_waves(np.ones((2, 3)), np.ones((1, 3))).tolist() == [[0], [0]]
