@@ -76,7 +76,8 @@ def open_runs(
 
     Raises:
         NoCheckpointsError: nothing was recognized.
-        LayoutError: two layouts match equally well, or a pattern matches no tensor.
+        LayoutError: two layouts match equally well.
+        ArgumentError: a pattern matches no tensor.
         CheckpointError: the file of scores cannot be used.
     """
     from analyzer import workflow
@@ -207,7 +208,8 @@ def write_report(
             file has no tables.
 
     Raises:
-        ReportError: the folder contains something else, or cannot be written; a pattern matches no layer.
+        ReportError: the folder contains something else, or cannot be written.
+        ArgumentError: a pattern matches no layer.
         StoreError: the runs are in different stores, or one of them cannot be read.
     """
     from analyzer import workflow
@@ -245,7 +247,8 @@ def compare(
 
     Raises:
         ReportError: the folder contains something else, or cannot be written.
-        StoreError: a store cannot be read, or there are fewer than two runs.
+        StoreError: a store cannot be read.
+        ArgumentError: there are fewer than two runs.
     """
     from analyzer import workflow
 

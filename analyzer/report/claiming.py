@@ -78,6 +78,16 @@ def set_aside_if_unreadable(path: str) -> str | None:
     return None
 
 
+def stores_compared_in(folder: Path) -> list[str] | None:
+    """Return the stores of the runs that a comparison's folder compares; None for a folder of anything else."""
+    manifest = _manifest(folder / MANIFEST)
+    if manifest.get("kind") != "comparison":
+        return None
+    inputs = manifest.get("inputs")
+    stores = [one.get("store") for one in inputs if isinstance(one, dict)] if isinstance(inputs, list) else []
+    return list(dict.fromkeys(store for store in stores if isinstance(store, str)))
+
+
 def stale_files(
     out: Path, written: Collection[str], figures: Collection[str], tables: Collection[str]
 ) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from analyzer.comparing.answers import QUESTIONS
-from analyzer.errors import StoreError
+from analyzer.errors import ArgumentError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.report.comparison_page import render_page
 from analyzer.report.comparison_tables import HEADERS, rows
@@ -36,7 +36,8 @@ def read_runs(
         only: the runs to be read of a store; all where it is not named.
 
     Raises:
-        StoreError: a store cannot be read, or there are fewer than two runs.
+        StoreError: a store cannot be read.
+        ArgumentError: there are fewer than two runs.
     """
     found = []
     chosen = {str(_store_in(Path(store)).resolve()): names for store, names in only.items()}
@@ -52,7 +53,7 @@ def read_runs(
     if len(found) < 2:
         paths = ", ".join(dict.fromkeys(asked or stores))
         there_is = f"only {found[0].name}" if found else "none"
-        raise StoreError(f"{paths}: a comparison needs two or more runs, and there is {there_is}; name another")
+        raise ArgumentError(f"{paths}: a comparison needs two or more runs, and there is {there_is}; name another")
     return _named_apart(found)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any
 
-from analyzer.errors import ReportError
+from analyzer.errors import ArgumentError
 from analyzer.model.describing import finding_record
 from analyzer.model.names import listed, slug
 from analyzer.model.score_names import best_place
@@ -36,7 +36,7 @@ def report_folder(store: Reader, runs: Sequence[Tables], options: ReportOptions)
         options: what else it is to contain.
 
     Raises:
-        ReportError: a pattern of ``options.animate`` matches no matrix that can be animated.
+        ArgumentError: a pattern of ``options.animate`` matches no matrix that can be animated.
     """
     from analyzer.figures import FIGURES
 
@@ -88,7 +88,7 @@ def to_animate(runs: Sequence[Tables], patterns: Collection[str]) -> set[tuple[s
     """Return (run, matrix) of all layers that match a pattern (``*``, ``?``, ``[abc]``) and have spectra to animate.
 
     Raises:
-        ReportError: a pattern matches none.
+        ArgumentError: a pattern matches none.
     """
     layers = [
         (tables.run, layer.row.name)
@@ -99,7 +99,7 @@ def to_animate(runs: Sequence[Tables], patterns: Collection[str]) -> set[tuple[s
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for _, name in layers):
             known = listed(list(dict.fromkeys(name for _, name in layers))) or "none"
-            raise ReportError(
+            raise ArgumentError(
                 f"--animate {pattern}: no layer with two or more spectra has such a name; there is {known}"
             )
     return {(run, name) for run, name in layers if any(fnmatchcase(name, pattern) for pattern in patterns)}

@@ -197,11 +197,24 @@ def test_from_python_a_comparison_is_given_back_and_written_where_asked(two_repo
 
 def test_one_run_is_no_comparison(two_reports, tmp_path):
     outcome = weightlapse("compare", two_reports / "slow", two_reports / "slow", "--out", tmp_path / "out")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert outcome.err == (
         f"Error: {two_reports / 'slow'}: a comparison needs two or more runs, and there is only slow; name another\n"
     )
     assert weightlapse("compare").code == 2
+
+
+@pytest.mark.parametrize("command", ["report", "compare", "export"])
+def test_a_comparison_is_no_report_and_the_message_names_what_is(two_reports, compared, tmp_path, command):
+    options = ["--format", "csv"] if command == "export" else []
+    outcome = weightlapse(command, compared, *options, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: {compared}: is the folder of a comparison, which has no measurements")
+    for name in ("slow", "fast"):
+        assert str(two_reports / name / "measurements.sqlite") in outcome.err
+    (compared.parent / "damaged").mkdir(exist_ok=True)
+    (compared.parent / "damaged/manifest.json").write_text('{"kind": "comparison", "inputs": [1, {"store": 2}]}')
+    assert weightlapse(command, compared.parent / "damaged", *options).code == 2
 
 
 def test_a_run_without_scores_and_one_of_other_layers_are_compared_as_far_as_it_goes(tmp_path):

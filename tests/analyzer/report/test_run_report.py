@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from figure_tables import make_tables
 
-from analyzer.errors import ReportError
+from analyzer.errors import ArgumentError
 from analyzer.report.run_report import to_animate
 
 
@@ -17,10 +17,10 @@ def test_patterns_choose_layers_of_all_runs():
 
 
 def test_a_pattern_without_a_layer_is_an_error_that_names_the_layers():
-    with pytest.raises(ReportError, match=r"--animate conv\*.*fc1\.weight"):
+    with pytest.raises(ArgumentError, match=r"--animate conv\*.*fc1\.weight"):
         to_animate([make_tables(4, 3)], ["fc1.weight", "conv*"])
 
 
 def test_a_single_spectrum_cannot_be_animated():
-    with pytest.raises(ReportError, match="two or more spectra"):
+    with pytest.raises(ArgumentError, match="two or more spectra"):
         to_animate([make_tables(4, 1)], ["fc1.weight"])
