@@ -91,6 +91,7 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
         summary=summarize(comparison),
         files=lambda drawn, names: [
             ("report.css", asset("report.css")),
+            ("report.js", asset("report.js")),
             ("index.html", render_page(comparison, drawn[0], reports, names)),
         ],
         runs=[(run.name, run.path) for run in comparison.runs],

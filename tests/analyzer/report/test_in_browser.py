@@ -51,13 +51,16 @@ def reports(tmp_path_factory):
         for out, path in (("plain", plain), ("hostile", hostile), ("several", base / "runs")):
             done = weightlapse("report", path, "--out", base / "web" / out)
             assert done.code in (0, 3), done.err
+        compared = (base / "web/several", base / "web/hostile")
+        done = weightlapse("compare", *compared, "--out", base / "web/compared")
+        assert done.code in (0, 3), done.err
         done = weightlapse("report", base / "web/plain", "--single-file", "--out", base / "web/single.html")
         assert done.code in (0, 3), done.err
     return base / "web"
 
 
 PAGES = ("plain/index.html", "plain/layers/003.html", "hostile/index.html", "hostile/layers/001.html",
-         "several/index.html", "several/layers/02-second/002.html", "single.html")  # fmt: skip
+         "several/index.html", "several/layers/02-second/002.html", "compared/index.html", "single.html")  # fmt: skip
 
 
 class WithPolicy(SimpleHTTPRequestHandler):
@@ -170,7 +173,7 @@ def test_a_finding_leads_to_its_layer_and_from_there_to_the_neighbors(reports, o
 
 
 def test_hostile_names_stay_text(reports, open_page):
-    for name in ("hostile/index.html", "hostile/layers/001.html"):
+    for name in ("hostile/index.html", "hostile/layers/001.html", "compared/index.html"):
         page = open_page((reports / name).as_uri())
         assert "<script>alert(1)</script>" in page.locator("body").inner_text()
         assert page.evaluate("document.scripts.length") == 1
@@ -182,6 +185,17 @@ def test_hostile_names_stay_text(reports, open_page):
 def test_nothing_is_wider_than_a_phone_but_what_scrolls_in_its_box(reports, open_page, name):
     page = open_page((reports / name).as_uri(), NARROW)
     assert page.evaluate("document.documentElement.scrollWidth") == NARROW[0]
+
+
+def test_a_comparison_fits_its_screen_and_leads_from_an_answer_to_its_figure_and_back(reports, open_page):
+    page = open_page((reports / "compared/index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == WIDE[0]
+    answer = page.locator(".finding").filter(has_text="Which moved most?")
+    answer.get_by_role("link").click()
+    assert page.url.endswith("#compared_motion")
+    page.locator("#compared_motion").get_by_role("link", name="Which moved most?").click()
+    assert page.evaluate("document.querySelector(':target').textContent").startswith("Which moved most?")
+    assert page.get_by_text("Which moved most?").count() == 2  # the answer, and the link to it
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -199,7 +213,9 @@ def test_on_paper_tables_fit_and_what_is_folded_is_open(reports, open_page, name
 
 @pytest.mark.parametrize("medium", ["light", "dark", "print"])
 @pytest.mark.parametrize("size", [WIDE, NARROW])
-@pytest.mark.parametrize("name", ["plain/index.html", "plain/layers/003.html", "several/index.html"])
+@pytest.mark.parametrize(
+    "name", ["plain/index.html", "plain/layers/003.html", "several/index.html", "compared/index.html"]
+)
 def test_axe_finds_no_serious_fault(reports, open_page, name, size, medium):
     page = open_page((reports / name).as_uri(), size, "dark" if medium == "dark" else "light")
     if medium == "print":
