@@ -83,7 +83,7 @@ def group_figure(comparison: Comparison, names: Sequence[str], along: str | None
     )
     if ending:
         verb = "has" if len(ending) == 1 else "have"
-        notes.insert(0, KeyLine(f"the line ends: from here on {listed(list(ending), 3)} {verb} no value", marker=_END))
+        notes.insert(0, KeyLine(f"the line ends: after this, {listed(list(ending), 3)} {verb} no value", marker=_END))
     sheet = LineSheet(len(panels), notes, KEY_WIDTH, key)
     axis = _axis(comparison, [line for _, lines in panels for line in lines], along)
     for index, (quantity, lines) in enumerate(panels):

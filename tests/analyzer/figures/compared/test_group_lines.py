@@ -44,7 +44,7 @@ def test_a_line_that_a_nan_ends_has_a_cross_there_and_the_key_names_the_run():
     figure = DRAW_COMPARED["compared_motion"](compare_runs(runs))
     crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
     assert [line.get_xdata()[0] for line in crosses] == [7]
-    assert f"the line ends: from here on {runs[1].name} has no value" in texts(figure)
+    assert f"the line ends: after this, {runs[1].name} has no value" in texts(figure)
     whole = DRAW_COMPARED["compared_motion"](compare_runs(two_groups(3)))
     assert not any("the line ends" in text for text in texts(whole))
 
