@@ -111,7 +111,7 @@ def _kept_by_rank(tables: Tables, name: str, place: int) -> FloatArray:
     spectrum, norm = tables.spectra[name], tables.curves.get(("tensor", name, "frobenius_norm"))
     shares = np.full(len(_RANKS), np.nan)
     at = np.flatnonzero(np.isfinite(spectrum.leading).any(axis=1))[place]
-    if norm is not None and norm.values[at] > 0:
+    if norm is not None and 0 < spectrum.leading[at, 0] < 1.001 * norm.values[at]:
         kept = np.cumsum(np.square(spectrum.leading[at] / norm.values[at]))
         known = len(kept) >= _RANKS
         shares[known] = np.minimum(kept[_RANKS[known] - 1], 1.0)

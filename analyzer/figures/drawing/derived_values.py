@@ -16,7 +16,8 @@ def relative_growth(tables: Tables, tensor: str, norm_change: FloatArray) -> Flo
     norm = tables.curves.get(("tensor", tensor, "frobenius_norm"))
     if norm is None:
         return np.full(norm_change.shape, np.nan)
-    before = norm.values - norm_change
+    known = np.isfinite(norm.values) & np.isfinite(norm_change)
+    before = np.where(known, norm.values, np.nan) - np.where(known, norm_change, np.nan)
     growth: FloatArray = np.divide(norm_change, before, where=before > 0, out=np.full(before.shape, np.nan))
     return growth
 

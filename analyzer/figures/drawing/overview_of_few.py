@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # All in inches.
 _LINES, _SPECTRA, _ALONE = 1.2, 1.35, 2.6  # heights; _ALONE without spectra
-_LEFT = 0.5  # for the numbers of the vertical axis
+_LEFT = 0.7  # for the numbers of the vertical axis
 _TICKS, _AXIS = 0.26, 0.45  # below a panel without and with a label of its axis
 
 

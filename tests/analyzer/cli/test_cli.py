@@ -330,7 +330,7 @@ def test_fault_43_an_unreadable_store_is_measured_again_with_a_warning(make_run,
     assert outcome.code == 0
     assert "Warning: " in outcome.err and "measurements.sqlite" in outcome.err
     if damage == "version":
-        assert "format 7" in outcome.err and "formats 1 to 3" in outcome.err
+        assert "format 7" in outcome.err and "formats 1 to 4" in outcome.err
     assert store.with_name("measurements.sqlite.unreadable").read_bytes() == damaged
     assert weightlapse("report", folder).code == 0  # what was set aside is no foreign file
     assert (tmp_path / "reports/run/data/measurements.csv").read_bytes() == expected
