@@ -76,7 +76,8 @@ def open_runs(
 
     Raises:
         NoCheckpointsError: nothing was recognized.
-        LayoutError: two layouts match equally well, or a pattern matches no tensor.
+        LayoutError: two layouts match equally well.
+        ArgumentError: a pattern matches no tensor.
         CheckpointError: the file of scores cannot be used.
     """
     from analyzer import workflow
@@ -188,7 +189,9 @@ def write_report(
     force: bool = False,
     *,
     single_file: bool = False,
+    explore: bool = True,
     animate: Iterable[str] = (),
+    all_correlations: bool = False,
 ) -> list[Finding]:
     """Write the report of one run, or of several runs in one store, and return the findings.
 
@@ -198,16 +201,21 @@ def write_report(
         out: the report folder, or the HTML file.
         force: write over the report of other runs, or beside foreign files.
         single_file: write one HTML file to mail: the first page with its figures, without pages of layers.
+        explore: write the interactive page into the folder, too.
         animate: patterns of names, such as ``"fc*.weight"``, of layers whose singular values are animated on their
             pages; not for a single file.
+        all_correlations: list all correlations in ``data/correlations.csv``, rather than those that matter; a single
+            file has no tables.
 
     Raises:
-        ReportError: the folder contains something else, or cannot be written; a pattern matches no layer.
+        ReportError: the folder contains something else, or cannot be written.
+        ArgumentError: a pattern matches no layer.
         StoreError: the runs are in different stores, or one of them cannot be read.
     """
     from analyzer import workflow
     from analyzer.errors import StoreError
     from analyzer.report.measurements import Measurements
+    from analyzer.report.writer import ReportOptions
 
     only: set[str] | None = None
     if isinstance(measurements, str | PathLike):
@@ -222,7 +230,8 @@ def write_report(
     if single_file:
         found = workflow.report_file(store, str(out), force=force, only=only)
     else:
-        found = workflow.report(store, str(out), force=force, only=only, animate=tuple(animate))
+        options = ReportOptions(explore, tuple(animate), all_correlations)
+        found = workflow.report(store, str(out), force=force, only=only, options=options)
     return [finding for findings in found.values() for finding in findings]
 
 
@@ -238,7 +247,8 @@ def compare(
 
     Raises:
         ReportError: the folder contains something else, or cannot be written.
-        StoreError: a store cannot be read, or there are fewer than two runs.
+        StoreError: a store cannot be read.
+        ArgumentError: there are fewer than two runs.
     """
     from analyzer import workflow
 

@@ -13,6 +13,10 @@ class NotACheckpointError(CheckpointError):
     """A file is not a checkpoint, such as the state of an optimizer that a trainer saves next to the weights."""
 
 
+class ArgumentError(WeightlapseError):
+    """The arguments of a command or call cannot be used: a pattern that matches nothing, a single run to compare."""
+
+
 class NoCheckpointsError(WeightlapseError):
     """No series of checkpoints was found."""
 

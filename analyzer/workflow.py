@@ -17,16 +17,16 @@ from threadpoolctl import threadpool_limits
 
 from analyzer.auditing import Audit, audit_contents, audit_headers
 from analyzer.engine.update import MeasureRequest, Outlook, Progress, Summary, bring_up_to_date, outlook
-from analyzer.errors import ReportError, StoreError, WeightlapseError
+from analyzer.errors import ArgumentError, ReportError, StoreError, WeightlapseError
 from analyzer.layouts import FoundRuns, find_runs, with_scores
 from analyzer.layouts.naming import run_name
 from analyzer.layouts.selection import with_tensors
 from analyzer.model.comparison import Comparison
-from analyzer.model.names import slug
+from analyzer.model.names import listed, slug
 from analyzer.model.run import Finding, Run
-from analyzer.report.claiming import claim_folder, set_aside_if_unreadable
+from analyzer.report.claiming import claim_folder, set_aside_if_unreadable, stores_compared_in
 from analyzer.report.reading import read_run, with_spectra, with_statistics
-from analyzer.report.writer import Provenance, write_folder
+from analyzer.report.writer import USUAL, Provenance, ReportOptions, write_folder
 from analyzer.sources import is_remote
 from analyzer.store.files import STORE_NAME, write_whole
 from analyzer.store.schema import looks_like_store
@@ -53,7 +53,8 @@ def open_runs(
 
     Raises:
         NoCheckpointsError: nothing was recognized.
-        LayoutError: two layouts match equally well, or a pattern matches no tensor.
+        LayoutError: two layouts match equally well.
+        ArgumentError: a pattern matches no tensor.
         CheckpointError: the file of scores cannot be used.
         WeightlapseError: two runs have the same name.
     """
@@ -75,14 +76,26 @@ def report_name(path: str, runs: Sequence[Run]) -> str:
 
 
 def stored_in(path: str) -> Path | None:
-    """Return the store that a path names, itself or through its report folder; None for a folder of checkpoints."""
+    """Return the store that a path names, itself or through its report folder; None for a folder of checkpoints.
+
+    Raises:
+        ArgumentError: the folder contains a comparison, which has no store of its own.
+    """
     if is_remote(path):
         return None
     local = Path(path)
     if local.is_file():
         return local if looks_like_store(local) else None
     inside = local / STORE_NAME
-    return inside if inside.is_file() else None
+    if inside.is_file():
+        return inside
+    if (stores := stores_compared_in(local)) is not None:
+        known = f": {listed(stores)}" if stores else ""
+        raise ArgumentError(
+            f"{path}: is the folder of a comparison, which has no measurements of its own; name the report folders or "
+            f"stores that it compares{known}, or open its index.html"
+        )
+    return None
 
 
 def audit(run: Run, jobs: int | None = None, progress: Progress | None = None) -> Audit:
@@ -137,7 +150,7 @@ def report(
     *,
     force: bool = False,
     only: Collection[str] | None = None,
-    animate: Collection[str] = (),
+    options: ReportOptions = USUAL,
     arguments: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float] | None = None,
 ) -> FindingsByRun:
@@ -148,7 +161,7 @@ def report(
         out: the report folder.
         force: write over the report of other runs, or beside foreign files.
         only: the names of the runs to be reported, by default all.
-        animate: patterns of the names of layers whose spectra are to be animated.
+        options: what else the folder is to contain.
         arguments: the command's arguments, for the manifest.
         seconds: what took how long before, for the manifest.
 
@@ -157,7 +170,8 @@ def report(
 
     Raises:
         StoreError: the store cannot be read, or contains no such run.
-        ReportError: the report cannot be written there, or a pattern matches no layer.
+        ReportError: the report cannot be written there.
+        ArgumentError: a pattern matches no layer.
     """
     from analyzer.report.run_report import report_folder  # here and below: measuring needs none of it
 
@@ -175,7 +189,7 @@ def report(
     with open_store(str(target), create=True) as opened, opened.transaction(), threadpool_limits(limits=1):
         runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
-        write_folder(report_folder(opened, runs, animate), Path(out), Provenance(arguments or {}, parts))
+        write_folder(report_folder(opened, runs, options), Path(out), Provenance(arguments or {}, parts))
     return {tables.run: list(tables.findings) for tables in runs}
 
 
@@ -237,7 +251,8 @@ def compare(
         only: the names of the runs to be compared, by store; all of a store that is not named.
 
     Raises:
-        StoreError: a store cannot be read, or there are fewer than two runs.
+        StoreError: a store cannot be read.
+        ArgumentError: there are fewer than two runs.
         ReportError: the comparison cannot be written there.
     """
     from analyzer.comparing import compare_runs

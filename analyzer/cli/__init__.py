@@ -2,8 +2,9 @@
 
 Nothing but :mod:`analyzer.workflow` does the work.
 
-Exit codes: 0 done; 1 failed; 2 usage (an unknown family or layout too); 3 finished but parts could not be measured, or
-a serious defect was found; 4 no checkpoints found; 130 interrupted (what was measured is kept).
+Exit codes: 0 done; 1 failed; 2 usage (an unknown family or layout, a pattern that matches nothing); 3 finished but
+parts could not be measured, or a serious defect was found; 4 no checkpoints found; 130 interrupted (what was measured
+is kept).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from analyzer.cli.export import export_command
 from analyzer.cli.measure import measure_command
 from analyzer.cli.report import report_command
 from analyzer.cli.terminal import say
-from analyzer.errors import NoCheckpointsError, WeightlapseError
+from analyzer.errors import ArgumentError, NoCheckpointsError, WeightlapseError
 
-EXIT_FAILED, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 4, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 2, 4, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -44,6 +45,9 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
+    except ArgumentError as error:
+        say(f"Error: {error}")
+        code = EXIT_USAGE
     except NoCheckpointsError as error:
         say(f"Error: {error}")
         code = EXIT_NOTHING_FOUND

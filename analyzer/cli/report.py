@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -17,6 +19,7 @@ from analyzer.store.files import STORE_NAME
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @out_option
 @force_option
+@click.option("--no-explore", is_flag=True, help="Leave out the interactive page explore.html (about 5 MB).")
 @click.option("--single-file", is_flag=True, help="Write one HTML file to mail instead; --out names it.")
 @click.option(
     "--animate",
@@ -24,13 +27,16 @@ from analyzer.store.files import STORE_NAME
     multiple=True,
     help="Animate the singular values of layers with matching names, such as 'fc1.weight'; may be repeated.",
 )
+@click.option("--all-correlations", is_flag=True, help="List all correlations in correlations.csv, not a selection.")
 @measure_options
 def report_command(
     paths: tuple[str, ...],
     out: str | None,
     force: bool,
+    no_explore: bool,
     single_file: bool,
     animate: tuple[str, ...],
+    all_correlations: bool,
     options: MeasureOptions,
 ) -> int:
     """Measure what is missing, then draw the report folder.
@@ -38,17 +44,22 @@ def report_command(
     PATH is a run's folder, a folder of runs, or a store or report folder to be drawn again without checkpoints.
     """
     from analyzer import workflow
+    from analyzer.report.writer import ReportOptions
 
     if single_file and animate:
         raise click.UsageError("--animate is for a report folder: a single file has no pages of layers")
+    if single_file and all_correlations:
+        raise click.UsageError("--all-correlations is for a report folder: a single file has no tables")
     if single_file:
         return _single_file(paths, out, force, options)
-    arguments = {"paths": list(paths), "out": out, "force": force, "animate": list(animate), **options.arguments()}
+    contents = ReportOptions(not no_explore, animate, all_correlations)
+    arguments = {"paths": list(paths), "out": out, "force": force, **asdict(contents), **options.arguments()}
+    draw = partial(workflow.report, force=force, options=contents, arguments=arguments)
     stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
     if stored is not None:
         reject_measure_options(paths[0])
         folder = Path(out) if out else stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem
-        found = workflow.report(str(stored), str(folder), force=force, animate=animate, arguments=arguments)
+        found = draw(str(stored), str(folder))
         click.echo(folder / "index.html")
         return exit_code([*found.items()])
     started = perf_counter()
@@ -60,9 +71,7 @@ def report_command(
         workflow.claim(str(folder), prepared.found.runs, force)
     done = measure_prepared(prepared, force)
     seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
-    found = workflow.report(
-        prepared.store, str(folder), force=force, only=done, animate=animate, arguments=arguments, seconds=seconds
-    )
+    found = draw(prepared.store, str(folder), only=done, seconds=seconds)
     click.echo(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
     return exit_code([(None, prepared.found.refused), *found.items()])

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from os.path import commonprefix
-from pathlib import PurePath
 
 from analyzer.model.comparison import Group, StoredRun
 
@@ -61,8 +60,8 @@ def _shared_name(runs: Sequence[StoredRun]) -> str:
     start = commonprefix(names).rstrip("-_./ 0123456789")  # noqa: RUF071 - by character, on purpose
     if len(set(names)) == 1 or len(start) >= _SHORTEST_NAME:
         return start if len(set(names)) > 1 else names[0]
-    folders = {PurePath(run.path).parent for run in runs}
-    return (folders.pop().name if len(folders) == 1 else "") or f"{len(runs)} runs with the same settings"
+    folders = {run.path.rstrip("/").rpartition("/")[0] for run in runs}
+    return (folders.pop().rpartition("/")[2] if len(folders) == 1 else "") or f"{len(runs)} runs with the same settings"
 
 
 def _setting(name: str, settings: Mapping[str, str], *, alone: bool) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.comparing.aligning import IN_ORDER
-from analyzer.comparing.answers.wording import shared_tensors
+from analyzer.comparing.answers.wording import different_ends, shared_tensors
 from analyzer.model.comparison import Comparison
 from analyzer.model.names import listed
 from analyzer.model.tables import TOKENS
@@ -31,6 +31,8 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
             f"The runs have too few {shared_places} in common: each curve is drawn at its own, and final "
             "values are from each run’s last checkpoint, so the trainings may differ in length."
         )
+    if ends := different_ends(comparison):
+        found.append(ends)
     gapped = [name for name, places in comparison.places.items() if np.setdiff1d(_expected(comparison), places).size]
     if gapped:
         found.append(

@@ -15,7 +15,8 @@ from analyzer.engine.planning import Task, affordable_streams, plan, tensor_name
 from analyzer.engine.walk import walk
 from analyzer.metrics.registry import METRICS, Metric
 from analyzer.model.run import Run
-from analyzer.store.reader import Asked, RowKey
+from analyzer.store.reader import RowKey
+from analyzer.store.run_reader import Asked
 from analyzer.store.store import Store
 from analyzer.store.writer import Observation, Writer
 from analyzer.tensors.kinds import tensor_rows

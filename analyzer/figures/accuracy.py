@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, checkpoint_axis, draw_checkpoint_axis
 from analyzer.figures.drawing.end_labels import LABEL_TEXT, EndLabel, draw_end_labels, label_room
+from analyzer.figures.drawing.finding_marks import draw_time_marks, explained, marks_for
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
 from analyzer.figures.drawing.line_panels import LineSheet, draw_line, finish_panel, share_of_height
@@ -41,15 +42,18 @@ def accuracy(tables: Tables) -> Figure | None:
         return None
     left_out = f"only the first {len(LOOKS)} scores of each kind are drawn; scalars.csv has all of them"
     foot = [KeyLine(left_out)] if any(len(group) > len(LOOKS) for group in groups) else []
+    marks = marks_for(tables, "accuracy")
     shown = [list(group)[: len(LOOKS)] for group in groups]
     labels = [short_labels([name.replace("_", " ") for name in names], LABEL_TEXT)[0] for names in shown]
-    sheet = LineSheet(len(groups), foot, label_room([label for group in labels for label in group]))
+    room = label_room([label for group in labels for label in group])
+    sheet = LineSheet(len(groups), [*foot, *explained(marks)], room)
     axis = checkpoint_axis(tables)
     for index, (group, names) in enumerate(zip(groups, shown, strict=True)):
         axes = sheet.panel(index)
         values = np.stack([group[name] for name in names])
         _draw_scores(axes, axis, values, labels[index], _looks(names), losses=is_loss(names[0]))
         draw_checkpoint_axis(axes, axis, labeled=index == len(groups) - 1)
+        draw_time_marks(axes, axis, marks, numbered=index == 0)
     return sheet.finish()
 
 

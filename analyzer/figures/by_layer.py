@@ -4,41 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from analyzer.figures import remarks
 from analyzer.figures.catalog import REPORT, FigureSpec
+from analyzer.figures.drawing.derived_values import relative_growth, share_outside
+from analyzer.figures.drawing.finding_marks import marks_for
 from analyzer.figures.drawing.labels import fitted
 from analyzer.figures.drawing.layer_figure import layer_figure
 from analyzer.figures.drawing.layer_table import Panel
 from analyzer.figures.drawing.style import LABEL_SIZE
-from analyzer.model.run import FloatArray
 from analyzer.model.tables import Tables
 
 _BUILT_IN = frozenset(
     ("motion", "trajectory", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")
 )
-_MAX_PANELS = 3
-_WIDTH = 340.0  # points for the names of all panels side by side
+_MAX_PANELS, _WIDTH = 3, 340.0  # the width is in points, for the names of all panels side by side
 
 
 def _by_layer(
-    *panels: Panel, with_mean: bool = False, gaps: bool = False, min_checkpoints: int = 1
+    name: str,
+    *panels: Panel,
+    with_mean: bool = False,
+    gaps: bool = False,
+    min_checkpoints: int = 1,
 ) -> Callable[[Tables], Figure | None]:
     """Return the function that draws each panel's metric for every weight matrix.
 
     Args:
+        name: the figure's name.
         panels: the metrics, one panel each.
         with_mean: whether to add the mean over the layers to the first panel.
         gaps: whether to mark steps over missing checkpoints.
-        min_checkpoints: the number of checkpoints from which on there is something to show.
+        min_checkpoints: draw nothing for fewer checkpoints.
     """
 
     def draw(tables: Tables) -> Figure | None:
         if len(tables.checkpoints) < min_checkpoints:
             return None
-        return layer_figure(tables, panels, with_mean=with_mean, gaps=gaps)
+        return layer_figure(tables, panels, marks_for(tables, name), with_mean=with_mean, gaps=gaps)
 
     return draw
 
@@ -60,28 +64,6 @@ def _own_metrics(tables: Tables) -> Figure | None:
 _NOISE = 0.01  # a share of zeros up to this is no sparsity: one near-zero entry of 160 is chance
 _NORM = "Frobenius norm, in weight units"
 
-
-def _relative_growth(tables: Tables, tensor: str, norm_change: FloatArray) -> FloatArray:
-    """Return the growth of a tensor's norm in each step, relative to the norm before."""
-    norm = tables.curves.get(("tensor", tensor, "frobenius_norm"))
-    if norm is None:
-        return np.full(norm_change.shape, np.nan)
-    before = norm.values - norm_change
-    growth: FloatArray = np.divide(norm_change, before, where=before > 0, out=np.full(before.shape, np.nan))
-    return growth
-
-
-def _share_outside(tables: Tables, tensor: str, count: FloatArray) -> FloatArray:
-    """Return the share of ‖W‖² in the ``count`` singular values above the noise, NaN where they are not all kept."""
-    spectrum, norm = tables.spectra.get(tensor), tables.curves.get(("tensor", tensor, "frobenius_norm"))
-    share = np.full(count.shape, np.nan)
-    if spectrum is None or norm is None:
-        return share
-    for place in np.flatnonzero(np.isfinite(count) & (count <= spectrum.leading.shape[1]) & (norm.values > 0)):
-        share[place] = np.square(spectrum.leading[place, : int(count[place])] / norm.values[place]).sum()
-    return share
-
-
 LAYER_FIGURES = (
     FigureSpec(
         name="step_distance",
@@ -93,6 +75,7 @@ LAYER_FIGURES = (
         ),
         remark=remarks.departure("step_distance", "step distance"),
         draw=_by_layer(
+            "step_distance",
             Panel("step_distance", "Step distance ‖Wₜ − Wₜ₋₁‖", _NORM, "positive", "start"),
             with_mean=True,
             gaps=True,
@@ -108,7 +91,9 @@ LAYER_FIGURES = (
             "have no condition number and are only marked."
         ),
         remark=remarks.largest("condition_number", "condition number"),
-        draw=_by_layer(Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log", "start")),
+        draw=_by_layer(
+            "condition_number", Panel("condition_number", "Condition number κ = σ₁/σₙ", "a ratio", "log", "start")
+        ),
     ),
     FigureSpec(
         name="initial_distance",
@@ -121,9 +106,21 @@ LAYER_FIGURES = (
         ),
         remark=remarks.largest("initial_distance", "distance from the start"),
         draw=_by_layer(
+            "initial_distance",
             Panel("initial_distance", "Distance from the start ‖Wₜ − W₀‖", _NORM, "positive", "range"),
             min_checkpoints=2,  # a single checkpoint is W₀ itself
         ),
+    ),
+    FigureSpec(
+        name="norm",
+        order=56,
+        title="Norm of each layer",
+        how_to_read=(
+            "Each value is the length of all of a layer's weights together as one vector (Frobenius norm). It grows "
+            "as a layer learns and shrinks with weight decay; a jump between two checkpoints is neither."
+        ),
+        remark=remarks.departure("frobenius_norm", "norm"),
+        draw=_by_layer("norm", Panel("frobenius_norm", "Norm ‖Wₜ‖", _NORM, "positive", "start")),
     ),
     FigureSpec(
         name="rank",
@@ -136,6 +133,7 @@ LAYER_FIGURES = (
         ),
         remark=remarks.departure("stable_rank", "stable rank"),
         draw=_by_layer(
+            "rank",
             Panel("effective_rank", "Effective rank", "number of directions", "linear", "start"),
             Panel("stable_rank", "Stable rank ‖W‖²/σ₁²", "number of directions", "linear", "start"),
         ),
@@ -151,6 +149,7 @@ LAYER_FIGURES = (
         ),
         remark=remarks.smallest("alpha", "alpha (heaviest tail)"),
         draw=_by_layer(
+            "alpha",
             Panel("alpha", "Alpha, tail chosen by fit", "exponent", "positive"),
             Panel("alpha_hill", "Alpha by Hill's estimator, upper half", "exponent", "positive"),
         ),
@@ -166,8 +165,9 @@ LAYER_FIGURES = (
         ),
         remark=remarks.outliers,
         draw=_by_layer(
+            "outliers",
             Panel("mp_outlier_count", "Singular values above the noise", "number", "linear"),
-            Panel("mp_outlier_count", "Carried by these", "share of ‖W‖²", "linear", derive=_share_outside),
+            Panel("mp_outlier_count", "Carried by these", "share of ‖W‖²", "linear", derive=share_outside),
         ),
     ),
     FigureSpec(
@@ -181,6 +181,7 @@ LAYER_FIGURES = (
         ),
         remark=remarks.largest("zero_fraction", "share of zeros"),
         draw=_by_layer(
+            "sparsity",
             Panel("zero_fraction", "Weights that are zero", "share of all", "linear", floor=_NOISE),
             Panel("near_zero_fraction", "Weights near zero", "share below 10⁻³ rms", "linear", floor=_NOISE),
         ),
@@ -196,8 +197,9 @@ LAYER_FIGURES = (
         ),
         remark=remarks.departure("frobenius_norm", "norm"),
         draw=_by_layer(
+            "rotation_and_growth",
             Panel("rotation", "Turned by", "radians per step", "positive", "start"),
-            Panel("norm_change", "Lengthened by", "share of the norm per step", "linear", derive=_relative_growth),
+            Panel("norm_change", "Lengthened by", "share of the norm per step", "linear", derive=relative_growth),
             gaps=True,
         ),
     ),
@@ -210,7 +212,9 @@ LAYER_FIGURES = (
             "back; about 0 the steps are unrelated, as those of noise are."
         ),
         remark=remarks.direction,
-        draw=_by_layer(Panel("update_cosine", "Cosine of consecutive steps", "1 = straight on", "linear")),
+        draw=_by_layer(
+            "update_cosine", Panel("update_cosine", "Cosine of consecutive steps", "1 = straight on", "linear")
+        ),
     ),
     FigureSpec(
         name="subspace_overlap",
@@ -223,6 +227,7 @@ LAYER_FIGURES = (
         ),
         remark=remarks.smallest("overlap_initial", "overlap with the first checkpoint"),
         draw=_by_layer(
+            "subspace_overlap",
             Panel("overlap_previous", "Overlap with the previous checkpoint", "mean cos², 1 = the same", "linear"),
             Panel("overlap_initial", "Overlap with the first checkpoint", "mean cos², 1 = the same", "linear"),
         ),
@@ -237,6 +242,7 @@ LAYER_FIGURES = (
         ),
         remark=remarks.smallest("update_stable_rank", "stable rank of the update"),
         draw=_by_layer(
+            "update_rank",
             Panel("update_effective_rank", "Effective rank of the update", "number of directions", "linear", "start"),
             Panel("update_stable_rank", "Stable rank of the update", "number of directions", "linear", "start"),
         ),
@@ -252,6 +258,7 @@ LAYER_FIGURES = (
         ),
         remark=remarks.largest("mask_churn", "churn of the mask"),
         draw=_by_layer(
+            "pruning_mask",
             Panel("mask_churn", "Churn of the mask", "share of entries", "linear"),
             Panel("magnitude_share_10", "In the largest 10 %", "share of ‖W‖²", "linear"),
             Panel("magnitude_share_50", "In the largest 50 %", "share of ‖W‖²", "linear"),

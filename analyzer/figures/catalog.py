@@ -33,7 +33,7 @@ class FigureSpec(Generic[Content]):
         order: the figure's position among the figures of its kind.
         draw: returns the figure, or None if there is nothing to show.
         how_to_read_groups: for a comparison, further sentences of the caption about means and ranges; they apply if
-            any group has several runs.
+            there are several groups, any of which has several runs.
         remark: returns one sentence about what is remarkable in this run or comparison, empty if nothing is; it is
             only asked for figures that were drawn, and follows ``how_to_read`` in the caption.
     """
@@ -48,7 +48,7 @@ class FigureSpec(Generic[Content]):
 
     def for_comparison(self, comparison: Comparison) -> FigureSpec[Content]:
         """Return the figure with the caption that fits ``comparison``: with the sentences on groups if it has any."""
-        has_groups = any(len(group.independent) > 1 for group in comparison.groups)
+        has_groups = len(comparison.groups) > 1 and any(len(group.independent) > 1 for group in comparison.groups)
         if not (self.how_to_read_groups and has_groups):
             return self
         return replace(self, how_to_read=f"{self.how_to_read} {self.how_to_read_groups}")

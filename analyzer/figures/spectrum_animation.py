@@ -70,7 +70,8 @@ def _frames(
     for artist in moving:
         artist.set_animated(True)
     canvas.draw()  # type: ignore[no-untyped-call]
-    still = canvas.copy_from_bbox(drawn.bbox)  # drawn once: a whole drawing takes longer than the rest of a frame
+    # Drawn once: a whole drawing takes longer than the rest of a frame.
+    still = canvas.copy_from_bbox(drawn.bbox)  # type: ignore[no-untyped-call]
     frames = []
     for here, row in zip(places, heights, strict=True):
         bars.set_data(row)
@@ -84,7 +85,8 @@ def _frames(
         canvas.restore_region(still)  # type: ignore[no-untyped-call]
         for artist in moving:
             axes.draw_artist(artist)
-        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        frames.append(Image.fromarray(pixels).convert("RGB"))
     return frames
 
 

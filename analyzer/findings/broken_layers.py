@@ -141,7 +141,7 @@ def _zeroed(tables: Tables) -> dict[str, _Zeros]:
     return found
 
 
-@rule("sparsity")
+@rule("dead_rows_and_columns")
 def dead_rows(tables: Tables) -> Iterator[Draft]:
     """Report rows (outputs) of a weight matrix that are exactly zero; rows that died during the run come first.
 
@@ -151,7 +151,7 @@ def dead_rows(tables: Tables) -> Iterator[Draft]:
     yield from _dead(tables, "dead_row_count", 0, "row", "these outputs are always off")
 
 
-@rule("step_distance")
+@rule("changed_fraction")
 def units_died(tables: Tables) -> Iterator[Draft]:
     """Report units that stopped learning for good: their biases no longer change by a single bit, nor do their weights.
 
@@ -194,7 +194,7 @@ def units_died(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule("sparsity")
+@rule("dead_rows_and_columns")
 def dead_columns(tables: Tables) -> Iterator[Draft]:
     """Report columns (inputs) of a weight matrix that are exactly zero; columns that died during the run come first.
 

@@ -23,7 +23,7 @@ SETTLED, SETTLED_STEPS = 0.1, 5  # largest mask distance, and for how many check
 HALF_HOLDS = 0.97  # of the squared weights
 
 
-@rule("rank")
+@rule("update_rank")
 def low_rank_updates(tables: Tables) -> Iterator[Draft]:
     """Report layers whose steps use a small share of their directions (if update ranks are measured).
 
@@ -109,7 +109,7 @@ def _adapter_rank(series: ReliableCurve | None) -> int:
     return 0 if series is None else int(np.nanmax(series.values, initial=0.0))
 
 
-@rule()
+@rule("pruning_mask")
 def pruning_mask_settled(tables: Tables) -> Iterator[Draft]:
     """Report that the half of the weights that pruning would keep no longer changes (if the churn is measured).
 
@@ -144,7 +144,7 @@ def pruning_mask_settled(tables: Tables) -> Iterator[Draft]:
     )
 
 
-@rule("sparsity")
+@rule("pruning_mask")
 def could_be_pruned(tables: Tables) -> Iterator[Draft]:
     """Report layers whose larger half of the entries contains nearly all squared weights (if shares are measured).
 

@@ -34,7 +34,7 @@ OWN_SCALE = frozenset({"embedding", "position", "patch"})  # roles with another 
 ABOVE_PEERS = 3  # times the median of all layers' first root mean squares
 
 
-@rule("initial_distance")
+@rule("norm")
 def norm_explodes(tables: Tables) -> Iterator[Draft]:
     """Report layers that grew tenfold and are far larger than layers were at first.
 
@@ -82,7 +82,7 @@ def exploding(tables: Tables) -> list[tuple[float, str, int, int]]:
     return sorted(grown, reverse=True)
 
 
-@rule("initial_distance")
+@rule("norm")
 def norm_collapses(tables: Tables) -> Iterator[Draft]:
     """Report layers whose norm ends at a tenth of its largest value or less.
 
@@ -112,7 +112,7 @@ def norm_collapses(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule("step_distance")
+@rule("norm")
 def norm_jumps(tables: Tables) -> Iterator[Draft]:
     """Report layers whose norm at one checkpoint is more than ten times, or less than a tenth of, both neighbors.
 
@@ -138,7 +138,7 @@ def norm_jumps(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule("initial_distance")
+@rule("norm")
 def norm_jumps_for_good(tables: Tables) -> Iterator[Draft]:
     """Report tensors, vectors among them, whose norm changes severalfold between two checkpoints and stays so.
 
@@ -226,7 +226,7 @@ def _median_change(tables: Tables) -> dict[int, float]:
     return {position: float(np.median(ratios)) for position, ratios in changes.items() if len(ratios) > 2}
 
 
-@rule("initial_distance")
+@rule("norm")
 def unusual_initialization(tables: Tables) -> Iterator[Draft]:
     """Report matrices that begin far above or far below every usual scale, if the run begins with its initialization.
 

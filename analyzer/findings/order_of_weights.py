@@ -62,7 +62,7 @@ class _Distances:
         return all(self.is_sure[step] for step in steps)
 
 
-@rule("step_distance")
+@rule("checkpoint_distances")
 def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
     """Report two checkpoints that are in each other's place: exchanged, the path through the weights is far shorter.
 
@@ -87,7 +87,7 @@ def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule("step_distance")
+@rule("checkpoint_distances")
 def foreign_checkpoint(tables: Tables) -> Iterator[Draft]:
     """Report a checkpoint whose two neighbors are far nearer to each other than to it, in most tensors.
 
@@ -109,7 +109,7 @@ def foreign_checkpoint(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule("step_distance")
+@rule("checkpoint_distances")
 def goes_back(tables: Tables) -> Iterator[Draft]:
     """Report weights that go back to an older checkpoint, which is far nearer than the one before.
 
@@ -258,7 +258,8 @@ def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
     n = len(distances.is_sure)
     misplaced = {place for pair in _exchanged(distances) for place in pair[:2]}
     misplaced |= {position for position, _ in _foreign(tables, distances)}
-    explained = {step for position in misplaced for step in (position, position + 1)}
+    out_of_place = misplaced.union(_copies(tables))
+    explained = {step for position in out_of_place for step in (position, position + 1)}
     older = np.tri(n, n, -2, dtype=bool)  # [t, s]: s < t − 1
     away = np.concatenate(([np.nan], np.diagonal(distances.apart, 1)))
     ratios = np.full((n, n), np.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,11 +18,11 @@ from analyzer.model.tables import Tables, TensorRow
 
 FEWEST_PEERS = 2  # besides the layer itself
 ALIKE = 2.0  # largest ratio among the peers, for their agreement to mean something
-DEPARTS: Mapping[str, tuple[float, str]] = {  # times beyond the nearest peer, and what the metric is called
-    "rms": (3.0, "norm"),
-    "initial_distance": (5.0, "distance from its start"),
-    "effective_rank": (2.0, "effective rank"),
-    "condition_number": (100.0, "condition number"),
+DEPARTS: Mapping[str, tuple[float, str, str]] = {  # times beyond the nearest peer, what it is called, and its figure
+    "rms": (3.0, "norm", "norm"),
+    "initial_distance": (5.0, "distance from its start", "initial_distance"),
+    "effective_rank": (2.0, "effective rank", "rank"),
+    "condition_number": (100.0, "condition number", "condition_number"),
 }
 
 
@@ -42,7 +42,7 @@ class _Departure:
         return max(self.value / self.nearest, self.nearest / self.value)
 
 
-@rule("initial_distance")
+@rule()
 def layer_departs_from_peers(tables: Tables) -> Iterator[Draft]:
     """Report layers whose norm, distance, rank or condition number ends far beyond that of every peer.
 
@@ -59,11 +59,11 @@ def layer_departs_from_peers(tables: Tables) -> Iterator[Draft]:
     """
     groups = _groups(tables)
     told: set[str] = set()
-    for metric, (limit, words) in DEPARTS.items():
+    for metric, (limit, words, figure) in DEPARTS.items():
         found = [one for one in _departures(tables, metric, limit, groups) if one.tensor.name not in told]
         told |= {one.tensor.name for one in found}
         if found:
-            yield _draft(tables, words, sorted(found, key=lambda one: one.ratio, reverse=True))
+            yield replace(_draft(tables, words, sorted(found, key=lambda one: one.ratio, reverse=True)), figure=figure)
 
 
 def _draft(tables: Tables, words: str, found: Sequence[_Departure]) -> Draft:

@@ -82,7 +82,7 @@ def _packing(name: str, names: Collection[str]) -> tuple[str, str] | None:
     return None
 
 
-@rule("step_distance")
+@rule("changed_fraction")
 def updates_lost_in_rounding(tables: Tables) -> Iterator[Draft]:
     """Report parameters that were trained in a narrow dtype without finer master weights, so that updates are lost.
 

@@ -22,7 +22,7 @@ class Draft:
     """A finding as a rule yields it; the rule's decorator adds its name and its figure.
 
     The evidence names all ``tensors``. The checkpoints are given by name, or by their positions in the run; unless they
-    are single ones (``apart``), they stand for all from the first to the last.
+    are single ones (``apart``), they stand for all from the first to the last. ``figure`` replaces that of the rule.
     """
 
     severity: Severity
@@ -32,6 +32,7 @@ class Draft:
     checkpoints: tuple[str, ...] = ()
     evidence: Mapping[str, object] = field(default_factory=dict)
     apart: bool = False
+    figure: str | None = None
 
 
 Rule = Callable[[Tables], Iterator[Finding]]
@@ -86,7 +87,7 @@ def _register(rules: dict[str, Rule], figure: str | None, function: Drafting) ->
                 tensor=draft.tensors[0] if len(draft.tensors) == 1 else None,
                 checkpoints=(*draft.checkpoints, *(tables.checkpoints[int(place)].name for place in draft.places)),
                 evidence={**({"tensors": list(draft.tensors)} if draft.tensors else {}), **draft.evidence},
-                figure=figure,
+                figure=draft.figure or figure,
                 apart=draft.apart,
             )
 

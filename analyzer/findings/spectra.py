@@ -156,7 +156,7 @@ def noise_soft_rank(rows: int, columns: int, chance: float) -> float:
     return (sqrt(m) + sqrt(n)) ** 2 / largest
 
 
-@rule("rank")
+@rule("outliers")
 def outliers_leave_bulk(tables: Tables) -> Iterator[Draft]:
     """Report singular values that rise out of the random bulk and stay outside.
 
@@ -201,7 +201,7 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Draft]:
         )
 
 
-@rule()
+@rule("alpha")
 def alpha_out_of_range(tables: Tables) -> Iterator[Draft]:
     """Report power-law tails whose exponent is significantly below 2 or above 6 at the last checkpoint.
 

@@ -242,7 +242,7 @@ def spikes_in(tables: Tables, series: ReliableCurve) -> npt.NDArray[np.bool_]:
     return mask
 
 
-@rule("step_distance")
+@rule("update_cosine")
 def oscillating_updates(tables: Tables) -> Iterator[Draft]:
     """Report layers in which `SWINGS` or more consecutive steps each undo a good part of the step before.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from analyzer.errors import LayoutError
+from analyzer.errors import ArgumentError
 from analyzer.model.names import listed
 from analyzer.model.run import Finding, Run
 
@@ -17,12 +17,12 @@ def with_tensors(run: Run, patterns: Sequence[str]) -> Run:
     Totals and means then cover the selected tensors, which a finding reports.
 
     Raises:
-        LayoutError: a pattern matches no tensor of any checkpoint.
+        ArgumentError: a pattern matches no tensor of any checkpoint.
     """
     names = list(dict.fromkeys(name for checkpoint in run.checkpoints for name in checkpoint.tensors))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise LayoutError(f"{run.path}: no tensor matches {pattern!r}; its tensors are {listed(names)}")
+            raise ArgumentError(f"{run.path}: no tensor matches {pattern!r}; its tensors are {listed(names)}")
     chosen = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
     checkpoints = tuple(
         replace(one, tensors={name: info for name, info in one.tensors.items() if name in chosen})

@@ -78,17 +78,32 @@ def set_aside_if_unreadable(path: str) -> str | None:
     return None
 
 
-def stale_files(out: Path, written: Collection[str], figures: Collection[str]) -> Iterator[Path]:
+def stores_compared_in(folder: Path) -> list[str] | None:
+    """Return the stores of the runs that a comparison's folder compares; None for a folder of anything else."""
+    manifest = _manifest(folder / MANIFEST)
+    if manifest.get("kind") != "comparison":
+        return None
+    inputs = manifest.get("inputs")
+    stores = [one.get("store") for one in inputs if isinstance(one, dict)] if isinstance(inputs, list) else []
+    return list(dict.fromkeys(store for store in stores if isinstance(store, str)))
+
+
+def stale_files(
+    out: Path, written: Collection[str], figures: Collection[str], tables: Collection[str]
+) -> Iterator[Path]:
     """Yield files that an earlier report of ours left in a folder and that the new one did not write.
 
     Args:
         out: the folder.
         written: what was written now, as paths relative to the folder.
         figures: the names of all figures that there can be; other pictures are not ours.
+        tables: the names of all tables, likewise.
     """
     figure = rf"figures/{_OF_RUN}(?:{'|'.join(map(re.escape, figures))})(?:-\d{{3,}})?\.(?:png|svg|gif)"
-    ours = re.compile(rf"{'|'.join(map(re.escape, PAGES))}|layers/{_OF_RUN}\d{{3,}}\.html|{figure}")
-    for path in (*out.glob("*"), *(out / "figures").rglob("*"), *(out / "layers").rglob("*")):
+    table = rf"data/(?:{'|'.join(map(re.escape, tables))})\.csv(?:\.gz)?"
+    ours = re.compile(rf"{'|'.join(map(re.escape, PAGES))}|layers/{_OF_RUN}\d{{3,}}\.html|{figure}|{table}")
+    below = (path for name in FOLDERS for path in (out / name).rglob("*"))
+    for path in (*out.glob("*"), *below):
         relative = path.relative_to(out).as_posix()
         if relative not in written and ours.fullmatch(relative) and path.is_file():
             yield path

@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 from analyzer.comparing.answers import QUESTIONS
-from analyzer.errors import StoreError
+from analyzer.errors import ArgumentError
 from analyzer.model.comparison import Comparison, StoredRun
 from analyzer.report.comparison_page import render_page
 from analyzer.report.comparison_tables import HEADERS, rows
+from analyzer.report.csv_tables import as_lines
 from analyzer.report.reading import read_run
 from analyzer.report.rendering import asset
 from analyzer.report.writer import FigureSet, Folder
@@ -35,7 +36,8 @@ def read_runs(
         only: the runs to be read of a store; all where it is not named.
 
     Raises:
-        StoreError: a store cannot be read, or there are fewer than two runs.
+        StoreError: a store cannot be read.
+        ArgumentError: there are fewer than two runs.
     """
     found = []
     chosen = {str(_store_in(Path(store)).resolve()): names for store, names in only.items()}
@@ -51,7 +53,7 @@ def read_runs(
     if len(found) < 2:
         paths = ", ".join(dict.fromkeys(asked or stores))
         there_is = f"only {found[0].name}" if found else "none"
-        raise StoreError(f"{paths}: a comparison needs two or more runs, and there is {there_is}; name another")
+        raise ArgumentError(f"{paths}: a comparison needs two or more runs, and there is {there_is}; name another")
     return _named_apart(found)
 
 
@@ -84,12 +86,13 @@ def comparison_folder(comparison: Comparison, out: Path) -> Folder:
     reports = _reports(comparison.runs, out)
     return Folder(
         kind="comparison",
-        tables={name: (header, rows(name, comparison)) for name, header in HEADERS.items()},
+        tables={name: (header, as_lines(rows(name, comparison))) for name, header in HEADERS.items()},
         figures=[FigureSet([figure.for_comparison(comparison) for figure in COMPARED], comparison)],
         summary=summarize(comparison),
-        files=lambda drawn: [
+        files=lambda drawn, names: [
             ("report.css", asset("report.css")),
-            ("index.html", render_page(comparison, drawn[0], reports)),
+            ("report.js", asset("report.js")),
+            ("index.html", render_page(comparison, drawn[0], reports, names)),
         ],
         runs=[(run.name, run.path) for run in comparison.runs],
         inputs=[

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any
 
 from analyzer.model.tables import Tables
+from analyzer.statistics.correlating import Correlations
 from analyzer.store.reader import Reader
 
 HEADERS: Mapping[str, str] = {
@@ -24,13 +26,26 @@ HEADERS: Mapping[str, str] = {
     "q_value,power_05,power_07,status",
 }
 LEADING_SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+MOST_BYTES = 50_000_000  # of a table that is not compressed
+COMPRESSION = 4  # more takes twice the time for 2 % of the size
 Row = tuple[Any, ...]
+Table = tuple[str, Iterator[str]]  # header and lines
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
-def tables_of(store: Reader, runs: Sequence[Tables]) -> dict[str, tuple[str, Iterator[Row]]]:
-    """Return the header and the rows of each table of a report, by name."""
-    return {name: (_header(name, runs), rows(name, store, runs)) for name in HEADERS}
+def tables_of(store: Reader, runs: Sequence[Tables], all_correlations: bool = False) -> dict[str, Table]:
+    """Return the header and the lines of each table of a report, by name.
+
+    Args:
+        store: the store that the runs were read from.
+        runs: their tables, with statistics.
+        all_correlations: whether to list all correlations; by default those that matter.
+    """
+    lines = {name: as_lines(rows(name, store, runs)) for name in HEADERS}
+    lines["measurements"] = (line for tables in runs for line in _measurement_lines(store, tables))
+    if not all_correlations:
+        lines["correlations"] = as_lines((tables.run, *row) for tables in runs for row in _leading_correlations(tables))
+    return {name: (_header(name, runs), lines[name]) for name in HEADERS}
 
 
 def _header(name: str, runs: Sequence[Tables]) -> str:
@@ -72,15 +87,44 @@ def export_table(store: Reader, runs: Sequence[Tables], kind: str) -> bytes:
     return (json.dumps(records, indent=0, allow_nan=False) + "\n").encode()
 
 
-def with_header(header: str, content: Iterable[Row]) -> bytes:
-    """Return a table as CSV; text that a spreadsheet would take for a formula gets a leading apostrophe."""
+def as_lines(content: Iterable[Row]) -> Iterator[str]:
+    """Yield rows as lines of CSV; text that a spreadsheet would take for a formula gets a leading apostrophe."""
     text = lru_cache(maxsize=1 << 16)(_text_field)  # names and statuses repeat
-    table = io.BytesIO()  # a list of millions of lines would take several times the memory
-    table.write(header.encode() + b"\n")
     for row in content:
         fields = ["" if value is None else number(value) if isinstance(value, float) else text(value) for value in row]
-        table.write(f"{','.join(fields)}\n".encode("utf-8", "surrogatepass"))
+        yield f"{','.join(fields)}\n"
+
+
+def with_header(header: str, content: Iterable[Row]) -> bytes:
+    """Return a table as CSV."""
+    table = io.BytesIO()  # a list of millions of lines would take several times the memory
+    table.write(header.encode() + b"\n")
+    table.writelines(_encoded(line) for line in as_lines(content))
     return table.getvalue()
+
+
+def table_file(name: str, table: Table) -> tuple[str, bytes]:
+    """Return the name and the content of a table's file: CSV, compressed if it were larger than 50 MB."""
+    header, lines = table
+    plain = io.BytesIO()
+    plain.write(header.encode() + b"\n")
+    for line in lines:
+        plain.write(_encoded(line))
+        if plain.tell() > MOST_BYTES:
+            break
+    else:
+        return f"{name}.csv", plain.getvalue()
+    compressed = io.BytesIO()
+    with gzip.GzipFile("", "wb", COMPRESSION, compressed, mtime=0) as file:  # no name and no time: the same bytes again
+        file.write(plain.getbuffer())
+        plain = io.BytesIO()
+        for some in iter(lambda: "".join(islice(lines, 10_000)), ""):
+            file.write(_encoded(some))
+    return f"{name}.csv.gz", compressed.getvalue()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _text_field(value: Any) -> str:
@@ -112,6 +156,17 @@ def _measurements(store: Reader, tables: Tables) -> Iterator[Row]:
         yield (checkpoint, *places[checkpoint], scope, tensor, metric, value, bound, status, reference)
 
 
+def _measurement_lines(store: Reader, tables: Tables) -> Iterator[str]:
+    """Yield the lines of the table ``measurements``: what many of them share is formatted once."""
+    places = {row.name: (row.epoch, row.step) for row in tables.checkpoints}
+    joined = lru_cache(maxsize=1 << 20)(lambda *fields: next(as_lines([fields]))[:-1])
+    for checkpoint, stored in store.rows_by_checkpoint(tables.run):
+        start = joined(tables.run, checkpoint, *places[checkpoint])
+        for series, value, bound, status, reference in stored:
+            figures = f"{'' if value is None else number(value)},{'' if bound is None else number(bound)}"
+            yield f"{start},{joined(*series[1:])},{figures},{joined(status, reference)}\n"
+
+
 def _checkpoints(tables: Tables, with_tokens: bool) -> Iterator[Row]:
     for position, row in enumerate(tables.checkpoints):
         scores = [_score(tables, name, position) for name in LEADING_SCORES]
@@ -138,3 +193,14 @@ def _tensors(tables: Tables) -> Iterator[Row]:
 
 def _correlations(tables: Tables) -> Iterator[Row]:
     return map(attrgetter(*HEADERS["correlations"].split(",")[1:]), chain.from_iterable(tables.correlations.values()))
+
+
+def _leading_correlations(tables: Tables) -> Iterator[Row]:
+    """Yield the rows of the table ``correlations`` that matter; without statistics there are none."""
+    found = tables.correlations
+    fields = attrgetter(*HEADERS["correlations"].split(",")[1:])
+    return (
+        (fields(row) for metric in found for row in found.leading(metric))
+        if isinstance(found, Correlations)
+        else iter(())
+    )

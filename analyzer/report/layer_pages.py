@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -52,14 +53,21 @@ MOST_LINES = 2
 
 
 def layer_pages(
-    tables: Tables, folder: str, animations: Mapping[str, str] = MappingProxyType({})
+    tables: Tables,
+    folder: str,
+    measurements: str,
+    animations: Mapping[str, str] = MappingProxyType({}),
+    *,
+    explore: bool = True,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (path in the report, content) of the page of each layer.
 
     Args:
         tables: the run.
         folder: where its pages are, ``layers/`` or a folder below it.
+        measurements: the name of the file with all measurements.
         animations: paths of animations in the report by the layer's name.
+        explore: whether there is an interactive page to link to.
     """
     layers = layers_of(tables)
     findings = numbered(tables, layers)
@@ -81,7 +89,9 @@ def layer_pages(
             ],
             animation=animations.get(layer.row.name),
             numbers=_numbers(tables, layer),
+            measurements=measurements,
             newest=newest,
+            explore=f"explore.html#layer={quote(printable(layer.row.name, 120))}" if explore else "",
         )
         yield f"{folder}{layer.file}", content
 

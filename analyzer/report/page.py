@@ -49,6 +49,14 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
+class DataFiles:
+    """The files below ``data/``: ``names`` by table, and whether that of correlations has all of them."""
+
+    names: Mapping[str, str]
+    all_correlations: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NumberedFinding:
     """A finding with its number in the run, and the first few layers that it is about."""
 
@@ -62,7 +70,10 @@ def render_page(
     runs: Sequence[Tables],
     figures: Mapping[str, Sequence[FigureOnPage]],
     folders: Mapping[str, str],
+    data: DataFiles | None = None,
     embedded: Embedded | None = None,
+    *,
+    explore: bool = False,
 ) -> bytes:
     """Return the page as UTF-8.
 
@@ -71,7 +82,9 @@ def render_page(
         runs: the tables of each run, as in the summary.
         figures: the figures that were drawn, by the run's name.
         folders: where the pages of the layers are, by the run's name, ``layers/`` or a folder below it.
+        data: the files of the tables; None if the page is a file of its own.
         embedded: what to put into the page instead of linking to it, for a single file without pages of layers.
+        explore: whether there is an interactive page to link to.
     """
     sections = [
         _section(tables, about, figures[tables.run], folders[tables.run], number)
@@ -82,6 +95,8 @@ def render_page(
         "index.html",
         sections=sections,
         embedded=embedded,
+        explore=explore,
+        data=data,
         scores=scores,
         run_rows=[(section, _run_scores(section["tables"], scores)) for section in sections],
         newest=newest_file(runs),

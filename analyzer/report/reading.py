@@ -144,5 +144,4 @@ def _vanished(store: Reader, tables: Tables) -> Iterator[Finding]:
         "the measurements were dropped, so steps and distances from the start may refer to other checkpoints than "
         "before.",
         checkpoints=tuple(names),
-        figure="step_distance",
     )

@@ -7,17 +7,18 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any
 
-from analyzer.errors import ReportError
+from analyzer.errors import ArgumentError
 from analyzer.model.describing import finding_record
 from analyzer.model.names import listed, slug
 from analyzer.model.score_names import best_place
 from analyzer.model.tables import Tables, is_expert
 from analyzer.report import csv_tables
+from analyzer.report.explore import explore_files
 from analyzer.report.layer_pages import layer_pages
 from analyzer.report.layers import layers_of
-from analyzer.report.page import FigureOnPage, render_page
+from analyzer.report.page import DataFiles, FigureOnPage, render_page
 from analyzer.report.rendering import asset
-from analyzer.report.writer import FigureSet, Folder
+from analyzer.report.writer import FigureSet, Folder, ReportOptions
 from analyzer.statistics.rows import is_tested
 from analyzer.store.reader import Reader
 from analyzer.tensors.content_hash import content_hash
@@ -26,27 +27,29 @@ ANIMATION = "spectrum_through_time"  # the figure that an animation goes with
 FINAL_METRICS = ("step_distance", "initial_distance", "condition_number", "effective_rank", "stable_rank")
 
 
-def report_folder(store: Reader, runs: Sequence[Tables], animate: Collection[str] = ()) -> Folder:
+def report_folder(store: Reader, runs: Sequence[Tables], options: ReportOptions) -> Folder:
     """Return what the report of these runs is to contain.
 
     Args:
         store: the store that the runs were read from.
         runs: their tables, with findings and statistics.
-        animate: patterns of the names of matrices whose spectra are to be animated.
+        options: what else it is to contain.
 
     Raises:
-        ReportError: a pattern matches no matrix that can be animated.
+        ArgumentError: a pattern of ``options.animate`` matches no matrix that can be animated.
     """
     from analyzer.figures import FIGURES
 
     summary = summarize(runs)
-    chosen = to_animate(runs, animate)
+    chosen = to_animate(runs, options.animate)
     return Folder(
         kind="report",
-        tables=csv_tables.tables_of(store, runs),
+        tables=csv_tables.tables_of(store, runs, options.all_correlations),
         figures=[FigureSet(FIGURES, tables, _prefix(tables, runs)) for tables in runs],
         summary=summary,
-        files=lambda drawn: _files(summary, runs, drawn, chosen),
+        files=lambda drawn, names: _files(
+            summary, runs, drawn, chosen, DataFiles(names, options.all_correlations), explore=options.explore
+        ),
         runs=[(tables.run, tables.source.path) for tables in runs],
         inputs=[record for tables in runs for record in _inputs(tables)],
     )
@@ -57,8 +60,11 @@ def _files(
     runs: Sequence[Tables],
     drawn: Sequence[Sequence[FigureOnPage]],
     animated: Collection[tuple[str, str]],
+    data: DataFiles,
+    *,
+    explore: bool,
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield (path, content) of the pages and animations, given what was drawn of each run."""
+    """Yield (path, content) of the pages and animations, given what was drawn of each run and the tables' files."""
     from analyzer.figures.spectrum_animation import spectrum_animation
 
     yield "report.css", asset("report.css")
@@ -70,16 +76,19 @@ def _files(
             if (tables.run, layer.row.name) in animated:
                 animations[layer.row.name] = f"figures/{_prefix(tables, runs)}{ANIMATION}-{layer.number:03d}.gif"
                 yield animations[layer.row.name], spectrum_animation(tables, layer.row.name)
-        yield from layer_pages(tables, folders[tables.run], animations)
+        measurements = data.names["measurements"]
+        yield from layer_pages(tables, folders[tables.run], measurements, animations, explore=explore)
+    if explore:
+        yield from explore_files(runs, folders)
     figures = {tables.run: its for tables, its in zip(runs, drawn, strict=True)}
-    yield "index.html", render_page(summary, runs, figures, folders)
+    yield "index.html", render_page(summary, runs, figures, folders, data, explore=explore)
 
 
 def to_animate(runs: Sequence[Tables], patterns: Collection[str]) -> set[tuple[str, str]]:
     """Return (run, matrix) of all layers that match a pattern (``*``, ``?``, ``[abc]``) and have spectra to animate.
 
     Raises:
-        ReportError: a pattern matches none.
+        ArgumentError: a pattern matches none.
     """
     layers = [
         (tables.run, layer.row.name)
@@ -90,7 +99,7 @@ def to_animate(runs: Sequence[Tables], patterns: Collection[str]) -> set[tuple[s
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for _, name in layers):
             known = listed(list(dict.fromkeys(name for _, name in layers))) or "none"
-            raise ReportError(
+            raise ArgumentError(
                 f"--animate {pattern}: no layer with two or more spectra has such a name; there is {known}"
             )
     return {(run, name) for run, name in layers if any(fnmatchcase(name, pattern) for pattern in patterns)}

@@ -48,7 +48,7 @@ def single_file(runs: Sequence[Tables]) -> bytes:
     style, script = asset("report.css").decode(), asset("report.js").decode()
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
     embedded = Embedded(style, script, policy, images)
-    return render_page(summarize(runs), runs, figures, {tables.run: "" for tables in runs}, embedded)
+    return render_page(summarize(runs), runs, figures, {tables.run: "" for tables in runs}, embedded=embedded)
 
 
 def _drawn(tables: Tables, number: int) -> list[tuple[FigureOnPage, bytes]]:

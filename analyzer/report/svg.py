@@ -137,7 +137,7 @@ def ticks(low: float, high: float, log: bool = False, about: int = 4) -> list[fl
 
 def tick_text(value: float) -> str:
     """Format a round number shortly: ``0.05``, ``2000``, ``1e-5``."""
-    text = f"{value:.3g}" if abs(value) < 1e4 else f"{value:.6g}"
+    text = f"{value:.6g}"
     return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzer.report.claiming import FOLDERS, MANIFEST, Kind, stale_files
-from analyzer.report.csv_tables import Row, with_header
+from analyzer.report.csv_tables import Table, table_file
 from analyzer.report.page import FigureOnPage
 from analyzer.report.rendering import package_version
 from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
@@ -35,6 +35,24 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What a report contains beside the usual.
+
+    Attributes:
+        explore: whether to write the interactive page.
+        animate: patterns of the names of matrices whose spectra are to be animated.
+        all_correlations: whether the table of correlations lists all of them, rather than those that matter.
+    """
+
+    explore: bool = True
+    animate: Collection[str] = ()
+    all_correlations: bool = False
+
+
+USUAL = ReportOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class FigureSet:
     """Figures that are drawn from the same content; ``prefix`` may name a folder below ``figures/``."""
 
@@ -47,16 +65,16 @@ class FigureSet:
 class Folder:
     """The contents of a report folder before they are written.
 
-    ``tables`` maps a name to its header and rows. ``files`` yields (path in the folder, content) of the pages and what
-    they need, given what was drawn of each figure set. ``runs`` are (name, path) and ``inputs`` describe the
-    checkpoints, both for the manifest.
+    ``tables`` maps a name to its header and lines. ``files`` yields (path in the folder, content) of the pages and what
+    they need, given what was drawn of each figure set and the name of each table's file. ``runs`` are (name, path) and
+    ``inputs`` describe the checkpoints, both for the manifest.
     """
 
     kind: Kind
-    tables: Mapping[str, tuple[str, Iterable[Row]]]
+    tables: Mapping[str, Table]
     figures: Sequence[FigureSet]
     summary: Mapping[str, Any]
-    files: Callable[[Sequence[Sequence[FigureOnPage]]], Iterable[tuple[str, bytes]]]
+    files: Callable[[Sequence[Sequence[FigureOnPage]], Mapping[str, str]], Iterable[tuple[str, bytes]]]
     runs: Sequence[tuple[str, str]]
     inputs: Sequence[Mapping[str, Any]]
 
@@ -83,14 +101,17 @@ def write_folder(folder: Folder, out: Path, provenance: Provenance) -> None:
         write_whole(out / path, data)
         written.add(path)
 
-    for name, (header, rows) in folder.tables.items():
-        write(f"data/{name}.csv", with_header(header, rows))
+    names = {}
+    for name, table in folder.tables.items():
+        names[name], content = table_file(name, table)
+        write(f"data/{names[name]}", content)
     drawn = [draw_figures(one.figures, one.content, one.prefix, write) for one in folder.figures]
     write("summary.json", _json(folder.summary))
-    for path, data in folder.files(drawn):
+    for path, data in folder.files(drawn, names):
         write(path, data)
+    figures = {spec.name for one in folder.figures for spec in one.figures}
     with report_errors(out):
-        for stale in stale_files(out, written, {spec.name for one in folder.figures for spec in one.figures}):
+        for stale in stale_files(out, written, figures, folder.tables):
             stale.unlink()
         manifest = {
             "schema_version": SCHEMA_VERSION,

@@ -42,6 +42,8 @@ from analyzer.statistics.stationary import POSITIVE_SCALES, logarithms
 from analyzer.statistics.trends import Trend, trend_over
 
 FEWEST_PAIRS_FOR_TREND = 10  # a trend of seven parameters leaves too little of fewer
+STRONGEST = 10  # tensors of each metric and score that are always among the leading pairs
+SIGNIFICANT = 0.05  # the largest q-value of a significant pair
 FEWEST_BEYOND_PERIOD = 12  # points beyond the parameters of a trend with a period
 
 
@@ -62,9 +64,32 @@ class Correlations(Mapping[str, tuple[Correlation, ...]]):
         self._grids = _related(tables, self._series, self._names)
 
     def __getitem__(self, metric: str) -> tuple[Correlation, ...]:
+        return tuple(self._rows(metric, np.ones((len(self._members[metric]), len(self._names)), dtype=bool)))
+
+    def leading(self, metric: str) -> Iterator[Correlation]:
+        """Yield the rows of the pairs that matter, all rows of each.
+
+        These are all pairs of means and totals, the significant pairs (q ≤ 0.05), and for each score the strongest:
+        those of the tensors with the largest coefficients without trend, or as they are where that is not known.
+        """
         members = self._members[metric]
-        rows = [found for row in members for found in rows_of(self._series[row], row, self._names, self._grids)]
-        return (*rows, *(not_related(metric, name) for name in self._names if metric in self.left_out))
+        tested, as_is = self._grids[WITHOUT_TREND, 0], self._grids[AS_IS, 0]
+        strength = np.where(np.isnan(tested.coefficient), as_is.coefficient, tested.coefficient)[members]
+        strength = np.nan_to_num(np.abs(strength).max(axis=2, initial=0.0), nan=-1.0)
+        of_tensors = np.array([self._series[row].scope == "tensor" for row in members], dtype=bool)
+        strength[~of_tensors] = np.inf
+        others = int(np.count_nonzero(~of_tensors))
+        ranks = np.argsort(np.argsort(-strength, axis=0, kind="stable"), axis=0, kind="stable")
+        significant = (tested.q_value[members] <= SIGNIFICANT).any(axis=2)
+        return self._rows(metric, significant | (ranks < others + STRONGEST))
+
+    def _rows(self, metric: str, chosen: BoolArray) -> Iterator[Correlation]:
+        """Yield the rows of the pairs in a mask (series of the metric, scores)."""
+        for row, mask in zip(self._members[metric], chosen, strict=True):
+            names = {column: self._names[column] for column in np.flatnonzero(mask).tolist()}
+            if names:
+                yield from rows_of(self._series[row], row, names, self._grids)
+        yield from (not_related(metric, name) for name in self._names if metric in self.left_out)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)

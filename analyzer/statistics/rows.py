@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -92,19 +92,19 @@ def is_tested(row: Correlation) -> bool:
 
 
 def rows_of(
-    series: WeightCurve, position: int, scalars: Sequence[str], grids: Mapping[Variant, Grid]
+    series: WeightCurve, position: int, scalars: Mapping[int, str], grids: Mapping[Variant, Grid]
 ) -> Iterator[Correlation]:
     """Yield the rows of one series by score, variant and method.
 
     Args:
         series: the weight curve.
         position: its position in the grids.
-        scalars: the names of the scores, in the order of the grids.
+        scalars: the names of the scores by their position in the grids.
         grids: the numbers of each variant. A grid may leave the series out: lags are computed for the whole network
             and for the motion of each layer only.
     """
     cells = {variant: grid.cells(position) for variant, grid in grids.items() if grid.included[position]}
-    for column, scalar in enumerate(scalars):
+    for column, scalar in scalars.items():
         for (transform, lag), (counts, cycles, numbers) in cells.items():
             described = transform_name(series, transform, *cycles[column])
             for method, name in enumerate(METHODS):

@@ -1,210 +1,149 @@
-"""Read what a store contains."""
+"""Read from a store what was measured of a run."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from analyzer.errors import StoreError
 from analyzer.model.describing import axis_of
-from analyzer.model.run import (
-    Checkpoint,
-    FileStamp,
-    Finding,
-    FloatArray,
-    Measurement,
-    Run,
-    Status,
-    TensorInfo,
-)
-from analyzer.model.tables import CheckpointRow, Curve, MetricRow, TensorRow, is_expert
+from analyzer.model.run import FloatArray, Measurement, Status
+from analyzer.model.tables import Curve
 from analyzer.model.trajectory import StepSketch
+from analyzer.store.packed_sums import unpack
+from analyzer.store.run_reader import RunReader, nested
 from analyzer.store.sketches import SKETCH_METRIC, decode
 
+TextT = TypeVar("TextT", bound=str)
 RowKey = tuple[str, str, str]  # (matrix, metric, checkpoint)
 
 
-class Asked(NamedTuple):
-    """A request that a run was measured with: metric names, and N where every N-th checkpoint has spectra."""
+class Series(NamedTuple):
+    """One row of the table ``series`` with the name of its tensor."""
 
-    metrics: tuple[str, ...]
-    spectra_every: int
-
-    def includes(self, other: Asked) -> bool:
-        """Check whether a run that has all of this has all of the other, too."""
-        return set(other.metrics) <= set(self.metrics) and other.spectra_every % self.spectra_every == 0
+    id: int
+    scope: str
+    tensor: str
+    metric: str
 
 
-class Reader:
+StoredRow = tuple[Series, float | None, float | None, Status, str | None]  # series, value, bound, status, reference
+
+
+class _Spread(Generic[TextT]):
+    """Spreads what numbers mean over all checkpoints of a run; most curves share their statuses and references."""
+
+    def __init__(self, count: int, meanings: Mapping[int, TextT]) -> None:
+        self._count = count
+        self._meanings = meanings
+        self._known: dict[tuple[int | None, ...], tuple[TextT | None, ...]] = {}
+
+    def at(self, places: Sequence[int], numbers: Sequence[int | None]) -> tuple[TextT | None, ...]:
+        """Return what the numbers at some places mean, None elsewhere and where there is no number."""
+        key = (*places, *numbers)
+        if key not in self._known:
+            spread: list[TextT | None] = [None] * self._count
+            for place, number in zip(places, numbers, strict=True):
+                spread[place] = None if number is None else self._meanings[number]
+            self._known[key] = tuple(spread)
+        return self._known[key]
+
+
+class Reader(RunReader):
     """An open store that is only read."""
-
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
-        self._connection = connection
-        self.path = path
-
-    def runs(self) -> list[str]:
-        """Return the names of the runs, sorted."""
-        return [name for (name,) in self._connection.execute("SELECT name FROM runs ORDER BY name")]
-
-    def run(self, name: str) -> Run:
-        """Return a run as it was when it was last measured: everything but where its tensors' bytes are.
-
-        Raises:
-            StoreError: the store contains no such run.
-        """
-        path, layout, ordered_by, opening = self._column(name, "path, layout, ordered_by, opening")
-        noticed = json.loads(opening)
-        checkpoints = tuple(self._recorded_checkpoints(name))
-        return Run(
-            name,
-            path,
-            layout,
-            ordered_by,
-            checkpoints,
-            tuple(replace(Finding(*row), checkpoints=tuple(row[4])) for row in noticed.get("findings", ())),
-            score_files=tuple(noticed.get("score_files", ())),
-            unplaced=tuple(Checkpoint(one, "", None, None, {}, {}, ()) for one in noticed.get("unplaced", ())),
-            unread_tables=tuple(noticed.get("unread_tables", ())),
-            is_partial=bool(noticed.get("is_partial")),
-        )
-
-    def _recorded_checkpoints(self, run: str) -> Iterator[Checkpoint]:
-        stored = [row for row in self.tensors(run) if not is_expert(row)]
-        every = {row.name: TensorInfo(row.name, row.dtype, row.shape, ()) for row in stored}
-        listings = {
-            identity: {
-                name: TensorInfo(name, dtype, tuple(shape), (), unsupported)
-                for name, dtype, shape, unsupported in json.loads(text)
-            }
-            for identity, text in self._of_run(run, "SELECT id, tensors FROM listings WHERE run = ?")
-        }
-        scores = _nested(
-            self._of_run(
-                run,
-                "SELECT checkpoints.name, scalars.name, value FROM scalars JOIN checkpoints "
-                "ON checkpoints.id = checkpoint WHERE run = ? ORDER BY scalars.name",
-            )
-        )
-        settings = self.settings(run)
-        for name, path, epoch, step, tokens, files, listing in self._of_run(
-            run,
-            "SELECT name, path, epoch, step, tokens, files, listing FROM checkpoints WHERE run = ? ORDER BY position",
-        ):
-            stamps = tuple(FileStamp(*stamp) for stamp in json.loads(files))
-            tensors = listings.get(listing, every)  # schema 1 did not keep which checkpoint has which tensors
-            yield Checkpoint(name, path, epoch, step, scores.get(name, {}), tensors, stamps, settings, tokens)
-
-    def settings(self, run: str) -> dict[str, str]:
-        """Return the training's settings by name, as JSON; empty where the checkpoints do not contain them."""
-        (text,) = self._column(run, "settings")
-        return dict(json.loads(text))
-
-    def begun(self, run: str) -> list[Asked]:
-        """Return what was begun to be measured of a run and was not finished; empty where all was finished."""
-        (text,) = self._column(run, "begun")
-        return [Asked(tuple(metrics), every) for metrics, every in json.loads(text)]
-
-    def vanished(self, run: str) -> list[str]:
-        """Return the checkpoints that were measured once and are no longer in the run's folder, in their order."""
-        (text,) = self._column(run, "vanished")
-        return list(json.loads(text))
-
-    def _column(self, run: str, columns: str) -> tuple[str, ...]:
-        row: tuple[str, ...] = self._connection.execute(
-            f"SELECT {columns} FROM runs WHERE id = ?",  # noqa: S608 - the names of our own columns
-            (self._run_id(run),),
-        ).fetchone()
-        return row
-
-    def checkpoints(self, run: str) -> list[CheckpointRow]:
-        """Return the checkpoints of a run, in order."""
-        rows = self._of_run(
-            run,
-            "SELECT name, epoch, step, path, bytes, tokens FROM checkpoints WHERE run = ? ORDER BY position",
-        )
-        return [CheckpointRow(*row) for row in rows]
-
-    def tensors(self, run: str) -> list[TensorRow]:
-        """Return the tensors of a run, in the order of the files."""
-        rows = self._of_run(
-            run,
-            "SELECT name, module, kind, shape, matrix_shape, rule, dtype FROM tensors WHERE run = ? ORDER BY position",
-        )
-        return [
-            TensorRow(name, module, kind, tuple(json.loads(shape)), _pair(matrix_shape), rule, dtype)
-            for name, module, kind, shape, matrix_shape, rule, dtype in rows
-        ]
-
-    def metrics(self) -> dict[str, MetricRow]:
-        """Return the metrics that the store has rows of, by name."""
-        rows = self._connection.execute(
-            "SELECT name, family, unit, definition, source, version FROM metrics ORDER BY id"
-        )
-        return {row[0]: MetricRow(*row) for row in rows}
-
-    def measured_metrics(self, run: str) -> list[str]:
-        """Return the names of the metrics that a run has rows of, in alphabetical order."""
-        return [name for (name,) in self._of_run(run, "SELECT DISTINCT metric FROM series WHERE run = ? ORDER BY 1")]
 
     def curves(
         self, run: str, scope: str | None = None, metric: str | None = None, tensor: str | None = None
     ) -> Iterator[Curve]:
         """Yield the curves of a run, optionally of one scope, metric or tensor, sorted by scope, tensor and metric."""
-        ids = self._of_run(run, "SELECT id FROM checkpoints WHERE run = ? ORDER BY position")
-        positions = {identity: position for position, (identity,) in enumerate(ids)}
+        positions = self._positions(run)
         axis, label = axis_of(self.checkpoints(run))
-        chosen = self._connection.execute(
-            "SELECT series.id, scope, series.tensor, metric FROM series LEFT JOIN tensors "
-            "ON tensors.run = series.run AND tensors.name = series.tensor WHERE series.run = ? "
-            "AND (? IS NULL OR scope = ?) AND (? IS NULL OR metric = ?) AND (? IS NULL OR series.tensor = ?) "
-            "ORDER BY scope, tensors.position, series.tensor, series.id",
-            (self._run_id(run), scope, scope, metric, metric, tensor, tensor),
-        ).fetchall()
-        for identity, its_scope, its_tensor, its_metric in chosen:
+        statuses, references = _Spread(len(positions), self._statuses()), _Spread(len(positions), self._names(run))
+        for one in self._series(run, "scope, tensors.position, names.name, series.id", scope, metric, tensor):
             rows = self._connection.execute(
-                "SELECT checkpoint, value, status, reference FROM measurements WHERE series = ?", (identity,)
+                "SELECT checkpoint, value, status, reference FROM measurements WHERE series = ?", (one.id,)
             ).fetchall()
             values = np.full(len(positions), np.nan)
-            values[[positions[row[0]] for row in rows]] = np.array([row[1] for row in rows], dtype=np.float64)
-            statuses: list[Status | None] = [None] * len(positions)
-            references: list[str | None] = [None] * len(positions)
-            for checkpoint, _, status, reference in rows:
-                statuses[positions[checkpoint]], references[positions[checkpoint]] = status, reference
-            yield Curve(its_scope, its_tensor, its_metric, values, tuple(statuses), tuple(references), axis, label)
+            checkpoints, numbers, of_status, compared = zip(*rows, strict=True) if rows else ((), (), (), ())
+            places = [positions[checkpoint] for checkpoint in checkpoints]
+            values[places] = np.array(numbers, dtype=np.float64)
+            texts = statuses.at(places, of_status), references.at(places, compared)
+            yield Curve(one.scope, one.tensor, one.metric, values, *texts, axis, label)
+
+    def _series(
+        self, run: str, order: str, scope: str | None = None, metric: str | None = None, tensor: str | None = None
+    ) -> list[Series]:
+        rows = self._connection.execute(
+            "SELECT series.id, scope, names.name, metric FROM series JOIN names ON names.id = series.tensor "  # noqa: S608 - our own text
+            "LEFT JOIN tensors ON tensors.run = series.run AND tensors.name = names.name WHERE series.run = ? "
+            "AND (? IS NULL OR scope = ?) AND (? IS NULL OR metric = ?) AND (? IS NULL OR names.name = ?) "
+            f"ORDER BY {order}",
+            (self._run_id(run), scope, scope, metric, metric, tensor, tensor),
+        )
+        return [Series(*row) for row in rows]
 
     def measurements(self, run: str) -> Iterator[Measurement]:
-        """Return every row of a run by checkpoint, scope, tensor (in the model's order) and name of the metric."""
-        rows = self._of_run(
-            run,
-            "SELECT checkpoints.name, scope, series.tensor, metric, value, bound, status, reference "
-            "FROM checkpoints JOIN measurements ON checkpoint = checkpoints.id JOIN series ON series.id = series "
-            "LEFT JOIN tensors ON tensors.run = series.run AND tensors.name = series.tensor "
-            "WHERE checkpoints.run = ? ORDER BY checkpoints.position, "
-            "scope = 'tensor' DESC, scope, tensors.position, series.tensor, series.metric",
-        )
-        return (Measurement(*row) for row in rows)
+        """Yield every row of a run by checkpoint, scope, tensor (in the model's order) and name of the metric."""
+        for checkpoint, rows in self.rows_by_checkpoint(run):
+            for (_, scope, tensor, metric), value, bound, status, reference in rows:
+                yield Measurement(checkpoint, scope, tensor, metric, value, bound, status, reference)
+
+    def rows_by_checkpoint(self, run: str) -> Iterator[tuple[str, Iterator[StoredRow]]]:
+        """Yield each checkpoint with its rows, in the order of :meth:`measurements`."""
+        positions, checkpoints = self._positions(run), self.checkpoints(run)
+        every = self._series(run, "scope = 'tensor' DESC, scope, tensors.position, names.name, metric")
+        # The file has the rows by series: SQLite takes longer to sort them by checkpoint than to read them.
+        values = np.empty((len(checkpoints), len(every)))
+        statuses = np.full(values.shape, -1, dtype=np.int16)
+        references = np.empty(values.shape, dtype=np.int32)
+        bounds: dict[tuple[int, int], float] = {}
+        for column, one in enumerate(every):
+            rows = self._connection.execute(
+                "SELECT checkpoint, value, status, coalesce(reference, 0), bound FROM measurements WHERE series = ?",
+                (one.id,),
+            ).fetchall()
+            if not rows:
+                continue
+            ids, numbers, of_status, compared, known = zip(*rows, strict=True)
+            places = [positions[identity] for identity in ids]
+            values[places, column] = np.array(numbers, dtype=np.float64)
+            statuses[places, column], references[places, column] = of_status, compared
+            if known.count(None) < len(known):
+                bounds |= {(at, column): one for at, one in zip(places, known, strict=True) if one is not None}
+        texts, names = self._statuses(), {**self._names(run), 0: None}
+
+        def rows_at(at: int) -> Iterator[StoredRow]:
+            its = zip(every, values[at].tolist(), statuses[at].tolist(), references[at].tolist(), strict=True)
+            for column, (one, value, status, reference) in enumerate(its):
+                if status >= 0:
+                    bound = bounds.get((at, column)) if bounds else None
+                    yield one, None if value != value else value, bound, texts[status], names[reference]
+
+        return ((checkpoint.name, rows_at(at)) for at, checkpoint in enumerate(checkpoints))
 
     def sums(self, run: str, checkpoint: str) -> dict[str, dict[str, tuple[float, ...]]]:
         """Return the additive needs at one checkpoint: need -> tensor -> numbers."""
         rows = self._connection.execute(
-            "SELECT need, sums.tensor, numbers FROM sums JOIN checkpoints ON checkpoints.id = checkpoint "
-            "WHERE run = ? AND checkpoints.name = ?",
+            "SELECT names.name, format, numbers FROM sums JOIN checkpoints ON checkpoints.id = checkpoint "
+            "JOIN names ON names.id = tensor WHERE checkpoints.run = ? AND checkpoints.name = ? ORDER BY names.name",
             (self._run_id(run), checkpoint),
         )
-        parsed = cache(lambda text: tuple(json.loads(text)))  # several needs are served by the same sums
-        return _nested((need, tensor, parsed(text)) for need, tensor, text in rows)
+        formats = self._sum_formats()
+        return nested(
+            (need, tensor, numbers)
+            for tensor, described, data in rows
+            for need, numbers in unpack(formats[described], data).items()
+        )
+
+    def _sum_formats(self) -> dict[int, str]:
+        return dict(self._connection.execute("SELECT id, format FROM sum_formats"))
 
     def spectra(self, run: str, tensor: str) -> dict[str, FloatArray]:
         """Return the float64 singular values of one matrix, in falling order, by checkpoint."""
         rows = self._connection.execute(
-            "SELECT name, singular_values FROM spectra JOIN checkpoints ON checkpoints.id = checkpoint "
-            "WHERE run = ? AND tensor = ? ORDER BY position",
+            "SELECT checkpoints.name, singular_values FROM spectra JOIN checkpoints ON checkpoints.id = checkpoint "
+            "JOIN names ON names.id = tensor WHERE checkpoints.run = ? AND names.name = ? ORDER BY position",
             (self._run_id(run), tensor),
         )
         return {name: np.frombuffer(blob, dtype="<f8") for name, blob in rows}
@@ -216,32 +155,39 @@ class Reader:
         """
         rows = self._of_run(
             run,
-            "SELECT name, tensor, reference, buckets, first, exponent, numbers FROM sketches JOIN checkpoints "
-            "ON checkpoints.id = checkpoint WHERE run = ? ORDER BY position, tensor",
+            "SELECT checkpoints.name, names.name, reference, buckets, first, exponent, numbers FROM sketches "
+            "JOIN checkpoints ON checkpoints.id = checkpoint JOIN names ON names.id = tensor "
+            "WHERE checkpoints.run = ? ORDER BY position, names.name",
         )
+        names = self._names(run)
         for checkpoint, tensor, reference, buckets, first, exponent, numbers in rows:
             is_known = numbers is not None
             sketch = StepSketch(buckets, first, decode(exponent, numbers)) if is_known else None
-            yield checkpoint, tensor, reference, sketch
+            yield checkpoint, tensor, names[reference], sketch
 
     def contents(self, run: str) -> dict[str, dict[str, str]]:
         """Return the BLAKE3 hash of each tensor's bytes: checkpoint -> tensor -> hash."""
         rows = self._of_run(
             run,
-            "SELECT name, tensor, blake3 FROM contents JOIN checkpoints ON checkpoints.id = checkpoint "
-            "WHERE run = ? ORDER BY position, tensor",
+            "SELECT checkpoints.name, names.name, blake3 FROM contents JOIN checkpoints "
+            "ON checkpoints.id = checkpoint JOIN names ON names.id = tensor "
+            "WHERE checkpoints.run = ? ORDER BY position, names.name",
         )
-        return _nested(rows)
+        return nested(rows)
 
     def nan_counts(self, run: str) -> dict[str, dict[str, int]]:
         """Return how many of the non-finite elements are NaN, where there are any: checkpoint -> tensor -> count."""
         rows = self._of_run(
             run,
-            "SELECT name, tensor, json_extract(numbers, '$[2]') FROM sums JOIN checkpoints "
-            "ON checkpoints.id = checkpoint WHERE run = ? AND need = 'finiteness' "
-            "AND json_extract(numbers, '$[1]') > 0",
+            "SELECT checkpoints.name, names.name, format, numbers FROM sums JOIN checkpoints "
+            "ON checkpoints.id = checkpoint JOIN names ON names.id = tensor WHERE checkpoints.run = ?",
         )
-        return _nested(rows)
+        formats = self._sum_formats()
+        counts = (
+            (checkpoint, tensor, unpack(formats[described], data).get("finiteness", (0, 0, 0)))
+            for checkpoint, tensor, described, data in rows
+        )
+        return nested((checkpoint, tensor, nan) for checkpoint, tensor, (_, nonfinite, nan) in counts if nonfinite > 0)
 
     def problems(self, run: str) -> list[tuple[str, str, str, str]]:
         """Return (checkpoint, tensor, metric, reason) of whatever could not be measured."""
@@ -253,40 +199,43 @@ class Reader:
 
     def bases(self, run: str, tensor: str) -> dict[RowKey, str]:
         """Return what a tensor's stored rows were computed from: (matrix, metric, checkpoint) -> fingerprint."""
+        parameters = (self._run_id(run), tensor, tensor + "[", tensor + "\\")
+        matrices = "names.run = ? AND (names.name = ? OR (names.name >= ? AND names.name < ?))"
+        digests = {
+            (matrix, checkpoint): known.split(",")
+            for matrix, checkpoint, known in self._connection.execute(
+                "SELECT names.id, checkpoint, digests FROM names "  # noqa: S608 - our own text
+                "JOIN checkpoints ON checkpoints.run = names.run "
+                f"JOIN states ON tensor = names.id AND checkpoint = checkpoints.id WHERE {matrices}",
+                parameters,
+            )
+        }
+        codes = {
+            (metric, number): digest
+            for metric, number, digest in self._connection.execute("SELECT metric, number, digest FROM codes")
+        }
         rows = self._connection.execute(
-            "SELECT tensor, metric, checkpoints.name, basis FROM series JOIN measurements ON series = series.id "
-            "JOIN checkpoints ON checkpoints.id = checkpoint WHERE series.run = ? AND scope = 'tensor' "
-            "AND (tensor = ? OR (tensor >= ? AND tensor < ?)) AND basis IS NOT NULL",
-            (self._run_id(run), tensor, tensor + "[", tensor + "\\"),
+            "SELECT names.id, names.name, metric, checkpoint, checkpoints.name, states, code FROM names "  # noqa: S608
+            "JOIN series ON series.run = names.run AND scope = 'tensor' AND series.tensor = names.id "
+            "JOIN measurements ON series = series.id JOIN checkpoints ON checkpoints.id = checkpoint "
+            f"WHERE {matrices} AND states IS NOT NULL UNION ALL "
+            "SELECT names.id, names.name, ?, checkpoint, checkpoints.name, states, code FROM names "
+            "JOIN checkpoints ON checkpoints.run = names.run JOIN sketches ON sketches.tensor = names.id "
+            "AND checkpoint = checkpoints.id WHERE names.run = ? AND names.name = ?",
+            (*parameters, SKETCH_METRIC, *parameters[:2]),
         )
-        sketches = self._connection.execute(
-            "SELECT name, basis FROM sketches JOIN checkpoints ON checkpoints.id = checkpoint "
-            "WHERE run = ? AND tensor = ?",
-            (self._run_id(run), tensor),
-        )
-        return {(name, metric, checkpoint): basis for name, metric, checkpoint, basis in rows} | {
-            (tensor, SKETCH_METRIC, checkpoint): basis for checkpoint, basis in sketches
+        return {
+            (name, metric, checkpoint): digests[matrix, at][states] + codes[metric, code]
+            for matrix, name, metric, at, checkpoint, states, code in rows
         }
 
-    def _of_run(self, run: str, query: str) -> sqlite3.Cursor:
-        """Execute a query whose only parameter is the id of a run."""
-        return self._connection.execute(query, (self._run_id(run),))
+    def _positions(self, run: str) -> dict[int, int]:
+        """Return the place of each checkpoint in the run, by its id."""
+        ids = self._of_run(run, "SELECT id FROM checkpoints WHERE run = ? ORDER BY position")
+        return {identity: position for position, (identity,) in enumerate(ids)}
 
-    def _run_id(self, run: str) -> int:
-        row = self._connection.execute("SELECT id FROM runs WHERE name = ?", (run,)).fetchone()
-        if row is None:
-            raise StoreError(f"{self.path}: contains no run named {run!r}; it has {', '.join(self.runs()) or 'none'}")
-        return int(row[0])
+    def _names(self, run: str) -> dict[int, str]:
+        return dict(self._of_run(run, "SELECT id, name FROM names WHERE run = ?"))
 
-
-def _nested(rows: Iterable[tuple[str, str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return (outer key, inner key, value) as a mapping of mappings."""
-    result: dict[str, dict[str, Any]] = {}
-    for outer, inner, value in rows:
-        result.setdefault(outer, {})[inner] = value
-    return result
-
-
-def _pair(text: str | None) -> tuple[int, int] | None:
-    value = json.loads(text) if text else None
-    return (value[0], value[1]) if value else None
+    def _statuses(self) -> dict[int, Status]:
+        return dict(self._connection.execute("SELECT id, name FROM statuses"))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from analyzer.errors import StoreError, UnreadableStoreError
 from analyzer.store.files import STORE_NAME
+from analyzer.store.migrations import execute_all, migrate
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 OLDEST_VERSION = 1  # that can be migrated
 _SQLITE = b"SQLite format 3\0"
 
+# What millions of rows have in common is a small number in each: texts are in ``names``, ``statuses``, ``states`` and
+# ``codes``. The columns that refer to them declare no foreign key, as SQLite would scan a table for each name removed.
 _TABLES = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, layout TEXT NOT NULL,
     ordered_by TEXT NOT NULL, settings TEXT NOT NULL DEFAULT '{}', begun TEXT NOT NULL DEFAULT '[]',
@@ -29,57 +32,38 @@ CREATE TABLE tensors (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES ru
     matrix_shape TEXT, rule TEXT NOT NULL, dtype TEXT NOT NULL, UNIQUE (run, name));
 CREATE TABLE metrics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, family TEXT NOT NULL, unit TEXT NOT NULL,
     definition TEXT NOT NULL, source TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE names (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+    name TEXT NOT NULL, UNIQUE (run, name));
+CREATE TABLE statuses (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+INSERT INTO statuses VALUES (0, 'ok');
+CREATE TABLE codes (metric TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (metric, number),
+    UNIQUE (metric, digest)) WITHOUT ROWID;
+CREATE TABLE states (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor INTEGER NOT NULL,
+    digests TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
 CREATE TABLE series (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    scope TEXT NOT NULL, tensor TEXT NOT NULL, metric TEXT NOT NULL, UNIQUE (run, scope, tensor, metric));
+    scope TEXT NOT NULL, tensor INTEGER NOT NULL, metric TEXT NOT NULL, UNIQUE (run, scope, tensor, metric));
 CREATE TABLE measurements (series INTEGER NOT NULL REFERENCES series ON DELETE CASCADE,
-    checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, value REAL, bound REAL, status TEXT NOT NULL,
-    reference TEXT, basis TEXT, PRIMARY KEY (series, checkpoint)) WITHOUT ROWID;
-CREATE TABLE sums (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
-    need TEXT NOT NULL, numbers TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor, need)) WITHOUT ROWID;
-CREATE TABLE spectra (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+    checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, value REAL, bound REAL,
+    status INTEGER NOT NULL, reference INTEGER, states INTEGER, code INTEGER,
+    PRIMARY KEY (series, checkpoint)) WITHOUT ROWID;
+CREATE TABLE sum_formats (id INTEGER PRIMARY KEY, format TEXT NOT NULL UNIQUE);
+CREATE TABLE sums (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor INTEGER NOT NULL,
+    format INTEGER NOT NULL, numbers BLOB NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
+CREATE TABLE spectra (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor INTEGER NOT NULL,
     singular_values BLOB NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
-CREATE TABLE contents (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
+CREATE TABLE contents (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor INTEGER NOT NULL,
     blake3 TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
-CREATE TABLE sketches (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
-    reference TEXT NOT NULL, buckets INTEGER, first INTEGER, exponent INTEGER, numbers BLOB, basis TEXT NOT NULL,
-    PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
+CREATE TABLE sketches (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor INTEGER NOT NULL,
+    reference INTEGER NOT NULL, buckets INTEGER, first INTEGER, exponent INTEGER, numbers BLOB,
+    states INTEGER NOT NULL, code INTEGER NOT NULL, PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID;
 CREATE TABLE problems (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
     metric TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (checkpoint, tensor, metric)) WITHOUT ROWID;
-CREATE VIEW readable AS SELECT runs.name AS run, checkpoints.name AS checkpoint, epoch, step, scope, tensor, metric,
-    value, bound, status, reference FROM measurements JOIN series ON series.id = measurements.series
+CREATE VIEW readable AS SELECT runs.name AS run, checkpoints.name AS checkpoint, epoch, step, scope,
+    tensors.name AS tensor, metric, value, bound, statuses.name AS status, compared.name AS reference
+    FROM measurements JOIN series ON series.id = measurements.series
+    JOIN names AS tensors ON tensors.id = series.tensor JOIN statuses ON statuses.id = measurements.status
     JOIN checkpoints ON checkpoints.id = measurements.checkpoint JOIN runs ON runs.id = series.run
-"""
-
-# Schema 1 kept settings and unfinished work in a table of keys, all findings as they were when measured, and did not
-# tell NaN from infinite elements. Of the findings those are kept that only opening the folder can make: all others
-# follow from the measurements and are computed when a report is drawn. Non-finite elements are taken for NaN.
-_FROM_1_TO_2 = """
-ALTER TABLE runs ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
-ALTER TABLE runs ADD COLUMN begun TEXT NOT NULL DEFAULT '[]';
-ALTER TABLE runs ADD COLUMN opening TEXT NOT NULL DEFAULT '{}';
-ALTER TABLE runs ADD COLUMN vanished TEXT NOT NULL DEFAULT '[]';
-UPDATE runs SET settings = value FROM meta WHERE key = 'settings of run ' || name;
-UPDATE runs SET begun = value FROM meta WHERE key = 'begun with run ' || name;
-UPDATE runs SET opening = json_object('findings', (SELECT json_group_array(json_array(rule, severity, sentence, tensor,
-    json(checkpoints), json(evidence), figure)) FROM (SELECT * FROM findings WHERE run = runs.id AND rule IN
-    ('ambiguous_name', 'averaged_weights', 'contradicting_files', 'duplicate_files', 'further_models', 'names_kept',
-    'names_unwrapped', 'order_by_age', 'refused_file', 'score_from_earlier_step', 'scores_not_finite',
-    'scores_unmatched', 'scores_unreadable', 'scores_without_place', 'selected_tensors', 'several_lines',
-    'several_weights', 'steps_within_epochs', 'tied_weights', 'unfinished_run') ORDER BY position)));
-CREATE TABLE listings (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
-    digest TEXT NOT NULL, tensors TEXT NOT NULL, UNIQUE (run, digest));
-ALTER TABLE checkpoints ADD COLUMN listing INTEGER REFERENCES listings;
-UPDATE sums SET numbers = json_insert(numbers, '$[#]', json_extract(numbers, '$[1]')) WHERE need = 'finiteness';
-DROP TABLE findings;
-DROP TABLE meta
-"""
-
-# Schema 2 did not keep how many tokens a training had seen, nor sketches of steps.
-_FROM_2_TO_3 = """
-ALTER TABLE checkpoints ADD COLUMN tokens INTEGER;
-CREATE TABLE sketches (checkpoint INTEGER NOT NULL REFERENCES checkpoints ON DELETE CASCADE, tensor TEXT NOT NULL,
-    reference TEXT NOT NULL, buckets INTEGER, first INTEGER, exponent INTEGER, numbers BLOB, basis TEXT NOT NULL,
-    PRIMARY KEY (checkpoint, tensor)) WITHOUT ROWID
+    LEFT JOIN names AS compared ON compared.id = measurements.reference
 """
 
 
@@ -134,23 +118,25 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if _is_new(connection):
-            _execute_all(connection, _TABLES, SCHEMA_VERSION)
+            execute_all(connection, _TABLES)
+            _set_version(connection)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring an earlier schema up to date in one transaction; another process may have been faster."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        if _version(connection) == 1:
-            _execute_all(connection, _FROM_1_TO_2, version=2)
-        if _version(connection) == 2:
-            _execute_all(connection, _FROM_2_TO_3, version=3)
+        version = _version(connection)
+        if version == SCHEMA_VERSION:
+            return
+        migrate(connection, version, _TABLES)
+        _set_version(connection)
+    with suppress(sqlite3.OperationalError):  # no room for a copy, or in use: the store is whole, but a larger file
+        connection.execute("VACUUM")
 
 
-def _execute_all(connection: sqlite3.Connection, statements: str, version: int) -> None:
-    for statement in statements.split(";\n"):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {version}")
+def _set_version(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _copy_in_temporary_file(connection: sqlite3.Connection) -> sqlite3.Connection:

@@ -13,11 +13,13 @@ from analyzer.errors import StoreError
 from analyzer.metrics.needs import Need
 from analyzer.model.run import Checkpoint, Run
 from analyzer.model.tables import MetricRow, TensorRow
-from analyzer.store.reader import Asked, Reader, RowKey
+from analyzer.store.reader import Reader, RowKey
+from analyzer.store.run_reader import Asked
 from analyzer.store.schema import connect
 from analyzer.store.sketches import SKETCH_METRIC
 from analyzer.store.writer import Writer
 
+NAMED = "(SELECT id FROM names WHERE run = ? AND name = ?)"  # in a query, the key of a tensor
 Stamps = list[tuple[int | str, ...]]  # (size, modified_ns, etag) of each file of a checkpoint
 
 
@@ -150,10 +152,14 @@ class Store(Reader):
         execute = self._connection.execute
         known = {name for (name,) in execute("SELECT name FROM tensors WHERE run = ?", (run_id,))}
         for name in known - names:
-            execute("DELETE FROM series WHERE run = ? AND scope = 'tensor' AND tensor = ?", (run_id, name))
             execute(
-                "DELETE FROM sketches WHERE tensor = ? AND checkpoint IN (SELECT id FROM checkpoints WHERE run = ?)",
-                (name, run_id),
+                f"DELETE FROM series WHERE run = ? AND scope = 'tensor' AND tensor = {NAMED}",  # noqa: S608 - our own text
+                (run_id, run_id, name),
+            )
+            execute(
+                f"DELETE FROM sketches WHERE tensor = {NAMED} "  # noqa: S608 - our own text
+                "AND checkpoint IN (SELECT id FROM checkpoints WHERE run = ?)",
+                (run_id, name, run_id),
             )
         execute("DELETE FROM tensors WHERE run = ?", (run_id,))
         self._connection.executemany(
@@ -173,15 +179,16 @@ class Store(Reader):
     def forget_rows(self, run: str, keys: Iterable[RowKey]) -> None:
         """Delete measured rows, by (matrix, metric, checkpoint)."""
         run_id, known = self._run_id(run), list(keys)
+        at = "checkpoint = (SELECT id FROM checkpoints WHERE run = ? AND name = ?)"
         self._connection.executemany(
-            "DELETE FROM measurements WHERE series = (SELECT id FROM series WHERE run = ? AND scope = 'tensor' AND "
-            "tensor = ? AND metric = ?) AND checkpoint = (SELECT id FROM checkpoints WHERE run = ? AND name = ?)",
-            [(run_id, tensor, metric, run_id, checkpoint) for tensor, metric, checkpoint in known],
+            "DELETE FROM measurements WHERE series = "  # noqa: S608 - our own text
+            "(SELECT id FROM series WHERE run = ? AND scope = 'tensor' AND "
+            f"tensor = {NAMED} AND metric = ?) AND {at}",
+            [(run_id, run_id, tensor, metric, run_id, checkpoint) for tensor, metric, checkpoint in known],
         )
         self._connection.executemany(
-            "DELETE FROM sketches WHERE tensor = ? AND checkpoint = (SELECT id FROM checkpoints "
-            "WHERE run = ? AND name = ?)",
-            [(tensor, run_id, checkpoint) for tensor, metric, checkpoint in known if metric == SKETCH_METRIC],
+            f"DELETE FROM sketches WHERE tensor = {NAMED} AND {at}",  # noqa: S608 - our own text
+            [(run_id, tensor, run_id, checkpoint) for tensor, metric, checkpoint in known if metric == SKETCH_METRIC],
         )
 
     def drop_runs_but(self, names: set[str]) -> None:

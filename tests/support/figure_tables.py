@@ -10,6 +10,7 @@ import numpy as np
 from analyzer.model.run import Status
 from analyzer.model.spectra import SpectrumThroughTime, spectrum_through_time
 from analyzer.model.tables import ChangePair, CheckpointRow, Correlation, Curve, MetricRow, Tables, TensorRow
+from analyzer.model.trajectory import trajectory_of
 
 BLOCK = (
     "self_attn.q_proj",
@@ -65,6 +66,9 @@ def make_tables(
         add(name, "condition_number", noisy(10 ** rng.uniform(0.5, 3) * (1 + 2 * (1 - rate))))
         add(name, "effective_rank", noisy(size * 6 * (1 + 0.3 * rate), 0.01))
         add(name, "stable_rank", noisy(size * 1.5 * (1 + rate), 0.02))
+        add(name, "dead_row_count", np.round(size * (1 - rate)))
+        add(name, "dead_column_count", np.zeros(len(epochs)))
+        add(name, "changed_fraction", 1 - 0.1 * rng.random(len(epochs)), True)
         add(name, "zero_fraction", np.zeros(len(epochs)))
         add(name, "near_zero_fraction", noisy(0.01 * size * (2 - rate)))
         add(name, "frobenius_norm", noisy(size * (3 + rate), 0.01))
@@ -105,9 +109,10 @@ def make_tables(
         name: MetricRow(name, "mine" if name in OWN else "motion", "share of ‖W‖²", "d", "s", 1)
         for name in dict.fromkeys(metric for _, _, metric in curves)
     }
-    return Tables(
-        run, places, axis_label, rows, (*tensors, bias), metrics, scalars, curves, {}, pairs, (), spectra=spectra
-    )
+    way = np.cumsum(rate[:, None] * (rng.standard_normal((len(epochs), 30)) + 1), axis=0)
+    path = trajectory_of([None, *enumerate(np.diff(way, axis=0))], 30)
+    known = Tables(run, places, axis_label, rows, (*tensors, bias), metrics, scalars, curves, {}, pairs, ())
+    return dataclasses.replace(known, spectra=spectra, trajectory=path)
 
 
 def spectrum(tensor: str, norm: np.ndarray, count: int = 64) -> SpectrumThroughTime:

@@ -35,19 +35,38 @@ DECAYING = 0.1 * np.exp(-TIME / 2) + 2e-4
 STEADY = np.full(EPOCHS, 0.01)
 
 
+def tables_in(
+    folder: Path,
+    states: Sequence[Mapping[str, np.ndarray]],
+    metrics: Iterable[str] | None = None,
+    scores: Sequence[Mapping[str, str | None]] | None = None,
+) -> Tables:
+    """Write and measure a run, and return its tables with the findings.
+
+    ``scores`` change the metadata of each checkpoint; a state without tensors is a checkpoint that is missing.
+    """
+    for epoch, weights in enumerate(states):
+        metadata = weightlapse_metadata(epoch, **(scores[epoch] if scores else {}))
+        if weights:
+            save_weights(folder / f"run/epoch_{epoch}.safetensors", weights, metadata)
+    return read(measured(folder / "run", metrics=metrics).path)
+
+
+def read(path: Path) -> Tables:
+    """Return the tables of the run in a store, with the findings."""
+    with open_store(path) as store:
+        tables = read_tables(store, "run")
+    return dataclasses.replace(tables, findings=tuple(find(tables)))
+
+
 def found_in(
     folder: Path,
     states: Sequence[Mapping[str, np.ndarray]],
     metrics: Iterable[str] | None = None,
     scores: Sequence[Mapping[str, str | None]] | None = None,
 ) -> list[Finding]:
-    """Write and measure a run, and return its findings; ``scores`` change the metadata of each checkpoint."""
-    for epoch, weights in enumerate(states):
-        metadata = weightlapse_metadata(epoch, **(scores[epoch] if scores else {}))
-        save_weights(folder / f"run/epoch_{epoch}.safetensors", weights, metadata)
-    measurements = measured(folder / "run", metrics=metrics)
-    with open_store(measurements.path) as store:
-        found = find(read_tables(store, "run"))
+    """Write and measure a run, and return its findings; see :func:`tables_in`."""
+    found = tables_in(folder, states, metrics, scores).findings
     return checked([one for one in found if one.rule != "unusual_initialization"])  # these walks begin with N(0, 1)
 
 
@@ -115,7 +134,10 @@ def walk(rates):
 
 def given_scores(**series):
     """Return the metadata of each checkpoint with these scores; NaN means that a checkpoint has none."""
-    return [{key: None if np.isnan(v[t]) else repr(float(v[t])) for key, v in series.items()} for t in range(EPOCHS)]
+    rows = zip(*series.values(), strict=True)
+    return [
+        {key: None if np.isnan(one) else repr(float(one)) for key, one in zip(series, row, strict=True)} for row in rows
+    ]
 
 
 def found_with(tmp_path, rates, **series):

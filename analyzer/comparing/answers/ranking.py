@@ -18,7 +18,6 @@ from analyzer.comparing.answers.wording import (
     MOST_LISTED,
     at_end,
     both,
-    continuation,
     continuing_runs,
     first_few,
     probability,
@@ -52,8 +51,7 @@ def extreme(comparison: Comparison, rule: str, quantity: Quantity, *, largest: b
     caveat = f"{shared}, so this compares different networks. " if shared else ""
     values = f"{_MEASURES[rule]} {at_end(comparison)} is {described(ordered)}"
     sentence = (
-        f"{caveat}{_opening(comparison, rule, best, second, difference)}: {values}.{continuation(comparison)}"
-        f"{verdict(comparison, difference)}"
+        f"{caveat}{_opening(comparison, rule, best, second, difference)}: {values}.{verdict(comparison, difference)}"
     )
     if rule == "moved_most":
         sentence += _relative_to_start(comparison, best)
@@ -114,7 +112,7 @@ def _compared(comparison: Comparison, accuracy: Quantity, sides: Sequence[Side])
     return Finding(
         "mattered_for_accuracy",
         "info",
-        f"{opening}: {values}.{continuation(comparison)}{conclusion}",
+        f"{opening}: {values}.{conclusion}",
         evidence={
             "quantity": accuracy.name,
             "order": [asdict(side) for side in ordered],

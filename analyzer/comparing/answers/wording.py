@@ -62,13 +62,23 @@ def continuing_runs(comparison: Comparison) -> list[str]:
     return [run for run, places in comparison.places.items() if places[-1] > comparison.ends[run]]
 
 
-def continuation(comparison: Comparison) -> str:
-    """Return a sentence if final values are from the middle of a run, else an empty text."""
-    if not (longer := continuing_runs(comparison)):
+def different_ends(comparison: Comparison) -> str:
+    """Return a sentence on where each run ends, and where they are compared, if that differs; else an empty text."""
+    runs_at: dict[float, list[str]] = {}
+    for run, places in comparison.places.items():
+        runs_at.setdefault(float(places[-1]), []).append(run)
+    if len(runs_at) == 1:
         return ""
-    verb = "continues" if len(longer) == 1 else "continue"
+    ordered = sorted(runs_at.items())
+    ends = "; ".join(
+        f"{listed(runs, MOST_LISTED)} at {place(comparison, where)}" for where, runs in ordered[:MOST_LISTED]
+    )
+    more = f"; {len(ordered) - MOST_LISTED} more up to {place(comparison, ordered[-1][0])}"
+    sentence = f"The runs end at different places: {ends}{more if len(ordered) > MOST_LISTED else ''}."
+    if not continuing_runs(comparison):
+        return sentence
     unit = "number of tokens" if comparison.axis_label == TOKENS else comparison.axis_label
-    return f" This is the last {unit} that all runs have; {listed(longer)} {verb} beyond it."
+    return f"{sentence} They are compared {at_end(comparison)}, the last {unit} that all of them have."
 
 
 def shared_tensors(comparison: Comparison) -> str:

@@ -29,8 +29,8 @@ _TICK_PITCH = 0.5  # inches
 
 @COMPARISON.figure(
     order=10,
-    title="Where every run ended",
-    how_to_read="Each mark is the final value of one run.",
+    title="Final values of every run",
+    how_to_read="Each mark is one run, at the place at which the runs are compared.",
     how_to_read_groups=(
         "The vertical line is the mean of a group. The more the marks of two rows overlap, the more likely it is that "
         "the seed alone explains their difference."

@@ -17,9 +17,12 @@ from analyzer.figures.drawing.line_panels import KEY_TEXT, KEY_WIDTH, LineSheet,
 from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK, Look
 from analyzer.figures.drawing.ticks import is_log, linear_limits, log_limits
 from analyzer.model.comparison import Band, Comparison, Quantity
+from analyzer.model.names import listed
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
+
+_END = "x"  # the marker at the last value of a line that ends early
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,20 @@ def group_figure(comparison: Comparison, names: Sequence[str], along: str | None
         return None
     key = _key(comparison, entries)
     notes = [KeyLine(text) for text in (_band_note(comparison, entries), _zero_note(panels), left_out) if text]
+    ending = dict.fromkeys(
+        run
+        for quantity, lines in panels
+        for entry, line in zip(entries, lines, strict=True)
+        for run in _ended_by(comparison, quantity, entry, line)
+    )
+    if ending:
+        verb = "has" if len(ending) == 1 else "have"
+        notes.insert(0, KeyLine(f"the line ends: after this, {listed(list(ending), 3)} {verb} no value", marker=_END))
     sheet = LineSheet(len(panels), notes, KEY_WIDTH, key)
     axis = _axis(comparison, [line for _, lines in panels for line in lines], along)
     for index, (quantity, lines) in enumerate(panels):
         axes = sheet.panel(index)
-        _draw_panel(axes, quantity, entries, lines)
+        _draw_panel(axes, comparison, quantity, entries, lines)
         draw_checkpoint_axis(axes, axis, labeled=index == len(panels) - 1)
     return sheet.finish()
 
@@ -98,7 +110,9 @@ def _finite(values: FloatArray) -> FloatArray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _draw_panel(axes: Axes, quantity: Quantity, entries: Sequence[Entry], lines: Sequence[Band]) -> None:
+def _draw_panel(
+    axes: Axes, comparison: Comparison, quantity: Quantity, entries: Sequence[Entry], lines: Sequence[Band]
+) -> None:
     values = _all_values(lines)
     log = is_log(quantity.scale, values)
     unit = "" if quantity.is_score else f" ({quantity.unit}), {quantity.scope}"
@@ -112,6 +126,31 @@ def _draw_panel(axes: Axes, quantity: Quantity, entries: Sequence[Entry], lines:
             axes.fill_between(line.positions, low, high, color=entry.look.color, alpha=0.16, linewidth=0)
         if line.positions.size:
             draw_line(axes, line.positions, middle, entry.look, index)
+        if _ended_by(comparison, quantity, entry, line):
+            last = _last_value(line)
+            axes.plot(line.positions[last], middle[last], _END, color=entry.look.color, markersize=8, markeredgewidth=2)
+
+
+def _last_value(line: Band) -> int:
+    """Return the index of the last value of a line, -1 if it has none."""
+    return int(np.flatnonzero(np.isfinite(line.mean)).max(initial=-1))
+
+
+def _ended_by(comparison: Comparison, quantity: Quantity, entry: Entry, line: Band) -> list[str]:
+    """Return the runs whose values end before the line does, of which one is enough to end the line of a group.
+
+    A last checkpoint that was not measured, as with ``--spectra-every``, does not count.
+    """
+    if not 0 <= _last_value(line) < len(line.mean) - 1:
+        return []
+    members = {group.name: group.independent for group in comparison.groups}
+    runs = (entry.run,) if entry.run is not None else members[str(entry.group)]
+    courses = {run: comparison.courses[run, quantity.name] for run in runs}
+    return [
+        run
+        for run, course in courses.items()
+        if not np.isfinite(course.values[-1]) and (quantity.is_score or course.statuses[-1] != "missing")
+    ]
 
 
 def _all_values(lines: Sequence[Band]) -> FloatArray:

@@ -6,7 +6,7 @@ maps the rows of its layers are framed. All artists of finding N have the gid ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from analyzer.figures.drawing.heat_cells import cells
+from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import text_width
 from analyzer.figures.drawing.line_panels import raise_name
 from analyzer.figures.drawing.sheet import size_of
@@ -43,7 +44,7 @@ class Mark:
 
     number: int
     severity: Severity
-    tensors: tuple[str, ...]
+    tensors: frozenset[str]
     first: int
     last: int
 
@@ -56,6 +57,10 @@ class Mark:
     def gid(self) -> str:
         """The id of the mark's artists, the same for all marks of a finding."""
         return f"finding-{self.number}"
+
+    def is_about(self, name: str) -> bool:
+        """Check whether the finding is about a tensor, or about the stack that the matrix ``name`` is of."""
+        return name in self.tensors or (name.endswith("]") and name.rpartition("[")[0] in self.tensors)
 
 
 def marks_for(tables: Tables, figure: str | None = None) -> tuple[Mark, ...]:
@@ -70,7 +75,7 @@ def marks_for(tables: Tables, figure: str | None = None) -> tuple[Mark, ...]:
     """
     places = {row.name: position for position, row in enumerate(tables.checkpoints)}
     return tuple(
-        Mark(number, finding.severity, finding.tensors, first, last)
+        Mark(number, finding.severity, frozenset(finding.tensors), first, last)
         for number, finding in enumerate(tables.findings, start=1)
         if figure in (None, finding.figure)
         for first, last in _intervals(finding, places)
@@ -89,9 +94,11 @@ def _intervals(finding: Finding, places: dict[str, int]) -> list[tuple[int, int]
     return list(zip([named[0], *breaks], [*ends, named[-1]], strict=True))
 
 
-def numbers_of(marks: Iterable[Mark], tensor: str) -> list[int]:
-    """Return the numbers of the findings about a tensor."""
-    return sorted({mark.number for mark in marks if tensor in mark.tensors})
+def explained(marks: Sequence[Mark]) -> list[KeyLine]:
+    """Return the line of a figure's notes that explains its marks; none without marks."""
+    return (
+        [KeyLine("a number in a colored box marks the finding with that number, where it was found")] if marks else []
+    )
 
 
 def draw_time_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], *, numbered: bool = True) -> None:
@@ -106,9 +113,9 @@ def draw_time_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], *, 
     for mark in marks:
         left, right = float(axis.positions[mark.first]), float(axis.positions[mark.last])
         if left == right:
-            _tag(axes.axvline(left, color=mark.color, linewidth=1.2, dashes=(4, 2), zorder=1.5), mark)
+            tag(axes.axvline(left, color=mark.color, linewidth=1.2, dashes=(4, 2), zorder=1.5), mark)
         elif mark.last - mark.first < len(axis.positions) - 1:
-            _tag(axes.axvspan(left, right, color=mark.color, alpha=_BAND, linewidth=0, zorder=0.6), mark)
+            tag(axes.axvspan(left, right, color=mark.color, alpha=_BAND, linewidth=0, zorder=0.6), mark)
         _draw_bar(axes, mark, left, right)
     if marks and numbered:
         raise_name(axes, NUMBERS_HEIGHT)
@@ -128,56 +135,72 @@ def _draw_bar(axes: Axes, mark: Mark, left: float, right: float) -> None:
         clip_on=False,
         transform=axes.get_xaxis_transform(),
     )
-    _tag(bar, mark)
+    tag(bar, mark)
 
 
-def draw_row_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], rows: Sequence[str]) -> None:
+def draw_row_marks(
+    axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], rows: Sequence[str], of_time: Sequence[Mark] = ()
+) -> None:
     """Frame the rows of findings in a heat map over their checkpoints, with the numbers at the right.
 
-    A finding about no row, or about more than :data:`MOST_FRAMED` of them, only marks its checkpoints; the caller
-    leaves `NUMBERS_HEIGHT` above the panel for their numbers.
+    The findings in ``of_time`` only mark their checkpoints; the caller leaves `NUMBERS_HEIGHT` above the panel for
+    their numbers.
 
     Args:
         axes: the panel, one unit of the vertical axis per row.
         axis: the panel's horizontal axis.
         marks: the findings.
         rows: the tensor of each row, from the top.
+        of_time: what :func:`times_only` returns for all rows of the figure.
     """
-    framed = [(mark, stretch) for mark in marks for stretch in _framed_rows(mark, rows)]
+    framed = [(mark, part) for mark in marks if mark not in of_time for part in _stretches(mark, rows)]
     around = _FRAME_GAP / (size_of(axes)[1] * 72 / len(rows))
     for mark, (top, bottom) in framed:
-        left, right = _columns(axis, mark)
+        left, right = columns_of(axis, mark)
         height = bottom - top + 2 * around
         frame = Rectangle((left, top - around), right - left, height, fill=False, edgecolor=mark.color, linewidth=1.6)
         frame.set(zorder=4, clip_on=False, path_effects=[withStroke(linewidth=3.2, foreground="white")])
-        _tag(axes.add_patch(frame), mark)
-    of_time = times_only(marks, rows)
-    for mark in of_time:
-        for end in _columns(axis, mark):
-            line = axes.axvline(end, color=mark.color, linewidth=1.2, dashes=(4, 2), zorder=4)
-            line.set_path_effects([withStroke(linewidth=2.6, foreground="white")])
-            _tag(line, mark)
-    _draw_numbers_above(axes, axis, of_time)
+        tag(axes.add_patch(frame), mark)
+    draw_column_marks(axes, axis, of_time)
     _draw_numbers_beside(axes, framed, len(rows))
 
 
+def draw_column_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], *, down: bool = False) -> None:
+    """Enclose the columns of findings in a heat map between lines, with the numbers above; ``down``: rows as well."""
+    for mark in marks:
+        left, right = columns_of(axis, mark)
+        for draw in (axes.axvline, axes.axhline) if down else (axes.axvline,):
+            for end in (left, right):
+                line = draw(end, color=mark.color, linewidth=0.9, dashes=(4, 2), zorder=4)
+                line.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
+                tag(line, mark)
+        _draw_bar(axes, mark, left, right)
+    if marks:
+        raise_name(axes, NUMBERS_HEIGHT)
+        _draw_numbers_above(axes, axis, marks)
+
+
 def times_only(marks: Sequence[Mark], rows: Sequence[str]) -> list[Mark]:
-    """Return the marks that frame no row: the findings about no layer or about most of them."""
-    return [mark for mark in marks if not any(_framed_rows(mark, rows))]
+    """Return the findings that frame no row: those about none of the rows, or more than :data:`MOST_FRAMED` of them.
+
+    Args:
+        marks: the findings.
+        rows: the tensors of all rows of a figure.
+    """
+    counts = [sum(map(mark.is_about, rows)) for mark in marks]
+    most = max(1, MOST_FRAMED * len(rows))
+    return [mark for mark, count in zip(marks, counts, strict=True) if not 0 < count <= most]
 
 
-def _columns(axis: CheckpointAxis, mark: Mark) -> tuple[float, float]:
+def columns_of(axis: CheckpointAxis, mark: Mark) -> tuple[float, float]:
     """Return where the columns of a mark's checkpoints begin and end in a heat map."""
     edges, columns = cells(axis)
     return float(edges[columns.index(mark.first)]), float(edges[columns.index(mark.last) + 1])
 
 
-def _framed_rows(mark: Mark, rows: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the first row and the one after the last of each stretch of rows to be framed."""
-    named = set(mark.tensors)
-    found = [row for row, name in enumerate(rows) if name in named]
-    if len(found) > max(1, MOST_FRAMED * len(rows)):
-        return
+def _stretches(mark: Mark, rows: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the one after the last of each stretch of rows that a finding is about."""
+    found = [row for row, name in enumerate(rows) if mark.is_about(name)]
     start = 0
     for place, row in enumerate(found):
         if place + 1 == len(found) or found[place + 1] > row + 1:
@@ -219,7 +242,7 @@ def _draw_number(
         va=va,
         bbox={"boxstyle": "round,pad=0.15", "facecolor": mark.color, "edgecolor": "none"},
     )
-    _tag(text, mark)
+    tag(text, mark)
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float], length: float) -> list[float]:
@@ -240,5 +263,6 @@ def spread(wanted: Sequence[float], sizes: Sequence[float], length: float) -> li
     return places
 
 
-def _tag(artist: Artist, mark: Mark) -> None:
+def tag(artist: Artist, mark: Mark) -> None:
+    """Give an artist the id of a mark."""
     artist.set_gid(mark.gid)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.checkpoint_axis import checkpoint_axis, draw_checkpoint_axis
 from analyzer.figures.drawing.colors import draw_color_bar, scale_of
+from analyzer.figures.drawing.finding_marks import NUMBERS_HEIGHT, Mark, draw_row_marks, explained, times_only
 from analyzer.figures.drawing.heat_cells import POOLED, cells, draw_cells, is_pooled
 from analyzer.figures.drawing.heat_sheet import (
     MAX_HEIGHT,
@@ -39,7 +40,13 @@ _LABEL_PITCH = 9.2  # points, the least distance from one layer's name to the ne
 
 
 def heat_figure(
-    tables: Tables, layers: Sequence[LayerTable], mean: Curve | None, *, gaps: bool, remarks: Sequence[str]
+    tables: Tables,
+    layers: Sequence[LayerTable],
+    mean: Curve | None,
+    marks: Sequence[Mark],
+    *,
+    gaps: bool,
+    remarks: Sequence[str],
 ) -> Figure:
     """Draw every layer as a row of a heat map for each panel, at most one screen high.
 
@@ -47,6 +54,7 @@ def heat_figure(
         tables: the run.
         layers: the values of each panel, with the same names in all of them.
         mean: the curve to draw in a panel above the first heat map, None for none.
+        marks: the findings to mark.
         gaps: whether to mark columns after a gap with a ring.
         remarks: notes to write under the panels.
     """
@@ -59,8 +67,10 @@ def heat_figure(
     width = (WIDTH - left - 2 * MARGIN - (len(layers) - 1) * _GAP) / len(layers)
     scales = [scale_of(table) for table in layers]
     foot = [*notes(tables, axis, layers, gaps=gaps, remarks=remarks), *color_notes(axis, layers, scales)]
-    foot += [KeyLine(left_out)] if left_out else []
-    top = HEAD + (STRIP_HEIGHT if mean is not None else 0.0) + _BAR
+    foot += [*explained(marks), *([KeyLine(left_out)] if left_out else [])]
+    of_time = times_only(marks, layers[0].names)
+    above = NUMBERS_HEIGHT / 72 if of_time else 0.0
+    top = HEAD + (STRIP_HEIGHT if mean is not None else 0.0) + _BAR + above
     most = MAX_HEIGHT - top - FOOT_GAP - key_height([*foot, *foot[:1]]) - MARGIN
     height = min(max(len(names) * _ROW, _MIN_HEIGHT), most)
     if is_pooled(len(names), len(columns), width, height):
@@ -71,10 +81,11 @@ def heat_figure(
     over = gap_steps(tables, axis, layers) if gaps else np.zeros(len(axis.positions), dtype=bool)
     for index, (table, scale) in enumerate(zip(layers, scales, strict=True)):
         start = left + index * (width + _GAP)
-        draw_color_bar(place(drawn, start, top - 0.42, width, 0.12), table.panel, scale)
+        draw_color_bar(place(drawn, start, top - above - 0.42, width, 0.12), table.panel, scale)
         axes = place(drawn, start, top, width, height)
         draw_cells(axes, axis, table, scale)
         draw_checkpoint_axis(axes, axis, limits=limits)
+        draw_row_marks(axes, axis, marks, table.names, of_time)
         _label_rows(axes, names if index == 0 else [], len(names), height)
         if over.any():
             draw_rings(axes, axis.positions[over], height)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -105,8 +105,8 @@ def mark_of(status: Status | None) -> str | None:
     return "error" if status in ("error", "not_converged", "too_few") else None
 
 
-def layer_names(tables: Tables, panels: Sequence[Panel]) -> tuple[str, ...]:
-    """Return the weight matrices that have a curve for any of the panels, in network order.
+def layer_names(tables: Tables, panels: Sequence[Panel], also: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the weight matrices, and the tensors in ``also``, with a curve for any of the panels, in network order.
 
     ``tensor[e]``, one matrix of a stack, has the place of its tensor. Names that are not among the tensors come last.
     """
@@ -119,7 +119,7 @@ def layer_names(tables: Tables, panels: Sequence[Panel]) -> tuple[str, ...]:
             continue
         stack = tensor.rpartition("[")[0] if tensor.endswith("]") else ""
         known = tensor if tensor in place else stack if stack in place else None
-        if known is None or known in matrices:
+        if known is None or known in matrices or tensor in also:
             found[tensor] = place[known] if known is not None else len(place)
     return tuple(sorted(found, key=lambda name: found[name]))  # stable: a stack keeps the order of its curves
 
@@ -148,6 +148,12 @@ def is_negligible(table: LayerTable) -> bool:
 
 def _has_marks(table: LayerTable) -> bool:
     return any(table.marks(layer) for layer in range(len(table.names)))
+
+
+def is_constant(tables: Tables, metric: str, value: float) -> bool:
+    """Check whether a metric has no other value in any tensor."""
+    curves = (curve for (_, _, name), curve in tables.curves.items() if name == metric)
+    return all(bool(((curve.values == value) | np.isnan(curve.values)).all()) for curve in curves)
 
 
 def notes(

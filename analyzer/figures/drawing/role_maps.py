@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.checkpoint_axis import checkpoint_axis, draw_checkpoint_axis
 from analyzer.figures.drawing.colors import ColorScale, fill_color_bar, meaning, scale_of
+from analyzer.figures.drawing.finding_marks import NUMBERS_HEIGHT, Mark, draw_row_marks, explained, times_only
 from analyzer.figures.drawing.heat_cells import POOLED, cells, draw_cells, is_pooled
 from analyzer.figures.drawing.heat_sheet import (
     MAX_HEIGHT,
@@ -98,6 +99,7 @@ def role_figure(
     layers: Sequence[LayerTable],
     tiles: Sequence[Tile],
     mean: Curve | None,
+    marks: Sequence[Mark],
     *,
     gaps: bool,
     remarks: Sequence[str],
@@ -109,6 +111,7 @@ def role_figure(
         layers: the values of each panel, with the same names in all of them.
         tiles: the arrangement of the layers.
         mean: the curve to draw in a panel above the tiles, None for none.
+        marks: the findings to mark.
         gaps: whether to mark columns after a gap with a ring.
         remarks: notes to write under the panels.
     """
@@ -117,7 +120,10 @@ def role_figure(
     over = axis.positions[gap_steps(tables, axis, layers)] if gaps else np.zeros(0)
     foot = [KeyLine(f"one tile for each role: blocks downward, time to the right; {_NOTE}")]
     foot += [*notes(tables, axis, layers, gaps=gaps, remarks=remarks), *color_notes(axis, layers, scales)]
-    grid = _Grid.fitting(tiles, len(layers), HEAD + (STRIP_HEIGHT if mean is not None else 0.0), len(foot) + 1)
+    foot += explained(marks)
+    of_time = times_only(marks, layers[0].names)
+    start = HEAD + (STRIP_HEIGHT if mean is not None else 0.0)
+    grid = _Grid.fitting(tiles, len(layers), start, len(foot) + 1, _TITLE + (NUMBERS_HEIGHT / 72 if of_time else 0.0))
     if is_pooled(max(len(tile.rows) for tile in tiles), len(cells(axis)[1]), grid.width, grid.height):
         foot.append(POOLED)
     drawn = new_sheet(grid.bottom + FOOT_GAP + key_height(foot) + MARGIN)
@@ -135,6 +141,7 @@ def role_figure(
             last = panel == len(layers) - 1 and index + grid.abreast >= len(tiles)
             if last:
                 draw_checkpoint_axis(axes, axis, limits=limits)
+            draw_row_marks(axes, axis, marks, [layers[0].names[row] for row in tile.rows], of_time)
             if over.size:
                 draw_rings(axes, over, grid.height)
     draw_key(drawn, MARGIN, grid.bottom + FOOT_GAP, WIDTH - 2 * MARGIN, foot)
@@ -149,18 +156,19 @@ class _Grid:
     lines: int
     panels: int
     start: float
+    title: float
     width: float
     height: float
 
     @classmethod
-    def fitting(cls, tiles: Sequence[Tile], panels: int, start: float, notes: int) -> _Grid:
+    def fitting(cls, tiles: Sequence[Tile], panels: int, start: float, notes: int, title: float) -> _Grid:
         """Return the grid that fills the page's width and leaves room for the notes below."""
         lines = -(-len(tiles) // _MOST_ABREAST)
         abreast = -(-len(tiles) // lines)
         width = (WIDTH - _LEFT - 2 * MARGIN - (abreast - 1) * _GAP) / abreast
         room = MAX_HEIGHT - start - FOOT_GAP - key_height([KeyLine("")] * notes) - MARGIN
-        height = room / panels / lines - _BAND_HEAD / lines - _TITLE - _TICKS
-        return cls(abreast, lines, panels, start, width, min(max(height, _MIN_TILE), _MAX_TILE))
+        height = room / panels / lines - _BAND_HEAD / lines - title - _TICKS
+        return cls(abreast, lines, panels, start, title, width, min(max(height, _MIN_TILE), _MAX_TILE))
 
     @property
     def bottom(self) -> float:
@@ -169,12 +177,12 @@ class _Grid:
 
     def top(self, panel: int) -> float:
         """Return where the head of a panel begins."""
-        return self.start + panel * (_BAND_HEAD + self.lines * (_TITLE + self.height + _TICKS))
+        return self.start + panel * (_BAND_HEAD + self.lines * (self.title + self.height + _TICKS))
 
     def corner(self, panel: int, index: int) -> tuple[float, float]:
         """Return the left and the top of a tile."""
         line, column = divmod(index, self.abreast)
-        top = self.top(panel) + _BAND_HEAD + _TITLE + line * (_TITLE + self.height + _TICKS)
+        top = self.top(panel) + _BAND_HEAD + self.title + line * (self.title + self.height + _TICKS)
         return _LEFT + column * (self.width + _GAP), top
 
 

@@ -36,6 +36,7 @@ def nonfinite_scores(path: str, unit: str, table: Mapping[tuple[str, float], Map
         "warning" if any(map(_never_recovers, bad.values())) else "notice",
         f"{path}: {'; '.join(phrases)}{more}. These values are left out.",
         evidence={"unit": unit, "scores": {name: _counts(values) for name, values in bad.items()}},
+        figure="accuracy",
     )
 
 

@@ -556,7 +556,7 @@ def test_too_little_memory_is_told_in_the_units_that_fit(make_run):
 
 def test_a_pattern_that_matches_nothing_is_an_error(make_run):
     result = weightlapse("measure", make_run(random_walk(3)), "--store", "s.sqlite", "--tensors", "fc9.*")
-    assert result.code == 1 and "fc9.*" in result.err and "fc1.weight" in result.err
+    assert result.code == 2 and "fc9.*" in result.err and "fc1.weight" in result.err
 
 
 @pytest.mark.parametrize("verb", ["measure", "report"])

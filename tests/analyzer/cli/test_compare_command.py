@@ -63,7 +63,7 @@ def compared(two_reports):
 
 def test_the_folder_holds_exactly_what_it_should(compared):
     assert sorted(path.name for path in compared.iterdir()) == [
-        "data", "figures", "index.html", "manifest.json", "report.css", "summary.json",
+        "data", "figures", "index.html", "manifest.json", "report.css", "report.js", "summary.json",
     ]  # fmt: skip
     assert sorted(path.name for path in (compared / "data").iterdir()) == sorted(f"{name}.csv" for name in HEADERS)
     figures = sorted(path.name for path in (compared / "figures").iterdir())
@@ -90,7 +90,7 @@ def test_the_tables_have_their_headers_and_whole_rows(compared):
     ]
 
 
-def test_where_the_runs_part_stands_in_the_table_the_summary_and_beside_the_figure(compared):
+def test_where_the_runs_part_stands_in_the_table_the_summary_and_once_on_the_page_linked_with_its_figure(compared):
     rows = {row["tensor"]: row for row in read_csv(compared / "data" / "divergence.csv")}
     assert {name: row["diverged_at"] for name, row in rows.items()} == {
         "fc1.bias": "", "fc1.weight": "", "out.bias": "", "out.weight": "3",
@@ -103,12 +103,15 @@ def test_where_the_runs_part_stands_in_the_table_the_summary_and_beside_the_figu
     (told,) = (row["sentence"] for row in summary["answers"] if row["rule"] == "divergence")
     assert "diverge at epoch 3, in out.weight" in told
     page = (compared / "index.html").read_text(encoding="utf-8")
-    assert re.search(r'<figure id="compared_motion">.*?diverge at epoch 3, in out\.weight.*?</figure>', page, re.DOTALL)
+    assert page.count("diverge at epoch 3, in out.weight") == 1
+    (figure,) = re.findall(r'<figure id="compared_motion">.*?</figure>', page, re.DOTALL)
+    (answer,) = re.findall(r'href="#(answer-\d+)">Where do runs', figure)
+    assert re.search(rf'id="{answer}".*diverge at epoch 3', page)
 
 
 def test_the_page_answers_the_questions_and_needs_no_script(compared):
     page = (compared / "index.html").read_text(encoding="utf-8")
-    assert "<script" not in page
+    assert re.findall("<script[^>]*>", page) == ['<script src="report.js" defer>']
     for rule in ("moved_most", "best_conditioned", "mattered_for_accuracy", "how_sure"):
         assert QUESTIONS[rule] in page
     for link in re.findall(r'(?:href|src)="([^"#]+)"', page):
@@ -139,10 +142,35 @@ def test_what_needs_attention_is_told_with_its_run_on_the_terminal_and_on_the_pa
     assert [line for line in apart.err.splitlines() if line.startswith(("Serious:", "Warning:"))] == said
     for folder, link in (("runs-compared", None), ("a-run-and-sound", "../a-run/index.html")):
         page = (tmp_path / "reports" / folder / "index.html").read_text(encoding="utf-8")
-        (section,) = re.findall(r"What needs attention</h3>(.*?)</ul>", page, re.DOTALL)
+        (section,) = re.findall(r'<h3 id="attention">(.*?)</ul>', page, re.DOTALL)
         assert set(re.findall(r"<strong>(.*?)</strong>", section)) == {"a run"}
         assert "fc1.weight" in section
-        assert re.findall('href="(.*?)"', section) == ([link] if link else [])
+        (table,) = re.findall(r'<h3 id="runs">(.*?)</table>', page, re.DOTALL)
+        assert re.findall('href="(.*?)"', table) == ([link] if link else [])
+
+
+def test_a_run_that_ends_earlier_is_shown_at_its_own_end_and_what_several_runs_share_once(tmp_path):
+    accuracies = {}
+    for seed, (name, epochs) in enumerate((("long", 6), ("short", 4))):
+        states = random_walk(epochs, seed=seed)
+        for epoch, weights in enumerate(states):
+            if epoch > 1:
+                weights["fc1.weight"][0, 0] = np.nan
+            accuracies[name] = f"0.{epoch + 1}{seed + 3}"
+            metadata = weightlapse_metadata(epoch, test_accuracy=accuracies[name])
+            save_weights(tmp_path / "runs" / name / f"epoch_{epoch}.safetensors", weights, metadata)
+    out = tmp_path / "out"
+    outcome = weightlapse("compare", tmp_path / "runs", "--metrics", "motion,size", "--out", out)
+    assert outcome.code == 3, outcome.err
+    page = (out / "index.html").read_text(encoding="utf-8")
+    ends = "The runs end at different places: short at epoch 3; long at epoch 5. They are compared at epoch 3, the last"
+    assert page.count(ends) == 1
+    (table,) = re.findall(r'<h3 id="runs">(.*?)</table>', page, re.DOTALL)
+    for name, end in (("long", "epoch 5"), ("short", "epoch 3")):
+        (row,) = re.findall(f"<tr><th[^>]*>{name}</th>(.*?)</tr>", table)
+        assert f"<td>{end}</td>" in row and f">{accuracies[name]}" in row
+    (section,) = re.findall(r'<h3 id="attention">(.*?)</ul>', page, re.DOTALL)
+    assert section.count("NaN or infinite weights") == 1 and "The same is found in short." in section
 
 
 # ------------------------------------------------------------------------------------------------- what it accepts
@@ -197,11 +225,24 @@ def test_from_python_a_comparison_is_given_back_and_written_where_asked(two_repo
 
 def test_one_run_is_no_comparison(two_reports, tmp_path):
     outcome = weightlapse("compare", two_reports / "slow", two_reports / "slow", "--out", tmp_path / "out")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert outcome.err == (
         f"Error: {two_reports / 'slow'}: a comparison needs two or more runs, and there is only slow; name another\n"
     )
     assert weightlapse("compare").code == 2
+
+
+@pytest.mark.parametrize("command", ["report", "compare", "export"])
+def test_a_comparison_is_no_report_and_the_message_names_what_is(two_reports, compared, tmp_path, command):
+    options = ["--format", "csv"] if command == "export" else []
+    outcome = weightlapse(command, compared, *options, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: {compared}: is the folder of a comparison, which has no measurements")
+    for name in ("slow", "fast"):
+        assert str(two_reports / name / "measurements.sqlite") in outcome.err
+    (compared.parent / "damaged").mkdir(exist_ok=True)
+    (compared.parent / "damaged/manifest.json").write_text('{"kind": "comparison", "inputs": [1, {"store": 2}]}')
+    assert weightlapse(command, compared.parent / "damaged", *options).code == 2
 
 
 def test_a_run_without_scores_and_one_of_other_layers_are_compared_as_far_as_it_goes(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from math import sqrt
 
@@ -14,10 +12,12 @@ from commands import measured, rows_of
 
 from analyzer.engine import derived
 from analyzer.engine.derived import DERIVED, WORST_FIRST, derive
+from analyzer.metrics.needs import NEEDS
 from analyzer.model.run import STATUSES_WITH_VALUE
 from analyzer.model.tables import CheckpointRow, Curve
 from analyzer.report.measurements import Measurements
 from analyzer.store.store import open_store
+from analyzer.store.writer import Observation
 
 
 def run_of(tmp_path, states, steps=None):
@@ -64,9 +64,15 @@ def test_a_total_is_never_short_of_a_tensor_whose_sums_are_absent(tmp_path):
     norm = sqrt(sum(float((weights.astype(np.float64) ** 2).sum()) for weights in states[1].values()))
     assert row(rows, 1, "frobenius_norm", "total")["value"] == pytest.approx(norm, rel=1e-12)
     path = tmp_path / "run.sqlite"
-    with closing(sqlite3.connect(path)) as connection, connection:
-        assert connection.execute("DELETE FROM sums WHERE tensor = 'fc1.bias' AND need = 'weights'").rowcount == 3
     with open_store(str(path), create=True) as store:
+        needs = {"mine": [NEEDS["weights"]]}  # of a metric that finds none now
+        absent = [
+            Observation(row.name, "fc1.bias", (), {"mine": "x"}, {}, {}, None, {}, 0)
+            for row in store.checkpoints("run")
+        ]
+        with store.transaction():
+            store.writer("run", needs).add(absent)
+        assert "fc1.bias" not in store.sums("run", "epoch_1.safetensors")["weights"]
         derive(store, "run", [])
     rows = rows_of(Measurements(str(path), "run"))
     for t in range(3):

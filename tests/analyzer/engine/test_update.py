@@ -15,7 +15,7 @@ from analyzer.engine.planning import PROCESS_MEMORY, plan
 from analyzer.engine.update import MeasureRequest, bring_up_to_date, outlook
 from analyzer.errors import WeightlapseError
 from analyzer.metrics import select_metrics
-from analyzer.store.reader import Asked
+from analyzer.store.run_reader import Asked
 from analyzer.store.store import open_store
 
 BYTES = 4 * (12 * 20 + 12 + 5 * 12 + 5)  # of one state

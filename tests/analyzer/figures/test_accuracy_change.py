@@ -69,3 +69,12 @@ def test_beside_a_p_value_stands_what_could_have_been_detected(powers, is_said):
     text = "a true r of 0.5 would have p < 0.05 in 53 % of such runs, one of 0.7 in 94 %"
     assert (text in shown) == is_said
     assert any("a true r" in one for one in shown) == is_said
+
+
+def test_no_line_joins_the_neighbors_of_an_epoch_without_a_score():
+    score = np.array([0.1, 0.3, 0.5, 0.6, np.nan, 0.7, 0.75, 0.8])
+    pair = change_pair("val_acc", np.arange(8.0), score, np.array([np.nan, 4, 3, 5, 2, 2, 1, 1]))
+    tables = dataclasses.replace(make_tables(4, 8), change_pairs=(pair,))
+    line = DRAW["accuracy_change"](tables).axes[0].get_lines()[0]
+    assert list(line.get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
+    assert list(np.isnan(line.get_ydata())) == [False, False, False, True, True, False, False]

@@ -16,6 +16,7 @@ PANELS = {
     "step_distance": ["Step distance ‖Wₜ − Wₜ₋₁‖"],
     "condition_number": ["Condition number κ = σ₁/σₙ"],
     "initial_distance": ["Distance from the start ‖Wₜ − W₀‖"],
+    "norm": ["Norm ‖Wₜ‖"],
     "rank": ["Effective rank", "Stable rank ‖W‖²/σ₁²"],
     "alpha": ["Alpha, tail chosen by fit", "Alpha by Hill's estimator, upper half"],
     "outliers": ["Singular values above the noise", "Carried by these"],
@@ -45,6 +46,19 @@ def test_distances_from_the_start_need_a_second_checkpoint():
     (declared,) = (each for each in LAYER_FIGURES if each.name == "initial_distance")
     assert declared.draw(make_tables(4, 1)) is None
     assert declared.draw(make_tables(4, 2)) is not None
+
+
+@pytest.mark.parametrize(("name", "usual"), [("changed_fraction", 1), ("dead_rows_and_columns", 0)])
+def test_healthy_layers_alone_are_no_figure(name, usual):
+    tables = make_tables(4)
+    metrics = {"changed_fraction", "dead_row_count", "dead_column_count"}
+    healthy = {
+        key: dataclasses.replace(curve, values=np.where(np.isnan(curve.values), np.nan, usual))
+        for key, curve in tables.curves.items()
+        if curve.metric in metrics
+    }
+    assert DRAW[name](tables) is not None
+    assert DRAW[name](dataclasses.replace(tables, curves={**tables.curves, **healthy})) is None
 
 
 def test_run_and_axis_are_named():

@@ -48,13 +48,8 @@ def test_every_size_is_legible(spec, layers, marked):
 @FEW_AND_MANY
 def test_every_length_is_legible(spec, checkpoints, layers):
     figure = spec.draw(make_tables(layers, checkpoints))
-    needs = {
-        "overview": 2,
-        "step_distance": 2,
-        "update_rank": 2,
-        "initial_distance": 2,
-        "accuracy_change": 3,
-    }  # checkpoints
+    needs = {"overview": 2, "step_distance": 2, "update_rank": 2, "initial_distance": 2, "accuracy_change": 3}
+    needs |= {"checkpoint_distances": 3, "path": 3, "dead_rows_and_columns": 2, "changed_fraction": 2}  # checkpoints
     if checkpoints < needs.get(spec.name, 1):
         assert figure is None
     else:

@@ -217,6 +217,13 @@ def test_a_checkpoint_overwritten_by_an_older_one_is_no_other_run_and_no_exchang
     assert {at, at + 1} <= misplaced_steps(known)
 
 
+def test_the_step_out_of_a_copy_does_not_go_back():
+    weights = learning(drift=5.0, decay=0.85)
+    weights[11] = weights[8]
+    held = tables_of_states({"w": [str(8 if place == 11 else place) for place in range(26)]})
+    assert told(replace(tables(weights), source=held.source, elements=held.elements)) == []
+
+
 def test_too_few_checkpoints_or_no_distances():
     assert told(tables(learning(4))) == []
     assert told(replace(tables(exchanged(learning(26, 0), 8, 14)), trajectory=trajectory_of((), 0))) == []

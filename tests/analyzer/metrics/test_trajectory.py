@@ -12,6 +12,7 @@ from commands import measured
 from analyzer.engine import walk as engine
 from analyzer.numerics import blocks
 from analyzer.report.reading import read_tables
+from analyzer.store.sketches import SKETCH_METRIC
 from analyzer.store.store import open_store
 
 FAMILIES = ["motion", "trajectory"]
@@ -31,11 +32,14 @@ def trajectory(store: Path):
 
 def bits(store: Path) -> list[tuple[object, ...]]:
     with open_store(str(store)) as opened:
+        (run,) = opened.runs()
         rows = opened._connection.execute(
-            "SELECT name, tensor, reference, buckets, first, exponent, numbers, basis FROM sketches "
-            "JOIN checkpoints ON id = checkpoint ORDER BY position, tensor"
+            "SELECT checkpoints.name, names.name, compared.name, buckets, first, exponent, numbers FROM sketches "
+            "JOIN checkpoints ON checkpoints.id = checkpoint JOIN names ON names.id = tensor "
+            "JOIN names AS compared ON compared.id = reference ORDER BY position, names.name"
         )
-        return rows.fetchall()
+        bases = {name: opened.bases(run, name) for name in {row.name for row in opened.tensors(run)}}
+        return [(*row, bases[row[1]][row[1], SKETCH_METRIC, row[0]]) for row in rows]
 
 
 def walk(count: int, shapes: dict[str, tuple[int, ...]], relative: float, dtype=np.float32, seed=0, drift=0.0):

@@ -14,6 +14,7 @@ from compared_runs import stored_run, two_groups
 from analyzer.comparing import compare_runs
 from analyzer.model import score_names as scores
 from analyzer.report.comparison_page import render_page
+from analyzer.report.comparison_tables import HEADERS
 
 NAMES = {"Lightning": ("train_acc", "val_acc", "train_loss", "val_loss"), "timm": ("eval_top1", "eval_loss")}
 
@@ -88,7 +89,7 @@ def mattered(runs):
 def test_a_comparison_knows_accuracies_under_their_usual_names():
     runs = [renamed(run, test_accuracy="val_acc", test_loss="val_loss") for run in two_groups(accuracy=0.5)]
     assert mattered(runs).startswith("Yes: final val acc")
-    page = render_page(compare_runs(runs), [], {}).decode()
+    page = render_page(compare_runs(runs), [], {}, {name: f"{name}.csv" for name in HEADERS}).decode()
     assert "Val acc" in page and "Val loss" in page
 
 

@@ -10,7 +10,7 @@ from builders import random_walk
 from commands import weightlapse
 
 from analyzer.engine import update as measuring
-from analyzer.store.reader import Asked
+from analyzer.store.run_reader import Asked
 from analyzer.store.store import Store
 
 

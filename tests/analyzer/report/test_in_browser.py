@@ -11,6 +11,8 @@ import pytest
 from builders import random_walk, save_weights, weightlapse_metadata
 from commands import weightlapse
 
+from analyzer.figures import FIGURES
+
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
 
@@ -44,16 +46,21 @@ def reports(tmp_path_factory):
         base / f"hostile/<b>{HOSTILE.replace('/', '')}", {HOSTILE: (8, 6), "b": (6, 6)}, 1, {HOSTILE: "1"}
     )
     make_run(base / "runs/second", BLOCKS, 2)
-    for out, path in (("plain", plain), ("hostile", hostile), ("several", base / "runs")):
-        done = weightlapse("report", path, "--out", base / "web" / out)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("analyzer.figures.FIGURES", FIGURES[:4])  # all would take most of the time
+        for out, path in (("plain", plain), ("hostile", hostile), ("several", base / "runs")):
+            done = weightlapse("report", path, "--out", base / "web" / out)
+            assert done.code in (0, 3), done.err
+        compared = (base / "web/several", base / "web/hostile")
+        done = weightlapse("compare", *compared, "--out", base / "web/compared")
         assert done.code in (0, 3), done.err
-    done = weightlapse("report", base / "web/plain", "--single-file", "--out", base / "web/single.html")
-    assert done.code in (0, 3), done.err
+        done = weightlapse("report", base / "web/plain", "--single-file", "--out", base / "web/single.html")
+        assert done.code in (0, 3), done.err
     return base / "web"
 
 
 PAGES = ("plain/index.html", "plain/layers/003.html", "hostile/index.html", "hostile/layers/001.html",
-         "several/index.html", "several/layers/02-second/002.html", "single.html")  # fmt: skip
+         "several/index.html", "several/layers/02-second/002.html", "compared/index.html", "single.html")  # fmt: skip
 
 
 class WithPolicy(SimpleHTTPRequestHandler):
@@ -166,7 +173,7 @@ def test_a_finding_leads_to_its_layer_and_from_there_to_the_neighbors(reports, o
 
 
 def test_hostile_names_stay_text(reports, open_page):
-    for name in ("hostile/index.html", "hostile/layers/001.html"):
+    for name in ("hostile/index.html", "hostile/layers/001.html", "compared/index.html"):
         page = open_page((reports / name).as_uri())
         assert "<script>alert(1)</script>" in page.locator("body").inner_text()
         assert page.evaluate("document.scripts.length") == 1
@@ -178,6 +185,17 @@ def test_hostile_names_stay_text(reports, open_page):
 def test_nothing_is_wider_than_a_phone_but_what_scrolls_in_its_box(reports, open_page, name):
     page = open_page((reports / name).as_uri(), NARROW)
     assert page.evaluate("document.documentElement.scrollWidth") == NARROW[0]
+
+
+def test_a_comparison_fits_its_screen_and_leads_from_an_answer_to_its_figure_and_back(reports, open_page):
+    page = open_page((reports / "compared/index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == WIDE[0]
+    answer = page.locator(".finding").filter(has_text="Which moved most?")
+    answer.get_by_role("link").click()
+    assert page.url.endswith("#compared_motion")
+    page.locator("#compared_motion").get_by_role("link", name="Which moved most?").click()
+    assert page.evaluate("document.querySelector(':target').textContent").startswith("Which moved most?")
+    assert page.get_by_text("Which moved most?").count() == 2  # the answer, and the link to it
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -195,7 +213,9 @@ def test_on_paper_tables_fit_and_what_is_folded_is_open(reports, open_page, name
 
 @pytest.mark.parametrize("medium", ["light", "dark", "print"])
 @pytest.mark.parametrize("size", [WIDE, NARROW])
-@pytest.mark.parametrize("name", ["plain/index.html", "plain/layers/003.html", "several/index.html"])
+@pytest.mark.parametrize(
+    "name", ["plain/index.html", "plain/layers/003.html", "several/index.html", "compared/index.html"]
+)
 def test_axe_finds_no_serious_fault(reports, open_page, name, size, medium):
     page = open_page((reports / name).as_uri(), size, "dark" if medium == "dark" else "light")
     if medium == "print":
@@ -208,3 +228,92 @@ def test_axe_finds_no_serious_fault(reports, open_page, name, size, medium):
         if one["impact"] in ("serious", "critical")
     ]
     assert faults == []
+
+
+# ------------------------------------------------------------------------------------------- the interactive page
+
+
+def traces(page, plot):
+    """Return (name, number of points, values) of the lines of a plot."""
+    return page.evaluate(
+        f"document.getElementById('{plot}').data.map((one) => [one.name, one.x.length, Array.from(one.y)])"
+    )
+
+
+@pytest.mark.parametrize("name", ["plain", "hostile", "several"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_interactive_page_draws_from_disk_without_an_error(reports, open_page, name, scheme):
+    page = open_page((reports / name / "explore.html").as_uri(), scheme=scheme)
+    assert page.problems == []
+    assert {url for url in page.requests if not url.startswith((reports.as_uri(), "data:", "blob:"))} == set()
+    assert page.locator("#curves .main-svg").count() > 0 and page.locator("#map .main-svg").count() > 0
+    assert page.locator("#spectrum .bars path").count() > 3
+    assert page.locator("#findings .finding").count() > 0
+
+
+def test_its_controls_choose_layers_metrics_axes_and_checkpoints(reports, open_page):
+    page = open_page((reports / "plain/explore.html").as_uri() + "#layer=layers.1.self_attn.q_proj.weight")
+    assert [name for name, *_ in traces(page, "curves") if name.endswith("weight")] == [
+        "layers.1.self_attn.q_proj.weight"
+    ]
+    page.fill("#filter", "k_proj")
+    assert page.locator("#layers option").count() == 3
+    page.click("#all")
+    names = [name for name, *_ in traces(page, "curves") if name.endswith("weight")]
+    assert names == [f"layers.{n}.self_attn.k_proj.weight" for n in range(3)]
+    page.select_option("#metric", "frobenius_norm")
+    before = traces(page, "curves")[0][2]
+    page.check("#relative")
+    after = traces(page, "curves")[0][2]
+    assert after[0] == 1 and before[0] != 1 and after[-1] == pytest.approx(before[-1] / before[0])
+    page.uncheck("#relative")
+    page.set_checked("#log", True)
+    assert page.evaluate("document.getElementById('curves').layout.yaxis.type") == "log"
+    heights = page.evaluate("Array.from(document.getElementById('spectrum').data[0].y)")
+    page.fill("#time", "0")
+    page.dispatch_event("#time", "input")
+    assert "0" in page.inner_text("#when")
+    assert page.evaluate("Array.from(document.getElementById('spectrum').data[0].y)") != heights
+    page.click("#none")
+    assert [name for name, *_ in traces(page, "curves") if name.endswith("weight")] == []
+    page.locator("#findings button").first.click()
+    assert any(name.endswith("weight") for name, *_ in traces(page, "curves"))
+    assert page.problems == []
+
+
+def test_several_runs_are_drawn_beside_each_other(reports, open_page):
+    page = open_page((reports / "several/explore.html").as_uri())
+    page.select_option("#run", ["0", "1"])
+    names = {name.partition(":")[0] for name, *_ in traces(page, "curves")}
+    assert names == {"plain", "second"}
+
+
+def test_its_links_lead_to_the_pages_of_the_layers_and_back(reports, open_page):
+    page = open_page((reports / "plain/explore.html").as_uri())
+    page.locator("#links a").first.click()
+    page.wait_for_load_state()
+    assert page.url.endswith("/layers/001.html")
+    layer = page.locator("h1").inner_text()
+    page.locator('a[href*="explore.html"]').click()
+    page.wait_for_load_state()
+    assert page.url.endswith(f"explore.html#layer={layer}")
+    assert page.locator("#layers option:checked").all_inner_texts() == [layer]
+
+
+def test_hostile_names_stay_text_on_the_interactive_page(reports, open_page):
+    page = open_page((reports / "hostile/explore.html").as_uri())
+    assert page.problems == [] and page.locator("script:not([src])").count() == 0
+    assert "<script>alert(1)" in page.locator("#layers").inner_text()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
+def test_the_interactive_page_has_no_serious_fault_for_anyone(reports, open_page, size, scheme):
+    page = open_page((reports / "plain/explore.html").as_uri(), size, scheme)
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_the_interactive_page_says_where_to_read_without_scripts(reports, open_page):
+    page = open_page((reports / "plain/explore.html").as_uri(), scripts=False)
+    assert "needs JavaScript" in page.inner_text("body")

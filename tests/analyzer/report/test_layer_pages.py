@@ -47,7 +47,7 @@ def network(blocks: int, checkpoints: int) -> Tables:
 
 
 def pages_of(tables: Tables, folder: str = "layers/") -> dict[str, str]:
-    return {path: content.decode() for path, content in layer_pages(tables, folder)}
+    return {path: content.decode() for path, content in layer_pages(tables, folder, "measurements.csv")}
 
 
 def row_of(page: str, name: str) -> list[str]:

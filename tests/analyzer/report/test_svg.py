@@ -101,7 +101,7 @@ def test_ticks_are_round_numbers(low, high, log, expected):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.05, "0.05"), (20000, "20000"), (1e-5, "1e−5"), (-2.5, "−2.5"), (1e9, "1e9")]
+    ("value", "text"), [(0.05, "0.05"), (5000, "5000"), (20000, "20000"), (1e-5, "1e−5"), (-2.5, "−2.5"), (1e9, "1e9")]
 )
 def test_ticks_are_written_shortly(value, text):
     assert tick_text(value) == text

@@ -109,7 +109,7 @@ def grids(coefficient=0.5, n_effective=12.0, lagged=True, p_value=None):
 
 
 def test_a_series_has_a_row_for_each_score_variant_and_method_with_its_numbers_in_place():
-    rows = list(rows_of(OF_STATES, 0, ["loss"], grids()))
+    rows = list(rows_of(OF_STATES, 0, {0: "loss"}, grids()))
     assert [(row.lag, row.method) for row in rows] == [(lag, m) for _, lag in VARIANTS for m in ("pearson", "spearman")]
     assert [lag for _, lag in VARIANTS] == [0, 0, 0, *LAGS] and LAGS == (-3, -2, -1, 1, 2, 3)
     assert {(row.scope, row.tensor, row.metric) for row in rows} == {("tensor", "w", "rms")}
@@ -123,8 +123,8 @@ def test_a_series_has_a_row_for_each_score_variant_and_method_with_its_numbers_i
 
 
 def test_a_series_outside_a_grid_and_a_lag_without_a_coefficient_have_no_row():
-    assert len(list(rows_of(OF_STATES, 0, ["loss"], grids(lagged=False)))) == 6
-    without = list(rows_of(OF_STATES, 0, ["loss"], grids(coefficient=np.nan)))
+    assert len(list(rows_of(OF_STATES, 0, {0: "loss"}, grids(lagged=False)))) == 6
+    without = list(rows_of(OF_STATES, 0, {0: "loss"}, grids(coefficient=np.nan)))
     assert [(row.lag, row.coefficient, row.status) for row in without] == [(0, None, "undefined")] * 6
 
 
@@ -132,7 +132,7 @@ def test_autocorrelations_are_told_only_where_both_are_known():
     for side in (0, 1):
         made = grids()
         made[AS_IS, 0].past[0, 0, 0, side] = np.nan
-        first, second = list(rows_of(OF_STATES, 0, ["loss"], made))[:2]
+        first, second = list(rows_of(OF_STATES, 0, {0: "loss"}, made))[:2]
         assert first.autocorrelations is None and second.autocorrelations == (601, 501)
 
 
@@ -140,7 +140,7 @@ def test_autocorrelations_are_told_only_where_both_are_known():
     ("n_effective", "status"), [(10.0, "ok"), (np.nextafter(10, 0), "too_few"), (np.nan, "too_few")]
 )
 def test_below_ten_effective_pairs_differences_only_describe(n_effective, status):
-    rows = list(rows_of(OF_STATES, 0, ["loss"], grids(n_effective=n_effective)))
+    rows = list(rows_of(OF_STATES, 0, {0: "loss"}, grids(n_effective=n_effective)))
     found = {(row.transform, row.lag): row.status for row in rows if not is_tested(row)}
     assert found.pop(("levels", 0)) == "ok"
     assert len(found) == 7 and set(found.values()) == {status}
@@ -148,7 +148,7 @@ def test_below_ten_effective_pairs_differences_only_describe(n_effective, status
 
 @pytest.mark.parametrize(("p_value", "status"), [(0.9, "ok"), (np.nan, "too_few")])
 def test_a_tested_row_without_a_p_value_has_too_few_pairs(p_value, status):
-    rows = list(rows_of(OF_STATES, 0, ["loss"], grids(n_effective=30.0, p_value=p_value)))
+    rows = list(rows_of(OF_STATES, 0, {0: "loss"}, grids(n_effective=30.0, p_value=p_value)))
     assert [row.status for row in rows if is_tested(row)] == [status] * 2
 
 
@@ -157,7 +157,7 @@ def test_without_a_coefficient_a_trend_had_too_few_pairs_if_the_differences_have
     made[WITHOUT_TREND, 0].coefficient[:] = np.nan
     made[AS_IS, 0].coefficient[:] = np.nan
     made[DIFFERENCES, 0].coefficient[0, 0, 1] = np.nan
-    rows = [row.status for row in rows_of(OF_STATES, 0, ["loss"], made) if row.lag == 0]
+    rows = [row.status for row in rows_of(OF_STATES, 0, {0: "loss"}, made) if row.lag == 0]
     assert rows == ["undefined", "undefined", "ok", "undefined", "too_few", "undefined"]
 
 

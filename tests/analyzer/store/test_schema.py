@@ -6,17 +6,19 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders import CHECKOUT, random_walk, save_weights
 from commands import measured, read_csv, weightlapse
+from earlier_stores import as_schema_3
 
 import analyzer
 from analyzer.errors import StoreError
 from analyzer.store.schema import SCHEMA_VERSION
-from analyzer.store.store import open_store
+from analyzer.store.store import Store, open_store
 
 DUMPS = CHECKOUT / "tests/data"  # stores as SQL, each of a run of three epochs with a NaN and a rejected file
-SETTINGS = {1: {"lr": "0.1", "seed": "3"}, 2: {}}  # of the training, by schema
+SETTINGS = {1: {"lr": "0.1", "seed": "3"}, 2: {}, 3: {}}  # of the training, by schema
 
 
 @pytest.fixture(params=SETTINGS)
@@ -83,10 +85,10 @@ def test_fault_43_a_store_of_an_earlier_schema_is_migrated_when_it_is_written(ea
 def test_fault_43_a_migration_that_fails_leaves_the_store_as_it_was(
     earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from analyzer.store import schema
+    from analyzer.store import migrations
 
     before = earlier.read_bytes()
-    monkeypatch.setattr(schema, "_FROM_2_TO_3", schema._FROM_2_TO_3 + ";\nSELECT nonsense")
+    monkeypatch.setattr(migrations, "_FROM_3_TO_4", migrations._FROM_3_TO_4 + ";\nSELECT nonsense")
     with pytest.raises(StoreError, match=r"old\.sqlite"):
         open_store(str(earlier), create=True)
     assert earlier.read_bytes() == before
@@ -99,6 +101,7 @@ def second(tmp_path: Path) -> Path:
         save_weights(tmp_path / f"run/epoch_{step}.safetensors", weights)
     measured(tmp_path / "run", metrics=["motion", "trajectory"])
     path = tmp_path / "run.sqlite"
+    as_schema_3(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE sketches")
         connection.execute("ALTER TABLE checkpoints DROP COLUMN tokens")
@@ -119,6 +122,50 @@ def test_a_store_of_schema_2_has_no_sketches_until_it_is_measured_again(second: 
     with open_store(str(second)) as store:
         assert list(store.measurements("run")) == rows
         assert sum(sketch is not None for *_, sketch in store.sketches("run")) == 3 * 4
+
+
+def content(store: Store) -> list[object]:
+    """Everything that the store tells of its run."""
+    tensors = [row.name for row in store.tensors("run")]
+    checkpoints = [row.name for row in store.checkpoints("run")]
+    return [
+        list(store.measurements("run")),
+        [sorted(store.bases("run", name).items()) for name in tensors],
+        [sorted(store.sums("run", name).items()) for name in checkpoints],
+        [{at: one.tolist() for at, one in store.spectra("run", name).items()} for name in tensors],
+        list(store.sketches("run")),
+        store.contents("run"),
+        store.run("run"),
+    ]
+
+
+def test_a_migrated_store_tells_the_same_and_nothing_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = random_walk(
+        4, {"fc.weight": (4, 3), "fc.bias": (4,), "experts.weight": (3, 5, 4), "embed.weight": (6, 2)}
+    )
+    weights[2]["fc.bias"][1] = np.nan
+    for step, state in enumerate(weights):
+        save_weights(tmp_path / f"run/epoch_{step}.safetensors", state)
+    measured(tmp_path / "run")
+    path = tmp_path / "run.sqlite"
+    with open_store(str(path)) as store:
+        before = content(store)
+    as_schema_3(path)
+    assert version(path) == 3
+    for create in (False, True):
+        with open_store(str(path), create) as store:
+            assert repr(content(store)) == repr(before)  # NaN is equal to NaN as text
+    assert version(path) == SCHEMA_VERSION
+    monkeypatch.setattr("analyzer.engine.update.walk", lambda *_, **__: pytest.fail("measured again"))
+    measured(tmp_path / "run")
+
+
+def test_a_migration_leaves_no_room_of_the_rows_that_it_replaced(earlier: Path) -> None:
+    open_store(str(earlier), create=True).close()
+    with closing(sqlite3.connect(earlier)) as connection:
+        assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
 
 
 def test_a_migrated_store_has_the_tables_of_a_new_one(earlier: Path, second: Path, tmp_path: Path) -> None:

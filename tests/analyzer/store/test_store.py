@@ -23,7 +23,7 @@ from analyzer.errors import StoreError
 from analyzer.model.run import Checkpoint, FileStamp, Finding, Measurement, Run, TensorInfo
 from analyzer.model.tables import CheckpointRow, MetricRow, TensorRow
 from analyzer.report.reading import read_tables
-from analyzer.store.reader import Asked
+from analyzer.store.run_reader import Asked
 from analyzer.store.store import Store, open_store
 from analyzer.store.writer import Observation
 
@@ -350,7 +350,7 @@ def test_fault_43_another_version_is_refused_naming_both(make_run, tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
     with pytest.raises(
-        StoreError, match=r"s\.sqlite: has store format 7, this weightlapse reads formats 1 to 3; install"
+        StoreError, match=r"s\.sqlite: has store format 7, this weightlapse reads formats 1 to 4; install"
     ):
         open_store(str(path))
 

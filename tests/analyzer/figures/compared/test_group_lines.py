@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from compared_runs import lone_runs, stored_run, two_groups
@@ -30,6 +32,21 @@ def test_fault_14_a_missing_score_is_a_gap_in_the_line():
     runs[0].tables.scalars["test_accuracy"][5] = np.nan
     line = DRAW_COMPARED["compared_scores"](compare_runs(runs)).axes[0].lines[0]
     assert np.isnan(line.get_ydata()[5]) and np.isfinite(np.delete(line.get_ydata(), 5)).all()
+
+
+def test_a_line_that_a_nan_ends_has_a_cross_there_and_the_key_names_the_run():
+    runs = two_groups(3)
+    curve = runs[1].tables.curves["total", "", "initial_distance"]
+    curve.values[8:] = np.nan
+    runs[1].tables.curves["total", "", "initial_distance"] = dataclasses.replace(
+        curve, statuses=("ok",) * 8 + ("nonfinite",) * 5
+    )
+    figure = DRAW_COMPARED["compared_motion"](compare_runs(runs))
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+    assert [line.get_xdata()[0] for line in crosses] == [7]
+    assert f"the line ends: after this, {runs[1].name} has no value" in texts(figure)
+    whole = DRAW_COMPARED["compared_motion"](compare_runs(two_groups(3)))
+    assert not any("the line ends" in text for text in texts(whole))
 
 
 @pytest.mark.parametrize(("far", "log"), [(5.0, False), (1e4, True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from figure_parts import DRAW, texts
 from figure_tables import make_tables, with_curve, with_marks
 from matplotlib.image import AxesImage
