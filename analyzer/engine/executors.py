@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from multiprocessing.connection import Connection, wait
@@ -49,7 +49,7 @@ def available_cores() -> int:
 
 def run_tasks(
     tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int, may_fork: bool = True
-) -> Iterator[ResultT]:
+) -> Generator[ResultT, None, None]:
     """Yield the results of all tasks as they arrive, ``jobs`` tasks at a time; the executor does not affect results.
 
     Threads block each other wherever the interpreter's lock is held (as in numpy's copies and conversions), so
@@ -65,7 +65,7 @@ def run_tasks(
 
 def run_in_processes(
     tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int
-) -> Iterator[ResultT]:
+) -> Generator[ResultT, None, None]:
     """Yield the results of all tasks as they arrive, from ``jobs`` forked processes that take the tasks in order.
 
     Closing the iterator (or Ctrl-C in the consumer) ends the processes at once; they also end when this process does.
@@ -184,7 +184,9 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def run_in_threads(tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int) -> Iterator[ResultT]:
+def run_in_threads(
+    tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int
+) -> Generator[ResultT, None, None]:
     """Yield the results of all tasks as they arrive, from ``jobs`` threads that take the tasks in order.
 
     Closing the iterator (or Ctrl-C in the consumer) stops each thread before its next result. An exception of a task

@@ -12,7 +12,7 @@ from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, checkpoint_axis
 from analyzer.figures.drawing.finding_marks import marks_for
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
-from analyzer.figures.drawing.labels import fitted
+from analyzer.figures.drawing.labels import fitted, text_width
 from analyzer.figures.drawing.line_panels import name_panel
 from analyzer.figures.drawing.overview_panels import layer_labels
 from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
@@ -24,7 +24,7 @@ from analyzer.model.tables import Tables
 
 _MOST_LAYERS, _MOST_ABREAST = 12, 4
 _MOST_RIDGES = (8, 7, 6)  # of one, two and three lines of panels
-_LEFT, _GAP, _TITLE, _BELOW = 0.7, 0.3, 0.3, 0.5  # inches
+_AXIS_LABEL, _GAP, _TITLE, _BELOW = 0.3, 0.3, 0.3, 0.5  # inches
 _RIDGE, _TOP_ROOM = 0.22, 1.7  # inches from one ridge to the next; how many of these the highest ridge reaches up
 _EARLY, _LATE = np.array([0x9E, 0xC5, 0xE3]) / 255, np.array([0x08, 0x30, 0x6B]) / 255  # light blue to dark blue
 _OUTSIDE = "#c2410c"
@@ -65,14 +65,16 @@ def spectrum_through_time(tables: Tables) -> Figure | None:
     most = _MOST_RIDGES[lines - 1]
     ridges = max(len(_ridges(one, most)) for one in shown)
     height = _RIDGE * (ridges + _TOP_ROOM)
-    width = (WIDTH - _LEFT - MARGIN) / abreast - _GAP
+    places = {here for one in shown for here in _ridges(one, most)}
+    left = MARGIN + max(text_width(_place_text(axis, here), SMALL_SIZE) for here in places) / 72 + _AXIS_LABEL
+    width = (WIDTH - left - MARGIN) / abreast - _GAP
     bottom = HEAD + lines * (_TITLE + height + _BELOW)
     drawn = new_sheet(bottom + key_height(foot) + MARGIN)
     labels = layer_labels([one.tensor for one in shown], (width + 0.6 * _GAP) * 72)
     for index, (one, label) in enumerate(zip(shown, labels, strict=True)):
         line, column = divmod(index, abreast)
         top = HEAD + _TITLE + line * (_TITLE + height + _BELOW)
-        axes = place(drawn, _LEFT + column * (width + _GAP), top, width, height)
+        axes = place(drawn, left + column * (width + _GAP), top, width, height)
         _draw_ridges(axes, axis, one, shapes.get(one.tensor), _ridges(one, most), labeled=column == 0)
         name_panel(axes, label)
     draw_key(drawn, MARGIN, bottom, WIDTH - 2 * MARGIN, foot)

@@ -135,6 +135,14 @@ class Correlation:
     power_07: float | None = None
 
 
+REMOVED = " removed"  # the end of the transform of a pair whose trend is removed
+
+
+def is_tested(row: Correlation) -> bool:
+    """Return whether a row is of a stationary pair at lag 0; such rows have a p-value given enough checkpoints."""
+    return row.lag == 0 and row.transform.endswith(REMOVED)
+
+
 @dataclass(frozen=True, slots=True)
 class ChangePair:
     """The classic picture for one scalar: z-scored accuracy differences and z-scored mean step distances.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from analyzer.model.score_names import accuracies, losses
-from analyzer.model.tables import Correlation, Tables
-from analyzer.statistics.rows import is_tested
+from analyzer.model.tables import Correlation, Tables, is_tested
 
 RELATED_METRICS = (("step_distance", "Step distance"), ("condition_number", "Condition number"))
 MOST_RELATED = 10

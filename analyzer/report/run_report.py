@@ -11,7 +11,7 @@ from analyzer.errors import ArgumentError
 from analyzer.model.describing import finding_record
 from analyzer.model.names import listed, slug
 from analyzer.model.score_names import best_place
-from analyzer.model.tables import Tables, is_expert
+from analyzer.model.tables import Tables, is_expert, is_tested
 from analyzer.report import csv_tables
 from analyzer.report.explore import explore_files
 from analyzer.report.layer_pages import layer_pages
@@ -19,7 +19,6 @@ from analyzer.report.layers import layers_of
 from analyzer.report.page import DataFiles, FigureOnPage, render_page
 from analyzer.report.rendering import asset
 from analyzer.report.writer import FigureSet, Folder, ReportOptions
-from analyzer.statistics.rows import is_tested
 from analyzer.store.reader import Reader
 from analyzer.tensors.content_hash import content_hash
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from analyzer.model.score_names import is_accuracy, leading
-from analyzer.model.tables import ChangePair, Correlation, Tables
+from analyzer.model.tables import ChangePair, Correlation, Tables, is_tested
 from analyzer.statistics.coefficients import pearson, z_scores
 from analyzer.statistics.curves import PICTURED, compared_positions, score_changes
-from analyzer.statistics.rows import is_tested
 
 
 def change_pairs(tables: Tables, rows: Iterable[Correlation] = ()) -> tuple[ChangePair, ...]:

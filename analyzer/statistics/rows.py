@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from analyzer.model.run import BoolArray, IntArray, Status
-from analyzer.model.tables import Correlation
+from analyzer.model.tables import REMOVED, Correlation
 from analyzer.statistics.curves import WeightCurve
 from analyzer.statistics.power import DETECTABLE
 from analyzer.statistics.relating import METHODS, Relations
 from analyzer.statistics.significance import FEWEST_EFFECTIVE
 from analyzer.statistics.stationary import POSITIVE_SCALES
 
-REMOVED = " removed"
 AS_IS, DIFFERENCES, WITHOUT_TREND = "as is", "differences", "without trend"
 LAGS = (-3, -2, -1, 1, 2, 3)
 Variant = tuple[str, int]  # the transform of a pair, and by how many checkpoints later the score is taken
@@ -84,11 +83,6 @@ class Grid:
         numbers = known.astype(object)
         numbers[np.isnan(known)] = None
         return self.n[row].tolist(), self.cycle[row].tolist(), numbers.tolist()
-
-
-def is_tested(row: Correlation) -> bool:
-    """Return whether a row is of a stationary pair at lag 0; such rows have a p-value given enough checkpoints."""
-    return row.lag == 0 and row.transform.endswith(REMOVED)
 
 
 def rows_of(

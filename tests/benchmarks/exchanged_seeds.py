@@ -21,9 +21,8 @@ from healthy_trainings import tables_in
 from scipy.stats import binomtest
 
 import analyzer
-from analyzer.model.tables import Tables
+from analyzer.model.tables import Tables, is_tested
 from analyzer.statistics.correlating import Correlations
-from analyzer.statistics.rows import is_tested
 from trainer import checkpoints
 from trainer.checkpoints import Checkpoint
 from trainer.config import TrainingConfig

@@ -112,7 +112,24 @@ def make_tables(
     way = np.cumsum(rate[:, None] * (rng.standard_normal((len(epochs), 30)) + 1), axis=0)
     path = trajectory_of([None, *enumerate(np.diff(way, axis=0))], 30)
     known = Tables(run, places, axis_label, rows, (*tensors, bias), metrics, scalars, curves, {}, pairs, ())
-    return dataclasses.replace(known, spectra=spectra, trajectory=path)
+    related = {metric: [correlation(metric, name) for name in ["", *names]] for metric in ("step_distance", "alpha")}
+    return dataclasses.replace(known, spectra=spectra, trajectory=path, correlations=related)
+
+
+def correlation(metric: str, tensor: str, coefficient: float = -0.217, p_value: float | None = 0.494) -> Correlation:
+    """Return what was tested of a tensor, or without a name of the mean, against the test accuracy."""
+    return Correlation(
+        *(
+            "tensor" if tensor else "mean",
+            tensor,
+            metric,
+            "test_accuracy",
+            "differences …, trend removed",
+            0,
+            "pearson",
+        ),
+        *(coefficient, -0.43, 0.081, 45, 41.6, p_value, p_value, "ok", (-0.3, -0.128), 0.786, 0.981),
+    )
 
 
 def spectrum(tensor: str, norm: np.ndarray, count: int = 64) -> SpectrumThroughTime:
@@ -130,10 +147,7 @@ def change_pair(scalar: str, places: np.ndarray, score: np.ndarray, steps: np.nd
         nothing = np.full(n, np.nan)
         return ChangePair(scalar, places[1:][both], nothing, nothing, None, n, "too_few" if n < 2 else "undefined")
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
-    stationary = Correlation(
-        *("mean", "", "step_distance", scalar, "differences …, trend removed", 0, "pearson"),
-        *(-0.217, -0.43, 0.081, 45, 41.6, 0.494, 0.494, "ok", (-0.3, -0.128), 0.786, 0.981),
-    )
+    stationary = dataclasses.replace(correlation("step_distance", ""), scalar=scalar)
     return ChangePair(scalar, places[1:][both], y, x, float((x * y).mean()), n, "ok", stationary)
 
 

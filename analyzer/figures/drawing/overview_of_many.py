@@ -114,7 +114,7 @@ def _places(
     height = _TALL_TILE if rows == 1 else _TILE
     names = row_labels(quantities[0].names) if tiles[0].title == ALL and quantities else []
     left = MARGIN + max([_LEFT, *(text_width(name) / 72 + 0.1 for name in names)])
-    width = (SHEET_WIDTH - left - MARGIN - columns * _GAP) / max(1, columns) + _GAP / max(1, columns)
+    width = (SHEET_WIDTH - left - 2 * MARGIN - columns * _GAP) / max(1, columns) + _GAP / max(1, columns)
     for number, (table, tile) in enumerate((table, tile) for table in quantities for tile in tiles):
         row, column = divmod(number, columns)
         yield (left + column * (width + _GAP), top + _TITLE + row * (height + _TITLE + 0.1), width, height), table, tile

@@ -14,6 +14,7 @@ from analyzer.figures.drawing.labels import short_labels
 from analyzer.figures.drawing.style import LOOKS
 from analyzer.model.network import OTHER, depth_of, role_of
 from analyzer.model.score_names import accuracies, is_share, losses
+from analyzer.model.tables import UNITS
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
@@ -107,7 +108,7 @@ def _score_labels(names: Sequence[str]) -> list[str]:
 
 def moved_title(axis: CheckpointAxis) -> str:
     """Return the name of the panel of motion."""
-    every = axis.label if axis.spacing == 1 else "checkpoint"
+    every = axis.label if axis.spacing == 1 and axis.label in UNITS else "checkpoint"
     return f"moved per {every}, in % of the norm"
 
 

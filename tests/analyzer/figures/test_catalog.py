@@ -25,6 +25,7 @@ READING_ORDER = [
     "step_distance",
     "condition_number",
     "accuracy_change",
+    "correlation_matrix",
     "initial_distance",
     "checkpoint_distances",
     "path",

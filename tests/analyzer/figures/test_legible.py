@@ -35,7 +35,10 @@ SIZES = [
     (300, True),
 ]
 # Figures that draw more than curves and scores, and figures that are left out where there is nothing to see.
-OWN_VALUES = ("accuracy_change", "spectrum_through_time", "checkpoint_distances", "path", "compression_preview")
+OWN_VALUES = (
+    *("accuracy_change", "correlation_matrix", "spectrum_through_time", "checkpoint_distances", "path"),
+    "compression_preview",
+)
 SELDOM = ("sparsity", "dead_rows_and_columns")
 FEW_AND_MANY = pytest.mark.parametrize("layers", [4, 12])  # lines and heat maps
 

@@ -14,8 +14,7 @@ import scipy.stats
 from builders import full_count
 from curve_tables import correlations, tables_of
 
-from analyzer.model.tables import Correlation
-from analyzer.statistics.rows import is_tested
+from analyzer.model.tables import Correlation, is_tested
 
 MOST_FALSE = 0.07
 SCORES, LAYERS = 12, 60

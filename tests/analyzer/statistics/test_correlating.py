@@ -9,12 +9,12 @@ import pytest
 import scipy.stats
 from curve_tables import correlations, even_trend, tables_of
 
+from analyzer.model.tables import is_tested
 from analyzer.statistics import curves as curves_module
 from analyzer.statistics.change_pairs import change_pairs
 from analyzer.statistics.coefficients import pearson
 from analyzer.statistics.correlating import Correlations
 from analyzer.statistics.curves import block_of, ordered_scalars
-from analyzer.statistics.rows import is_tested
 from analyzer.statistics.stationary import logarithms
 
 

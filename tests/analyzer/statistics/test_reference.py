@@ -10,6 +10,7 @@ from curve_tables import correlations, even_trend, tables_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.model.tables import is_tested
 from analyzer.statistics.bootstrap import (
     RESAMPLES,
     block_lengths,
@@ -21,7 +22,6 @@ from analyzer.statistics.bootstrap import (
 )
 from analyzer.statistics.coefficients import pearson, ranks, z_scores
 from analyzer.statistics.jumps import robust_residuals
-from analyzer.statistics.rows import is_tested
 from analyzer.statistics.significance import benjamini_hochberg
 
 

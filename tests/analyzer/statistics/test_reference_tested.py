@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from curve_tables import correlations, tables_of
 
-from analyzer.statistics.rows import is_tested
+from analyzer.model.tables import is_tested
 
 N = 80
 GENERATOR = np.random.default_rng(17)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analyzer.model.tables import is_tested
 from analyzer.statistics.curves import WeightCurve
 from analyzer.statistics.relating import Relations
 from analyzer.statistics.rows import (
@@ -16,7 +17,6 @@ from analyzer.statistics.rows import (
     VARIANTS,
     WITHOUT_TREND,
     Grid,
-    is_tested,
     not_related,
     rows_of,
     transform_name,

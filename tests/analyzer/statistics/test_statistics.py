@@ -12,10 +12,10 @@ from commands import measured
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.model.tables import is_tested
 from analyzer.report.reading import read_tables, with_statistics
 from analyzer.statistics.coefficients import pearson, ranks, z_scores
 from analyzer.statistics.curves import score_changes
-from analyzer.statistics.rows import is_tested
 from analyzer.store.store import open_store
 
 FINITE = st.floats(-1e6, 1e6, allow_subnormal=False)
