@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import StoreError, WeightlapseError
@@ -13,6 +14,7 @@ from analyzer.store.store import open_store
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
     from analyzer.model.run import Finding, FloatArray
     from analyzer.model.tables import Curve
@@ -100,6 +102,29 @@ class Measurements:
 
         with open_store(self.path) as store:
             return list(read_run(store, self.run).findings)
+
+    def plot(self, metric: str, tensors: str = "*") -> Figure:
+        """Return a matplotlib figure of one metric of all tensors whose names match a pattern, such as ``"fc*"``.
+
+        A notebook shows it; ``figure.savefig(path)`` writes it.
+
+        Raises:
+            StoreError: no such metric was measured, or of no tensor with such a name; the message suggests names.
+        """
+        from analyzer.figures.drawing.metric_figure import metric_figure
+        from analyzer.report.reading import read_tables
+
+        with open_store(self.path) as store:
+            tables = read_tables(store, self.run)
+        where = f"{self.path}: run {self.run!r} contains no"
+        measured = {tensor for scope, tensor, name in tables.curves if scope == "tensor" and name == metric}
+        if not measured:
+            raise StoreError(f"{where} metric {metric!r}; {suggestion(metric, self.metrics)}")
+        known = [row.name for row in tables.tensors if row.name in measured]
+        names = [name for name in known if fnmatchcase(name, tensors)]
+        if not names:
+            raise StoreError(f"{where} {metric!r} of a tensor like {tensors!r}; {suggestion(tensors, known)}")
+        return metric_figure(tables, metric, names)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return every measurement as a dictionary with the columns of ``measurements.csv`` but epoch and step."""

@@ -23,17 +23,10 @@ def spec(request):
     return next(spec for spec in FIGURES if spec.name == request.param)
 
 
-SIZES = [
-    (1, False),
-    (4, False),
-    (4, True),
-    (10, True),
-    (11, True),
-    (60, False),
-    (60, True),
-    (300, False),
-    (300, True),
-]
+SIZES = full_count(
+    [(1, False), (4, False), (4, True), (10, True), (11, True), (60, False), (60, True), (300, False), (300, True)],
+    [(1, False), (4, True), (11, True), (300, True)],
+)
 # Figures that draw more than curves and scores, and figures that are left out where there is nothing to see.
 OWN_VALUES = (
     *("accuracy_change", "correlation_matrix", "spectrum_through_time", "checkpoint_distances", "path"),
@@ -50,7 +43,7 @@ def test_every_size_is_legible(spec, layers, marked):
     assert problems(figure) == []
 
 
-@pytest.mark.parametrize("checkpoints", full_count([1, 2, 3, 1000], [1, 2, 1000]))
+@pytest.mark.parametrize("checkpoints", full_count([1, 2, 3, 1000], [1, 2]))
 @FEW_AND_MANY
 def test_every_length_is_legible(spec, checkpoints, layers):
     figure = spec.draw(make_tables(layers, checkpoints))
@@ -63,7 +56,7 @@ def test_every_length_is_legible(spec, checkpoints, layers):
         assert problems(figure) == []
 
 
-@pytest.mark.parametrize("factor", full_count([1e20, 1e-30, 1e300, 1e-310], [1e300, 1e-310]))
+@pytest.mark.parametrize("factor", full_count([1e20, 1e-30, 1e300, 1e-310], [1e300]))
 @FEW_AND_MANY
 def test_huge_and_tiny_values(spec, factor, layers):
     tables = make_tables(layers)
@@ -76,7 +69,7 @@ def test_huge_and_tiny_values(spec, factor, layers):
         assert problems(figure) == []
 
 
-@pytest.mark.parametrize("value", full_count([0.0, 123456.789, -2.5, np.inf, np.nan], [0.0, -2.5, np.nan]))
+@pytest.mark.parametrize("value", full_count([0.0, 123456.789, -2.5, np.inf, np.nan], [0.0, np.nan]))
 @FEW_AND_MANY
 def test_constant_and_absent_values(spec, value, layers):
     tables = make_tables(layers)
@@ -91,7 +84,7 @@ def test_constant_and_absent_values(spec, value, layers):
         assert figure is None
 
 
-@pytest.mark.parametrize("span", full_count([1e-9, 1e-3, 0.3, 3.0], [1e-9, 0.3]))
+@pytest.mark.parametrize("span", full_count([1e-9, 1e-3, 0.3, 3.0], [1e-9]))
 @FEW_AND_MANY
 def test_narrow_spans(spec, span, layers):
     tables = make_tables(layers)
@@ -101,7 +94,7 @@ def test_narrow_spans(spec, span, layers):
     assert problems(figure) == []
 
 
-@pytest.mark.parametrize("axis", ["steps", "log", "repeated", "unknown"])
+@pytest.mark.parametrize("axis", full_count(["steps", "log", "repeated", "unknown"], ["log", "unknown"]))
 @FEW_AND_MANY
 def test_other_axes(spec, axis, layers):
     places = {

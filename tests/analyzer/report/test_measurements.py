@@ -84,3 +84,19 @@ def test_a_comparison_is_one_line_and_a_table_of_its_runs(make_run, tmp_path):
     assert repr(comparison).startswith("<Comparison of 2 runs in ") and len(repr(comparison)) < 200
     assert repr(comparison.runs[0].tables).startswith("<Tables of 'a': 4 checkpoints, ")
     assert comparison._repr_html_().count("<tr>") == 3
+
+
+def test_a_metric_of_chosen_tensors_is_plotted(measurements):
+    figure = measurements.plot("condition_number", tensors="fc*")
+    texts = {text.get_text() for text in figure.findobj(lambda one: hasattr(one, "get_text"))}
+    assert "condition number" in texts
+    lines = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) == 4]
+    expected = measurements.series("fc1.weight", "condition_number").values
+    assert any(np.allclose(line.get_ydata(), expected) for line in lines)
+
+
+def test_what_cannot_be_plotted_is_named(measurements):
+    with pytest.raises(StoreError, match="no metric 'condition'"):
+        measurements.plot("condition")
+    with pytest.raises(StoreError, match=r"no 'condition_number' of a tensor like 'zzz\*'"):
+        measurements.plot("condition_number", tensors="zzz*")
