@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 # All in inches.
 _LINES, _TILE, _TALL_TILE = 0.85, 0.82, 1.86  # heights; _TALL_TILE if there is one row of tiles
-_LEFT, _GAP = 0.55, 0.32  # left of panels, between tiles
+_LEFT, _GAP = 0.72, 0.32  # left of panels, between tiles
 _TITLE, _TICKS = 0.26, 0.24  # above a tile, and below a panel for the numbers of its axis
 _FOOT, _BAR_WIDTH, _BAR = 0.32, 2.6, 0.1
 

@@ -160,7 +160,8 @@ def test_a_run_that_ends_earlier_is_shown_at_its_own_end_and_what_several_runs_s
             metadata = weightlapse_metadata(epoch, test_accuracy=accuracies[name])
             save_weights(tmp_path / "runs" / name / f"epoch_{epoch}.safetensors", weights, metadata)
     out = tmp_path / "out"
-    outcome = weightlapse("compare", tmp_path / "runs", "--metrics", "motion,size", "--out", out)
+    store = ("--store", tmp_path / "runs.sqlite")
+    outcome = weightlapse("compare", tmp_path / "runs", "--metrics", "motion,size", *store, "--out", out)
     assert outcome.code == 3, outcome.err
     page = (out / "index.html").read_text(encoding="utf-8")
     ends = "The runs end at different places: short at epoch 3; long at epoch 5. They are compared at epoch 3, the last"
