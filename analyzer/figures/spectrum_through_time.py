@@ -70,7 +70,7 @@ def spectrum_through_time(tables: Tables) -> Figure | None:
     width = (WIDTH - left - MARGIN) / abreast - _GAP
     bottom = HEAD + lines * (_TITLE + height + _BELOW)
     drawn = new_sheet(bottom + key_height(foot) + MARGIN)
-    labels = layer_labels([one.tensor for one in shown], (width + 0.6 * _GAP) * 72)
+    labels = layer_labels([one.tensor for one in shown], width * 72)
     for index, (one, label) in enumerate(zip(shown, labels, strict=True)):
         line, column = divmod(index, abreast)
         top = HEAD + _TITLE + line * (_TITLE + height + _BELOW)
@@ -133,7 +133,9 @@ def _draw_ridges(
     axes.set_yticks(range(len(places)), [_place_text(axis, here) for here in places] if labeled else [""] * len(places))
     axes.tick_params(axis="y", length=0)
     if labeled:
-        axes.set_ylabel(fitted(axis.label, 100, SMALL_SIZE), size=SMALL_SIZE, color=INK, labelpad=2)
+        axes.set_ylabel(
+            fitted(axis.label, min(100, size_of(axes)[1] * 72), SMALL_SIZE), size=SMALL_SIZE, color=INK, labelpad=2
+        )
     _finish_sizes(axes, shown_sizes(spectrum))
 
 

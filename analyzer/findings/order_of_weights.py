@@ -125,12 +125,14 @@ def goes_back(tables: Tables) -> Iterator[Draft]:
     returns = _returns(tables, _distances(tables))
     for one in returns[:MOST_REPORTED]:
         last, until = one.first + one.length - 1, one.to + one.length - 1
-        repeats = f" Up to {place(tables, last)} they repeat those up to {place(tables, until)}."
+        repeats = f" From there to {place(tables, last)} they repeat those up to {place(tables, until)}."
+        # The first checkpoint after resuming is one interval further than the one that was resumed from.
+        sources = [place(tables, position) for position in range(max(0, one.to - 1), one.to + 1)]
         yield Draft(
             "warning",
             f"The weights at {place(tables, one.first)} go back to those of {place(tables, one.to)}, to which they are "
             f"{times(1 / one.ratio)} nearer than to the checkpoint before.{repeats if one.length > 1 else ''} Training "
-            "was probably resumed from an older checkpoint; what was learned in between is lost.",
+            f"was probably resumed from {' or '.join(sources)}; what was learned in between is lost.",
             places=[one.to, one.first],
             evidence={"distance": one.ratio, "repeated": one.length, "found": len(returns)},
             apart=True,

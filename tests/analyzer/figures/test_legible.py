@@ -113,7 +113,12 @@ def test_hostile_names(spec, many):
     tables = make_tables(names, run=HOSTILE[2] + HOSTILE[4], axis_label=HOSTILE[1])
     scalars = {f"{name} accuracy": np.linspace(0, 1, 51) for name in HOSTILE}
     pairs = tuple(dataclasses.replace(tables.change_pairs[0], scalar=name) for name in HOSTILE)
-    figure = spec.draw(dataclasses.replace(tables, scalars=scalars, change_pairs=pairs))
+    related = {
+        metric: [dataclasses.replace(one, scalar=name) for name in scalars for one in rows]
+        for metric, rows in tables.correlations.items()
+    }
+    hostile = dataclasses.replace(tables, scalars=scalars, change_pairs=pairs, correlations=related)
+    figure = spec.draw(hostile)
     assert problems(figure) == []
     _, svg = render(figure)
     root = ElementTree.fromstring(svg)
