@@ -30,6 +30,11 @@ function escaped(text) {
   return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
+// The end of a name tells layers apart.
+function shortened(text, length) {
+  return text.length > length ? `…${text.slice(1 - length)}` : text;
+}
+
 function option(select, value, text, selected) {
   const one = document.createElement("option");
   one.value = value;
@@ -53,7 +58,7 @@ function layout(more) {
     margin: { l: 70, r: 20, t: 20, b: 45 },
     hovermode: "closest",
     modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--soft"), activecolor: color("--accent") },
-    legend: { orientation: "h", y: -0.18 },
+    legend: { orientation: "h", y: -0.28 },
   };
   const merged = Object.assign(base, more);
   for (const name of ["xaxis", "yaxis", "yaxis2"]) if (merged[name]) merged[name] = Object.assign({}, axis, merged[name]);
@@ -188,7 +193,7 @@ function drawMap() {
   const more = {
     height: Math.min(900, Math.max(220, 16 * names.length + 90)),
     xaxis: { title: { text: escaped(run.axisLabel) } },
-    yaxis: { autorange: "reversed", tickvals: ticks, ticktext: ticks.map((at) => escaped(names[at].name.slice(-36))), tickfont: { size: 11 } },
+    yaxis: { autorange: "reversed", tickvals: ticks, ticktext: ticks.map((at) => escaped(shortened(names[at].name, 38))), tickfont: { size: 11 } },
   };
   const plot = byId("map");
   show("map", [trace], more).then(() => {

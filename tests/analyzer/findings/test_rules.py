@@ -16,7 +16,8 @@ from analyzer.findings import wording
 from analyzer.findings.rules import RULES, rule
 from analyzer.model.run import Finding, Status
 from analyzer.model.tables import CheckpointRow, Curve, Tables, TensorRow
-from analyzer.report.page import FigureOnPage, render_page
+from analyzer.report.csv_tables import HEADERS
+from analyzer.report.page import DataFiles, FigureOnPage, render_page
 from analyzer.statistics.correlating import Correlations
 
 STATUSES: tuple[Status | None, ...] = (
@@ -38,6 +39,7 @@ BOUNDS = {
 BOUNDS |= {"zero_fraction": (0.0, 1.0)}
 BOUNDS |= {metric: (0.0, 320.0) for metric in METRICS if metric.endswith("count")}
 BOUNDS |= {metric: (1.0, 16.0) for metric in METRICS if "rank" in metric} | {"alpha": (1.001, 1e9)}
+DATA = DataFiles({name: f"{name}.csv" for name in HEADERS}, all_correlations=False)
 SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
@@ -148,12 +150,13 @@ def test_the_page_shows_findings_at_the_top_and_beside_their_figures():
         ),
     )  # fmt: skip
     about = {"layout": "l", "ordered_by": "o", "final": {"scalars": {}}}
-    figure = FigureOnPage("step_distance", "Title", "How to read.", "figures/step_distance")
-    page = render_page({"runs": [about]}, [tables], {"run": [figure]}).decode()
-    top, _, beside = page.partition("<h3>Figures</h3>")
+    names = ("overview", "step_distance")
+    figures = [FigureOnPage(name, "Title", "How to read.", f"figures/{name}") for name in names]
+    page = render_page({"runs": [about]}, [tables], {"run": figures}, {"run": "layers/"}, DATA).decode()
+    top, _, beside = page.partition('<h3 id="run-1-figures">Figures</h3>')
     assert top.count("Drawn &lt;here&gt;.") == 1 and beside.count("Drawn &lt;here&gt;.") == 1
     assert "Its figure was not drawn." in top and "Its figure was not drawn." not in beside
-    assert top.count("See the figure") == 1 and 'href="#run-1-step_distance"' in top
+    assert top.count('<a href="#run-1-step_distance">Figure 2</a>') == 1
     assert "It has no figure." not in beside
 
 
@@ -164,5 +167,5 @@ def test_the_page_has_no_table_of_coefficients_that_do_not_exist(scores):
     tables = tables_of(curves, {"val_acc": scores})
     tables = dataclasses.replace(tables, correlations=Correlations(tables))
     about = {"layout": "l", "ordered_by": "o", "final": {"scalars": {}}}
-    page = render_page({"runs": [about]}, [tables], {"run": []}).decode()
+    page = render_page({"runs": [about]}, [tables], {"run": []}, {"run": "layers/"}, DATA).decode()
     assert ("motion of the layers correlates with accuracy" in page) == (np.ptp(scores) > 0)
