@@ -30,10 +30,11 @@ Cells = Mapping[tuple[str, str], Correlation]
 
 def _remark(tables: Tables) -> str:
     """Say how many of the correlations have a small p-value, which the colors alone do not show."""
-    tested = [one.p_value for one in _cells(tables, _score(tables)).values() if one.p_value is not None]
+    cells = _cells(tables, _score(tables))
+    tested = [one.p_value for one in cells.values() if one.p_value is not None]
     small = sum(p_value < _SMALL_P for p_value in tested)
     if not tested:
-        return "No correlation has a p-value: there are too few checkpoints."
+        return "No correlation has a p-value: there are too few checkpoints." if cells else ""
     return f"Of {len(tested)} correlations with a p-value, {small or 'none'} {'have' if small > 1 else 'has'} p < 0.05."
 
 

@@ -44,4 +44,4 @@ def test_a_layer_that_departs_from_the_median_is_named():
 def test_every_remark_is_one_sentence_or_nothing(spec):
     said = spec.remark(make_tables(12))
     assert said.endswith(".") and "\n" not in said and said[0].isupper()
-    assert spec.remark(dataclasses.replace(make_tables(4), curves={}, spectra={})) == ""
+    assert spec.remark(dataclasses.replace(make_tables(4), curves={}, spectra={}, correlations={})) == ""
