@@ -17,6 +17,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from contextlib import closing
+from importlib.resources import files
 from pathlib import Path
 
 import analyzer.figures
@@ -86,7 +87,7 @@ def check(report: Path) -> bool:
         elif path.suffix == ".html":
             assert data.rstrip().endswith(b"</html>"), name
         elif path.suffix in (".css", ".js"):
-            assert data == (Path(cli.__file__).parents[1] / "report/assets" / path.name).read_bytes()
+            assert_whole(path.name, data)
         else:
             assert path.suffix == ".sqlite", name
             with closing(sqlite3.connect(path)) as connection:
@@ -95,6 +96,16 @@ def check(report: Path) -> bool:
         return False
     assert set(json.loads((report / "manifest.json").read_bytes())["files"]) <= present
     return True
+
+
+def assert_whole(name: str, data: bytes) -> None:
+    """Check a style sheet or script against its source, or the data of the interactive page as JSON."""
+    if name == "data.js":
+        json.loads(data.removeprefix(b"const RUNS = ").removesuffix(b";\n"))
+    elif name == "plotly.min.js":
+        assert data == files("plotly").joinpath("package_data", name).read_bytes()
+    else:
+        assert data == (Path(cli.__file__).parents[1] / "report/assets" / name).read_bytes()
 
 
 def kept(report: Path) -> int:

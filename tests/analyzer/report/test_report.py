@@ -473,7 +473,7 @@ def test_fault_16_no_name_becomes_a_path(hostile):
     for path in new:
         assert path == folder or path.is_relative_to(folder)
     names = {path.name for path in folder.rglob("*")}
-    assert names <= {"figures", "data", "layers", "index.html", "report.css", "report.js", "summary.json",
+    assert names <= {"figures", "data", "layers", "index.html", "explore.html", "report.css", "summary.json", *SCRIPTS,
                      "manifest.json", "measurements.sqlite", *(f"{name}.csv" for name in HEADERS),
                      *(f"{number:03d}.html" for number in range(1, len(HOSTILE) + 1)),
                      *(f"{spec.name}.{kind}" for spec in FIGURES for kind in ("png", "svg"))}  # fmt: skip
@@ -630,7 +630,7 @@ def test_a_stale_figure_of_our_own_goes(make_run, tmp_path):
 
 def test_stale_pages_of_our_own_go_and_others_stay(report, tmp_path):
     report()
-    ours = ("layers/007.html", "layers/02-other/001.html", "figures/02-other/accuracy.png", "explore.html")
+    ours = ("layers/007.html", "layers/02-other/001.html", "figures/02-other/accuracy.png")
     others = ("layers/notes.html", "layers/7.html", "figures/accuracy-mine.png", "data/001.html")
     for name in (*ours, *others):
         (tmp_path / "report" / name).parent.mkdir(parents=True, exist_ok=True)
