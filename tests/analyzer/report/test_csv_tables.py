@@ -11,10 +11,10 @@ from builders import random_walk
 from commands import read_csv, weightlapse
 from curve_tables import tables_of
 
+from analyzer.model.tables import is_tested
 from analyzer.report import csv_tables
 from analyzer.report.csv_tables import as_lines, table_file, with_header
 from analyzer.statistics.correlating import SIGNIFICANT, STRONGEST, Correlations
-from analyzer.statistics.rows import is_tested
 
 ROWS = [("a", 0.1, None), ("=b", 2.0, "x,y")] * 3000
 PLAIN = with_header("name,value,text", ROWS)

@@ -117,8 +117,8 @@ def test_the_folder_holds_exactly_what_the_contract_names(plain):
     assert {"accuracy", "step_distance", "condition_number"} <= set(drawn) <= {spec.name for spec in FIGURES}
     assert sorted(path.name for path in (folder / "data").iterdir()) == sorted(f"{name}.csv" for name in HEADERS)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "data", "figures", "index.html", "layers", "manifest.json", "measurements.sqlite", "report.css", "report.js",
-        "summary.json",
+        "data", "data.js", "explore.html", "explore.js", "figures", "index.html", "layers", "manifest.json",
+        "measurements.sqlite", "plotly.min.js", "report.css", "report.js", "summary.json",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "layers").iterdir()) == ["001.html", "002.html"]  # fc1, out
 
