@@ -148,7 +148,8 @@ def test_a_training_that_repeats_what_it_did_is_one_finding():
     noise = 0.01 * np.random.default_rng(6).standard_normal((15, K))
     (finding,) = goes_back(tables(np.vstack((weights, weights[6:21] + noise, weights[20] + learning(9, 7)))))
     assert finding.checkpoints == ("c6", "c21")
-    assert "Up to epoch 35 they repeat those up to epoch 20." in finding.sentence
+    repeated = "From there to epoch 35 they repeat those up to epoch 20."
+    assert repeated in finding.sentence and "resumed from epoch 5 or epoch 6" in finding.sentence
     assert finding.evidence["repeated"] == 15
 
 
