@@ -36,7 +36,7 @@ _GAP, _BAR = 0.75, 0.75  # inches between the maps, and above them for the color
 _SIDE = (WIDTH - LEFT - _GAP - 2 * MARGIN) / 2  # inches
 _SAMPLES = 600  # of the side of a map of uneven columns
 _DISTANCE = Panel("distance", "Distance between the weights", "Frobenius norm, all tensors together", "linear")
-_COSINE = Panel("cosine", "Cosine of the ways from the start", "1 = the same direction", "linear")
+_COSINE = Panel("cosine", "Cosine of the displacements from the start", "1 = the same direction", "linear")
 
 
 @REPORT.figure(
@@ -49,7 +49,7 @@ _COSINE = Panel("cosine", "Cosine of the ways from the start", "1 = the same dir
     ),
 )
 def checkpoint_distances(tables: Tables) -> Figure | None:
-    """Draw the distances between all checkpoints, and beside them the cosines of their ways from the start."""
+    """Draw the distances between all checkpoints, and beside them the cosines of their displacements from the start."""
     trajectory = tables.trajectory
     if len(trajectory.parts) != len(tables.checkpoints) or not np.isfinite(trajectory.distances).sum() >= _FEWEST**2:
         return None

@@ -45,7 +45,7 @@ _MOST_ABREAST = 8  # tiles
 _LEAST_SHARE = 0.5  # of the layers have a role and a depth; if fewer do, the tiles would explain little
 _LABEL_PITCH = 11.0  # points from one block's number to the next
 _ORDER = ("qkv", "q", "k", "v", "o", "router", "gate", "up", "down")
-_NOTE = "each layer by itself is on its own page and in explore.html"
+_NOTE = "each layer by itself is on its own page of the report folder"
 
 
 @dataclass(frozen=True, slots=True)
