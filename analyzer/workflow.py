@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from analyzer.auditing import Audit, audit_contents, audit_headers
 from analyzer.engine.update import MeasureRequest, Outlook, Progress, Summary, bring_up_to_date, outlook
-from analyzer.errors import ArgumentError, ReportError, StoreError, WeightlapseError
+from analyzer.errors import ArgumentError, ReportError, WeightlapseError
 from analyzer.layouts import FoundRuns, find_runs, with_scores
 from analyzer.layouts.naming import run_name
 from analyzer.layouts.selection import with_tensors
@@ -25,7 +25,7 @@ from analyzer.model.comparison import Comparison
 from analyzer.model.names import listed, slug
 from analyzer.model.run import Finding, Run
 from analyzer.report.claiming import claim_folder, set_aside_if_unreadable, stores_compared_in
-from analyzer.report.reading import read_run, with_spectra, with_statistics
+from analyzer.report.reading import read_report, read_run, reported_runs
 from analyzer.report.writer import USUAL, Provenance, ReportOptions, write_folder
 from analyzer.sources import is_remote
 from analyzer.store.files import STORE_NAME, write_whole
@@ -177,9 +177,7 @@ def report(
 
     target = Path(out) / STORE_NAME
     with open_store(store) as opened:
-        names = [name for name in opened.runs() if only is None or name in only]
-        if not names:
-            raise StoreError(f"{store}: contains no run to report; measure one first")
+        names = reported_runs(opened, only)
         claim_folder(Path(out), {name: opened.run(name).path for name in names}, "report", force)
     if Path(store).resolve() != target.resolve():
         _copy_store(store, target, names)
@@ -187,7 +185,7 @@ def report(
     # While the transaction lasts no other process writes to this folder; it ends with this one, however that ends.
     # One BLAS thread: the last digits of a correlation depend on how many there are.
     with open_store(str(target), create=True) as opened, opened.transaction(), threadpool_limits(limits=1):
-        runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
+        runs = read_report(opened, names, store)
         parts = {**(seconds or {}), "read": round(time.perf_counter() - started, 3)}
         write_folder(report_folder(opened, runs, options), Path(out), Provenance(arguments or {}, parts))
     return {tables.run: list(tables.findings) for tables in runs}
@@ -213,10 +211,7 @@ def report_file(store: str, out: str, *, force: bool = False, only: Collection[s
 
     claim_file(Path(out), force)
     with open_store(store) as opened, threadpool_limits(limits=1):  # as in `report`
-        names = [name for name in opened.runs() if only is None or name in only]
-        if not names:
-            raise StoreError(f"{store}: contains no run to report; measure one first")
-        runs = [with_spectra(opened, with_statistics(read_run(opened, name, store))) for name in names]
+        runs = read_report(opened, reported_runs(opened, only))
         write_whole(Path(out), single_file(runs))
     return {tables.run: list(tables.findings) for tables in runs}
 

@@ -6,13 +6,14 @@ that was filled earlier.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
 
+from analyzer.errors import StoreError
 from analyzer.findings import by_severity, find
 from analyzer.findings.curves import PARAMETERS
 from analyzer.model.describing import describe
@@ -43,6 +44,22 @@ def read_run(store: Reader, run: str, path: str | None = None) -> Tables:
     tables = read_tables(store, run)
     found = [*unfinished(store, tables, path or store.path), *_vanished(store, tables), *find(tables)]
     return replace(tables, findings=tuple(by_severity(found)))
+
+
+def reported_runs(store: Reader, only: Collection[str] | None = None) -> list[str]:
+    """Return the names of the runs in a store, or of those of ``only`` that are there.
+
+    Raises:
+        StoreError: there is none.
+    """
+    if not (names := [name for name in store.runs() if only is None or name in only]):
+        raise StoreError(f"{store.path}: contains no run to report; measure one first")
+    return names
+
+
+def read_report(store: Reader, names: Iterable[str], path: str | None = None) -> list[Tables]:
+    """Return all that the report draws of some runs; arguments as in :func:`read_run`."""
+    return [with_spectra(store, with_statistics(read_run(store, name, path))) for name in names]
 
 
 def read_tables(store: Reader, run: str) -> Tables:

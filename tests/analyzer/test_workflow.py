@@ -14,9 +14,9 @@ from commands import weightlapse
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import analyzer
-from analyzer import workflow
 from analyzer.engine import update
 from analyzer.model.tables import Tables
+from analyzer.report import reading
 from analyzer.report.reading import with_statistics
 
 MakeRun = Callable[..., Path]
@@ -121,7 +121,7 @@ def test_the_last_digits_do_not_depend_on_the_number_of_threads(
         return with_statistics(tables)
 
     measurements = analyzer.measure(analyzer.open_run(make_run(random_walk(12))), tmp_path / "s.sqlite")
-    monkeypatch.setattr(workflow, "with_statistics", recorded)
+    monkeypatch.setattr(reading, "with_statistics", recorded)
     with threadpool_limits(limits=2):
         analyzer.write_report(measurements, tmp_path / "out")
     assert threads == [{1}]
