@@ -14,9 +14,9 @@ import numpy as np
 from analyzer.model.run import BoolArray, FloatArray
 from analyzer.statistics.coefficients import ranks
 from analyzer.statistics.significance import FEWEST_EFFECTIVE, PAIRS_AT_ONCE, effective_counts_of, slope_p_values
-from analyzer.statistics.trends import Trend
+from analyzer.statistics.trends import MOST_LEVERAGE, Trend
 
-OUT_OF_LINE = 4.5  # robust standard deviations: 7 % of series of 49 normal numbers have such a point
+OUT_OF_LINE = 6.0  # robust standard deviations of the point's residual
 TO_DEVIATION = 1.4826  # standard deviation over median magnitude of normal numbers
 ROUNDS, LAST_ROUNDS = 12, 4  # more change nothing
 _HEAVIEST = 20.0  # weight of a point on the fit; a point one deviation away has weight 1
@@ -34,17 +34,22 @@ class RobustResiduals(NamedTuple):
 def robust_residuals(trend: Trend, series: FloatArray) -> RobustResiduals:
     """Fit the trend to each series (a, all points) by least absolute residuals, then by least squares without jumps.
 
-    Source: Rousseeuw & Leroy, Robust regression and outlier detection (1987), reweighted least squares.
+    A trend follows each point by its leverage h, so residuals are compared with the deviation times √(1 − h): among
+    the first checkpoints, where knots are dense, a smaller one is a jump.
+
+    Source: Rousseeuw & Leroy, Robust regression and outlier detection (1987), reweighted least squares; Cook &
+    Weisberg, Residuals and influence in regression (1982), studentized residuals.
     """
     series = np.ldexp(series, -np.frexp(np.abs(series).max(axis=1, keepdims=True))[1])  # prevents overflow of squares
+    left = np.maximum(1 - (trend.basis**2).sum(axis=1), 1 - MOST_LEVERAGE)
     weights = np.ones_like(series)
     for _ in range(ROUNDS):
         residuals, deviation = _fitted(trend, series, weights)
         weights = np.minimum(deviation / np.maximum(np.abs(residuals), _TINY), _HEAVIEST)
     for _ in range(LAST_ROUNDS):
-        regular = np.abs(residuals) <= OUT_OF_LINE * deviation
+        regular = np.abs(residuals) <= OUT_OF_LINE * deviation * np.sqrt(left)
         residuals, deviation = _fitted(trend, series, regular.astype(np.float64))
-    regular = np.abs(residuals) <= OUT_OF_LINE * deviation
+    regular = np.abs(residuals) <= OUT_OF_LINE * deviation * np.sqrt(left)
     return RobustResiduals(residuals[:, trend.kept], regular[:, trend.kept])
 
 

@@ -11,7 +11,7 @@ SHORTEST = 2
 SHORTEST_WAVE = 6  # shorter cycles repeat often enough
 STRONG_WAVE = 3.3  # times the share of a wave in white noise
 BEYOND_CHANCE = 2.2  # standard errors
-COUPLED = 2.0  # so much more of a perfectly correlated pair
+COUPLED = 3.0  # so much more of a perfectly correlated pair
 HARMLESS = 1.2  # divided by √n: so small a common share makes few independent series correlate
 
 
@@ -20,7 +20,8 @@ def common_periods(first: FloatArray, second: FloatArray) -> IntArray:
 
     How well a series repeats is its mean autocorrelation over the multiples of the period: the share of its variance
     that the phase explains. The geometric mean over both series, by which independent series come to correlate, must be
-    above 1.2/√n and above two standard errors; the largest in standard errors counts. To ask this of each series alone
+    above 1.2/√n and above 2.2 + 3r² standard errors, r being the coefficient of the pair, whose chance repetitions are
+    shared; the largest in standard errors counts. To ask this of each series alone
     would overlook a weak cycle in one beside a strong one in the other. Periods of half the series and longer are not
     seen.
 

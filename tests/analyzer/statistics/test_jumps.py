@@ -30,14 +30,15 @@ def fitted(basis: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.nd
 
 def by_hand(basis: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residuals and regular points of one series, one weighted least-squares fit after the other."""
+    allowed = 6 * np.sqrt(np.maximum(1 - np.diag(basis @ basis.T), 0.5))
     weights = np.ones(len(y))
     for _ in range(12):
         residuals, deviation = fitted(basis, y, weights)
         weights = np.minimum(deviation / np.maximum(np.abs(residuals), 1e-300), 20.0)
     for _ in range(4):
-        regular = np.abs(residuals) <= 4.5 * deviation
+        regular = np.abs(residuals) <= allowed * deviation
         residuals, deviation = fitted(basis, y, regular.astype(float))
-    return residuals, np.abs(residuals) <= 4.5 * deviation
+    return residuals, np.abs(residuals) <= allowed * deviation
 
 
 @pytest.fixture(scope="module")
