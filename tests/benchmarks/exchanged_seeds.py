@@ -69,6 +69,7 @@ SCHEDULES = {
     "gaps of 1 to 6, cosine": Schedule(cosine(RANDOM_GAPS[-1]), RANDOM_GAPS),
     "every fifth gap six times as long, cosine": Schedule(cosine(FIFTH_LONG[-1]), FIFTH_LONG),
     "gaps of 1 to 6, constant": Schedule(constant, RANDOM_GAPS),
+    "every fifth gap six times as long, constant": Schedule(constant, FIFTH_LONG),
 }
 
 
