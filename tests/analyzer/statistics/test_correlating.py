@@ -124,6 +124,18 @@ def test_below_ten_effective_pairs_a_coefficient_only_describes():
         assert (row.status, row.p_value, row.coefficient is not None) == ("too_few", None, True)
 
 
+@pytest.mark.parametrize(("n", "printed"), [(33, False), (60, True)])
+def test_a_period_needs_twelve_points_beyond_the_parameters_of_the_trend(n, printed):
+    pattern = np.tile(noise(7, 5), n)[:n]
+    curves = {("tensor", "w", "rms"): np.exp(noise(n) / 20 + pattern)}
+    rows = correlations(tables_of(curves, {"test_accuracy": noise(n, 3) / 20 + pattern}))
+    tested = [row for row in rows if is_tested(row)]
+    assert len(tested) == 2
+    for row in tested:
+        assert "period of 7" in row.transform
+        assert (row.p_value is not None) == printed
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 9, 12])
 def test_short_runs_get_no_p_value(n):
     curves = {("tensor", "w", metric): np.exp(noise(n)) for metric in ("rms", "step_distance")}
