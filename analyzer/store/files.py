@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from analyzer.errors import ReportError
 
 STORE_NAME = "measurements.sqlite"  # in a report folder
 TEMPORARY = ".weightlapse-{}."
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or choose"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Make it writable, or choose"),
+}
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -56,7 +61,8 @@ def report_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         cause = error.strerror or error
-        raise ReportError(f"{path}: cannot be written: {cause}. Make room there, or choose another place.") from error
+        remedy = REMEDIES.get(error.errno or 0, "Choose")
+        raise ReportError(f"{path}: cannot be written: {cause}. {remedy} another place.") from error
 
 
 def flush_folder(path: Path) -> None:
