@@ -87,7 +87,7 @@ def common_period(x: np.ndarray, y: np.ndarray, kept: np.ndarray) -> int:
             continue
         mean = np.sqrt(shares[0] * shares[1])
         errors = mean * np.sqrt(pairs)
-        if mean > 1.2 / np.sqrt(n) and errors > 2.2 + min(3 * np.mean(x * y) ** 2, 2) and errors > best:
+        if mean > 1.2 / np.sqrt(n) and errors > 2.2 + min(2.5 * np.mean(x * y) ** 2, 2) and errors > best:
             best, period = errors, length
     return period
 
