@@ -80,10 +80,10 @@ def open_runs(
         ArgumentError: a pattern matches no tensor.
         CheckpointError: the file of scores cannot be used.
     """
-    from analyzer import workflow
+    from analyzer import layouts
 
     table = None if scalars is None else str(scalars)
-    found = workflow.open_runs([str(path)], layout, tuple(tensors), table, tuple(files))
+    found = layouts.open_runs([str(path)], layout, tuple(tensors), table, tuple(files))
     for finding in found.refused:
         warnings.warn(finding.sentence, stacklevel=2)
     return found.runs

@@ -16,11 +16,11 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from analyzer.auditing import Audit, audit_contents, audit_headers
+from analyzer.engine.derived import derive
+from analyzer.engine.shards import missing_shards
 from analyzer.engine.update import MeasureRequest, Outlook, Progress, Summary, bring_up_to_date, outlook
-from analyzer.errors import ArgumentError, ReportError, WeightlapseError
-from analyzer.layouts import FoundRuns, find_runs, with_scores
+from analyzer.errors import ArgumentError, ReportError
 from analyzer.layouts.naming import run_name
-from analyzer.layouts.selection import with_tensors
 from analyzer.model.comparison import Comparison
 from analyzer.model.names import listed, slug
 from analyzer.model.run import Finding, Run
@@ -33,41 +33,6 @@ from analyzer.store.schema import looks_like_store
 from analyzer.store.store import open_store
 
 FindingsByRun = dict[str, list[Finding]]
-
-
-def open_runs(
-    paths: Sequence[str],
-    layout: str | None = None,
-    tensors: Sequence[str] = (),
-    scalars: str | None = None,
-    files: Sequence[str] = (),
-) -> FoundRuns:
-    """Open the runs in some folders, and the folders below them.
-
-    Args:
-        paths: folders or URLs of runs, or of folders of runs.
-        layout: the name of a layout, where a folder could be several things.
-        tensors: patterns of tensor names; only matching tensors are looked at.
-        scalars: a file with scores by epoch or step, added to what the runs have themselves.
-        files: patterns of names; only matching files and folders are checkpoints.
-
-    Raises:
-        NoCheckpointsError: nothing was recognized.
-        LayoutError: two layouts match equally well.
-        ArgumentError: a pattern matches no tensor.
-        CheckpointError: the file of scores cannot be used.
-        WeightlapseError: two runs have the same name.
-    """
-    found = [find_runs(path, layout, files) for path in paths]
-    runs = [run for one in found for run in one.runs]
-    if tensors:
-        runs = [with_tensors(run, tensors) for run in runs]
-    if scalars:
-        runs = [with_scores(run, scalars) for run in runs]
-    if len({run.name for run in runs}) < len(runs):
-        names = ", ".join(f"{run.name} ({run.path})" for run in runs)
-        raise WeightlapseError(f"two of the runs have the same name: {names}; rename a folder, or report them apart")
-    return FoundRuns(runs, [finding for one in found for finding in one.refused])
 
 
 def report_name(path: str, runs: Sequence[Run]) -> str:
@@ -132,9 +97,31 @@ def measure(
         done = {}
         for run in runs:
             done[run.name] = bring_up_to_date(opened, run, request, progress)
-            with opened.transaction():
-                opened.finish(run.name, request.asked)
+            if request.shard is None:  # what shards lack together is known where they are merged
+                with opened.transaction():
+                    opened.finish(run.name, request.asked)
         return done
+
+
+def merge(parts: Sequence[str], store: str) -> list[str]:
+    """Merge stores that were measured from the same files into one, and return what is missing, in words.
+
+    Args:
+        parts: the stores, in any order; one that was merged before changes nothing.
+        store: the SQLite file; created where it does not exist.
+
+    Raises:
+        StoreError: a store cannot be read or written, or rests on other files or another version of a metric.
+        ArgumentError: a part was measured with a metric that is not known here.
+    """
+    missing: list[str] = []
+    with open_store(store, create=True) as opened, threadpool_limits(limits=1):
+        names = [name for part in parts if Path(part).resolve() != Path(store).resolve() for name in opened.merge(part)]
+        for name in dict.fromkeys(names):
+            derive(opened, name, [])
+            with opened.transaction():
+                missing += missing_shards(opened, name)
+    return missing
 
 
 def find(store: str, only: Collection[str] | None = None) -> FindingsByRun:

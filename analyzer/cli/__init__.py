@@ -18,6 +18,7 @@ from analyzer.cli.audit import audit_command
 from analyzer.cli.compare import compare_command
 from analyzer.cli.export import export_command
 from analyzer.cli.measure import measure_command
+from analyzer.cli.merge import merge_command
 from analyzer.cli.report import report_command
 from analyzer.cli.terminal import say
 from analyzer.errors import ArgumentError, NoCheckpointsError, WeightlapseError
@@ -31,7 +32,7 @@ def command() -> None:
     """Analyze what happened to the weights, from the checkpoints that a training run left behind."""
 
 
-for _command in (audit_command, measure_command, report_command, compare_command, export_command):
+for _command in (audit_command, measure_command, merge_command, report_command, compare_command, export_command):
     command.add_command(_command)
 
 

@@ -57,11 +57,11 @@ def audit_command(
     Reads everything once and ends with a verdict; the exit code is 3 where there is a serious defect that is not
     accepted.
     """
-    from analyzer import workflow
+    from analyzer import layouts, workflow
     from analyzer.auditing.accepting import accept
     from analyzer.auditing.output import as_json_object, as_text
 
-    found = workflow.open_runs([path], layout, files=files)
+    found = layouts.open_runs([path], layout, files=files)
     audits = []
     for run in found.runs:
         with progress("Reading") as show:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -24,12 +24,16 @@ WORTH_SAYING = 5.0  # seconds; below that, starting takes most of the time
 
 @click.command("measure")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--shard", metavar="I/N", help="Measure the I-th of N parts only; weightlapse merge joins their stores.")
 @measure_options
-def measure_command(paths: tuple[str, ...], options: MeasureOptions) -> int:
+def measure_command(paths: tuple[str, ...], shard: str | None, options: MeasureOptions) -> int:
     """Measure runs into a store, without drawing anything."""
     from analyzer import workflow
+    from analyzer.engine.shards import parse_shard
 
     prepared = prepare(paths, options)
+    if shard is not None:
+        prepared = replace(prepared, request=replace(prepared.request, shard=parse_shard(shard)))
     if options.dry_run:
         return show_plan(prepared)
     started = perf_counter()
@@ -57,10 +61,10 @@ class Prepared:
 
 def prepare(paths: Sequence[str], options: MeasureOptions, out: str | None = None) -> Prepared:
     """Open the runs and choose the metrics that the options name; ``out`` is the report folder if it is named."""
-    from analyzer import workflow
+    from analyzer import layouts, workflow
 
     request = options.request()
-    found = workflow.open_runs(paths, options.layout, options.tensors, options.scalars, options.files)
+    found = layouts.open_runs(paths, options.layout, options.tensors, options.scalars, options.files)
     folder = Path(out) if out else Path("reports") / workflow.report_name(paths[0], found.runs)
     store = options.store or str(folder / STORE_NAME)
     return Prepared(found, request, folder, store, options.store is not None)

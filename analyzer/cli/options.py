@@ -122,6 +122,12 @@ files_option = click.option(
 )
 out_option = click.option("--out", metavar="DIR", help="The folder to write; reports/NAME by default.")
 force_option = click.option("--force", is_flag=True, help="Write over another report, or beside foreign files.")
+metrics_from_option = click.option(
+    "--metrics-from",
+    metavar="FILE.py",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A Python file of your own with decorated metrics; it runs as your code.",
+)
 _MEASURE_OPTIONS = (
     click.option("--store", metavar="FILE.sqlite", help="Keep the measurements in this file."),
     click.option(
@@ -130,12 +136,7 @@ _MEASURE_OPTIONS = (
         help="Families or single metrics: motion, trajectory, size, spectrum, tail, random_matrix (the default), "
         "subspace, update, pruning.",
     ),
-    click.option(
-        "--metrics-from",
-        metavar="FILE.py",
-        type=click.Path(exists=True, dir_okay=False),
-        help="A Python file of your own with decorated metrics; it runs as your code.",
-    ),
+    metrics_from_option,
     click.option(
         "--scalars",
         metavar="FILE",

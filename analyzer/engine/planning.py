@@ -63,6 +63,7 @@ def plan(
     known: Callable[[str], Mapping[tuple[str, str, str], str]],
     jobs: int = 1,
     spectra_every: int = 1,
+    within: Mapping[str, Collection[int]] | None = None,
 ) -> list[Task]:
     """Return the tasks that measure what is not stored yet, the most expensive first.
 
@@ -72,12 +73,18 @@ def plan(
         known: for a tensor's name, the bases of its stored rows: (matrix, metric, checkpoint) -> basis.
         jobs: how many tasks will run at a time; long walks are cut so that all jobs are busy to the end.
         spectra_every: metrics that need a decomposition are measured at every N-th and at the last checkpoint only.
+        within: the positions at which each tensor is measured, by default all.
     """
     needs = {metric.row.name: frozenset(metric.needs) for metric in metrics}
     spectral = frozenset(name for name, required in needs.items() if _decompose(required))
     last = len(run.checkpoints) - 1
     sparse = {position: spectral for position in range(last) if position % spectra_every}
-    wanted = {name: _wanted(run, name, metrics, known(name), sparse) for name in tensor_names(run)}
+    names = [name for name in tensor_names(run) if within is None or name in within]
+    wanted = {name: _wanted(run, name, metrics, known(name), sparse) for name in names}
+    if within is not None:
+        wanted = {
+            name: {at: its for at, its in places.items() if at in within[name]} for name, places in wanted.items()
+        }
     bundles = _bundles(run, [name for name, places in wanted.items() if places])
     tasks = [_task(run, {name: wanted[name] for name in bundle}, needs) for bundle in bundles]
     longest = _longest_segment(tasks, jobs)

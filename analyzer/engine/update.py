@@ -12,6 +12,7 @@ from analyzer.engine.derived import DERIVED, derive
 from analyzer.engine.executors import available_cores, run_tasks
 from analyzer.engine.fingerprints import expected_bases
 from analyzer.engine.planning import Task, affordable_streams, plan, tensor_names
+from analyzer.engine.shards import Shard, places_of, shard_tasks
 from analyzer.engine.walk import walk
 from analyzer.metrics.registry import METRICS, Metric
 from analyzer.model.run import Run
@@ -33,7 +34,7 @@ class MeasureRequest:
 
     ``spectra_every`` omits the spectra of all but every N-th checkpoint, the first and the last; ``jobs`` is the number
     of tasks at a time, by default the number of cores; ``max_memory`` (bytes) lowers it; ``device`` is ``cpu``, or
-    ``cuda`` to compute spectra on a graphics card.
+    ``cuda`` to compute spectra on a graphics card; ``shard`` limits the work to one of several parts.
     """
 
     metrics: Sequence[Metric]
@@ -41,11 +42,13 @@ class MeasureRequest:
     jobs: int | None = None
     max_memory: int | None = None
     device: str = "cpu"
+    shard: Shard | None = None
 
     @property
     def asked(self) -> Asked:
         """The request as a store records it, when it is begun and when it is finished."""
-        return Asked(tuple(metric.row.name for metric in self.metrics), self.spectra_every)
+        names = tuple(metric.row.name for metric in self.metrics)
+        return Asked(names, self.spectra_every, str(self.shard) if self.shard else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,10 @@ def outlook(run: Run, request: MeasureRequest, store: Store | None) -> Outlook:
 def _planned(run: Run, request: MeasureRequest, known: Known) -> tuple[list[Task], int]:
     """Return the tasks, and how many of them can run at a time."""
     jobs = request.jobs or available_cores()
-    tasks = plan(run, request.metrics, known, jobs, request.spectra_every)
+    within = None
+    if shard := request.shard:
+        within = places_of(shard_tasks(run, request.metrics, request.spectra_every, shard.of)[shard.number - 1])
+    tasks = plan(run, request.metrics, known, jobs, request.spectra_every, within)
     if request.max_memory is not None:
         jobs = min(jobs, affordable_streams(tasks, request.max_memory))
     return tasks, jobs
@@ -133,12 +139,13 @@ def bring_up_to_date(
     # In one transaction: a process that finished the same before left no task; one that finishes later ends this too.
     with store.transaction():
         tasks, jobs = _planned(run, request, partial(store.bases, run.name))
-        if tasks:
+        if tasks or (request.shard and not store.measured_metrics(run.name)):
             store.begin(run.name, request.asked)
     total = sum(task.bytes for task in tasks)
     writer = store.writer(run.name, {metric.row.name: metric.needs for metric in metrics})
     _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
-    derive(store, run.name, metrics)
+    if request.shard is None:
+        derive(store, run.name, metrics)
     return Summary(total, _checkpoints(tasks), tuple(gone))
 
 

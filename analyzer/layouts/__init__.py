@@ -13,7 +13,7 @@ All layouts share the rest: :mod:`analyzer.layouts.weights.checkpoint` finds the
 the folders.
 """
 
-from analyzer.layouts.scores.merging import with_scores
+from analyzer.layouts.opening import open_runs
 from analyzer.layouts.search import LAYOUTS, FoundRuns, find_runs
 
-__all__ = ["LAYOUTS", "FoundRuns", "find_runs", "with_scores"]
+__all__ = ["LAYOUTS", "FoundRuns", "find_runs", "open_runs"]

@@ -25,6 +25,12 @@ def unfinished(store: Reader, tables: Tables, path: str) -> list[Finding]:
     begun = store.begun(tables.run)
     if not begun:
         return []
+    if shards := [one.shard for one in begun if one.shard]:
+        sentence = (
+            f"This is a part of the measurements (shard {', '.join(shards)}): totals and means are absent. To join the "
+            "stores of all shards: weightlapse merge STORE... --store FILE"
+        )
+        return [Finding(UNFINISHED, "serious", sentence, evidence={"shards": shards})]
     names = dict.fromkeys(name for one in begun for name in one.metrics)
     absent, of = _lacking(tables, [METRICS[name] for name in names if name in METRICS])
     what = f"{of - len(absent)} of {of} tensors have all that was asked for at the last checkpoint, " if of else ""

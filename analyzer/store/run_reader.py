@@ -20,14 +20,19 @@ from analyzer.model.tables import CheckpointRow, MetricRow, TensorRow, is_expert
 
 
 class Asked(NamedTuple):
-    """A request that a run was measured with: metric names, and N where every N-th checkpoint has spectra."""
+    """A request that a run was measured with: metric names, and N where every N-th checkpoint has spectra.
+
+    ``shard`` is I/N where the I-th of N parts was requested, empty where all was.
+    """
 
     metrics: tuple[str, ...]
     spectra_every: int
+    shard: str = ""
 
     def includes(self, other: Asked) -> bool:
         """Check whether a run that has all of this has all of the other, too."""
-        return set(other.metrics) <= set(self.metrics) and other.spectra_every % self.spectra_every == 0
+        is_part = self.shard in ("", other.shard)
+        return is_part and set(other.metrics) <= set(self.metrics) and other.spectra_every % self.spectra_every == 0
 
 
 class RunReader:
@@ -97,7 +102,7 @@ class RunReader:
     def begun(self, run: str) -> list[Asked]:
         """Return what was begun to be measured of a run and was not finished; empty where all was finished."""
         (text,) = self._column(run, "begun")
-        return [Asked(tuple(metrics), every) for metrics, every in json.loads(text)]
+        return [Asked(tuple(metrics), *others) for metrics, *others in json.loads(text)]
 
     def vanished(self, run: str) -> list[str]:
         """Return the checkpoints that were measured once and are no longer in the run's folder, in their order."""

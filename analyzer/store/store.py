@@ -8,11 +8,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple
 from hashlib import sha256
+from itertools import zip_longest
 
 from analyzer.errors import StoreError
 from analyzer.metrics.needs import Need
+from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Run
 from analyzer.model.tables import MetricRow, TensorRow
+from analyzer.store.merging import attached, codes_used, copy_run
 from analyzer.store.reader import Reader, RowKey
 from analyzer.store.run_reader import Asked
 from analyzer.store.schema import connect
@@ -63,12 +66,15 @@ class Store(Reader):
             (json.dumps(_common_settings(run), sort_keys=True), json.dumps(vanished), run_id),
         )
         self._put_tensors(run_id, list(tensors))
+        self._put_metrics(metrics)
+        return vanished
+
+    def _put_metrics(self, metrics: Iterable[MetricRow]) -> None:
         self._connection.executemany(
             "INSERT OR REPLACE INTO metrics (name, family, unit, definition, source, version) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             [astuple(row) for row in metrics],
         )
-        return vanished
 
     def _drop_old_checkpoints(self, run_id: int, run: Run) -> list[str]:
         """Delete checkpoints that vanished or were replaced; return all that vanished so far and did not come back."""
@@ -122,6 +128,49 @@ class Store(Reader):
             ).fetchone()
         return known[digest]
 
+    def merge(self, path: str) -> list[str]:
+        """Add what another store has measured of the same checkpoints, and return the names of its runs.
+
+        Raises:
+            StoreError: it rests on other files than this store, or on another version of a metric; nothing is changed
+                then.
+        """
+        with open_store(path) as part:
+            known = {name: part.run(name) for name in part.runs()}
+            tensors = {name: part.tensors(name) for name in known}
+            begun = {name: part.begun(name) for name in known}
+            metrics = part.metrics()
+        with attached(self._connection, path), self.transaction():
+            for name, run in known.items():
+                (of_part,) = self._connection.execute("SELECT id FROM part.runs WHERE name = ?", (name,)).fetchone()
+                self._check_same(run, path, of_part)
+                if name not in self.runs():
+                    self.put_run(run, tensors[name], metrics.values())
+                self._put_metrics(metrics.values())
+                copy_run(self._connection, self._run_id(name), of_part, SKETCH_METRIC)
+                for asked in begun[name]:
+                    self.begin(name, asked)
+        return list(known)
+
+    def _check_same(self, run: Run, path: str, of_part: int) -> None:
+        """Raise StoreError unless a run in another store rests on the same files and code as here."""
+        if run.name not in self.runs():
+            return
+        here, there = self._placed(run.name), [(one.name, _stamps_of(one), one.step) for one in run.checkpoints]
+        other = [(one or two)[0] for one, two in zip_longest(here, there) if one != two]
+        if other:
+            raise StoreError(
+                f"{path}: {run.name} has other files than in {self.path}: {listed(other)} (size, time of change, step "
+                "or order); measure all parts from the same files, copied with their times (rsync -a)"
+            )
+        run_id = self._run_id(run.name)
+        ours, theirs = (codes_used(self._connection, *one) for one in (("main", run_id), ("part", of_part)))
+        if other := sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]):
+            raise StoreError(
+                f"{path}: {listed(other)} of {run.name} were measured by another version than in {self.path}; measure "
+                "all parts with one version"
+            )
+
     def begin(self, run: str, asked: Asked) -> None:
         """Note what is going to be measured: it counts as unfinished until :meth:`finish`."""
         self._put_begun(run, [*(one for one in self.begun(run) if one != asked), asked])
@@ -137,9 +186,13 @@ class Store(Reader):
         """Check whether the known checkpoints of a run are still its first ones, unchanged and in order."""
         if run.name not in self.runs():
             return True
-        known = list(zip(self._stamps(self._run_id(run.name)), self.checkpoints(run.name), strict=True))
-        now = [((one.name, _stamps_of(one)), one.step) for one in run.checkpoints]
-        return now[: len(known)] == [(stamps, row.step) for stamps, row in known]
+        known = self._placed(run.name)
+        return [(one.name, _stamps_of(one), one.step) for one in run.checkpoints[: len(known)]] == known
+
+    def _placed(self, run: str) -> list[tuple[str, Stamps, int | None]]:
+        """Return the name, the stamps and the step of each checkpoint of a run, in order."""
+        stamps = self._stamps(self._run_id(run))
+        return [(*one, row.step) for one, row in zip(stamps, self.checkpoints(run), strict=True)]
 
     def _stamps(self, run_id: int) -> list[tuple[str, Stamps]]:
         rows = self._connection.execute(

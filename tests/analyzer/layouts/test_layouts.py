@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.auditing import audit_headers
 from analyzer.errors import CheckpointError, LayoutError, NoCheckpointsError
-from analyzer.layouts import LAYOUTS, find_runs, with_scores
+from analyzer.layouts import LAYOUTS, find_runs
 from analyzer.layouts.naming import parse_count, parse_score, place_in_name, place_of, run_name
+from analyzer.layouts.scores.merging import with_scores
 from analyzer.layouts.scores.sidecars import read_scores
 from analyzer.model.run import Finding, Run
 
