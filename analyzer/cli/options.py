@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,6 +101,19 @@ def _parse_size(context: click.Context, parameter: click.Parameter, text: str | 
         return None if text is None else parse_size(text)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from None
+
+
+def parse_time(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Parse a time such as ``90s``, ``30m`` or ``2h`` into seconds."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    try:
+        if 0 <= (seconds := float(text[:-1]) * units[text[-1:]]) < inf:
+            return seconds
+        raise ValueError
+    except (KeyError, ValueError):
+        raise click.BadParameter(f"{text!r} is not a time; write 90s, 30m or 2h", context, parameter) from None
 
 
 def _check_layout(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:

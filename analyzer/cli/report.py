@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import click
 
 from analyzer.cli.measure import exit_code, measure_prepared, prepare, show_plan
-from analyzer.cli.options import MeasureOptions, force_option, measure_options, out_option, reject_measure_options
+from analyzer.cli.options import (
+    MeasureOptions,
+    force_option,
+    measure_options,
+    out_option,
+    parse_time,
+    reject_measure_options,
+)
 from analyzer.cli.terminal import say
 from analyzer.store.files import STORE_NAME
+
+if TYPE_CHECKING:
+    from analyzer.workflow import FindingsByRun
 
 
 @click.command("report")
@@ -28,6 +40,10 @@ from analyzer.store.files import STORE_NAME
     help="Animate the singular values of layers with matching names, such as 'fc1.weight'; may be repeated.",
 )
 @click.option("--all-correlations", is_flag=True, help="List all correlations in correlations.csv, not a selection.")
+@click.option("--follow", "follows", is_flag=True, help="Bring the report up to date as checkpoints appear.")
+@click.option(
+    "--idle", metavar="TIME", callback=parse_time, help="With --follow: stop when nothing has changed for, say, 30m."
+)
 @measure_options
 def report_command(
     paths: tuple[str, ...],
@@ -37,6 +53,8 @@ def report_command(
     single_file: bool,
     animate: tuple[str, ...],
     all_correlations: bool,
+    follows: bool,
+    idle: float | None,
     options: MeasureOptions,
 ) -> int:
     """Measure what is missing, then draw the report folder.
@@ -50,6 +68,12 @@ def report_command(
         raise click.UsageError("--animate is for a report folder: a single file has no pages of layers")
     if single_file and all_correlations:
         raise click.UsageError("--all-correlations is for a report folder: a single file has no tables")
+    if follows and (single_file or options.dry_run):
+        raise click.UsageError(
+            f"--follow is for a report folder, not for {'--dry-run' if options.dry_run else '--single-file'}"
+        )
+    if idle is not None and not follows:
+        raise click.UsageError("--idle is for --follow")
     if single_file:
         return _single_file(paths, out, force, options)
     contents = ReportOptions(not no_explore, animate, all_correlations)
@@ -58,10 +82,26 @@ def report_command(
     stored = workflow.stored_in(paths[0]) if len(paths) == 1 else None
     if stored is not None:
         reject_measure_options(paths[0])
+        if follows:
+            raise click.UsageError(f"{paths[0]} is a store, which does not grow; name the folder of the checkpoints")
         folder = Path(out) if out else stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem
         found = draw(str(stored), str(folder))
         click.echo(folder / "index.html")
         return exit_code([*found.items()])
+    update = partial(_measure_and_draw, paths, out, force, options, draw)
+    if follows:
+        from analyzer.cli.following import follow
+
+        return follow(paths, options, update, idle)
+    return update()
+
+
+def _measure_and_draw(
+    paths: tuple[str, ...], out: str | None, force: bool, options: MeasureOptions, draw: Callable[..., FindingsByRun]
+) -> int:
+    """Measure what is missing, then draw the report folder."""
+    from analyzer import workflow
+
     started = perf_counter()
     prepared = prepare(paths, options, out)
     prepared_at, folder = perf_counter(), prepared.folder

@@ -20,7 +20,7 @@ def common_periods(first: FloatArray, second: FloatArray) -> IntArray:
 
     How well a series repeats is its mean autocorrelation over the multiples of the period: the share of its variance
     that the phase explains. The geometric mean over both series, by which independent series come to correlate, must be
-    above 1.2/√n and above 2.2 standard errors, and 2.5r² of them more, at most two, for a pair with coefficient r, which
+    above 1.2/√n and above 2.2 standard errors, and 2.5r² of them more, at most 2, for a pair with coefficient r, which
     shares its chance repetitions; the largest in standard errors counts. To ask this of each series alone would
     overlook a weak cycle in one beside a strong one in the other. Periods of half the series and longer are not seen.
 
