@@ -160,6 +160,25 @@ def test_weights_that_swing_and_series_that_alternate_are_neither(period):
     assert told(tables(np.tile(corners, (24 // period, 1)) + noise)) == []
 
 
+def wandering(seed, count=17):
+    """Weights (count, K) that wander about one point, in few directions as where hardly more than a bias learns."""
+    generator = np.random.default_rng(seed)
+    return generator.standard_normal((count, 10)) @ generator.standard_normal((10, K))
+
+
+def test_weights_that_wander_about_one_point_say_nothing_about_their_order():
+    """Unless they must make progress, all but one of these are reported."""
+    assert [seed for seed in range(20) if told(tables(wandering(seed)))] == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_way_back_from_wandering_weights_is_found_by_its_length(seed):
+    way = learning(12, seed, drift=2.0, decay=1.0)
+    rested = way[-1] + 0.03 * wandering(seed, 25)
+    weights = np.vstack((way, rested, way[4] + 0.03 * wandering(seed + 9, 6)))
+    assert ("goes_back", ("c4", "c37")) in told(tables(weights))
+
+
 def test_weights_around_a_minimum_are_silent():
     """Converged: every checkpoint is another draw around the same point, after a long way."""
     way = learning(10, 10)
