@@ -282,7 +282,7 @@ def test_the_text_leaves_out_the_middle_of_a_long_series() -> None:
     shown = [line.split()[0] for line in lines if line.startswith("c") and line != lines[2]]
     assert shown == [f"c{number}" for number in (0, 1, 2, 3, 4, 5, 94, 95, 96, 97, 98, 99)]
     assert f"{100 - ROWS_SHOWN} more" in lines[9]
-    assert lines[-1].startswith("Verdict: the headers are sound")
+    assert lines[-1].startswith("Verdict: the files' headers are sound")
 
 
 def test_fault_14_a_gap_is_an_empty_cell() -> None:
@@ -346,7 +346,7 @@ def test_the_command_says_by_its_exit_code_whether_the_folder_can_be_trusted(mak
     folder = make_run()
     sound = command("audit", folder)
     assert (sound.returncode, sound.stderr) == (0, "")
-    assert "Verdict: sound. All" in sound.stdout
+    assert "Verdict: the files are sound. All" in sound.stdout
     (folder / "epoch_0001.safetensors").write_bytes(b"")
     (folder / "epoch_0003.safetensors.tmp").write_bytes(b"")
     damaged = command("audit", folder, "--json")
