@@ -17,7 +17,7 @@ import numpy as np
 from analyzer.findings.curves import PARAMETERS, curves_of, stretches
 from analyzer.findings.distances import Distances, copies, distances_of
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import capitalized, place, times
+from analyzer.findings.wording import capitalized, place, places, times
 from analyzer.model.run import BoolArray, FloatArray, IntArray
 from analyzer.model.tables import Tables
 
@@ -59,8 +59,8 @@ def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
     for first, second, ratio in _exchanged(distances_of(tables)):
         yield Draft(
             "warning",
-            f"{capitalized(place(tables, first))} and {place(tables, second)} are in each other's place: if they are "
-            f"exchanged, the path of the weights from and to them is {times(1 / ratio)} shorter. Their files were "
+            f"{capitalized(places(tables, [first, second]))} are in each other's place: if they are exchanged, "
+            f" the path of the weights from and to them is {times(1 / ratio)} shorter. Their files were "
             "probably renamed or exchanged; rename them, or expect wrong steps at both.",
             places=[first, second],
             evidence={"path_after_exchange": ratio},

@@ -132,7 +132,7 @@ def _draft(tables: Tables, change: _Change) -> Draft:
     if shares:
         ends = (max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__))
         named = [name for name in ends if abs(log(shares[name])) >= log(NOTABLE)]
-        compared = " and ".join(f"those of {layers([name])} {_times(shares[name])}" for name in named)
+        compared = " and ".join(f"those of {layers([name])} are {_times(shares[name])}" for name in named)
         parts.append(f"compared with the median layer, {compared}")
         why = (
             "Probably the optimizer was exchanged there, or the learning rates of some layers; a learning-rate "

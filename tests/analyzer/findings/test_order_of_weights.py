@@ -78,7 +78,7 @@ def test_exchanged_checkpoints_are_the_right_pair(seed, first, second):
     assert told(of) == [("exchanged_checkpoints", (f"c{first}", f"c{second}"))]
     (finding,) = exchanged_checkpoints(of)
     assert finding.evidence["path_after_exchange"] < 0.75
-    assert f"Epoch {first} and epoch {second} are in each other's place" in finding.sentence
+    assert f"Epochs {first} and {second} are in each other's place" in finding.sentence
     assert {first, second} - {0} <= misplaced_steps(of)
 
 

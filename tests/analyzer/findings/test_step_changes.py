@@ -64,7 +64,9 @@ def test_layers_whose_shares_change_are_another_optimizer_even_if_the_total_hard
     assert (one.severity, one.evidence["since"]) == ("notice", [f"c{place}"])
     shares = one.evidence["compared_with_median"]
     assert shares == pytest.approx({"a": 0.5, "b": 1.0, "c": 2.2}, rel=0.15)
-    compared = f"those of c {shares['c']:.1f} times as long and those of a {1 / shares['a']:.1f} times as short. "
+    compared = (
+        f"those of c are {shares['c']:.1f} times as long and those of a are {1 / shares['a']:.1f} times as short. "
+    )
     assert f"compared with the median layer, {compared}Probably the optimizer was exchanged there" in one.sentence
     assert one.evidence["tensors"] == ["a", "b", "c"]
 
