@@ -85,7 +85,9 @@ def compression_preview(tables: Tables) -> Figure | None:
         notes.append(KeyLine("lines: the median over the layers of a role; bands: from the least to the most"))
     marks = marks_for(tables, "compression_preview")
     if marks:
-        notes.append(KeyLine("a number in a colored box: the finding with that number, about cuts that keep 95 %"))
+        notes.append(
+            KeyLine("dashed line with a number in a colored box: 95 % is kept, as in the finding with that number")
+        )
     sheet = LineSheet(len(previews), notes, label_room(list(groups)))
     for index, preview in enumerate(previews):
         panel = sheet.panel(index)

@@ -181,14 +181,14 @@ def draw_column_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], *
 
 
 def draw_level_marks(axes: Axes, marks: Sequence[Mark], level: float) -> None:
-    """Mark findings in a panel without time: a line at a level of the vertical axis, with the numbers at its end."""
+    """Mark findings in a panel without time: a line at a level of the vertical axis, the numbers below its start."""
     share = share_of_height(axes, level)
     width = size_of(axes)[0] * 72
     sizes = [text_width(str(mark.number)) + _BOX + _GAP for mark in marks]
-    ends = spread([width] * len(marks), sizes, width)
-    for mark, end in zip(marks, ends, strict=True):
+    starts = spread([0.0] * len(marks), sizes, width)
+    for mark, start in zip(marks, starts, strict=True):
         tag(axes.axhline(level, color=mark.color, linewidth=0.9, dashes=(4, 2), zorder=1.5), mark)
-        _draw_number(axes, mark, (0, share), (end, 2.5), ha="center", va="bottom")
+        _draw_number(axes, mark, (0, share), (start + _BOX, -2.5), ha="center", va="top")
 
 
 def times_only(marks: Sequence[Mark], rows: Sequence[str]) -> list[Mark]:

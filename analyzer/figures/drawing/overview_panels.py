@@ -45,7 +45,7 @@ def layer_labels(names: Sequence[str], width: float) -> list[str]:
 
 def _plain_name(name: str) -> str:
     plain = name.removesuffix(".weight")
-    return f"layer {plain}" if plain.isdecimal() else plain or name
+    return name if plain.isdecimal() else plain or name  # a number alone would not be seen to be a layer's name
 
 
 def values_of(tables: Tables, tensor: str, metric: str) -> FloatArray:

@@ -85,3 +85,4 @@ def test_a_layer_in_a_block_has_its_name_and_its_label_in_figures():
     names = ["h.3.attn.q_proj.weight", "h.3.attn.k_proj.weight", "fc.weight"]
     assert layers(names) == "h.3.attn.q_proj.weight (block 3 q), h.3.attn.k_proj.weight (block 3 k) and fc.weight"
     assert layer_labels(names, 200.0)[:2] == ["block 3 q", "block 3 k"]
+    assert layer_labels(["1.weight", "fc.weight"], 200.0) == ["1.weight", "fc"]  # figures and sentences name it alike
