@@ -77,7 +77,7 @@ def test_fault_35_a_missing_epoch_is_said(make_run: MakeRun) -> None:
     (finding,) = audit(analyzer.open_run(folder))
     assert (finding.rule, finding.severity) == ("missing_checkpoint", "warning")
     assert finding.checkpoints == ("epoch_0002.safetensors", "epoch_0004.safetensors")
-    assert "1 checkpoint is missing between epoch 2 and epoch 4" in finding.sentence
+    assert "1 checkpoint is missing between epochs 2 and 4" in finding.sentence
     assert "2 → 4" in finding.sentence
 
 
@@ -168,7 +168,7 @@ def test_fault_38_each_tensor_is_said_with_its_own_shapes() -> None:
     after = {name: ((shape[0] + 4, *shape[1:]), "float32") for name, shape in sizes.items()}
     (finding,) = audit(run_of(checkpoint("c0", 0, **before), checkpoint("c1", 1, **after)))
     assert finding.sentence == (
-        "weight: shape (20, 10) in c0 becomes (24, 10) in c1; bias, norm: (20,) becomes (24,); "
+        "weight: shape (20, 10) in c0 becomes (24, 10) in c1; bias and norm: (20,) becomes (24,); "
         "w4: (4, 3) becomes (8, 3); w5: (5, 3) becomes (9, 3); w6: (6, 3) becomes (10, 3); "
         "and the shape of 2 more tensors."
     )
