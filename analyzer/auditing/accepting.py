@@ -24,7 +24,7 @@ OPENING_RULES = (
         "not_checkpoints",
         "order_by_age",
     ),
-    *("places_from_scores", "refused_file", "score_from_earlier_step", "scores_added", "scores_by_epoch"),
+    *("refused_file", "score_from_earlier_step", "scores_added", "scores_by_epoch"),
     *("scores_contradict", "scores_large_records", "scores_need_package", "scores_not_finite"),
     *("scores_of_several_trainings", "scores_read", "scores_shifted", "scores_unmatched", "scores_unreadable"),
     *("scores_without_place", "selected_tensors", "several_series", "several_weights", "steps_within_epochs"),

@@ -138,6 +138,7 @@ def _run_text(audit: Audit) -> str:
             f"ACCEPTED ({audit.findings[position].severity}): {printable(audit.findings[position].sentence)}"
             for position in sorted(audit.accepted)
         ),
+        *_scope(audit),
         _verdict(audit),
     ]
     return "\n".join(lines)
@@ -191,25 +192,33 @@ def _verdict_on_defects(findings: Sequence[Finding], accepted: str = "") -> str:
     return f"Verdict: not sound, {len(serious)} serious defect{'s' if len(serious) > 1 else ''}.{todo}{accepted}"
 
 
+def _scope(audit: Audit) -> list[str]:
+    """Say what the verdict is not about, unless it says that the files are not even sound."""
+    if len(audit.run.checkpoints) == 1 or _counts(audit.counted)["serious"]:
+        return []
+    return ["Not checked here: whether the weights follow each other in this order. weightlapse report compares them."]
+
+
 def _verdict(audit: Audit) -> str:
-    """Return one sentence that a person can act on."""
+    """Return one sentence that a person can act on: about the files, since an audit does not compare weights."""
     serious, warnings = _counts(audit.counted).values()
     count = len(audit.accepted)
     accepted = f" {count} accepted finding{'s do' if count > 1 else ' does'} not count." if count else ""
     if serious:
         return _verdict_on_defects(audit.counted, accepted)
     if warnings:
-        return f"Verdict: usable, with {warnings} warning{'s' if warnings > 1 else ''} to keep in mind.{accepted}"
+        to_keep = f"{warnings} warning{'s' if warnings > 1 else ''} to keep in mind"
+        return f"Verdict: the files are usable, with {to_keep}.{accepted}"
     if any(audit.findings[position].severity in NEED_ATTENTION for position in audit.accepted):
-        return f"Verdict: sound, apart from {count} accepted finding{'s' if count > 1 else ''}."
+        return f"Verdict: the files are sound, apart from {count} accepted finding{'s' if count > 1 else ''}."
     only = len(audit.run.checkpoints) == 1
     series = ". One checkpoint; nothing to compare." if only else " and the series is complete."
     if audit.contents is None:
-        return f"Verdict: the headers are sound{series}{accepted}"
+        return f"Verdict: the files' headers are sound{series}{accepted}"
     masks = any(finding.rule == "constant_infinities" for finding in audit.findings)
     finite = "every number but for those of constant masks is finite" if masks else "every number is finite"
     what, rest = _read(audit.run)
-    return f"Verdict: sound. {what} were read: {finite}{series}{rest}{accepted}"
+    return f"Verdict: the files are sound. {what} were read: {finite}{series}{rest}{accepted}"
 
 
 def _read(run: Run) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.end_labels import LABEL_TEXT, EndLabel, draw_end_labels, label_room
+from analyzer.figures.drawing.finding_marks import draw_level_marks, marks_for
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
 from analyzer.figures.drawing.line_panels import LineSheet, draw_line, finish_panel, share_of_height
@@ -27,6 +28,7 @@ _RANKS = 2 ** np.arange(6, -1, -1)  # 64 to 1
 _PRUNED = (10, 50, 90)  # percent of the entries
 _LIMITS = (-0.02, 1.05)  # of a share
 _MOST = 0.9  # the share of ‖W‖² that the remark asks for
+_CUT = 0.95  # the share of ‖W‖² that findings about a cut in rank keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,17 @@ def compression_preview(tables: Tables) -> Figure | None:
     notes = [KeyLine(left_out)] if left_out else []
     if len(groups) < len(names):
         notes.append(KeyLine("lines: the median over the layers of a role; bands: from the least to the most"))
+    marks = marks_for(tables, "compression_preview")
+    if marks:
+        notes.append(
+            KeyLine("dashed line with a number in a colored box: 95 % is kept, as in the finding with that number")
+        )
     sheet = LineSheet(len(previews), notes, label_room(list(groups)))
     for index, preview in enumerate(previews):
-        _draw(sheet.panel(index), preview, groups)
+        panel = sheet.panel(index)
+        _draw(panel, preview, groups)
+        if preview is every[0]:
+            draw_level_marks(panel, marks, _CUT)
     return sheet.finish()
 
 

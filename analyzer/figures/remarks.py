@@ -79,8 +79,9 @@ def outliers(tables: Tables) -> str:
         return "No layer has a singular value above the noise at the end." if layers else ""
     most = max(layers, key=lambda layer: layer.last)
     having = sum(layer.last > 0 for layer in layers)
+    have = "has" if having == 1 else "have"
     return (
-        f"At the end {having} of {len(layers)} layers have singular values above the noise, "
+        f"At the end {having} of {len(layers)} layers {have} singular values above the noise, "
         f"{listed([most.layer])} the most: {most.last:.0f}."
     )
 

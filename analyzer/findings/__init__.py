@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
 from itertools import chain
 
 from analyzer.findings.broken_layers import not_measured
-from analyzer.findings.events import EVENTS, unexplained
+from analyzer.findings.events import EVENTS, by_severity, unexplained, without_what_nan_spoils
 from analyzer.findings.rules import FILE_RULES, RULES, SEVERITIES
 from analyzer.model.run import Finding
 from analyzer.model.tables import Tables
 
-# Findings of equal severity are listed in the order in which their rules were declared, so it is fixed here and does
-# not depend on file names. Modules that are not named follow.
+# Findings of equal severity are listed in the order in which their rules were declared (what happened to the run
+# before the rest: `events.HAPPENED`), so it is fixed here and does not depend on file names. Modules that are not named
+# follow.
 ORDER = (
     *("checkpoint_series", "stored_elements", "copies", "partial_copies", "adapters", "broken_layers", "overfitting"),
     *("scores_lost", "learning", "order_of_weights", "compression", "quantization", "steps", "step_changes", "norms"),
-    *("depth", "spectra", "peers"),
+    *("initialization", "depth", "spectra", "peers"),
 )
 for _name in dict.fromkeys((*ORDER, *(_module.name for _module in pkgutil.iter_modules(__path__)))):
     importlib.import_module(f"{__name__}.{_name}")
@@ -34,8 +34,12 @@ def find_in_files(tables: Tables) -> list[Finding]:
 
     The findings that opening the run produced (rejected files, duplicates, unfinished runs) are among them.
     """
+    return by_severity(without_what_nan_spoils(tables, _of_files(tables)))
+
+
+def _of_files(tables: Tables) -> list[Finding]:
     found = (rule(tables) for rule in FILE_RULES.values())
-    return by_severity([*tables.source.findings, *not_measured(tables.problems), *chain.from_iterable(found)])
+    return [*tables.source.findings, *not_measured(tables.problems), *chain.from_iterable(found)]
 
 
 def find(tables: Tables) -> list[Finding]:
@@ -44,12 +48,8 @@ def find(tables: Tables) -> list[Finding]:
     for name in EVENTS:
         events += unexplained(events, name, RULES[name], tables)
     others = [unexplained(events, name, rule, tables) for name, rule in RULES.items() if name not in EVENTS]
-    return by_severity([*find_in_files(tables), *events, *chain.from_iterable(others)])
-
-
-def by_severity(findings: Sequence[Finding]) -> list[Finding]:
-    """Sort findings by severity, most serious first; equals keep their order."""
-    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+    every = [*by_severity(_of_files(tables)), *events, *chain.from_iterable(others)]
+    return by_severity(without_what_nan_spoils(tables, every))
 
 
 __all__ = ["SEVERITIES", "by_severity", "find", "find_in_files"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from analyzer.findings.histories import NO_ELEMENTS, is_zero
 from analyzer.findings.rules import Draft, file_rule
-from analyzer.findings.wording import MOST_NAMED
+from analyzer.findings.wording import MOST_NAMED, agree
 from analyzer.model.names import listed
 from analyzer.model.run import PRODUCT
 from analyzer.model.tables import Tables
@@ -90,7 +90,7 @@ def _because(tables: Tables, names: Sequence[str], factors: Sequence[str]) -> st
         stored |= {factor.name: None for one in products if one for factor in (one.left, one.right)}
     zero = list(dict.fromkeys(map(_short, factors)))
     others = list(dict.fromkeys(_short(name) for name in stored if name not in factors))
-    verb, other_verb = ("is" if len(one) == 1 else "are" for one in (zero, others))
+    verb, other_verb = (agree(len(one), "is", "are") for one in (zero, others))
     contrast = f" ({listed(others, MOST_NAMED)} {other_verb} not)" if others and not set(others) & set(zero) else ""
     return f" because {listed(zero, MOST_NAMED)} {verb} zero everywhere{contrast}"
 

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.findings.curves import MATRICES, PARAMETERS, curves_of
 from analyzer.findings.histories import NARROW
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import layers, percent, place, plural, span
+from analyzer.findings.wording import agree, layers, percent, place, plural, span
 from analyzer.model.names import listed, printable
 from analyzer.model.run import PRODUCT, Finding
 from analyzer.model.tables import Problem, Tables
@@ -64,7 +64,8 @@ def singular_matrix(tables: Tables) -> Iterator[Draft]:
     where = singular[names[0]]
     when = f"in {len(where)} checkpoints from {span(tables, where[0], where[-1])}"
     when = f"at {place(tables, where[0])}" if len(where) == 1 else when
-    others = f", and so are {layers(names[1:])} at times" if len(names) > 1 else ""
+    are = agree(len(names) - 1, "is", "are")
+    others = f", and so {are} {layers(names[1:])} at times" if len(names) > 1 else ""
     yield Draft(
         "notice",
         f"{layers(names[:1])} is singular {when}{others}: some directions are lost entirely, and the condition number "
@@ -148,7 +149,7 @@ def dead_rows(tables: Tables) -> Iterator[Draft]:
     Source: docs/metrics.md, `dead_row_count`: a count without a threshold. It is a warning if one row in twenty
     (`NEWLY_DEAD`) died; that share is chosen, not measured.
     """
-    yield from _dead(tables, "dead_row_count", 0, "row", "these outputs are always off")
+    yield from _dead(tables, "dead_row_count", 0, "row", ("this output is always off", "these outputs are always off"))
 
 
 @rule("changed_fraction")
@@ -159,13 +160,14 @@ def units_died(tables: Tables) -> Iterator[Draft]:
     matrix then stay as they are, bit by bit. So the share of a layer's biases that change becomes less than 1 and
     the same in each of the last `AT_THE_END` intervals, and that of the weights no larger. A tenth of the units
     (`SOME_DIED`) is a notice, half of them (`MANY_DIED`) a warning. If all died, the whole layer stands still, which
-    `frozen_tensors` reports.
+    `frozen_tensors` reports. Where units died as part of the layer was set to zero, `weights_become_zero` reports it.
 
     Source: Lu et al., Dying ReLU and initialization (Commun. Comput. Phys. 2020). Measured here: where 40 of 64
     biases had been moved by −30, exactly 40 are counted; in healthy trainings without weight decay at most 5 of 96
     units died, in an autoencoder.
     """
     curves = {one.tensor.name: one for one in curves_of(tables, "changed_fraction", PARAMETERS)}
+    zeroed = _zeroed(tables)
     died: list[tuple[float, str, int, int, int]] = []  # share, layer, how many, of, position since which they stay
     for name, weights in curves.items():
         biases = curves.get(name.removesuffix("weight") + "bias") if name.endswith(".weight") else None
@@ -177,8 +179,9 @@ def units_died(tables: Tables) -> Iterator[Draft]:
         if not (max(2.0, SOME_DIED * units) <= count < units and still.min() < count):
             continue
         if (still[-AT_THE_END:] == count).all() and (weights.values <= biases.values)[-AT_THE_END:].all():
-            since = len(still) - int(np.argmin((still >= count)[::-1]))
-            died.append((count / units, name, int(count), units, int(biases.places[since])))
+            since = int(biases.places[len(still) - int(np.argmin((still >= count)[::-1]))])
+            if name not in zeroed or not 0 <= since - zeroed[name].since <= 1:
+                died.append((count / units, name, int(count), units, since))
     if died:
         died.sort(reverse=True)
         share, worst, count, of, since = died[0]
@@ -200,11 +203,19 @@ def dead_columns(tables: Tables) -> Iterator[Draft]:
 
     Source: docs/metrics.md, `dead_column_count`: as for rows.
     """
-    yield from _dead(tables, "dead_column_count", 1, "column", "these inputs are ignored")
+    yield from _dead(tables, "dead_column_count", 1, "column", ("this input is ignored", "these inputs are ignored"))
 
 
-def _dead(tables: Tables, metric: str, axis: int, what: str, meaning: str) -> Iterator[Draft]:
-    """Report rows or columns that are zero at the last checkpoint: those that died, and those that always were zero."""
+def _dead(tables: Tables, metric: str, axis: int, what: str, meaning: tuple[str, str]) -> Iterator[Draft]:
+    """Report rows or columns that are zero at the last checkpoint: those that died, and those that always were zero.
+
+    Args:
+        tables: one run.
+        metric: what counts them.
+        axis: the side of the matrix that they are counted along.
+        what: what they are called.
+        meaning: what it means if one of them, or several, are zero.
+    """
     zeroed = _zeroed(tables)  # single weights became zero there, with whole rows among them: reported as such
     died: list[tuple[float, str, int, int, int]] = []  # share, layer, how many, of, position of the first death
     always: dict[str, int] = {}
@@ -223,9 +234,9 @@ def _dead(tables: Tables, metric: str, axis: int, what: str, meaning: str) -> It
         others = f" (and {what}s of {plural(len(died) - 1, 'other layer')})" if len(died) > 1 else ""
         yield Draft(
             "warning" if share >= NEWLY_DEAD else "notice",
-            f"{layers([worst])}: {count} of {of} {what}s{others} became exactly zero, the first at "
-            f"{place(tables, since)}: {meaning}. Pruning does this on purpose; otherwise check weight decay and units "
-            "that no longer fire.",
+            f"{layers([worst])}: {count} of {plural(of, what)}{others} became exactly zero, "
+            f"{agree(count, 'at', 'the first at')} {place(tables, since)}: {agree(count, *meaning)}. Pruning does this "
+            "on purpose; otherwise check weight decay and units that no longer fire.",
             tensors=[layer for _, layer, *_ in sorted(died, reverse=True)],
             places=[since, len(tables.checkpoints) - 1],
             evidence={"newly_dead": {layer: number for _, layer, number, *_ in died}},
@@ -234,7 +245,7 @@ def _dead(tables: Tables, metric: str, axis: int, what: str, meaning: str) -> It
         total = sum(always.values())
         yield Draft(
             "info",
-            f"{plural(total, what)} of {layers(list(always))} {'is' if total == 1 else 'are'} exactly zero at the end "
+            f"{plural(total, what)} of {layers(list(always))} {agree(total, 'is', 'are')} exactly zero at the end "
             "and did not become so during the run, as with padding or pruned weights.",
             tensors=list(always),
             evidence={"dead": always},

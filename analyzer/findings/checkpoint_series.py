@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from analyzer.findings.histories import NO_ELEMENTS, is_constant
 from analyzer.findings.rules import Draft, file_rule
+from analyzer.findings.wording import agree, plural
 from analyzer.model.names import listed
 from analyzer.model.run import Checkpoint, Severity
 from analyzer.model.tables import Tables
@@ -42,8 +43,8 @@ def missing_checkpoint(tables: Tables) -> Iterator[Draft]:
             if missing > 0 and abs(spacing / usual - skipped - 1) < WHOLE:
                 yield Draft(
                     "warning",
-                    f"{missing} checkpoint{'s are' if missing > 1 else ' is'} missing between {unit} "
-                    f"{getattr(a, unit):g} and {unit} {getattr(b, unit):g}; what is measured there covers "
+                    f"{plural(missing, 'checkpoint')} {agree(missing, 'is', 'are')} missing between {unit}s "
+                    f"{getattr(a, unit):g} and {getattr(b, unit):g}; what is measured there covers "
                     f"{unit}s {getattr(a, unit):g} → {getattr(b, unit):g}.",
                     checkpoints=(a.name, b.name),
                     evidence={"unit": unit, "usual_spacing": usual, "spacing": spacing},
@@ -88,10 +89,11 @@ def tensors_changed(tables: Tables) -> Iterator[Draft]:
     reported = _reported_as_tied(tables)
     if unreported := {name: twin for name, twin in duplicates.items() if name not in reported}:
         names = list(unreported)
-        verb = "is" if len(names) == 1 else "are"
+        verb, those = agree(len(names), "is", "are"), agree(len(names), "it equals", "they equal")
+        duplicate = agree(len(names), "as a tied duplicate", "as tied duplicates")
         yield Draft(
             "info",
-            f"{listed(names)} {verb} not stored in every checkpoint, as a tied duplicate: where stored, it equals "
+            f"{listed(names)} {verb} not stored in every checkpoint, {duplicate}: where stored, {those} "
             f"{listed(list(dict.fromkeys(unreported.values())))}, which all checkpoints have.",
             names,
             evidence={"same_as": dict(unreported)},
@@ -161,7 +163,7 @@ def _changes(field: str, a: Checkpoint, b: Checkpoint, changed: Mapping[tuple[ob
     parts = [f"{listed(alike)}: {field} {first[0]} in {listed([a.name])} becomes {first[1]} in {listed([b.name])}"]
     parts.extend(f"{listed(names)}: {was} becomes {now}" for (was, now), names in others)
     more = sum(map(len, list(changed.values())[MOST_CHANGES:]))
-    return "; ".join([*parts, *([f"and the {field} of {more} more tensor{'s' if more > 1 else ''}"] if more else [])])
+    return "; ".join([*parts, *([f"and the {field} of {plural(more, 'more tensor')}"] if more else [])])
 
 
 @file_rule()
@@ -229,10 +231,9 @@ def no_scores(tables: Tables) -> Iterator[Draft]:
 
 
 def _which(unread: Sequence[str]) -> str:
-    if len(unread) == 1:
-        return f"{listed(unread)} in the folder was not read: if it contains scores, name it"
     if unread:
-        return f"{listed(unread)} in the folder were not read: if one of them contains scores, name it"
+        which = agree(len(unread), "was not read: if it", "were not read: if one of them")
+        return f"{listed(unread)} in the folder {which} contains scores, name it"
     return "Name a file of scores"
 
 

@@ -68,7 +68,7 @@ def _unmoved(tables: Tables) -> set[str]:
     return {name for name, distance in distances.items() if distance < MOVED * norms.get(name, 0.0)}
 
 
-@rule("rank")
+@rule("compression_preview")
 def could_be_cut_in_rank(tables: Tables) -> Iterator[Draft]:
     """Report layers that keep 95 % of their squared weights in factors with at most half of the parameters.
 

@@ -9,7 +9,7 @@ import numpy as np
 from analyzer.findings.adapters import is_untrained
 from analyzer.findings.histories import complete_digests
 from analyzer.findings.rules import Draft, file_rule
-from analyzer.findings.wording import capitalized, place
+from analyzer.findings.wording import agree, capitalized, place
 from analyzer.model.names import listed
 from analyzer.model.score_names import accuracies, is_held_out, losses
 from analyzer.model.tables import Tables
@@ -35,10 +35,9 @@ def same_weights(tables: Tables) -> Iterator[Draft]:
             continue
         first, *others = (tables.checkpoints[position].name for position in positions)
         neighbors = _are_neighbors(positions)
-        if len(others) == 1:
-            verb, which, reason = "contains", "it", "it was saved twice, or one was copied over the other"
-        else:
-            verb, which, reason = "contain", "them", "it was saved several times, or one was copied over the others"
+        verb, which = agree(len(others), "contains", "contain"), agree(len(others), "it", "them")
+        twice = "it was saved twice, or one was copied over the other"
+        reason = agree(len(others), twice, "it was saved several times, or one was copied over the others")
         before = f", the checkpoint before {which}" if neighbors else ""
         score = _changing_score(tables, positions)
         if score is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.findings.wording import number
 from analyzer.model.run import Status
 from analyzer.model.tables import Curve, Tables, TensorRow
 
@@ -122,6 +123,19 @@ def per_unit(tables: Tables, series: ReliableCurve) -> FloatArray:
     return rates
 
 
+def usual_step(tables: Tables, names: Collection[str], first: int, last: int) -> str:
+    """Return `` (steps of 0.0233)``: the median step distance from a checkpoint to another one, as its figure shows it.
+
+    It is that of some tensors or, without names, of the mean over the layers; empty where none is known.
+    """
+    keys = [("tensor", name, "step_distance") for name in names] or [("mean", "", "step_distance")]
+    known = [tables.curves[key].values[first + 1 : last + 1] for key in keys if key in tables.curves]
+    steps = np.concatenate([*known, np.zeros(0)])
+    steps = steps[np.isfinite(steps)]
+    what = "steps of" if names else "mean step"
+    return f" ({what} {number(float(np.median(steps)))})" if len(steps) else ""
+
+
 def stretches(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return the first and last index of every run of consecutive True values."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
@@ -131,6 +145,18 @@ def stretches(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 def longest_stretch(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
     """Return the first and last index of the longest run of True values, (0, -1) if there is none."""
     return max(stretches(mask), key=lambda ends: ends[1] - ends[0], default=(0, -1))
+
+
+def norm_at(tables: Tables, name: str, position: int) -> float:
+    """Return the norm of a tensor at a checkpoint as its figure shows it; rules compare root mean squares."""
+    curve = tables.curves["tensor", name, "rms"]
+    (row,) = (row for row in tables.tensors if row.name == name)
+    return float(curve.values[position]) * root_of_size(row)
+
+
+def root_of_size(tensor: TensorRow) -> float:
+    """Return what turns a root mean square into a norm."""
+    return sqrt(float(np.prod(tensor.shape, dtype=np.float64)))
 
 
 def without_returns(values: FloatArray) -> FloatArray:

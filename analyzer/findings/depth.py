@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.findings.curves import curves_of, longest_stretch, per_unit, starts
+from analyzer.findings.curves import curves_of, longest_stretch, per_unit, starts, usual_step
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import layers, percent, span, times, unit
+from analyzer.findings.wording import agree, layers, percent, span, times, unit
 from analyzer.model.run import PRODUCT
 from analyzer.model.tables import Tables
 
@@ -62,13 +62,15 @@ def first_layers_hardly_move(tables: Tables) -> Iterator[Draft]:
     names = [name for names in chain[:slow] for name in names]
     start, end = _start(tables, chain[-1][0], int(compared[first])), int(compared[last])
     less = times(usual[-1] / usual[worst])
+    longest = usual_step(tables, chain[int(np.argmax(usual[:slow]))], start, end)
+    fastest, head = (percent(float(rate)) for rate in (usual[:slow].max(), usual[-1]))
     yield Draft(
         "warning",
-        f"The first layers hardly move: {layers(names)} go at most {percent(float(usual[:slow].max()))} of their norm "
-        f"per {unit(tables)} from {span(tables, start, end)}, and {layers(chain[worst])} {less} less "
-        f"than {layers(chain[-1])}, the last, with {percent(float(usual[-1]))}. Gradients that vanish on their "
-        "way back, through saturating layers or small weights, do this, and so do lower learning rates for the first "
-        "layers.",
+        f"The first layers hardly move: from {span(tables, start, end)}, {layers(names)} "
+        f"{agree(len(names), 'goes', 'go')} at most {fastest} of their norm per {unit(tables)}{longest}, "
+        f"and {layers(chain[worst])} {less} less than {layers(chain[-1])}, the last, with {head}"
+        f"{usual_step(tables, chain[-1], start, end)}. Gradients that vanish on their way back, "
+        "through saturating layers or small weights, do this, and so do lower learning rates for the first layers.",
         tensors=names,
         places=[start, end],
         evidence={"rates": {layers(stage): float(rate) for stage, rate in zip(chain, usual, strict=True)}},

@@ -6,10 +6,13 @@ consequences would contradict the advice against the event, which is the one tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from analyzer.findings.histories import lost_since
 from analyzer.findings.rules import SEVERITIES, Rule
+from analyzer.findings.wording import agree
+from analyzer.model.names import listed
 from analyzer.model.run import Finding
 from analyzer.model.tables import Tables
 
@@ -21,6 +24,65 @@ CONSEQUENCES = ADVICE.union(
     ("rank_collapses", "outliers_leave_bulk", "alpha_out_of_range"),
 )
 OF_ALL_LAYERS = "step_length_changes"  # which one layer's event brings about as well
+
+
+# What happened to a run at one place: it comes before other findings of the same severity, which may follow from it.
+HAPPENED = frozenset(
+    (
+        *("weights_stand_still", "exchanged_checkpoints", "foreign_checkpoint", "goes_back", "task_changes"),
+        *("step_length_changes", "norm_explodes", "norm_jumps", "norm_jumps_for_good", "motion_spike"),
+        *("weights_become_zero",),
+    )
+)
+NOT_FINITE = "nonfinite_weights"
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings, the most serious first, then what happened before other findings; otherwise in their order."""
+    return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.rule not in HAPPENED))
+
+
+def without_what_nan_spoils(tables: Tables, findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings without those about scores that were lost with weights that are not finite up to the end.
+
+    The finding about the weights names these scores instead.
+    """
+    first, last = lost_since(tables), len(tables.checkpoints) - 1
+    spoilt = [one for one in findings if one.rule == NOT_FINITE]
+    if not spoilt or first > last or tables.checkpoints[first].name not in spoilt[0].checkpoints:
+        return list(findings)
+    lost = [one for one in findings if one.rule == "scores_not_finite" and _begins_after(tables, one, first - 1)]
+    since = [row.name for row in tables.checkpoints[first:]]
+    fallen = [one for one in findings if one.rule == "score_collapses" and one.evidence["since"] in since]
+    words = [f"{_scores(one, 'scores')} not finite" for one in lost]
+    words += [f"{_scores(one, 'best')} far worse" for one in fallen]
+    if not words:
+        return list(findings)
+    told = replace(
+        spoilt[0], sentence=f"{spoilt[0].sentence} The scores went with the weights: {', and '.join(words)}."
+    )
+    kept = [one for one in findings if one not in lost and one not in fallen]
+    return [told if one is spoilt[0] else one for one in kept]
+
+
+def _scores(finding: Finding, key: str) -> str:
+    """Return "test loss is", or "train loss and test loss are"."""
+    names = [name.replace("_", " ") for name in _dict(finding, key)]
+    return f"{listed(names)} {agree(len(names), 'is', 'are')}"
+
+
+def _dict(finding: Finding, key: str) -> Mapping[str, object]:
+    found = finding.evidence.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _begins_after(tables: Tables, finding: Finding, position: int) -> bool:
+    """Check whether all scores that are not finite were so only after a checkpoint."""
+    if position < 0:
+        return True
+    reached = getattr(tables.checkpoints[position], str(finding.evidence["unit"]))
+    firsts = [held["first"] for held in _dict(finding, "scores").values() if isinstance(held, dict)]
+    return reached is not None and all(one > reached for one in firsts)
 
 
 def unexplained(events: Sequence[Finding], name: str, rule: Rule, tables: Tables) -> list[Finding]:

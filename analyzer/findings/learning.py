@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.findings import score_choice
-from analyzer.findings.curves import at_the_end, per_unit, smoothed, starts, total_curve
+from analyzer.findings.curves import at_the_end, per_unit, smoothed, starts, total_curve, usual_step
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.score_choice import FEWEST_CHECKPOINTS, Score
 from analyzer.findings.scores_lost import collapses
@@ -144,16 +144,17 @@ def training_at_rest(tables: Tables) -> Iterator[Draft]:
     calm = float(np.median(rates[first:]))
     during = score.values[start : end + 1]
     spread = float(np.nanmax(during) - np.nanmin(during))
-    stayed = f"{spread:.1f} points" if is_accuracy(score.name) else number(spread)
+    width = f"{spread:.1f} points" if is_accuracy(score.name) else number(spread)
+    stayed = f"stayed within {width}" if spread else "did not change"
     trained = score_choice.accuracy(tables, trained=True)
     level = float("nan") if trained is None else at_the_end(trained.values)
     severity: Severity = "notice" if level < LEARNED else "info"
     yield Draft(
         severity,
-        f"The weights stopped moving: {percent(calm)} of their norm per {unit(tables)} from "
-        f"{span(tables, start, end)}, {times(float(rates[peak]) / calm) if calm else 'infinitely'} less than at the "
-        f"peak at {place(tables, int(series.places[peak]))}, while {score.words} stayed within {stayed}. "
-        + _why_rest(level),
+        f"The weights hardly move any more: {percent(calm)} of their norm per {unit(tables)}"
+        f"{usual_step(tables, (), start, end)} from {span(tables, start, end)}, "
+        f"{times(float(rates[peak]) / calm) if calm else 'infinitely'} less than at the peak at "
+        f"{place(tables, int(series.places[peak]))}, while {score.words} {stayed}. " + _why_rest(level),
         places=[start, end],
         evidence={"relative_rate": calm, "peak_rate": float(rates[peak]), "score": score.name, "spread": spread},
     )

@@ -1,9 +1,8 @@
-"""Report layers whose norm explodes, collapses, jumps for good, or jumps and returns, or is unusual at the start."""
+"""Report layers whose norm explodes, collapses, jumps for good, or jumps and returns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import sqrt
 
 import numpy as np
 
@@ -13,24 +12,20 @@ from analyzer.findings.curves import (
     PARAMETERS,
     ReliableCurve,
     curves_of,
+    norm_at,
     norm_jumps_at,
+    root_of_size,
     without_returns,
 )
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.steps import motion_spike
-from analyzer.findings.wording import layers, number, place, plural, span, times
+from analyzer.findings.wording import agree, layers, number, place, plural, span, times
 from analyzer.model.run import PRODUCT
-from analyzer.model.tables import Tables, TensorRow
+from analyzer.model.tables import Tables
 
 LASTING, LASTING_VECTOR = 4, 10  # times the norm before, of a matrix and of a vector
 CALM = 1.5  # the most that the median matrix changes where another one jumps
 SETTLED = 2  # checkpoints after which a norm no longer grows from nothing
-TOO_LARGE = 3  # times He's scale
-TOO_SMALL, TOO_SMALL_ALONE = 1 / 5, 1 / 30  # of the least usual scale: for half of all matrices, or for a few
-HE, UNIFORM = sqrt(2), 1 / sqrt(3)  # root mean square times √fan-in: of He, and of torch's U(±1/√fan-in)
-SMALL_NORMAL = 0.02  # GPT-2, BERT
-LIKE_EMBEDDING = 0.15  # how far from 1 the root mean square of a small embedding may be
-OWN_SCALE = frozenset({"embedding", "position", "patch"})  # roles with another scale
 ABOVE_PEERS = 3  # times the median of all layers' first root mean squares
 
 
@@ -51,8 +46,9 @@ def norm_explodes(tables: Tables) -> Iterator[Draft]:
         others = f" {layers([name for _, name, *_ in grown[1:]])} also grew tenfold or more." if grown[1:] else ""
         yield Draft(
             "warning",
-            f"{layers([worst])} explodes: its norm is {times(ratio)} its first value at {place(tables, last)}, and "
-            f"reached ten times that value at {place(tables, since)}.{others}",
+            f"{layers([worst])} explodes: its norm is {times(ratio)} its first value at {place(tables, last)} "
+            f"({number(norm_at(tables, worst, last))}), and reached ten times that value at "
+            f"{place(tables, since)}.{others}",
             tensors=[name for _, name, *_ in grown],
             places=[since, last],
             evidence={"growth": {name: growth for growth, name, *_ in grown}},
@@ -104,8 +100,10 @@ def norm_collapses(tables: Tables) -> Iterator[Draft]:
         others = f" {layers([name for _, name, *_ in shrunk[1:]])} also lost nine tenths or more." if shrunk[1:] else ""
         yield Draft(
             "warning",
-            f"{layers([worst])} collapses: from {span(tables, top, last)} its norm fell to {number(100 * share)} % of "
-            f"its largest value.{others} Weight decay that outweighs the gradient does this.",
+            f"{layers([worst])} collapses: from {span(tables, top, last)} its norm fell from "
+            f"{number(norm_at(tables, worst, top))} to {number(norm_at(tables, worst, last))}, "
+            f"{number(100 * share)} % of its largest value.{others} Weight decay that outweighs the gradient does "
+            "this.",
             tensors=[name for _, name, *_ in shrunk],
             places=[top, last],
             evidence={"left": {name: left for left, name, *_ in shrunk}},
@@ -162,7 +160,7 @@ def norm_jumps_for_good(tables: Tables) -> Iterator[Draft]:
     usual = _median_change(tables)
     jumps: dict[int, list[tuple[float, str, float, float]]] = {}
     for series in sizes:
-        elements = sqrt(float(np.prod(series.tensor.shape, dtype=np.float64)))
+        elements = root_of_size(series.tensor)
         for position, before, now in _lasting_jumps(series, ABOVE_PEERS * max(firsts, default=0.0), usual):
             ratio = max(now / before, before / now) if before > 0 < now else float("inf")
             one = (ratio, series.tensor.name, before * elements, now * elements)
@@ -170,7 +168,11 @@ def norm_jumps_for_good(tables: Tables) -> Iterator[Draft]:
     for position in sorted(jumps):
         found = sorted(jumps[position], reverse=True)
         _, name, before, now = found[0]
-        others = f"; so do {layers([name for _, name, *_ in found[1:]])}" if found[1:] else ""
+        others = (
+            f"; so {agree(len(found) - 1, 'does', 'do')} {layers([name for _, name, *_ in found[1:]])}"
+            if found[1:]
+            else ""
+        )
         yield Draft(
             "warning",
             f"{layers([name])} jumps at {place(tables, position)}: its norm changes from {number(before)} to "
@@ -224,68 +226,3 @@ def _median_change(tables: Tables) -> dict[int, float]:
             if before > 0 and now > 0:
                 changes.setdefault(int(series.places[at]), []).append(max(now / before, before / now))
     return {position: float(np.median(ratios)) for position, ratios in changes.items() if len(ratios) > 2}
-
-
-@rule("norm")
-def unusual_initialization(tables: Tables) -> Iterator[Draft]:
-    """Report matrices that begin far above or far below every usual scale, if the run begins with its initialization.
-
-    Usual are U(±1/√fan-in) (torch), He's √(2/fan-in), Glorot's √(2/(fan-in + fan-out)), 0.02 (GPT-2, BERT), also
-    divided by √(2·layers), and orthogonal matrices. Too large is more than 3 times He's scale; too small, less than a
-    fifth of the smaller of torch's scale and 0.02, for half of all matrices; single ones may begin near zero on purpose
-    (the last of a residual block, an output head), so they are named below a thirtieth. Zeros are on purpose.
-    Embeddings and adapters have scales of their own and are left out, and so are single matrices of N(0, 1) without a
-    bias, which is how torch's Embedding begins under any name.
-
-    Source: He et al., Delving deep into rectifiers (ICCV 2015); Glorot & Bengio (AISTATS 2010); Radford et al. (2019).
-    Measured here: in healthy trainings the first root mean squares are 0.43 to 1.04 times torch's scale (0.43 of a
-    head of BERT, 0.54 of an LSTM), and with GPT-2's initialization at width 48 0.10 to 0.24 times; there the smallest
-    is 0.40 times the least usual scale of its shape.
-    """
-    first = tables.checkpoints[0] if tables.checkpoints else None
-    if first is None or 0 not in (first.epoch, first.step) or (first.step or 0) > 0:
-        return
-    sizes: dict[str, tuple[float, float, float]] = {}  # root mean square, least and largest usual one
-    for series in curves_of(tables, "rms"):
-        bounds = _usual_scales(series.tensor)
-        if bounds and len(series.values) and series.places[0] == 0 and series.values[0] > 0:
-            sizes[series.tensor.name] = (float(series.values[0]), *bounds)
-    large = {name: size / high for name, (size, _, high) in sizes.items() if size > TOO_LARGE * high}
-    small = {name: low / size for name, (size, low, _) in sizes.items() if size < TOO_SMALL * low}
-    if 2 * len(large) < len(sizes):
-        named = {row.name for row in tables.tensors}
-        large = {
-            name: ratio
-            for name, ratio in large.items()
-            if abs(sizes[name][0] - 1) > LIKE_EMBEDDING or _bias_of(name) in named
-        }
-    if 2 * len(small) < len(sizes):
-        small = {name: ratio for name, ratio in small.items() if ratio > 1 / TOO_SMALL_ALONE}
-    for found, words in ((large, "large"), (small, "small")):
-        if not found:
-            continue
-        name, *others = sorted(found, key=lambda name: found[name], reverse=True)
-        size, low, high = sizes[name]
-        more = f", and so are {layers(others)}" if others else ""
-        yield Draft(
-            "notice",  # some parametrizations begin with N(0, 1) on purpose
-            f"{layers([name])} begins unusually {words}: the root mean square of its elements is {number(size)} at "
-            f"{place(tables, 0)}, that of usual initializations of this shape {number(low)} to {number(high)}{more}.",
-            tensors=[name, *others],
-            places=[0],
-            evidence={"rms": {one: sizes[one][0] for one in found}, "usual": {one: sizes[one][1:] for one in found}},
-        )
-
-
-def _bias_of(name: str) -> str:
-    """Return the name that the bias beside a weight has."""
-    return name.removesuffix("weight") + "bias"
-
-
-def _usual_scales(tensor: TensorRow) -> tuple[float, float] | None:
-    """Return the least and the largest usual root mean square of a matrix at its start; None if it has none."""
-    if tensor.rule == PRODUCT or tensor.matrix_shape is None or tensor.role in OWN_SCALE:
-        return None
-    rows, columns = tensor.matrix_shape
-    fan_in = columns if tensor.name.endswith("weight") else min(rows, columns)  # torch stores (out, in)
-    return min(SMALL_NORMAL, UNIFORM / sqrt(max(rows, columns))), max(HE / sqrt(fan_in), SMALL_NORMAL)

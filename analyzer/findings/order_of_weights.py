@@ -3,32 +3,32 @@
 Three rules ask in this order, and the first that explains a place is the only one to report it: two checkpoints in each
 other's place, a checkpoint of another run, weights that go back to an older checkpoint. All three compare distances of
 all parameters together, whose relative error is at most a few percent. They rest only on steps that storage rounding
-cannot have made, and count the rounding of the sketches against themselves.
+cannot have made, count the rounding of the sketches against themselves, and say nothing where weights wander about one
+point (`Distances.tell_order`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from analyzer.findings.curves import PARAMETERS, curves_of, stretches, total_curve
-from analyzer.findings.histories import complete_digests
+from analyzer.findings.curves import PARAMETERS, curves_of, stretches
+from analyzer.findings.distances import Distances, copies, distances_of
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import capitalized, place, times
+from analyzer.findings.wording import capitalized, place, places, times
 from analyzer.model.run import BoolArray, FloatArray, IntArray
 from analyzer.model.tables import Tables
 
-# Of the affected edges of the path, after an exchange against before; less of neighbors, for which chance is enough.
-EXCHANGED, EXCHANGED_NEIGHBORS = 0.75, 0.65
+# Of the affected edges of the path, after an exchange against before; and with one checkpoint between the two.
+EXCHANGED, EXCHANGED_NEXT_BUT_ONE = 0.65, 0.75
 MOST_EXCHANGED = 2  # pairs; where more would shorten the path, its order is not what is wrong
 FOREIGN = 0.5  # of d(t, t + 1): d(t − 1, t + 1)
 RETURN_COSINE = -0.5  # of two steps; below it, the second returns
 GOES_BACK = 0.4  # of d(t − 1, t): d(s, t) to an older checkpoint
 GOES_MOSTLY_BACK, UNDOING_COSINE = 0.7, 0.8  # enough where the step also points to s, at least three checkpoints before
-ROUNDINGS = 2  # by which the storage of sketches is taken to have shortened a distance
-FEWEST, MOST = 5, 2000  # checkpoints
+NEAR = 4  # checkpoints on each side, whose distances must tell an order
 MOST_REPORTED = 3  # of one kind
 
 
@@ -42,26 +42,6 @@ class _Return:
     ratio: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Distances:
-    """The distances between all checkpoints of a run.
-
-    ``apart`` (n, n) are the distances, NaN where undefined; ``at_most`` (n, n) are upper bounds in view of how sketches
-    are stored; ``is_sure`` (n,) says whether the step into each checkpoint is known, above the precision of storage,
-    and one of most tensors.
-    """
-
-    apart: FloatArray
-    at_most: FloatArray
-    is_sure: BoolArray
-
-    def steps_are_sure(self, positions: Collection[int]) -> bool:
-        """Check the steps into and out of these checkpoints."""
-        n = len(self.is_sure)
-        steps = {step for position in positions for step in (position, position + 1) if 0 < step < n}
-        return all(self.is_sure[step] for step in steps)
-
-
 @rule("checkpoint_distances")
 def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
     """Report two checkpoints that are in each other's place: exchanged, the path through the weights is far shorter.
@@ -70,16 +50,17 @@ def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
     afterwards no exchange may shorten the path any more: weights that swing between two states can be ordered at will.
 
     Measured here: on 40 trainings no exchange shortened a right order to less than 0.90 (in a network that hardly
-    moves; otherwise none at all); files that were exchanged gave 0.16 to 0.27. Near neighbors share most of their way:
-    exchanged they give 0.5 on a straight path, 0.7 on one of random steps, and 0.54 to 0.58 in three trainings. In ten
-    deep sigmoid networks that learned nothing, neighbors gave 0.69 to 0.81 in right order, so the limit is 0.65 for
-    them and 0.75 for others. Of the exchanges simulated in 11 trainings 97 % were found five places apart.
+    moves; otherwise none at all); files that were exchanged gave 0.04 to 0.46 (`tests/benchmarks/planted_series.py`).
+    Neighbors share most of their way: exchanged they give 0.5 on a straight path, 0.7 on one of random steps, and 0.51
+    to 0.62 in ten trainings; with one checkpoint between them random steps give 0.73. In deep sigmoid networks that
+    learned nothing, neighbors gave 0.57 to 0.81 in right order and others 0.70, in an exploding network 0.74. So the
+    limit is 0.65, for checkpoints next but one 0.75.
     """
-    for first, second, ratio in _exchanged(_distances(tables)):
+    for first, second, ratio in _exchanged(distances_of(tables)):
         yield Draft(
             "warning",
-            f"{capitalized(place(tables, first))} and {place(tables, second)} are in each other's place: if they are "
-            f"exchanged, the path of the weights from and to them is {times(1 / ratio)} shorter. Their files were "
+            f"{capitalized(places(tables, [first, second]))} are in each other's place: if they are exchanged, "
+            f" the path of the weights from and to them is {times(1 / ratio)} shorter. Their files were "
             "probably renamed or exchanged; rename them, or expect wrong steps at both.",
             places=[first, second],
             evidence={"path_after_exchange": ratio},
@@ -97,7 +78,7 @@ def foreign_checkpoint(tables: Tables) -> Iterator[Draft]:
     Measured here: d(t − 1, t + 1) / d(t, t + 1) was at least 0.74 in 29 trainings in right order, and 0.046 where one
     checkpoint was that of another seed.
     """
-    foreign = _foreign(tables, _distances(tables))
+    foreign = _foreign(tables, distances_of(tables))
     for position, ratio in foreign[:MOST_REPORTED]:
         yield Draft(
             "warning",
@@ -122,7 +103,7 @@ def goes_back(tables: Tables) -> Iterator[Draft]:
     since then (`UNDOING_COSINE`): of ten resumed 2 to 15 checkpoints back, 9 were found, by `GOES_BACK` alone 6. In 24
     further healthy runs no ratio was below 1.
     """
-    returns = _returns(tables, _distances(tables))
+    returns = _returns(tables, distances_of(tables))
     for one in returns[:MOST_REPORTED]:
         last, until = one.first + one.length - 1, one.to + one.length - 1
         repeats = f" From there to {place(tables, last)} they repeat those up to {place(tables, until)}."
@@ -141,50 +122,15 @@ def goes_back(tables: Tables) -> Iterator[Draft]:
 
 def misplaced_steps(tables: Tables) -> frozenset[int]:
     """Return the checkpoints, by position, into which a step leads that these rules or copies explain."""
-    distances = _distances(tables)
+    distances = distances_of(tables)
     exchanged = [position for first, second, _ in _exchanged(distances) for position in (first, second)]
     foreign = [position for position, _ in _foreign(tables, distances)]
     returns = [one.first for one in _returns(tables, distances)]
-    out_of_place = (*exchanged, *foreign, *_copies(tables))
+    out_of_place = (*exchanged, *foreign, *copies(tables))
     return frozenset((*(step for position in out_of_place for step in (position, position + 1)), *returns))
 
 
-def _distances(tables: Tables) -> _Distances | None:
-    """Return the distances of a run; None if they are not known, or are too few or too many."""
-    trajectory, steps = tables.trajectory, total_curve(tables, "step_distance")
-    n = len(trajectory.parts)
-    if steps is None or n != len(tables.checkpoints) or not FEWEST <= n <= MOST:
-        return None
-    is_sure = np.zeros(n, dtype=bool)
-    is_sure[steps.places] = steps.values > 0  # NaN is not
-    is_sure &= _most_tensors_move(tables)
-    is_sure[_copies(tables)] = False
-    apart = trajectory.distances
-    return _Distances(apart, apart + ROUNDINGS * trajectory.roundings, is_sure)
-
-
-def _copies(tables: Tables) -> list[int]:
-    """Return the positions of the checkpoints with exactly the weights of an earlier one, which are told as copies."""
-    digests = complete_digests(tables)
-    return [t for t, held in enumerate(digests) if held and held in digests[:t]]
-
-
-def _most_tensors_move(tables: Tables) -> BoolArray:
-    """Return a mask (n,) of the checkpoints into which half of the tensors or more move that ever do.
-
-    Once units died, little more than the last bias moves, back and forth in so few directions that its points can be
-    put into a shorter order by chance.
-    """
-    series = list(curves_of(tables, "step_distance", PARAMETERS))
-    moved = np.zeros((len(series), len(tables.checkpoints)), dtype=bool)
-    for row, one in zip(moved, series, strict=True):
-        row[one.places] = one.stored > 0
-    moved = moved[moved.any(axis=1)]
-    most: BoolArray = 2 * moved.sum(axis=0) >= len(moved)
-    return most
-
-
-def _exchanged(distances: _Distances | None) -> list[tuple[int, int, float]]:
+def _exchanged(distances: Distances | None) -> list[tuple[int, int, float]]:
     """Return the pairs of checkpoints in each other's place, with the ratio of the affected edges."""
     if distances is None:
         return []
@@ -196,10 +142,16 @@ def _exchanged(distances: _Distances | None) -> list[tuple[int, int, float]]:
         order[[first, second]] = order[[second, first]]
         if len(found) > MOST_EXCHANGED or len({place for pair in found for place in pair[:2]}) < 2 * len(found):
             return []
-    return sorted(found) if all(distances.steps_are_sure(pair[:2]) for pair in found) else []
+    pairs = [pair[:2] for pair in found]
+    misplaced = {place for pair in pairs for place in pair}
+    is_sure = all(
+        distances.steps_are_sure(pair) and distances.tell_order(pair[0] - NEAR, pair[1] + NEAR, misplaced, pair)
+        for pair in pairs
+    )
+    return sorted(found) if is_sure else []
 
 
-def _best_exchange(distances: _Distances, order: IntArray) -> tuple[int, int, float] | None:
+def _best_exchange(distances: Distances, order: IntArray) -> tuple[int, int, float] | None:
     """Return the exchange that shortens the path in this order the most, if it shortens the affected edges enough."""
     apart, at_most = (one[np.ix_(order, order)] for one in (distances.apart, distances.at_most))
     n = len(apart)
@@ -222,11 +174,11 @@ def _best_exchange(distances: _Distances, order: IntArray) -> tuple[int, int, fl
     gain = np.where(improves, before + before.T - after - after.T, -np.inf)
     first, second = np.unravel_index(np.argmax(gain), gain.shape)
     ratio = float(ratios[first, second])
-    limit = EXCHANGED_NEIGHBORS if second == first + 1 else EXCHANGED
+    limit = EXCHANGED_NEXT_BUT_ONE if second == first + 2 else EXCHANGED
     return (int(first), int(second), ratio) if ratio < limit else None
 
 
-def _foreign(tables: Tables, distances: _Distances | None) -> list[tuple[int, float]]:
+def _foreign(tables: Tables, distances: Distances | None) -> list[tuple[int, float]]:
     """Return the checkpoints of another run, with the ratio of the distances around them."""
     if distances is None:
         return []
@@ -241,6 +193,7 @@ def _foreign(tables: Tables, distances: _Distances | None) -> list[tuple[int, fl
         if first == last
         and exchanged.isdisjoint(range(first - 1, first + 2))
         and distances.steps_are_sure([first])
+        and distances.tell_order(first - NEAR, first + NEAR, {first}, [first, first + 1])
         and _most_tensors_return(tables, first + 1)
     ]
 
@@ -253,14 +206,14 @@ def _most_tensors_return(tables: Tables, position: int) -> bool:
     return bool(known.size) and bool(np.median(known) < RETURN_COSINE)
 
 
-def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
+def _returns(tables: Tables, distances: Distances | None) -> list[_Return]:
     """Return the places at which weights go back to an older checkpoint, consecutive ones as one."""
     if distances is None:
         return []
     n = len(distances.is_sure)
     misplaced = {place for pair in _exchanged(distances) for place in pair[:2]}
     misplaced |= {position for position, _ in _foreign(tables, distances)}
-    out_of_place = misplaced.union(_copies(tables))
+    out_of_place = misplaced.union(copies(tables))
     explained = {step for position in out_of_place for step in (position, position + 1)}
     older = np.tri(n, n, -2, dtype=bool)  # [t, s]: s < t − 1
     away = np.concatenate(([np.nan], np.diagonal(distances.apart, 1)))
@@ -276,8 +229,14 @@ def _returns(tables: Tables, distances: _Distances | None) -> list[_Return]:
     for first, last in stretches(goes_back):
         places = np.arange(first, last + 1)
         nearest = np.where(is_near, ratios, np.inf)[places].argmin(axis=1)
+        pairs = zip(places.tolist(), nearest.tolist(), strict=True)
+        telling = [distances.tell_order(to - NEAR, at - 1, misplaced, [at]) for at, to in pairs]
+        if not any(telling):
+            continue
+        places, nearest = places[np.argmax(telling) :], nearest[np.argmax(telling) :]
         if len(places) <= np.min(places - nearest):
-            found.append(_Return(first, int(nearest[0]), len(places), float(ratios[first, nearest[0]])))
+            start, to = int(places[0]), int(nearest[0])
+            found.append(_Return(start, to, len(places), float(ratios[start, to])))
     return found
 
 

@@ -11,7 +11,7 @@ from math import prod
 from analyzer.findings.curves import MATRICES, PARAMETERS
 from analyzer.findings.histories import NARROW, History, complete_digests, histories, is_constant
 from analyzer.findings.rules import Draft, file_rule
-from analyzer.findings.wording import MOST_NAMED, plural
+from analyzer.findings.wording import MOST_NAMED, agree, plural
 from analyzer.model.names import listed, printable
 from analyzer.model.run import Checkpoint
 from analyzer.model.tables import Tables, TensorRow
@@ -93,7 +93,7 @@ def part_of_another_checkpoint(tables: Tables) -> Iterator[Draft]:
         named = listed(part.tensors, MOST_NAMED)
         of = f"{len(part.tensors)} of {plural(len(held.tensors), 'tensor')} ({named}{_files(held, part.tensors)})"
         names = [tables.checkpoints[place].name for place in part.between]
-        those = f"{listed(names)} between them differs" if len(names) == 1 else f"the {len(names)} between them differ"
+        those = agree(len(names), f"{listed(names)} between them differs", f"the {len(names)} between them differ")
         if wrong is None:
             first, second = (tables.checkpoints[place].name for place in (part.first, part.second))
             which = f"{listed([first])} and {listed([second])} have {of} in common"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analyzer.findings.curves import at_the_end, curves_of
+from analyzer.findings.curves import at_the_end, curves_of, root_of_size
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.spectra import random_condition_bound
-from analyzer.findings.wording import layers, number, place, times
-from analyzer.model.network import OTHER, leaf_of
+from analyzer.findings.wording import agree, layers, number, place, times
+from analyzer.model.network import OTHER, block_label, leaf_of
 from analyzer.model.run import PRODUCT
 from analyzer.model.tables import Tables, TensorRow
 
@@ -69,15 +69,19 @@ def layer_departs_from_peers(tables: Tables) -> Iterator[Draft]:
 def _draft(tables: Tables, words: str, found: Sequence[_Departure]) -> Draft:
     worst = found[0]
     side = "more" if worst.value > worst.nearest else "less"
-    block = "" if worst.tensor.depth is None else f" (block {worst.tensor.depth})"
+    is_labeled = worst.tensor.depth is None or block_label(worst.tensor.name)  # with its block already
+    block = "" if is_labeled else f" (block {worst.tensor.depth})"
     since = "from the first checkpoint on" if not worst.since else f"since {place(tables, worst.since)}"
     role = "name" if worst.tensor.role == OTHER else f"role ({worst.tensor.role})"
-    others = f" So do {layers([one.tensor.name for one in found[1:]])}." if found[1:] else ""
+    do = agree(len(found) - 1, "does", "do")
+    others = f" So {do} {layers([one.tensor.name for one in found[1:]])}." if found[1:] else ""
+    # The figure shows the norm; peers have the same shape.
+    scale = root_of_size(worst.tensor) if worst.metric == "rms" else 1.0
     return Draft(
         "notice",
         f"{layers([worst.tensor.name])}{block} departs from the {worst.peers} other layers of its {role} and shape: "
-        f"its {words} ends at {number(worst.value)}, {times(worst.ratio)} {side} than the nearest of them "
-        f"({number(worst.nearest)}), {since}.{others}",
+        f"its {words} ends at {number(scale * worst.value)}, {times(worst.ratio)} {side} than the nearest of them "
+        f"({number(scale * worst.nearest)}), {since}.{others}",
         tensors=[one.tensor.name for one in found],
         places=sorted({one.since or 0 for one in found} | {len(tables.checkpoints) - 1}),
         evidence={

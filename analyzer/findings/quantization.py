@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.findings.curves import ReliableCurve, curves_of
 from analyzer.findings.rules import Draft, file_rule, rule
-from analyzer.findings.wording import MOST_NAMED, layers, percent
+from analyzer.findings.wording import MOST_NAMED, agree, layers, percent
 from analyzer.model.names import listed
 from analyzer.model.tables import Tables
 
@@ -51,10 +51,10 @@ def packed_weights(tables: Tables) -> Iterator[Draft]:
                 found.setdefault(packing, {})[name] = None
     for (kind, remedy), packed in found.items():
         names = list(packed)
-        count = "1 matrix" if len(names) == 1 else f"{len(names)} matrices"
+        count = f"{len(names)} {agree(len(names), 'matrix', 'matrices')}"
         yield Draft(
             "warning",
-            f"{count} ({listed(names, MOST_NAMED)}) {'is' if len(names) == 1 else 'are'} packed as {kind} and not "
+            f"{count} ({listed(names, MOST_NAMED)}) {agree(len(names), 'is', 'are')} packed as {kind} and not "
             f"measured; only the other tensors are. To measure the weights, {remedy}.",
             tensors=names,
             evidence={"format": kind},

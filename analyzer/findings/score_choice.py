@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LARGEST_SHARE = 1.0  # an accuracy that is mostly above it is in percent
 ROUNDING = 1e-3  # percentage points beyond 0 and 100 %
+SLIGHTLY = 1.0  # percentage points beyond 0 and 100 % that are no warning
 FEWEST_CHECKPOINTS = 6  # with a score, for a trend
 
 
@@ -57,6 +58,12 @@ def impossible(tables: Tables) -> dict[str, npt.NDArray[np.intp]]:
         if len(places):
             found[name] = places
     return found
+
+
+def is_slight(tables: Tables, name: str, places: npt.NDArray[np.intp]) -> bool:
+    """Check whether an accuracy is below 0 or above 100 % by less than `SLIGHTLY` at all of these positions."""
+    points = tables.scalars[name][places] * (1 if is_percentage(tables, name) else 100)
+    return bool(((points > -SLIGHTLY) & (points < 100 + SLIGHTLY)).all())
 
 
 def is_percentage(tables: Tables, name: str) -> bool:

@@ -135,17 +135,20 @@ def impossible_accuracy(tables: Tables) -> Iterator[Draft]:
     """Report accuracies below 0 or above 100 %, which no count of right answers gives; the rules leave them out.
 
     Source: the definition of an accuracy. Whether it is recorded as a share or in percent is told by its values
-    (`score_choice.is_percentage`).
+    (`score_choice.is_percentage`). Less than a point beyond (`SLIGHTLY`, chosen) is rounding, or a score that is
+    adjusted for chance: information.
     """
     for name, places in score_choice.impossible(tables).items():
         values = tables.scalars[name]
         known, first = int(np.isfinite(values).sum()), int(places[0])
         scale = "0 to 100" if score_choice.is_percentage(tables, name) else "0 to 1"
+        slight = score_choice.is_slight(tables, name, places)
+        why = "Rounding does this, or a score that is no plain accuracy" if slight else "Look at how it is computed"
         yield Draft(
-            "warning",
-            f"{capitalized(name.replace('_', ' '))} is no accuracy in {len(places)} of {plural(known, 'value')}: "
-            f"outside {scale}, first {number(float(values[first]))} at {place(tables, first)}. These values are "
-            "left out of the findings. Look at how the score is computed and written.",
+            "info" if slight else "warning",
+            f"{capitalized(name.replace('_', ' '))} is {'slightly ' if slight else ''}outside {scale} in "
+            f"{len(places)} of {plural(known, 'value')}, first {number(float(values[first]))} at "
+            f"{place(tables, first)}, which no accuracy is. These values are left out of the findings. {why}.",
             places=places,
             evidence={"score": name, "values": {tables.checkpoints[int(at)].name: float(values[at]) for at in places}},
             apart=True,

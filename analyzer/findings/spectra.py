@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.findings.curves import ReliableCurve, at_the_end, curves_of
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import layers, number, place, plural
+from analyzer.findings.wording import agree, layers, number, place, plural
 from analyzer.model.run import PRODUCT, Severity
 from analyzer.model.tables import Tables
 
@@ -189,9 +189,10 @@ def outliers_leave_bulk(tables: Tables) -> Iterator[Draft]:
         since, first, now, of, end = risen[0]
         yield Draft(
             "info",
-            f"Singular values rise out of the random (Marchenko–Pastur) bulk in {plural(len(risen), 'layer')}, further "
-            f"than noise does in 19 of 20 runs. The first is {layers([first])}, from {place(tables, since)} on; {now} "
-            f"of {of} are outside at {place(tables, end)}.",
+            f"{plural(len(risen), 'layer')} {agree(len(risen), 'has', 'have')} directions that stand out from noise: "
+            "singular values rise out of the random (Marchenko–Pastur) bulk, further than noise does in 19 of 20 runs. "
+            f"The first is {layers([first])}, from {place(tables, since)} on; {now} of its {of} "
+            f"{agree(now, 'is', 'are')} outside at {place(tables, end)}.",
             tensors=[name for _, name, *_ in risen],
             places=[since, end],
             evidence={

@@ -15,8 +15,7 @@ from analyzer.findings.curves import PARAMETERS, curves_of, interval_lengths, to
 from analyzer.findings.norms import exploding
 from analyzer.findings.rules import Draft, rule
 from analyzer.findings.steps import spikes_in
-from analyzer.findings.wording import layers, number, place, times
-from analyzer.model.names import listed
+from analyzer.findings.wording import layers, number, place, places, times
 from analyzer.model.run import PRODUCT, Severity
 from analyzer.model.tables import Tables
 
@@ -98,8 +97,8 @@ def step_length_changes(tables: Tables) -> Iterator[Draft]:
             )
             yield Draft(
                 "info",
-                f"The steps of the weights became {_factors(alike)} {words} at {_places(tables, alike)}, in all layers "
-                f"alike, {why}.",
+                f"The steps of the weights became {_factors(alike)} {words} at "
+                f"{places(tables, [one.end for one in alike])}, in all layers alike, {why}.",
                 places=sorted({position for one in alike for position in (one.start, one.end)}),
                 evidence=_evidence(tables, alike),
                 apart=True,
@@ -128,22 +127,21 @@ def _draft(tables: Tables, change: _Change) -> Draft:
     share = (tables.axis[change.end] - tables.axis[0]) / (tables.axis[-1] - tables.axis[0])
     beyond = ratio >= MUCH and change.exceeds >= FACTOR and share > WARM_UP
     severity: Severity = "warning" if beyond else "notice"
-    if ratio == 1:
-        what = "changed their distribution over the layers"
-    else:
-        what = f"became {times(max(ratio, 1 / ratio))} {'as long' if ratio > 1 else 'shorter'}"
-    parts = [f"From the step into {place(tables, change.end)} on, the steps of the weights {what}"]
+    parts = [f"the steps of the weights are {'spread differently over the layers' if ratio == 1 else _times(ratio)}"]
+    why = "A higher learning rate, another optimizer, or a restart does this."
     if shares:
         ends = (max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__))
         named = [name for name in ends if abs(log(shares[name])) >= log(NOTABLE)]
-        changes = ", ".join(f"those of {layers([name])} {_times(shares[name])}" for name in named)
-        parts.append(f"compared with the median layer, {changes}")
-        why = "Another optimizer, or other learning rates for some layers, do this; a schedule changes all alike."
-    else:
-        why = "A higher learning rate, another optimizer, or a restart does this."
+        compared = " and ".join(f"those of {layers([name])} are {_times(shares[name])}" for name in named)
+        parts.append(f"compared with the median layer, {compared}")
+        why = (
+            "Probably the optimizer was exchanged there, or the learning rates of some layers; a learning-rate "
+            "schedule changes all layers alike."
+        )
+    happened = f"Something changed in the training after {place(tables, change.start)}: from there on"
     return Draft(
         severity,
-        f"{'; '.join(parts)}. {why}",
+        f"{happened}, {'; '.join(parts)}. {why}",
         tensors=list(shares),
         places=[change.start, change.end],
         evidence=_evidence(tables, [change]),
@@ -151,7 +149,7 @@ def _draft(tables: Tables, change: _Change) -> Draft:
 
 
 def _times(ratio: float) -> str:
-    return f"became {times(ratio)} as long" if ratio >= 1 else f"became {times(1 / ratio)} shorter"
+    return f"{times(ratio)} as long" if ratio >= 1 else f"{times(1 / ratio)} as short"
 
 
 def _factors(changes: Sequence[_Change]) -> str:
@@ -160,10 +158,6 @@ def _factors(changes: Sequence[_Change]) -> str:
     if len(sizes) == 1 or times(sizes[0]) == times(sizes[-1]):
         return times(sizes[0])
     return f"{number(float(f'{sizes[0]:.2g}'))} to {times(sizes[-1])}"
-
-
-def _places(tables: Tables, changes: Sequence[_Change]) -> str:
-    return listed([place(tables, one.end) for one in changes], most=6)
 
 
 def _evidence(tables: Tables, changes: Sequence[_Change]) -> dict[str, object]:

@@ -20,12 +20,13 @@ from analyzer.findings.curves import (
     norm_jumps_at,
     per_unit,
     starts,
+    usual_step,
 )
 from analyzer.findings.histories import NARROW
 from analyzer.findings.order_of_weights import misplaced_steps
 from analyzer.findings.quantization import trained_in_rounding
 from analyzer.findings.rules import Draft, rule
-from analyzer.findings.wording import layers, number, percent, place, plural, span, times, unit
+from analyzer.findings.wording import agree, layers, number, percent, place, plural, span, times, unit
 from analyzer.model.tables import Tables
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ def motion_below_precision(tables: Tables) -> Iterator[Draft]:
         )
         yield Draft(
             "notice",
-            f"{total} of {plural(steps, 'step')} of {layers(list(hidden))} are smaller than what rounding to "
-            f"{' and '.join(dict.fromkeys(dtypes))} can show. Their values describe the stored weights, and no other "
-            f"finding rests on them.{advice}",
+            f"{total} of {plural(steps, 'step')} of {layers(list(hidden))} {agree(total, 'is', 'are')} smaller than "
+            f"what rounding to {' and '.join(dict.fromkeys(dtypes))} can show. "
+            f"{agree(total, 'Its value describes', 'Their values describe')} the stored weights, and no other finding "
+            f"rests on {agree(total, 'it', 'them')}.{advice}",
             tensors=list(hidden),
             evidence={"steps": hidden},
         )
@@ -111,12 +113,13 @@ def layer_hardly_moves(tables: Tables) -> Iterator[Draft]:
     if slow:
         slow.sort(reverse=True)
         ratio, worst, start, end, rate = slow[0]
-        more = f"; so do {layers([name for _, name, *_ in slow[1:]])}" if len(slow) > 1 else ""
+        so = f"so {agree(len(slow) - 1, 'does', 'do')}"
+        more = f"; {so} {layers([name for _, name, *_ in slow[1:]])}" if len(slow) > 1 else ""
         yield Draft(
             "notice",
-            f"{layers([worst])} hardly moves: {percent(rate)} of its norm per {unit(tables)} from "
-            f"{span(tables, start, end)}, {times(ratio)} less than the median layer{more}. Its gradient or its "
-            "learning rate is tiny.",
+            f"{layers([worst])} hardly moves: {percent(rate)} of its norm per {unit(tables)}"
+            f"{usual_step(tables, [worst], start, end)} from {span(tables, start, end)}, {times(ratio)} less "
+            f"than the median layer{more}. Its gradient or its learning rate is tiny.",
             tensors=[name for _, name, *_ in slow],
             places=[start, end],
             evidence={"times_less": {name: float(less) for less, name, *_ in slow}, "relative_rate": rate},
@@ -262,7 +265,9 @@ def oscillating_updates(tables: Tables) -> Iterator[Draft]:
     if oscillating:
         oscillating.sort()
         cosine, worst, start, end = oscillating[0]
-        more = f", and so do {len(oscillating) - 1} of {every - 1} other layers" if len(oscillating) > 1 else ""
+        others = len(oscillating) - 1
+        of = f"{others} of {plural(every - 1, 'other layer')}"
+        more = f", and so {agree(others, 'does', 'do')} {of}" if others else ""
         yield Draft(
             "notice",
             f"{layers([worst])} oscillates from {span(tables, start, end)}{more}: each step undoes part of the one "

@@ -6,7 +6,7 @@ takes from the store, so that both say the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from analyzer.findings.adapters import always_zero
 from analyzer.findings.curves import EVERYTHING, MATRICES, PARAMETERS, stretches
 from analyzer.findings.histories import NARROW, History, complete_digests, histories, lost_since
 from analyzer.findings.rules import Draft, file_rule
-from analyzer.findings.wording import layers, place, plural, span
+from analyzer.findings.wording import agree, layers, place, plural, span, with_name
 from analyzer.model.names import listed
 from analyzer.model.tables import Tables, TensorRow
 
@@ -87,7 +87,7 @@ def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
     counts = {one.tensor.name: _first_count(one) for one in (*group, *later)}
     spread = f"; later also in {layers([one.tensor.name for one in later])}" if later else ""
     factors = list(dict.fromkeys(factor for one in bad for it in one.elements for factor in it.bad_factors))
-    origin = f", because {listed(factors)} is not finite either" if factors else ""
+    origin = f", because {listed(factors)} {agree(len(factors), 'is', 'are')} not finite either" if factors else ""
     count = sum(counts[one.tensor.name] or 0 for one in group)
     elements = f" ({plural(count, 'element')} at first{origin})" if count else ""
     yield Draft(
@@ -95,7 +95,7 @@ def nonfinite_weights(tables: Tables) -> Iterator[Draft]:
         f"NaN or infinite weights {_when(tables, places, last)} in "
         f"{layers([one.tensor.name for one in group], len(every))}{elements}{spread}. "
         "Everything computed from them is meaningless. "
-        f"{_advice(last in spoilt, len(spoilt))}",
+        f"{_advice(tables, spoilt)}",
         tensors=list(counts),
         places=places,
         evidence={
@@ -122,14 +122,20 @@ def _when(tables: Tables, places: Sequence[int], last: int) -> str:
     return f"at {place(tables, first)} and in {plural(len(places) - 1, 'later checkpoint')}"
 
 
-def _advice(lasts: bool, count: int) -> str:
-    """Return what to do about NaN or Inf in so many checkpoints, with the last one among them or not."""
-    if lasts:
+def _advice(tables: Tables, spoilt: Collection[int]) -> str:
+    """Return what to do about NaN or Inf in the checkpoints at these positions."""
+    last = len(tables.checkpoints) - 1
+    if last in spoilt:
+        finite = [position for position in range(last) if position not in spoilt]
+        back = f"Go back to {with_name(tables, finite[-1])}, the last finite one." if finite else "Train again."
         return (
-            "Go back to the checkpoint before. A lower learning rate, gradient clipping, a lower loss scale or a look "
-            "at the data of the steps between usually solves this."
+            f"{back} A lower learning rate, gradient clipping, a lower loss scale or a look at the data of the steps "
+            "between usually solves this."
         )
-    which, those = ("file was", "that checkpoint") if count == 1 else ("files were", "those checkpoints")
+    which, those = (
+        agree(len(spoilt), "file was", "files were"),
+        agree(len(spoilt), "that checkpoint", "those checkpoints"),
+    )
     return f"The last checkpoint is finite: the run recovered, or the {which} damaged. Leave {those} out."
 
 
@@ -220,7 +226,10 @@ def _frozen(tables: Tables, kind: str, spells: Sequence[_Spell], every: int) -> 
     others = [tensor.name for spell in spells[1:] for tensor in spell.tensors]
     why = (CAUSES_FOR_ALL if len(names) == every > 1 else CAUSES)[kind]
     if kind == "sudden" and (starved := _starved(tables, spells)):
-        why = f"all units that feed {layers(starved)} died: its inputs are zero for all data, so only its bias moves"
+        its, moves = agree(len(starved), "its", "their"), agree(len(starved), "bias moves", "biases move")
+        why = (
+            f"all units that feed {layers(starved)} died, so {its} inputs are zero for all data and only {its} {moves}"
+        )
     if not most.has_matrix:
         why = "vectors may do so by themselves, as the bias before a normalization layer does"
     if any(tensor.dtype.startswith(NARROW) for tensor in most.tensors):

@@ -13,6 +13,7 @@ from analyzer.layouts.duplicates import without_duplicates
 from analyzer.layouts.grouping import Group
 from analyzer.layouts.naming import number_key, place_in_name, run_name, tokens_in_name
 from analyzer.layouts.renaming import tied_weights, without_wrappers
+from analyzer.layouts.scores.units import with_places_said
 from analyzer.layouts.stems import order_keys, stems
 from analyzer.layouts.weights.adapters import assumed_scales
 from analyzer.layouts.weights.quantized import with_codes
@@ -133,6 +134,7 @@ def assemble(folder: str, layout: str, series: CheckpointSeries) -> Run:
             "may be out of place. Put a number in their names to fix the order."
         )
         findings.append(Finding("order_by_age", "warning", sentence))
+    ordered_by, findings = with_places_said(ordered_by, findings)
     return Run(
         name=f"{run_name(folder)}/{series.branch}" if series.branch else run_name(folder),
         path=folder,

@@ -43,15 +43,17 @@ def is_text(name: str) -> bool:
 
 
 def listed(names: Sequence[str], most: int = 5, limit: int = 80) -> str:
-    """Join the first few names in printable form, and state how many more there are.
+    """Join the first few names in printable form, ``a, b and c``, and state how many more there are.
 
     Args:
         names: the names.
         most: how many are shown.
         limit: the maximum length of each in characters; 0 for no limit, as for paths.
     """
-    text = ", ".join(printable(name, limit) for name in names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+    parts = [printable(name, limit) for name in names[:most]]
+    if len(names) > most:
+        parts.append(f"{len(names) - most} more")
+    return " and ".join([*filter(None, [", ".join(parts[:-1])]), *parts[-1:]])
 
 
 def _escaped(character: str) -> str:

@@ -100,6 +100,12 @@ def role_of(name: str) -> str:
     return "conv" if _CONVOLUTION.fullmatch(last) else OTHER
 
 
+def block_label(name: str) -> str:
+    """Return ``block 3 q`` for a tensor of a known role in a block, in figures and sentences alike; else nothing."""
+    depth, role = depth_of(name), role_of(name)
+    return f"block {depth} {role}" if depth is not None and role != OTHER else ""
+
+
 def _in_block(words: list[str], last: str) -> str | None:
     """Return the role of a module inside a block, given the parts of its name in lower case; None if unsure."""
     before = ".".join(words[:-1])

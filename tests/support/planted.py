@@ -17,7 +17,7 @@ from analyzer.figures import FIGURES
 from analyzer.findings import SEVERITIES, find
 from analyzer.model.run import Finding
 from analyzer.model.tables import Tables
-from analyzer.report.reading import read_tables
+from analyzer.report.reading import read_tables, with_spectra
 from analyzer.store.store import open_store
 
 ALL_FAMILIES = ("motion", "size", "spectrum", "tail", "random_matrix", "subspace", "update", "pruning")
@@ -55,7 +55,7 @@ def tables_in(
 def read(path: Path) -> Tables:
     """Return the tables of the run in a store, with the findings."""
     with open_store(path) as store:
-        tables = read_tables(store, "run")
+        tables = with_spectra(store, read_tables(store, "run"))
     return dataclasses.replace(tables, findings=tuple(find(tables)))
 
 

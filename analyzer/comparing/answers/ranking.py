@@ -11,6 +11,8 @@ from analyzer.comparing.answers.sides import (
     difference_of,
     interval,
     is_significant,
+    left_out,
+    left_out_words,
     sides_of,
     verdict,
 )
@@ -33,6 +35,7 @@ _PREDICATES = {  # at the end of the runs, and before the end of some run
     "moved_most": ("moved most", "had moved most"),
     "best_conditioned": ("ended best conditioned", "was best conditioned"),
 }
+_FIGURES = {"moved_most": "compared_motion", "best_conditioned": "compared_shape"}
 _MEASURES = {
     "moved_most": "‖W−W₀‖ of all parameters",
     "best_conditioned": "κ (geometric mean over the weight matrices)",
@@ -42,6 +45,9 @@ _MEASURES = {
 def extreme(comparison: Comparison, rule: str, quantity: Quantity, *, largest: bool) -> Iterator[Finding]:
     """Yield which group (or run) is largest or smallest, and whether chance alone may explain it."""
     sides = sides_of(comparison, quantity)
+    missing = left_out(comparison, quantity)
+    if len(sides) == 1 and missing:
+        yield _only(comparison, rule, quantity, sides[0])
     if len(sides) < 2:
         return
     ordered = sides[::-1] if largest else sides
@@ -55,11 +61,29 @@ def extreme(comparison: Comparison, rule: str, quantity: Quantity, *, largest: b
     )
     if rule == "moved_most":
         sentence += _relative_to_start(comparison, best)
+    sentence += left_out_words(comparison, quantity)
     evidence: dict[str, object] = {"quantity": quantity.name, "order": [asdict(side) for side in ordered]}
+    if missing:
+        evidence["left_out"] = missing
     if difference is not None:
         evidence["difference"] = asdict(difference)
-    figure = "compared_motion" if rule == "moved_most" else "compared_shape"
-    yield Finding(rule, "info", sentence, evidence=evidence, figure=figure)
+    yield Finding(rule, "info", sentence, evidence=evidence, figure=_FIGURES[rule])
+
+
+def _only(comparison: Comparison, rule: str, quantity: Quantity, side: Side) -> Finding:
+    """Return that there is nothing to compare the only value with."""
+    return Finding(
+        rule,
+        "info",
+        f"Unknown: {_MEASURES[rule]} {at_end(comparison)} is {described([side])}, and no other has a value to compare."
+        f"{left_out_words(comparison, quantity)}",
+        evidence={
+            "quantity": quantity.name,
+            "order": [asdict(side)],
+            "left_out": left_out(comparison, quantity),
+        },
+        figure=_FIGURES[rule],
+    )
 
 
 def _opening(comparison: Comparison, rule: str, best: Side, second: Side, difference: GroupDifference | None) -> str:
@@ -112,7 +136,7 @@ def _compared(comparison: Comparison, accuracy: Quantity, sides: Sequence[Side])
     return Finding(
         "mattered_for_accuracy",
         "info",
-        f"{opening}: {values}.{conclusion}",
+        f"{opening}: {values}.{conclusion}{left_out_words(comparison, accuracy)}",
         evidence={
             "quantity": accuracy.name,
             "order": [asdict(side) for side in ordered],

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyzer.comparing.aligning import mean_of
-from analyzer.comparing.answers.wording import both, first_few, number, probability
+from analyzer.comparing.answers.wording import MOST_LISTED, both, first_few, number, probability
 from analyzer.comparing.quantities import by_name
 from analyzer.comparing.testing import end_values
 from analyzer.model.comparison import Comparison, Group, GroupDifference, Quantity
-from analyzer.model.names import printable
+from analyzer.model.names import listed, printable
 
 LEVEL = 0.05  # of the false discovery rate
 
@@ -33,17 +33,39 @@ class Side:
 
 
 def sides_of(comparison: Comparison, quantity: Quantity) -> list[Side]:
-    """Return all groups (or all runs of the only group) that have a value, from the smallest to the largest."""
+    """Return all groups (or all runs of the only group) that have a value, from the smallest to the largest.
+
+    Runs without a value, as after NaN, are left out; :func:`left_out` names them.
+    """
     groups: Sequence[Group] = comparison.groups
     if len(groups) == 1:
         groups = [Group(run, (run,), (run,)) for run in groups[0].runs]
     sides = []
     for group in groups:
         values = end_values(comparison, group, quantity)
-        if np.isfinite(values).all():
+        values = values[np.isfinite(values)]
+        if len(values):
             mean = float(mean_of(values[:, None], ratio=quantity.ratio)[0])
             sides.append(Side(group.name, mean, float(values.min()), float(values.max()), len(values)))
     return sorted(sides, key=lambda side: side.mean)
+
+
+def left_out(comparison: Comparison, quantity: Quantity) -> list[str]:
+    """Return the independent runs that have no finite value of a quantity at the end."""
+    return [
+        run
+        for group in comparison.groups
+        for run, value in zip(group.independent, end_values(comparison, group, quantity), strict=True)
+        if not np.isfinite(value)
+    ]
+
+
+def left_out_words(comparison: Comparison, quantity: Quantity) -> str:
+    """Return a sentence that names the runs that are left out; empty if none is."""
+    runs = left_out(comparison, quantity)
+    one = len(runs) == 1
+    verb = "is left out: it has" if one else "are left out: they have"
+    return f" {listed(runs, MOST_LISTED, 60)} {verb} no finite value there." if runs else ""
 
 
 def described(sides: Sequence[Side]) -> str:
@@ -68,7 +90,7 @@ def verdict(comparison: Comparison, difference: GroupDifference | None) -> str:
     if len(comparison.groups) == 1:
         return " These runs differ only in their seed, so this is the spread that seeds alone cause."
     if difference is None or difference.difference is None:
-        return " The first two have no values to compare."
+        return " Nothing is tested where a run is left out."
     names = both(difference.first, difference.second)
     if difference.status == "too_few":
         return f" The ranges of {names} do not overlap." if _ranges_are_apart(comparison, difference) else ""

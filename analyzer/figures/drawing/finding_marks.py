@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from analyzer.figures.drawing.heat_cells import cells
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import text_width
-from analyzer.figures.drawing.line_panels import raise_name
+from analyzer.figures.drawing.line_panels import raise_name, share_of_height
 from analyzer.figures.drawing.sheet import size_of
 from analyzer.figures.drawing.style import SMALL_SIZE
 
@@ -178,6 +178,17 @@ def draw_column_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], *
     if marks:
         raise_name(axes, NUMBERS_HEIGHT)
         _draw_numbers_above(axes, axis, marks)
+
+
+def draw_level_marks(axes: Axes, marks: Sequence[Mark], level: float) -> None:
+    """Mark findings in a panel without time: a line at a level of the vertical axis, the numbers below its start."""
+    share = share_of_height(axes, level)
+    width = size_of(axes)[0] * 72
+    sizes = [text_width(str(mark.number)) + _BOX + _GAP for mark in marks]
+    starts = spread([0.0] * len(marks), sizes, width)
+    for mark, start in zip(marks, starts, strict=True):
+        tag(axes.axhline(level, color=mark.color, linewidth=0.9, dashes=(4, 2), zorder=1.5), mark)
+        _draw_number(axes, mark, (0, share), (start + _BOX, -2.5), ha="center", va="top")
 
 
 def times_only(marks: Sequence[Mark], rows: Sequence[str]) -> list[Mark]:

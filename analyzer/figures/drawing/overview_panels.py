@@ -12,7 +12,7 @@ from analyzer.figures.drawing.finding_marks import NUMBERS_HEIGHT, Mark, marks_f
 from analyzer.figures.drawing.labeled_lines import LabeledLine
 from analyzer.figures.drawing.labels import short_labels
 from analyzer.figures.drawing.style import LOOKS
-from analyzer.model.network import OTHER, depth_of, role_of
+from analyzer.model.network import block_label
 from analyzer.model.score_names import accuracies, is_share, losses
 from analyzer.model.tables import UNITS
 
@@ -39,17 +39,13 @@ def panel_top(marks: Sequence[Mark]) -> float:
 
 def layer_labels(names: Sequence[str], width: float) -> list[str]:
     """Return a label no wider than ``width`` points for each layer: ``block 3 q``, or its name without ``.weight``."""
-    roles = [(depth_of(name), role_of(name)) for name in names]
-    bare = [
-        f"block {depth} {role}" if depth is not None and role != OTHER else _plain_name(name)
-        for name, (depth, role) in zip(names, roles, strict=True)
-    ]
+    bare = [block_label(name) or _plain_name(name) for name in names]
     return short_labels(bare if len(set(bare)) == len(bare) else names, width)[0]
 
 
 def _plain_name(name: str) -> str:
     plain = name.removesuffix(".weight")
-    return f"layer {plain}" if plain.isdecimal() else plain or name
+    return name if plain.isdecimal() else plain or name  # a number alone would not be seen to be a layer's name
 
 
 def values_of(tables: Tables, tensor: str, metric: str) -> FloatArray:

@@ -10,7 +10,7 @@ from analyzer.errors import CheckpointError
 from analyzer.layouts.scores.searching import folder_scores
 from analyzer.layouts.scores.sidecars import read_scores
 from analyzer.layouts.scores.tables import PLACE_COLUMNS, ScoreTable
-from analyzer.layouts.scores.units import in_units_of, with_other_counts
+from analyzer.layouts.scores.units import in_units_of, with_other_counts, with_places_said
 from analyzer.model.run import Checkpoint, Finding, Run, Severity
 from analyzer.sources import canonical
 
@@ -39,7 +39,8 @@ def with_scores(run: Run, path: str) -> Run:
         )
     findings.extend(_additions(run, path, table, checkpoints))
     checkpoints = with_other_counts(checkpoints, table, path, findings)
-    return replace(run, checkpoints=tuple(checkpoints), findings=(*run.findings, *findings))
+    ordered_by, findings = with_places_said(run.ordered_by, findings)
+    return replace(run, checkpoints=tuple(checkpoints), ordered_by=ordered_by, findings=(*run.findings, *findings))
 
 
 def with_folder_scores(folder: str, checkpoints: list[Checkpoint], findings: list[Finding]) -> list[Checkpoint]:

@@ -138,8 +138,8 @@ def _without_place(path: str, chosen: Sequence[str], places_of: Mapping[frozense
     rows, of = sum(left_out.values()), sum(places_of.values())
     others = sorted(frozenset[str]().union(*left_out))
     sentence = (
-        f"{path}: {rows} of {of} rows with scores have no number under {listed(list(chosen))}, which places the other "
-        "rows"
+        f"{path}: {rows} of {of} rows with scores {'has' if rows == 1 else 'have'} no number under "
+        f"{listed(list(chosen))}, which places the other rows"
     )
     if others:
         sentence += (

@@ -10,6 +10,8 @@ from analyzer.layouts.naming import place_in_name
 from analyzer.layouts.scores.tables import ScoreTable
 from analyzer.model.run import Checkpoint, Finding
 
+_ADDED = "places_from_scores"
+
 
 def in_units_of(checkpoints: Sequence[Checkpoint], table: ScoreTable, path: str, findings: list[Finding]) -> ScoreTable:
     """Return the table with its rows placed as the checkpoints count, where that is certain; report it if it is not.
@@ -65,24 +67,34 @@ def with_other_counts(
         checkpoints: the checkpoints.
         table: the scores.
         path: the file or folder that they are from, for messages.
-        findings: receives a finding if something is added.
+        findings: receives a finding if something is added, for :func:`with_places_said`.
     """
     placed = [one for one in checkpoints if one.epoch is not None or one.step is not None]
     if not placed:
         return checkpoints
     if table.steps and all(one.step is None and one.epoch in table.steps for one in placed):
         filled = [one if one.epoch is None else replace(one, step=table.steps[one.epoch]) for one in checkpoints]
-        sentence = f"{path}: the checkpoints state only epochs; their steps are those of the scores at these epochs."
+        added = "steps"
     elif table.epochs and all(one.epoch is None and one.step in table.epochs for one in placed):
         filled = [one if one.step is None else replace(one, epoch=table.epochs[one.step]) for one in checkpoints]
         epochs = [one.epoch for one in sorted(filled, key=lambda one: one.step or 0) if one.epoch is not None]
         if epochs != sorted(epochs):
             return checkpoints
-        sentence = f"{path}: the checkpoints state only steps; their epochs are those of the scores at these steps."
+        added = "epochs"
     else:
         return checkpoints
-    findings.append(Finding("places_from_scores", "info", sentence))
+    findings.append(Finding(_ADDED, "info", f"{path}: {added} are those of the scores.", evidence={"added": added}))
     return filled
+
+
+def with_places_said(ordered_by: str, findings: Sequence[Finding]) -> tuple[str, list[Finding]]:
+    """Return what orders a run, with where steps or epochs are from that the scores added, and the other findings.
+
+    That is so in every run of many trainers, so it is no finding of its own.
+    """
+    added = dict.fromkeys(str(one.evidence["added"]) for one in findings if one.rule == _ADDED)
+    said = "; ".join([ordered_by, *(f"{what} from the scores" for what in added)])
+    return said, [one for one in findings if one.rule != _ADDED]
 
 
 def _are_epochs(table: ScoreTable, epochs: Sequence[float]) -> bool:

@@ -40,7 +40,7 @@ def test_an_accepted_finding_is_shown_and_does_not_count(make_run):
     done = weightlapse("audit", folder, "--accept", "same_weights")
     assert (done.code, done.err) == (0, "")
     assert "ACCEPTED (serious): epoch_0003.safetensors contains exactly the weights" in done.out
-    assert done.out.splitlines()[-1] == "Verdict: sound, apart from 1 accepted finding."
+    assert done.out.splitlines()[-1] == "Verdict: the files are sound, apart from 1 accepted finding."
     (run,) = json.loads(weightlapse("audit", folder, "--accept", "same_weights", "--json").out)["runs"]
     assert [one["accepted"] for one in run["findings"]] == [True]
     assert (run["verdict"]["serious"], run["verdict"]["accepted"]) == (0, 1)

@@ -77,7 +77,7 @@ def test_fault_35_a_missing_epoch_is_said(make_run: MakeRun) -> None:
     (finding,) = audit(analyzer.open_run(folder))
     assert (finding.rule, finding.severity) == ("missing_checkpoint", "warning")
     assert finding.checkpoints == ("epoch_0002.safetensors", "epoch_0004.safetensors")
-    assert "1 checkpoint is missing between epoch 2 and epoch 4" in finding.sentence
+    assert "1 checkpoint is missing between epochs 2 and 4" in finding.sentence
     assert "2 → 4" in finding.sentence
 
 
@@ -168,7 +168,7 @@ def test_fault_38_each_tensor_is_said_with_its_own_shapes() -> None:
     after = {name: ((shape[0] + 4, *shape[1:]), "float32") for name, shape in sizes.items()}
     (finding,) = audit(run_of(checkpoint("c0", 0, **before), checkpoint("c1", 1, **after)))
     assert finding.sentence == (
-        "weight: shape (20, 10) in c0 becomes (24, 10) in c1; bias, norm: (20,) becomes (24,); "
+        "weight: shape (20, 10) in c0 becomes (24, 10) in c1; bias and norm: (20,) becomes (24,); "
         "w4: (4, 3) becomes (8, 3); w5: (5, 3) becomes (9, 3); w6: (6, 3) becomes (10, 3); "
         "and the shape of 2 more tensors."
     )
@@ -282,7 +282,7 @@ def test_the_text_leaves_out_the_middle_of_a_long_series() -> None:
     shown = [line.split()[0] for line in lines if line.startswith("c") and line != lines[2]]
     assert shown == [f"c{number}" for number in (0, 1, 2, 3, 4, 5, 94, 95, 96, 97, 98, 99)]
     assert f"{100 - ROWS_SHOWN} more" in lines[9]
-    assert lines[-1].startswith("Verdict: the headers are sound")
+    assert lines[-1].startswith("Verdict: the files' headers are sound")
 
 
 def test_fault_14_a_gap_is_an_empty_cell() -> None:
@@ -346,7 +346,7 @@ def test_the_command_says_by_its_exit_code_whether_the_folder_can_be_trusted(mak
     folder = make_run()
     sound = command("audit", folder)
     assert (sound.returncode, sound.stderr) == (0, "")
-    assert "Verdict: sound. All" in sound.stdout
+    assert "Verdict: the files are sound. All" in sound.stdout
     (folder / "epoch_0001.safetensors").write_bytes(b"")
     (folder / "epoch_0003.safetensors.tmp").write_bytes(b"")
     damaged = command("audit", folder, "--json")

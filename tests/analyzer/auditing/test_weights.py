@@ -37,7 +37,17 @@ def test_a_sound_run_of_200_files_is_said_to_be_sound_on_one_screen(make_run: Ma
     assert max(map(len, lines)) <= 120
     assert 200 * 12 * 6 * 8 * 4 == 460_800
     read = "All weights (461 kB) were read"
-    assert lines[-1] == f"Verdict: sound. {read}: every number is finite and the series is complete."
+    assert lines[-1] == f"Verdict: the files are sound. {read}: every number is finite and the series is complete."
+
+
+def test_the_verdict_is_about_the_files_and_says_that_weights_were_not_compared(make_run: MakeRun) -> None:
+    states = random_walk(9, LAYERS)
+    states[2], states[6] = states[6], states[2]  # which a report finds
+    *_, scope, verdict = weightlapse("audit", make_run(states)).out.splitlines()
+    assert scope.startswith("Not checked here: whether the weights follow each other in this order.")
+    assert verdict.startswith("Verdict: the files are sound.")
+    alone = weightlapse("audit", make_run(states[:1], name="alone")).out
+    assert "Not checked here" not in alone
 
 
 def test_the_verdict_tells_the_stored_size_of_the_weights_and_that_nothing_else_was_looked_at(tmp_path: Path) -> None:
@@ -47,7 +57,7 @@ def test_the_verdict_tells_the_stored_size_of_the_weights_and_that_nothing_else_
         states = {"model": {"w": torch.rand(100, 1000)}, "optimizer": {"exp_avg": torch.rand(200, 1000)}}
         torch.save({**states, "loss": 0.5}, tmp_path / f"run/step_{step}.pt")
     verdict = weightlapse("audit", tmp_path / "run").out.splitlines()[-1]
-    assert "Verdict: sound. All weights (800 kB of 2.4 MB) were read" in verdict
+    assert "Verdict: the files are sound. All weights (800 kB of 2.4 MB) were read" in verdict
     assert "Whatever else the files contain, such as the state of an optimizer, was not checked." in verdict
 
 

@@ -144,7 +144,7 @@ def test_a_refused_run_is_charged_to_no_other(make_run, tmp_path):
     outcome = weightlapse("audit", tmp_path / "runs")
     sound, refused = outcome.out.split("\n\nRejected: ")
     assert outcome.code == 3
-    assert sound.splitlines()[-1].startswith("Verdict: sound.")
+    assert sound.splitlines()[-1].startswith("Verdict: the files are sound.")
     assert refused.startswith("1 run that cannot be used") and "9 of them, such as epoch_0.safetensors: " in refused
     assert "Verdict: not sound, 1 serious defect." in refused and "\\n" not in refused
     content = json.loads(weightlapse("audit", tmp_path / "runs", "--json").out)

@@ -315,6 +315,39 @@ def test_planted_differences_are_told_with_their_size_and_certainty():
     assert all(one.sentence.isprintable() and one.sentence.endswith(".") for one in comparison.answers)
 
 
+def spoilt(run):
+    """Return the run with NaN from the middle on, as after a learning rate that is too high."""
+    curves = {
+        key: dataclasses.replace(
+            one,
+            values=np.where(np.arange(len(one.values)) > 5, np.nan, one.values),
+            statuses=(*one.statuses[:6], *("nonfinite",) * (len(one.statuses) - 6)),
+        )
+        for key, one in run.tables.curves.items()
+    }
+    return dataclasses.replace(run, tables=dataclasses.replace(run.tables, curves=curves))
+
+
+def test_a_run_that_became_nan_is_left_out_by_name_and_the_others_are_answered_for():
+    runs = [stored_run("plain"), stored_run("far", seed=1, distance=8.0), spoilt(stored_run("broken", seed=2))]
+    comparison = compare_runs(runs)
+    for rule in ("moved_most", "best_conditioned"):
+        one = answer(comparison, rule)
+        assert one.evidence["left_out"] == ["broken"] and len(one.evidence["order"]) == 2
+        assert one.sentence.endswith(" broken is left out: it has no finite value there.")
+    assert "far" in answer(comparison, "moved_most").sentence
+    two = compare_runs(runs[1:])
+    assert answer(two, "moved_most").sentence.startswith("Unknown: ")
+    assert "broken is left out" in answer(two, "moved_most").sentence
+
+
+def test_a_group_with_a_run_that_became_nan_is_described_by_its_others_and_not_tested():
+    runs = two_groups(6, distance=6.0)
+    comparison = compare_runs([spoilt(runs[0]), *runs[1:]])
+    one = answer(comparison, "moved_most")
+    assert one.evidence["left_out"] == [runs[0].name] and "Nothing is tested where a run is left out." in one.sentence
+
+
 def test_without_a_difference_nothing_is_claimed():
     comparison = compare_runs(two_groups(6, first_seed=7))
     assert answer(comparison, "moved_most").sentence.startswith("It is unclear which of")

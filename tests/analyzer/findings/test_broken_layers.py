@@ -58,7 +58,7 @@ def test_what_failed_for_one_reason_is_one_sentence(tmp_path):
         one = only(found, "not_measured")
     assert (one.rule, one.severity) == ("not_measured", "serious")
     assert one.evidence["tensors"] == ["a", "b"] and len(one.checkpoints) == 2
-    assert "\x1b" not in one.sentence and "odd of a, b could not be measured" in one.sentence
+    assert "\x1b" not in one.sentence and "odd of a and b could not be measured" in one.sentence
 
 
 # ------------------------------------------------------------------------------------------------- edges of rules
@@ -79,7 +79,7 @@ def test_a_twentieth_of_the_rows_must_die_for_a_warning(dead, shape, severity):
     one = finding_of(dead_rows, tables_with({"dead_row_count": dead}, shape=shape))
     assert (one.severity if one else None) == severity
     assert severity != "warning" or one.sentence.startswith(
-        "w: 1 of 20 rows became exactly zero, the first at epoch 1: these outputs are always off."
+        "w: 1 of 20 rows became exactly zero, at epoch 1: this output is always off."
     )
 
 
@@ -92,7 +92,7 @@ def test_several_singular_matrices_are_named_with_the_most_singular_first():
     statuses = {"a": ("ok", "singular", "ok", "ok"), "b": ("ok", "singular", "ok", "singular")}
     curves = {key: replace(curve, statuses=statuses[key[1]]) for key, curve in tables.curves.items()}
     one = finding_of(singular_matrix, replace(tables, curves=curves))
-    assert "b is singular in 2 checkpoints from epoch 1 to 3, and so are a at times:" in one.sentence
+    assert "b is singular in 2 checkpoints from epoch 1 to 3, and so is a at times:" in one.sentence
     only_a = replace(tables, curves={key: curve for key, curve in curves.items() if key[1] == "a"})
     assert "a is singular at epoch 1: some" in finding_of(singular_matrix, only_a).sentence
 
@@ -154,6 +154,15 @@ def of_units(still, weights=None, before=0, dtype="float32"):
 def test_units_died_if_the_same_number_of_biases_and_rows_stays_still(tables, severity):
     one = finding_of(units_died, tables)
     assert (one and one.severity) == severity
+
+
+@pytest.mark.parametrize(("since", "is_told"), [(5, False), (2, True)])
+def test_units_that_died_where_weights_became_zero_are_explained_by_that(since, is_told):
+    tables = of_units(40)
+    zeros = np.where(np.arange(9) < since, 0.0, 0.5)
+    pruned = tables_with({("fc.weight", "zero_fraction"): zeros})
+    known = replace(tables, curves={**tables.curves, **pruned.curves})
+    assert (finding_of(units_died, known) is not None) == is_told
 
 
 def test_dead_units_are_counted_with_their_place():

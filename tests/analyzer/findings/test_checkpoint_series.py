@@ -26,7 +26,7 @@ def test_a_refused_file_and_the_gap_that_it_leaves_are_one_finding(make_run):
     (folder / "epoch_0003.safetensors").unlink()
     (folder / "epoch_0005.safetensors").unlink()
     gaps = [one for one in analyzer.audit(analyzer.open_run(folder)) if one.rule == "missing_checkpoint"]
-    assert ["1 checkpoint is missing between epoch 1 and epoch 4" in one.sentence for one in gaps] == [True, False]
+    assert ["1 checkpoint is missing between epochs 1 and 4" in one.sentence for one in gaps] == [True, False]
 
 
 def test_a_refused_file_of_another_place_explains_no_gap(make_run):
@@ -108,4 +108,4 @@ def test_optimizer_states_beside_checkpoints_do_not_change_the_verdict(tmp_path)
         state = {"state": {0: {"exp_avg": torch.randn(4, 4)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
         torch.save(state, tmp_path / f"opt_{step}.pt")
     done = weightlapse("audit", tmp_path)
-    assert done.code == 0 and "NOTICE: opt_1.pt, opt_2.pt" in done.out and "Verdict: sound" in done.out
+    assert done.code == 0 and "NOTICE: opt_1.pt and opt_2.pt" in done.out and "Verdict: the files are sound" in done.out

@@ -51,7 +51,10 @@ def test_it_takes_a_fifth_of_the_run(until, is_reported):
 def test_the_sentence_names_the_rates_and_both_causes():
     one = finding_of(first_layers_hardly_move, of_rates(VANISHING))
     assert one.severity == "warning"
-    assert "0.weight, 1.weight, 2.weight go at most 0.5 % of their norm per epoch from epoch 0 to 20" in one.sentence
+    assert (
+        "from epoch 0 to 20, 0.weight, 1.weight and 2.weight go at most 0.5 % of their norm per epoch, and"
+        in one.sentence
+    )
     assert "0.weight 100 times less than 4.weight, the last, with 10 %" in one.sentence
     assert "lower learning rates" in one.sentence
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import random_walk
+from element_tables import NAN, tables_of_states
 from planted import SHAPES, alarming, blown_up, found_in, name, only, tables_with
 
-from analyzer.findings.events import unexplained
+from analyzer.findings.events import by_severity, unexplained, without_what_nan_spoils
 from analyzer.model.run import Finding
 
 
@@ -96,3 +99,39 @@ def test_an_event_of_one_layer_explains_that_all_steps_change_there(severity, ch
     change = Finding("step_length_changes", severity, "", checkpoints=checkpoints)
     left = unexplained([jump], "step_length_changes", lambda tables: iter([change]), tables_with({"rms": [1] * 5}))
     assert left == [change] * (not explained)
+
+
+def test_what_happened_comes_before_other_findings_of_the_same_severity():
+    told = [
+        Finding("overfitting", "notice", ""),
+        Finding("step_length_changes", "notice", ""),
+        Finding("score_collapses", "warning", ""),
+        Finding("goes_back", "warning", ""),
+        Finding("nonfinite_weights", "serious", ""),
+    ]
+    assert [one.rule for one in by_severity(told)] == [
+        *("nonfinite_weights", "goes_back", "score_collapses", "step_length_changes", "overfitting"),
+    ]
+
+
+def test_scores_that_are_lost_with_nan_are_named_by_the_finding_about_it():
+    tables = tables_of_states({"w": ["a", "b", "c", NAN, NAN]})
+    spoilt = Finding("nonfinite_weights", "serious", "NaN.", checkpoints=("c3", "c4"))
+    counts = {"not_finite": 2, "values": 5}
+    of_scores = [
+        Finding(
+            *("scores_not_finite", "warning", "", None),
+            evidence={"unit": "step", "scores": {"train_loss": {**counts, "first": first}}},
+        )
+        for first in (3, 1)
+    ]
+    fallen = Finding("score_collapses", "warning", "", evidence={"since": "c3", "best": {"test_accuracy": 0.9}})
+    earlier = replace(fallen, evidence={**fallen.evidence, "since": "c2"})
+    (one,) = without_what_nan_spoils(tables, [spoilt, of_scores[0], fallen])
+    assert one.sentence == (
+        "NaN. The scores went with the weights: train loss is not finite, and test accuracy is far worse."
+    )
+    others = [spoilt, of_scores[1], earlier]  # began before
+    assert without_what_nan_spoils(tables, others) == others
+    healed = tables_of_states({"w": ["a", NAN, NAN, "d", "e"]})
+    assert without_what_nan_spoils(healed, [spoilt, fallen]) == [spoilt, fallen]

@@ -32,6 +32,7 @@ WITHOUT_FIGURE = {
     "unplaced_copy": "is about a file that is left out",
     "unplaced_file": "is about a file that is left out",
 }
+WITHOUT_TIME = {"compression_preview"}  # figures of the last checkpoint
 FEW = 5  # tensors; of more, the first is looked for
 
 
@@ -61,7 +62,8 @@ def test_the_figure_shows_what_the_rule_reports(rule, measured_run):
         assert figure is not None
         marks = figure.findobj(lambda artist, number=number: artist.get_gid() == f"finding-{number}")
         assert str(number) in {one.get_text() for one in marks if hasattr(one, "get_text")}
-        assert_place(tables, finding, marks)
+        if finding.figure not in WITHOUT_TIME:
+            assert_place(tables, finding, marks)
         assert_tensors(finding, figure, marks)
 
 

@@ -14,7 +14,6 @@ from analyzer.findings.norms import (
     norm_explodes,
     norm_jumps,
     norm_jumps_for_good,
-    unusual_initialization,
 )
 from analyzer.model.run import PRODUCT
 
@@ -28,7 +27,7 @@ def test_an_exploding_layer_is_named_with_the_epoch(tmp_path):
     assert (one.severity, one.tensor, one.checkpoints) == ("warning", "fc2.weight", name(8, 11))
     assert one.evidence["growth"]["fc2.weight"] == pytest.approx(128, rel=0.05)
     assert (
-        "its norm is 130 times its first value at epoch 11, and reached ten times that value at epoch 8."
+        "its norm is 130 times its first value at epoch 11 (4057), and reached ten times that value at epoch 8."
         in one.sentence
     )
     assert alarming(findings) == ["norm_explodes"]
@@ -127,7 +126,7 @@ def test_several_collapses_are_named_with_the_largest_first():
     rows = {("a", "rms"): [10, 5, 1], ("b", "rms"): [10, 5, 0.5]}
     one = finding_of(norm_collapses, tables_with(rows))
     assert one.sentence.startswith(
-        "b collapses: from epoch 0 to 2 its norm fell to 5 % of its largest value. a also lost"
+        "b collapses: from epoch 0 to 2 its norm fell from 784 to 39.2, 5 % of its largest value. a also lost"
     )
 
 
@@ -168,36 +167,3 @@ def test_which_jumps_stay(rms, kind, found):
     tables = tables_with({**curves, ("b", "rms"): rms})
     rows = tuple(replace(row, kind=kind if row.name == "b" else "matrix") for row in tables.tensors)
     assert [one.tensor for one in norm_jumps_for_good(replace(tables, tensors=rows))] == (["b"] if found else [])
-
-
-@pytest.mark.parametrize(
-    ("scales", "expected"),
-    [
-        ([0.041, 0.041, 0.041], None),  # torch's default for 196 inputs
-        ([0.1, 0.1, 0.1], None),  # He
-        ([0.02, 0.02, 0.02], None),  # GPT-2
-        ([0.02, 0.02, 0.002], None),  # the last of a residual block
-        ([0.041, 0.041, 0.0], None),
-        ([1.0, 0.041, 0.041], None),  # an embedding by its scale
-        ([1.0, 1.0, 1.0], "large"),
-        ([0.6, 0.041, 0.041], "large"),
-        ([0.001, 0.001, 0.001], "small"),
-        ([1e-5, 0.041, 0.041], "small"),
-    ],
-)
-def test_an_initialization_far_from_usual_scales_is_named(scales, expected):
-    curves = {(f"w{n}.weight", "rms"): [scale] * 3 for n, scale in enumerate(scales)}
-    tables = tables_with(curves, shape=(64, 196))
-    found = [(one.severity, one.sentence.split("unusually ")[1][:5]) for one in unusual_initialization(tables)]
-    assert found == ([] if expected is None else [("notice", expected)])
-    later = replace(tables, checkpoints=tuple(replace(row, epoch=9.0, step=900) for row in tables.checkpoints))
-    assert list(unusual_initialization(later)) == []
-
-
-@pytest.mark.parametrize(("leaf", "is_found"), [("bias", True), ("gamma", False)])
-def test_a_matrix_of_normal_numbers_with_a_bias_is_no_embedding(leaf, is_found):
-    rms = {(f"{n}.weight", "rms"): [0.06] * 3 for n in range(3)} | {("3.weight", "rms"): [1.05] * 3}
-    tables = tables_with({**rms, (f"3.{leaf}", "rms"): [0.1] * 3})
-    tensors = (*tables.tensors[:4], replace(tables.tensors[4], kind="vector"))
-    found = list(unusual_initialization(replace(tables, tensors=tensors)))
-    assert [one.tensor for one in found] == ["3.weight"] * is_found

@@ -78,7 +78,7 @@ def test_exchanged_checkpoints_are_the_right_pair(seed, first, second):
     assert told(of) == [("exchanged_checkpoints", (f"c{first}", f"c{second}"))]
     (finding,) = exchanged_checkpoints(of)
     assert finding.evidence["path_after_exchange"] < 0.75
-    assert f"Epoch {first} and epoch {second} are in each other's place" in finding.sentence
+    assert f"Epochs {first} and {second} are in each other's place" in finding.sentence
     assert {first, second} - {0} <= misplaced_steps(of)
 
 
@@ -158,6 +158,25 @@ def test_weights_that_swing_and_series_that_alternate_are_neither(period):
     corners = 10 * np.random.default_rng(8).standard_normal((period, K))
     noise = np.random.default_rng(9).standard_normal((24, K))
     assert told(tables(np.tile(corners, (24 // period, 1)) + noise)) == []
+
+
+def wandering(seed, count=17):
+    """Weights (count, K) that wander about one point, in few directions as where hardly more than a bias learns."""
+    generator = np.random.default_rng(seed)
+    return generator.standard_normal((count, 10)) @ generator.standard_normal((10, K))
+
+
+def test_weights_that_wander_about_one_point_say_nothing_about_their_order():
+    """Unless they must make progress, all but one of these are reported."""
+    assert [seed for seed in range(20) if told(tables(wandering(seed)))] == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_way_back_from_wandering_weights_is_found_by_its_length(seed):
+    way = learning(12, seed, drift=2.0, decay=1.0)
+    rested = way[-1] + 0.03 * wandering(seed, 25)
+    weights = np.vstack((way, rested, way[4] + 0.03 * wandering(seed + 9, 6)))
+    assert ("goes_back", ("c4", "c37")) in told(tables(weights))
 
 
 def test_weights_around_a_minimum_are_silent():

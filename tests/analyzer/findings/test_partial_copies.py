@@ -45,7 +45,8 @@ def test_a_shard_of_another_step_names_tensors_file_and_both_checkpoints(tmp_pat
     assert set(one.checkpoints) == {f"step{wrong}000", f"step{right}000"}
     assert one.evidence["tensors"] == ["a", "b"]
     assert one.sentence.startswith(
-        f"step{wrong}000 holds 2 of 4 tensors (a, b: all of model-00001-of-00002.safetensors) of step{right}000, while "
+        f"step{wrong}000 holds 2 of 4 tensors (a and b: all of model-00001-of-00002.safetensors) of "
+        f"step{right}000, while "
     )
     assert one.evidence["wrong"] == f"step{wrong}000"
 

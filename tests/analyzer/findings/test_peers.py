@@ -36,7 +36,7 @@ def test_a_norm_far_from_the_nearest_peer_is_named(lasts, layer):
 def test_the_sentence_names_role_block_and_place():
     one = finding_of(layer_departs_from_peers, of_norms([1, 1.1, 12, 1], "model.layers.{}.self_attn.q_proj.weight"))
     assert one.severity == "notice"
-    assert "(block 2) departs from the 3 other layers of its role (q) and shape" in one.sentence
+    assert "(block 2 q) departs from the 3 other layers of its role (q) and shape" in one.sentence
     assert one.evidence["role"] == {"model.layers.2.self_attn.q_proj.weight": "q"}
     assert one.evidence["depth"] == {"model.layers.2.self_attn.q_proj.weight": 2}
 

@@ -152,7 +152,17 @@ def test_an_impossible_accuracy_is_named_and_left_out_of_the_other_rules(name, v
     one = found(scores)
     assert one.keys() == {"impossible_accuracy", "overfitting"}
     assert list(one["impossible_accuracy"].evidence["values"]) == places
-    assert f"outside {range_}, first {next(iter(values.values())):g} at" in one["impossible_accuracy"].sentence
+    assert one["impossible_accuracy"].severity == "warning"
+    first = f"{next(iter(values.values())):g}".replace("-", "−")
+    known = f" is outside {range_} in {len(values)} of {N} values, first {first} at"
+    assert known in one["impossible_accuracy"].sentence
+
+
+@pytest.mark.parametrize(("value", "scale"), [(-0.0002, 0.01), (1.004, 0.01), (100.4, 1)])
+def test_an_accuracy_hardly_beyond_its_range_is_information(value, scale):
+    scores = {"train_accuracy": scale * LEARNED, "test_accuracy": np.where(TIME == 4, value, scale * 0.97 * LEARNED)}
+    one = found(scores)["impossible_accuracy"]
+    assert one.severity == "info" and " is slightly outside 0 to " in one.sentence and "Rounding" in one.sentence
 
 
 def test_other_scores_are_no_impossible_accuracies():

@@ -73,7 +73,7 @@ def test_outliers_leave_the_bulk_and_when(tmp_path):
         weights["wide.weight"] += (25 * epoch * direction).astype(np.float32)
     one = only(found_in(tmp_path, states), "outliers_leave_bulk")
     assert (one.severity, one.tensor, one.checkpoints[0]) == ("info", "wide.weight", "epoch_4.safetensors")
-    assert "in 1 layer, " in one.sentence and "from epoch 4 on; 1 of 60 are outside at epoch 9" in one.sentence
+    assert "1 layer has " in one.sentence and "from epoch 4 on; 1 of its 60 is outside at epoch 9" in one.sentence
 
 
 def spectra_in_tables(runs_of_layers):
@@ -111,7 +111,7 @@ def test_an_outlier_is_found_among_many_layers_of_noise():
     walks[3, 2:] += 1.5 * (np.sqrt(128) + np.sqrt(256)) * spike
     (one,) = outliers_leave_bulk(spectra_in_tables(walks))
     assert one.evidence["outliers"] == {"w3": 1} and one.evidence["since"] == {"w3": "c2"}
-    assert "in 1 layer, " in one.sentence and "learned" not in one.sentence
+    assert "1 layer has " in one.sentence and "learned" not in one.sentence
 
 
 @pytest.mark.parametrize(("alpha", "said"), [(1.5, "below 2"), (3.0, None), (12.0, "above 6")])

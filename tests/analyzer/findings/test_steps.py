@@ -59,7 +59,7 @@ def test_a_layer_that_hardly_moves_has_its_interval_and_factor(tmp_path):
     one = only(found_in(tmp_path, drawn_out(random_walk(14, SHAPES), "fc2.weight", slow_from_5)), "layer_hardly_moves")
     assert (one.severity, one.tensor, one.checkpoints) == ("notice", "fc2.weight", name(4, 13))
     assert 800 < one.evidence["times_less"]["fc2.weight"] < 1200
-    assert "0.00097 % of its norm per epoch from epoch 4 to 13, 1000 times less" in one.sentence
+    assert "0.00097 % of its norm per epoch (steps of 0.000308) from epoch 4 to 13, 1000 times less" in one.sentence
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -182,7 +182,7 @@ def test_two_slow_layers_are_both_named_with_the_slower_one_first():
     rows = {("a", "relative_step_distance"): [0, 1, 1, 1], ("b", "relative_step_distance"): [0, 0.5, 0.5, 0.5]}
     rows |= {(f"other{n}", "relative_step_distance"): [0, 100, 100, 100] for n in range(3)}
     one = finding_of(layer_hardly_moves, tables_with(rows))
-    assert one.evidence["tensors"] == ["b", "a"] and "200 times less than the median layer; so do a." in one.sentence
+    assert one.evidence["tensors"] == ["b", "a"] and "200 times less than the median layer; so does a." in one.sentence
 
 
 @pytest.mark.parametrize(
@@ -279,4 +279,4 @@ def test_one_oscillating_layer_is_alone():
 def test_several_oscillating_layers_are_counted():
     rows = {(name, "update_cosine"): [0, 0] + [cosine] * 5 for name, cosine in (("a", -0.3), ("b", -0.4), ("c", 0.1))}
     one = finding_of(oscillating_updates, tables_with(rows))
-    assert one.sentence.startswith("b oscillates from epoch 2 to 6, and so do 1 of 2 other layers: each step undoes")
+    assert one.sentence.startswith("b oscillates from epoch 2 to 6, and so does 1 of 2 other layers: each step undoes")

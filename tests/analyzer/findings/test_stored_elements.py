@@ -32,7 +32,15 @@ def test_nan_at_the_last_checkpoint_is_no_single_bad_file(tmp_path):
     for epoch, key in ((1, "fc1.weight"), (4, "out.weight")):
         states[epoch][key][0, 0] = np.nan
     one = only(found_in(tmp_path, states), "nonfinite_weights")
-    assert "Go back to the checkpoint before" in one.sentence and "recovered" not in one.sentence
+    assert "Go back to epoch 3 (epoch_3.safetensors), the last finite one." in one.sentence
+    assert "recovered" not in one.sentence
+
+
+def test_without_a_finite_checkpoint_there_is_none_to_go_back_to(tmp_path):
+    states = random_walk(4)
+    for weights in states:
+        weights["out.weight"][0, 0] = np.nan
+    assert "Train again." in only(found_in(tmp_path, states), "nonfinite_weights").sentence
 
 
 def test_nan_at_epoch_7_in_all_layers_is_one_finding_and_not_a_frozen_layer_too(tmp_path):

@@ -671,7 +671,7 @@ def test_fault_14_nan_among_numbers_may_be_a_gap(make_plain_run: MakeRun) -> Non
     assert [scores(run, "loss"), scores(run, "acc")] == [[2, None, 1, None, None], [0.5, None, 0.75, None, None]]
     (finding,) = run.findings
     assert (finding.rule, finding.severity) == ("scores_not_finite", "notice")
-    assert "loss, acc: NaN first at epoch 1, finite again later (1 of 3 values)" in finding.sentence
+    assert "loss and acc: NaN first at epoch 1, finite again later (1 of 3 values)" in finding.sentence
 
 
 def test_fault_14_scores_that_are_nan_throughout_are_not_called_unmatched(make_plain_run: MakeRun) -> None:
@@ -724,14 +724,14 @@ def test_of_several_columns_of_steps_the_surer_one_counts(tmp_path: Path) -> Non
     run = analyzer.open_run(folder)
     assert [one.scores for one in run.checkpoints] == [{"acc": 0.5}, {"acc": 0.75}]
     (said,) = [one for one in run.findings if one.rule == "scores_without_place"]
-    assert "1 of 3 rows with scores have no number under trainer/global_step, epoch" in said.sentence
+    assert "1 of 3 rows with scores has no number under trainer/global_step and epoch" in said.sentence
     assert "_step may count differently" in said.sentence
 
 
 def test_scores_without_a_place_are_refused_with_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("time,loss\n1,0.5\n")
-    with pytest.raises(CheckpointError, match=r"time, loss; rename the one that counts steps to 'step'"):
+    with pytest.raises(CheckpointError, match=r"time and loss; rename the one that counts steps to 'step'"):
         read_scores(str(path))
 
 

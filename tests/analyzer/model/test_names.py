@@ -84,8 +84,8 @@ def test_a_limit_is_kept(name: str, limit: int) -> None:
 
 
 def test_long_lists_say_how_many_more() -> None:
-    assert listed(["a", "b"]) == "a, b"
-    assert listed([str(number) for number in range(5)]) == "0, 1, 2, 3, 4"
+    assert listed(["a", "b"]) == "a and b"
+    assert listed([str(number) for number in range(5)]) == "0, 1, 2, 3 and 4"
     assert listed([str(number) for number in range(9)]) == "0, 1, 2, 3, 4 and 4 more"
     assert "\n" not in listed(["a\nb"])
     assert len(listed(["x" * 300])) == 80
@@ -140,7 +140,7 @@ def test_the_middle_of_a_long_name_is_cut_out(limit: int, shown: str) -> None:
 
 def test_how_many_names_are_listed_and_how_long_they_are_may_be_chosen() -> None:
     assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
-    assert listed(["a", "b", "c"], most=3) == "a, b, c"
+    assert listed(["a", "b", "c"], most=3) == "a, b and c"
     assert listed([str(number) for number in range(6)]) == "0, 1, 2, 3, 4 and 1 more"
     assert listed([]) == ""
     assert listed(["x" * 300], limit=0) == "x" * 300 and listed(["abcdef"], limit=3) == "a…f"

@@ -37,7 +37,7 @@ def test_numbers_agree_with_their_nouns(number, text):
 def test_a_mistyped_name_is_answered_with_the_nearest_ones():
     known = ["condition_number", "step_distance", "stable_rank"]
     assert suggestion("condition_numbr", known) == "did you mean 'condition_number'?"
-    assert suggestion("zzz", known) == "there are condition_number, step_distance, stable_rank"
+    assert suggestion("zzz", known) == "there are condition_number, step_distance and stable_rank"
     assert suggestion("zzz", []) == "there are none"
 
 

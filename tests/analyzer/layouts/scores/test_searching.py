@@ -175,7 +175,7 @@ def test_several_files_are_joined_and_the_first_in_the_order_counts(make_plain_r
     contradiction, read = run.findings
     assert (contradiction.rule, contradiction.severity) == ("scores_contradict", "warning")
     assert f"1 value in {folder / 'log.txt'} and those" in contradiction.sentence
-    assert (read.rule, read.sentence) == ("scores_read", "Scores come from metrics.csv, log.txt.")
+    assert (read.rule, read.sentence) == ("scores_read", "Scores come from metrics.csv and log.txt.")
 
 
 def test_a_table_without_a_place_is_named_with_its_columns(make_plain_run: MakeRun) -> None:
@@ -186,7 +186,7 @@ def test_a_table_without_a_place_is_named_with_its_columns(make_plain_run: MakeR
     assert scores(run, "loss")[0] == 0.5
     (finding,) = run.findings
     assert (finding.rule, finding.severity) == ("scores_unreadable", "warning")
-    assert "Its columns are model, loss" in finding.sentence
+    assert "Its columns are model and loss" in finding.sentence
 
 
 # ------------------------------------------------------------------------------------------------ --scalars
