@@ -18,7 +18,7 @@ from builders import CHECKOUT, random_walk, save_weights
 import analyzer
 from analyzer.auditing import Audit, audit_headers
 from analyzer.auditing.output import ROWS_SHOWN, as_json_object, as_text
-from analyzer.layouts import with_scores
+from analyzer.layouts.scores.merging import with_scores
 from analyzer.model.run import Checkpoint, Finding, Part, Run, TensorInfo
 
 MakeRun = Callable[..., Path]

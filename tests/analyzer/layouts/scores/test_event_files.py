@@ -21,9 +21,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 import analyzer
 from analyzer.errors import CheckpointError
-from analyzer.layouts import with_scores
 from analyzer.layouts.scores import event_files
 from analyzer.layouts.scores.event_files import event_rows, is_event_file, time_of
+from analyzer.layouts.scores.merging import with_scores
 from analyzer.layouts.scores.sidecars import read_scores
 from analyzer.model.run import Finding
 
@@ -214,7 +214,7 @@ def test_without_the_package_one_notice_says_how_to_install_it(make_plain_run: M
         "import analyzer\n"
         "run = analyzer.open_run(sys.argv[1])\n"
         "for one in run.findings: print(one.rule, one.severity, one.sentence)\n"
-        "from analyzer.layouts import with_scores\n"
+        "from analyzer.layouts.scores.merging import with_scores\n"
         "try: with_scores(run, sys.argv[2])\n"
         "except analyzer.WeightlapseError as error: print('error', error)\n"
     )

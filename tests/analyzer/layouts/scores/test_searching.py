@@ -12,7 +12,7 @@ from builders import random_walk, save_weights
 
 import analyzer
 from analyzer.errors import CheckpointError
-from analyzer.layouts import with_scores
+from analyzer.layouts.scores.merging import with_scores
 from analyzer.layouts.scores.sidecars import read_scores
 from analyzer.model.run import Run
 

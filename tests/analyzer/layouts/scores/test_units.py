@@ -9,7 +9,7 @@ import pytest
 from builders import random_walk, save_weights
 
 import analyzer
-from analyzer.layouts import with_scores
+from analyzer.layouts.scores.merging import with_scores
 from analyzer.model.run import Run
 
 MakeRun = Callable[..., Path]
