@@ -14,9 +14,10 @@ from analyzer.cli.terminal import EXIT_SERIOUS, say
 @click.option("--store", metavar="FILE.sqlite", required=True, help="The store to merge into.")
 @metrics_from_option
 def merge_command(stores: tuple[str, ...], store: str, metrics_from: str | None) -> int:
-    """Merge stores that were measured from the same files, such as the shards of ``measure --shard``.
+    """Merge stores that several machines measured.
 
-    Merging a store twice changes nothing. Exit code 3 if a shard is missing.
+    They must rest on the same files, such as the shards of measure --shard. Merging a store twice changes nothing.
+    Exit code 3 if a shard is missing.
     """
     from analyzer import workflow
     from analyzer.metrics.registry import load_installed_metrics, load_metrics_file

@@ -80,18 +80,18 @@ def missing_shards(store: Store, name: str) -> list[str]:
         for tensor in store.tensors(name)
     }
     missing = []
-    for asked in dict.fromkeys(
-        one._replace(shard=one.shard.partition("/")[2]) for one in store.begun(name) if one.shard
+    begun = [one for one in store.begun(name) if one.shard]
+    for names, spectra_every, count in dict.fromkeys(
+        (one.metrics, one.spectra_every, parse_shard(one.shard).of) for one in begun
     ):
-        if unknown := [metric for metric in asked.metrics if metric not in METRICS]:
+        if unknown := [metric for metric in names if metric not in METRICS]:
             raise ArgumentError(
                 f"{store.path}: metric {unknown[0]} is not known here; name its file with --metrics-from"
             )
-        metrics = [METRICS[metric] for metric in asked.metrics]
-        count = int(asked.shard)
-        absent = [_absent(run, tasks, stored) for tasks in shard_tasks(run, metrics, asked.spectra_every, count)]
+        shards = shard_tasks(run, [METRICS[metric] for metric in names], spectra_every, count)
+        absent = [_absent(run, tasks, stored) for tasks in shards]
         if not any(lacking for lacking, _ in absent):
-            store.finish(name, Asked(asked.metrics, asked.spectra_every))
+            store.finish(name, Asked(names, spectra_every))
         for number, (lacking, of) in enumerate(absent, 1):
             if lacking:
                 what = "is missing" if lacking == of else f"lacks {lacking} of {of} tensors × checkpoints"
