@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, checkpoint_axis, draw_checkpoint_axis
-from analyzer.figures.drawing.end_labels import LABEL_TEXT, EndLabel, draw_end_labels, label_room
+from analyzer.figures.drawing.end_labels import LABEL_TEXT, EndLabel
 from analyzer.figures.drawing.finding_marks import draw_time_marks, explained, marks_for
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
@@ -45,13 +45,15 @@ def accuracy(tables: Tables) -> Figure | None:
     marks = marks_for(tables, "accuracy")
     shown = [list(group)[: len(LOOKS)] for group in groups]
     labels = [short_labels([name.replace("_", " ") for name in names], LABEL_TEXT)[0] for names in shown]
-    room = label_room([label for group in labels for label in group])
-    sheet = LineSheet(len(groups), [*foot, *explained(marks)], room)
+    looks = [_looks(names) for names in shown]
+    key = [KeyLine(*each) for group in zip(labels, looks, strict=True) for each in zip(*group, strict=True)]
+    sheet = LineSheet(len(groups), [*foot, *explained(marks)], key, at_ends=True)
     axis = checkpoint_axis(tables)
     for index, (group, names) in enumerate(zip(groups, shown, strict=True)):
         axes = sheet.panel(index)
         values = np.stack([group[name] for name in names])
-        _draw_scores(axes, axis, values, labels[index], _looks(names), losses=is_loss(names[0]))
+        ends = _draw_scores(axes, axis, values, looks[index], losses=is_loss(names[0]))
+        sheet.label(axes, [EndLabel(label, *end) for label, end in zip(labels[index], ends, strict=True)])
         draw_checkpoint_axis(axes, axis, labeled=index == len(groups) - 1)
         draw_time_marks(axes, axis, marks, numbered=index == 0)
     return sheet.finish()
@@ -63,15 +65,16 @@ def _scores(tables: Tables, is_kind: Callable[[str], bool]) -> dict[str, FloatAr
 
 
 def _draw_scores(
-    axes: Axes, axis: CheckpointAxis, values: FloatArray, labels: Sequence[str], looks: Sequence[Look], *, losses: bool
-) -> None:
+    axes: Axes, axis: CheckpointAxis, values: FloatArray, looks: Sequence[Look], *, losses: bool
+) -> list[tuple[float, str]]:
+    """Draw a panel, and return where each line ends, as a share of the panel's height, and its color."""
     log = losses and not (values <= 0).any() and spans_decades(values)
     title = f"Loss{' (log axis)' if log else ''}" if losses else _accuracy_title(values)
     finish_panel(axes, title, log_limits(values) if log else linear_limits(values), log=log)
     for index, (look, row) in enumerate(zip(looks, values, strict=True)):
         draw_line(axes, axis.positions, row, look, index)
     ends = [share_of_height(axes, float(row[np.isfinite(row)][-1])) for row in values]
-    draw_end_labels(axes, [EndLabel(*each) for each in zip(labels, ends, (look.color for look in looks), strict=True)])
+    return [(end, look.color) for end, look in zip(ends, looks, strict=True)]
 
 
 def _looks(names: Sequence[str]) -> list[Look]:

@@ -12,8 +12,8 @@ from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.checkpoint_axis import checkpoint_axis, draw_checkpoint_axis
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import fitted
-from analyzer.figures.drawing.line_panels import draw_line, finish_panel
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
+from analyzer.figures.drawing.line_panels import SECOND_LINE, draw_line, finish_panel
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, is_narrow, new_sheet, place, sheet_width, text_room
 from analyzer.figures.drawing.style import INK, LABEL_SIZE, LOOKS, SMALL_SIZE
 from analyzer.figures.drawing.ticks import linear_limits, linear_ticks
 from analyzer.model.run import FloatArray
@@ -43,18 +43,21 @@ def accuracy_change(tables: Tables) -> Figure | None:
         return None
     foot = _foot(tables, pairs)
     pairs = pairs[:_MAX_PAIRS]
-    top = HEAD + 0.3
-    bottom = top + len(pairs) * (_HEIGHT + _GAP)
+    narrow = is_narrow()
+    right = sheet_width() - 2 * MARGIN
+    gap = _GAP + (SECOND_LINE if narrow else 0.0)
+    top = HEAD + gap - _GAP + 0.3
+    bottom = top + len(pairs) * (2 if narrow else 1) * (_HEIGHT + gap)
     drawn = new_sheet(bottom + key_height(foot) + MARGIN - 0.3)
     axis = checkpoint_axis(tables)
     for index, pair in enumerate(pairs):
-        start = top + index * (_HEIGHT + _GAP)
-        series = place(drawn, _LEFT, start, _SERIES_WIDTH, _HEIGHT)
+        start = top + index * (2 if narrow else 1) * (_HEIGHT + gap)
+        series = place(drawn, _LEFT, start, right - _LEFT if narrow else _SERIES_WIDTH, _HEIGHT)
         _draw_series(series, tables.axis, pair)
         draw_checkpoint_axis(series, axis)
-        left = _LEFT + _SERIES_WIDTH + _BETWEEN
-        _draw_scatter(place(drawn, left, start, WIDTH - left - 2 * MARGIN, _HEIGHT), pair)
-    draw_key(drawn, MARGIN, bottom - 0.3, WIDTH - 2 * MARGIN, foot)
+        left, below = (_LEFT, start + _HEIGHT + gap) if narrow else (_LEFT + _SERIES_WIDTH + _BETWEEN, start)
+        _draw_scatter(place(drawn, left, below, right - left, _HEIGHT), pair)
+    draw_key(drawn, MARGIN, bottom - 0.3, text_room(), foot)
     return drawn
 
 
@@ -75,8 +78,10 @@ def _foot(tables: Tables, pairs: Sequence[ChangePair]) -> list[KeyLine]:
         foot += [
             KeyLine("Without drift (both differenced, the distance as a logarithm, and a smooth trend removed):"),
             *detrended,
-            KeyLine("n leaves out the first changes, which the trend itself follows; the effective n depends on the"),
-            KeyLine("correlation of each change with later ones (with the next: r₁ of the score, r₂ of the distance)"),
+            KeyLine(
+                "n leaves out the first changes, which the trend itself follows; the effective n depends on the "
+                "correlation of each change with later ones (with the next: r₁ of the score, r₂ of the distance)"
+            ),
         ]
     foot += [
         KeyLine(f"{_name(pair.scalar)}: no r (too few changes, or the changes of one of the two are all the same)")

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from matplotlib.figure import Figure
 
-from analyzer.figures.drawing.sheet import draw_head
+from analyzer.figures.drawing.sheet import draw_head, narrow_sheets
 from analyzer.figures.drawing.style import house_style
 from analyzer.model.comparison import Comparison
 from analyzer.model.tables import Tables
@@ -45,6 +45,11 @@ class FigureSpec(Generic[Content]):
     draw: Draw[Content]
     how_to_read_groups: str = ""
     remark: Callable[[Content], str] | None = None
+
+    def draw_narrow(self, content: Content) -> Figure | None:
+        """Return the figure for narrow screens, None if there is nothing to show."""
+        with narrow_sheets():
+            return self.draw(content)
 
     def for_comparison(self, comparison: Comparison) -> FigureSpec[Content]:
         """Return the figure with the caption that fits ``comparison``: with the sentences on groups if it has any."""

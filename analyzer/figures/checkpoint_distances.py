@@ -23,7 +23,7 @@ from analyzer.figures.drawing.heat_cells import cells
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.layer_table import Panel
 from analyzer.figures.drawing.line_panels import FOOT_GAP, LEFT
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, is_narrow, new_sheet, place, sheet_width, text_room
 from analyzer.figures.drawing.style import NO_VALUE, plain_axes
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 NAME = "checkpoint_distances"
 _FEWEST = 3  # checkpoints: the distance between two is one number
 _GAP, _BAR = 0.75, 0.75  # inches between the maps, and above them for the color bars
-_SIDE = (WIDTH - LEFT - _GAP - 2 * MARGIN) / 2  # inches
 _SAMPLES = 600  # of the side of a map of uneven columns
 _DISTANCE = Panel("distance", "Distance between the weights", "Frobenius norm, all tensors together", "linear")
 _COSINE = Panel("cosine", "Cosine of the displacements from the start", "1 = the same direction", "linear")
@@ -59,14 +58,19 @@ def checkpoint_distances(tables: Tables) -> Figure | None:
     foot = [KeyLine("distances are estimated from sketches of the steps, within a few percent"), *explained(marks)]
     if any(np.isnan(values).any() for _, values in maps) or -1 in cells(axis)[1]:
         foot.insert(0, KeyLine("no value: no checkpoint, no step to it, or the start itself", patch=NO_VALUE))
-    top = HEAD + _BAR + (NUMBERS_HEIGHT / 72 if marks else 0.0)
-    drawn = new_sheet(top + _SIDE + FOOT_GAP + key_height(foot) + MARGIN)
+    abreast = 1 if is_narrow() else len(maps)
+    side = (sheet_width() - LEFT - (abreast - 1) * _GAP - 2 * MARGIN) / abreast
+    above = _BAR + (NUMBERS_HEIGHT / 72 if marks else 0.0)
+    pitch = above + side + FOOT_GAP
+    bottom = HEAD + len(maps) // abreast * pitch
+    drawn = new_sheet(bottom + key_height(foot) + MARGIN)
     for index, (panel, values) in enumerate(maps):
-        left = LEFT + index * (_SIDE + _GAP)
+        line, column = divmod(index, abreast)
+        left, start = LEFT + column * (side + _GAP), HEAD + line * pitch
         scale = color_scale(values, panel.scale)
-        draw_color_bar(place(drawn, left, HEAD + 0.38, _SIDE, 0.12), panel, scale)
-        _draw_map(place(drawn, left, top, _SIDE, _SIDE), axis, values, scale, marks)
-    draw_key(drawn, MARGIN, top + _SIDE + FOOT_GAP, WIDTH - 2 * MARGIN, foot)
+        draw_color_bar(place(drawn, left, start + 0.38, side, 0.12), panel, scale)
+        _draw_map(place(drawn, left, start + above, side, side), axis, values, scale, marks)
+    draw_key(drawn, MARGIN, bottom, text_room(), foot)
     return drawn
 
 

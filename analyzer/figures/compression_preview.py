@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyzer.figures.catalog import REPORT
-from analyzer.figures.drawing.end_labels import LABEL_TEXT, EndLabel, draw_end_labels, label_room
+from analyzer.figures.drawing.end_labels import LABEL_TEXT, EndLabel
 from analyzer.figures.drawing.finding_marks import draw_level_marks, marks_for
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
@@ -88,12 +88,13 @@ def compression_preview(tables: Tables) -> Figure | None:
         notes.append(
             KeyLine("dashed line with a number in a colored box: 95 % is kept, as in the finding with that number")
         )
-    sheet = LineSheet(len(previews), notes, label_room(list(groups)))
+    key = [KeyLine(label, look) for label, look in zip(groups, LOOKS, strict=False)]
+    sheet = LineSheet(len(previews), notes, key, at_ends=True)
     for index, preview in enumerate(previews):
-        panel = sheet.panel(index)
-        _draw(panel, preview, groups)
+        axes = sheet.panel(index)
+        sheet.label(axes, _draw(axes, preview, groups))
         if preview is every[0]:
-            draw_level_marks(panel, marks, _CUT)
+            draw_level_marks(axes, marks, _CUT)
     return sheet.finish()
 
 
@@ -144,7 +145,8 @@ def _by_pruning(tables: Tables, names: Sequence[str]) -> _Preview:
     )
 
 
-def _draw(axes: Axes, preview: _Preview, groups: Mapping[str, tuple[int, ...]]) -> None:
+def _draw(axes: Axes, preview: _Preview, groups: Mapping[str, tuple[int, ...]]) -> list[EndLabel]:
+    """Draw a panel, and return the names of its lines, for their ends."""
     finish_panel(axes, preview.title, _LIMITS, log=False)
     x = np.arange(len(preview.choices), dtype=np.float64)
     axes.set_xlim(-0.1, x[-1] + 0.1)
@@ -163,4 +165,4 @@ def _draw(axes: Axes, preview: _Preview, groups: Mapping[str, tuple[int, ...]]) 
         if np.isfinite(middle).any():
             end = share_of_height(axes, float(middle[np.isfinite(middle)][-1]))
             labels.append(EndLabel(label, end, look.color))
-    draw_end_labels(axes, labels)
+    return labels

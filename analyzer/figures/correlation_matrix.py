@@ -13,13 +13,15 @@ from analyzer.figures.catalog import REPORT
 from analyzer.figures.drawing.colors import ColorScale
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import fitted, short_labels, text_width
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, is_narrow, new_sheet, place, sheet_width, size_of, text_room
 from analyzer.figures.drawing.style import INK, NO_VALUE, SMALL_SIZE
 from analyzer.model.score_names import accuracies, losses
 from analyzer.model.tables import Correlation, Tables, is_tested
 
 _MOST_LAYERS, _MOST_METRICS = 20, 7  # the text of an interval fits into a seventh of the width
+_METRICS_IF_NARROW = 3
 _LEFT, _ROW, _NAMES = 1.75, 0.36, 0.55  # inches: the layers' names, a row, the metrics' names in two lines
+_LEFT_IF_NARROW = 1.2
 _SMALL_P = 0.05
 _DARK = 0.6  # |r| from which white text is easier to read
 _SCALE = ColorScale((-1.0, 1.0), log=False, zeros=False, diverging=True)
@@ -61,14 +63,15 @@ def correlation_matrix(tables: Tables) -> Figure | None:
         return None
     layers, metrics = _shown(cells, [row.name for row in tables.tensors])
     foot = _foot(cells, layers, metrics, str(score))
+    left = _LEFT_IF_NARROW if is_narrow() else _LEFT
     height = HEAD + _NAMES + _ROW * len(layers)
     drawn = new_sheet(height + 0.1 + key_height(foot) + MARGIN)
-    axes = place(drawn, _LEFT, HEAD + _NAMES, WIDTH - _LEFT - MARGIN, _ROW * len(layers))
-    _draw_names(axes, layers, metrics)
+    axes = place(drawn, left, HEAD + _NAMES, sheet_width() - left - MARGIN, _ROW * len(layers))
+    _draw_names(axes, layers, metrics, left - MARGIN)
     for row, layer in enumerate(layers):
         for column, metric in enumerate(metrics):
             _draw_cell(axes, row, column, cells.get((layer, metric)))
-    draw_key(drawn, MARGIN, height + 0.1, WIDTH - 2 * MARGIN, foot)
+    draw_key(drawn, MARGIN, height + 0.1, text_room(), foot)
     return drawn
 
 
@@ -91,7 +94,7 @@ def _shown(cells: Cells, order: Sequence[str]) -> tuple[list[str], list[str]]:
     layers = list(dict.fromkeys(layer for layer, _ in strongest if layer))[:_MOST_LAYERS]
     known = {metric for _, metric in cells}
     ranked = dict.fromkeys([*(name for name in _FIRST if name in known), *(metric for _, metric in strongest)])
-    metrics = set(list(ranked)[:_MOST_METRICS])
+    metrics = set(list(ranked)[: _METRICS_IF_NARROW if is_narrow() else _MOST_METRICS])
     mean = [""] if any(not layer and metric in metrics for layer, metric in cells) else []
     columns = [name for name in dict.fromkeys(metric for _, metric in cells) if name in metrics]
     return [*mean, *sorted(layers, key=order.index)], columns
@@ -110,13 +113,13 @@ def _foot(cells: Cells, layers: Sequence[str], metrics: Sequence[str], score: st
     return foot
 
 
-def _draw_names(axes: Axes, layers: Sequence[str], metrics: Sequence[str]) -> None:
+def _draw_names(axes: Axes, layers: Sequence[str], metrics: Sequence[str], left: float) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, len(metrics))
     axes.set_ylim(len(layers), 0)
     width, height = size_of(axes)
     room = 72 * width / len(metrics) - 4
-    names, _ = short_labels([layer for layer in layers if layer], 72 * (_LEFT - MARGIN) - 8)
+    names, _ = short_labels([layer for layer in layers if layer], 72 * left - 8)
     for row, name in enumerate([*([_MEAN] if "" in layers else []), *names]):
         axes.text(-5 / 72 / width * len(metrics), row + 0.5, name, size=SMALL_SIZE, color=INK, ha="right", va="center")
     for column, metric in enumerate(metrics):

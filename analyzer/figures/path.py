@@ -20,7 +20,7 @@ from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import fitted, text_width
 from analyzer.figures.drawing.layer_table import Panel
 from analyzer.figures.drawing.line_panels import FOOT_GAP, LEFT
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, new_sheet, place, sheet_width, size_of, text_room
 from analyzer.figures.drawing.style import INK, LABEL_SIZE, SMALL_SIZE, SOFT_INK, plain_axes
 from analyzer.figures.drawing.ticks import linear_ticks
 from analyzer.model.describing import place_text
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from analyzer.model.tables import Tables
 
 _FEWEST = 3  # checkpoints: two make a straight line
-_WIDTH = WIDTH - LEFT - 2 * MARGIN  # inches
 _LOWEST, _HIGHEST = 2.4, 4.8  # inches
 _BAR = 0.75  # inches for the color bar
 _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1))  # from a point to its label
@@ -71,17 +70,18 @@ def path(tables: Tables) -> Figure | None:
         return None
     marks = marks_for(tables, NAME)
     name, values = _colors_of(tables)
-    panel = Panel("", fitted(name, _WIDTH * 72, LABEL_SIZE), "color of the points; gray without a value", "linear")
+    width = sheet_width() - LEFT - 2 * MARGIN
+    panel = Panel("", fitted(name, width * 72, LABEL_SIZE), "color of the points; gray without a value", "linear")
     foot = [KeyLine("principal components of the sketched positions; distances in the plane are at most the true ones")]
     left_out = len(tables.checkpoints) - len(plane.checkpoints)
     if left_out:
         foot.append(KeyLine(f"{left_out} checkpoints cannot be compared with these, and are left out"))
     foot += explained(marks)
-    top, height = HEAD + _BAR, _height_of(plane)
+    top, height = HEAD + _BAR, _height_of(plane, width)
     drawn = new_sheet(top + height + FOOT_GAP + key_height(foot) + MARGIN)
     scale = color_scale(values, "linear")
-    draw_color_bar(place(drawn, LEFT, HEAD + 0.38, _WIDTH, 0.12), panel, scale)
-    axes = place(drawn, LEFT, top, _WIDTH, height)
+    draw_color_bar(place(drawn, LEFT, HEAD + 0.38, width, 0.12), panel, scale)
+    axes = place(drawn, LEFT, top, width, height)
     _finish_plane(axes, plane)
     x, y = plane.coordinates.T
     axes.plot(x, y, color=SOFT_INK, linewidth=0.8, zorder=1)
@@ -89,7 +89,7 @@ def path(tables: Tables) -> Figure | None:
     colors[np.isnan(values[plane.checkpoints])] = (0.75, 0.75, 0.75, 1)
     axes.scatter(x, y, c=colors, s=26, zorder=2, edgecolors=INK, linewidths=0.4)
     _label_points(axes, tables, plane, marks)
-    draw_key(drawn, MARGIN, top + height + FOOT_GAP, WIDTH - 2 * MARGIN, foot)
+    draw_key(drawn, MARGIN, top + height + FOOT_GAP, text_room(), foot)
     return drawn
 
 
@@ -123,10 +123,10 @@ def _colors_of(tables: Tables) -> tuple[str, FloatArray]:
     return tables.axis_label, np.asarray(tables.axis, dtype=np.float64)
 
 
-def _height_of(plane: _Plane) -> float:
-    """Return the height in inches at which the path fills a panel of the given width."""
-    width, height = np.ptp(plane.coordinates, axis=0) * (1 + 2 * _ROOM)
-    return float(np.clip(_WIDTH * height / width if width > 0 else _HIGHEST, _LOWEST, _HIGHEST))
+def _height_of(plane: _Plane, width: float) -> float:
+    """Return the height in inches at which the path fills a panel ``width`` inches wide."""
+    extent, height = np.ptp(plane.coordinates, axis=0) * (1 + 2 * _ROOM)
+    return float(np.clip(width * height / extent if extent > 0 else _HIGHEST, _LOWEST, _HIGHEST))
 
 
 def _finish_plane(axes: Axes, plane: _Plane) -> None:

@@ -15,7 +15,7 @@ from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import fitted, text_width
 from analyzer.figures.drawing.line_panels import name_panel
 from analyzer.figures.drawing.overview_panels import layer_labels
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, is_narrow, new_sheet, place, sheet_width, size_of, text_room
 from analyzer.figures.drawing.spectrum_density import FEWEST, density, measured_places, shown_sizes, sizes
 from analyzer.figures.drawing.style import INK, SMALL_SIZE, Look, plain_axes
 from analyzer.figures.drawing.ticks import log_ticks
@@ -23,6 +23,7 @@ from analyzer.model.spectra import SpectrumThroughTime
 from analyzer.model.tables import Tables
 
 _MOST_LAYERS, _MOST_ABREAST = 12, 4
+_MOST_IF_NARROW, _ABREAST_IF_NARROW = 6, 2
 _MOST_RIDGES = (8, 7, 6)  # of one, two and three lines of panels
 _AXIS_LABEL, _GAP, _TITLE, _BELOW = 0.3, 0.3, 0.3, 0.5  # inches
 _RIDGE, _TOP_ROOM = 0.22, 1.7  # inches from one ridge to the next; how many of these the highest ridge reaches up
@@ -57,17 +58,17 @@ def spectrum_through_time(tables: Tables) -> Figure | None:
     if small:
         names = ", ".join(small)
         text = f"layers with fewer than {FEWEST} singular values have no density: {names}"
-        foot.append(KeyLine(fitted(text, (WIDTH - 2 * MARGIN) * 72)))
+        foot.append(KeyLine(fitted(text, text_room() * 72)))
     axis = checkpoint_axis(tables)
     shapes = {row.name: row.matrix_shape for row in tables.tensors}
-    abreast = min(_MOST_ABREAST, len(shown))
+    abreast = min(_ABREAST_IF_NARROW if is_narrow() else _MOST_ABREAST, len(shown))
     lines = -(-len(shown) // abreast)
     most = _MOST_RIDGES[lines - 1]
     ridges = max(len(_ridges(one, most)) for one in shown)
     height = _RIDGE * (ridges + _TOP_ROOM)
     places = {here for one in shown for here in _ridges(one, most)}
     left = MARGIN + max(text_width(_place_text(axis, here), SMALL_SIZE) for here in places) / 72 + _AXIS_LABEL
-    width = (WIDTH - left - MARGIN) / abreast - _GAP
+    width = (sheet_width() - left - MARGIN) / abreast - _GAP
     bottom = HEAD + lines * (_TITLE + height + _BELOW)
     drawn = new_sheet(bottom + key_height(foot) + MARGIN)
     labels = layer_labels([one.tensor for one in shown], width * 72)
@@ -77,7 +78,7 @@ def spectrum_through_time(tables: Tables) -> Figure | None:
         axes = place(drawn, left + column * (width + _GAP), top, width, height)
         _draw_ridges(axes, axis, one, shapes.get(one.tensor), _ridges(one, most), labeled=column == 0)
         name_panel(axes, label)
-    draw_key(drawn, MARGIN, bottom, WIDTH - 2 * MARGIN, foot)
+    draw_key(drawn, MARGIN, bottom, text_room(), foot)
     return drawn
 
 
@@ -85,7 +86,7 @@ def _chosen(tables: Tables, known: Sequence[SpectrumThroughTime]) -> list[Spectr
     """Return the layers to draw, in the network's order."""
     named = {tensor for mark in marks_for(tables) for tensor in mark.tensors}
     order = sorted(known, key=lambda one: (one.tensor not in named, -_change(one)))
-    chosen = {one.tensor for one in order[:_MOST_LAYERS]}
+    chosen = {one.tensor for one in order[: _MOST_IF_NARROW if is_narrow() else _MOST_LAYERS]}
     return [one for one in known if one.tensor in chosen]
 
 

@@ -99,7 +99,7 @@ def stale_files(
         figures: the names of all figures that there can be; other pictures are not ours.
         tables: the names of all tables, likewise.
     """
-    figure = rf"figures/{_OF_RUN}(?:{'|'.join(map(re.escape, figures))})(?:-\d{{3,}})?\.(?:png|svg|gif)"
+    figure = rf"figures/{_OF_RUN}(?:{'|'.join(map(re.escape, figures))})(?:-\d{{3,}}|-narrow)?\.(?:png|svg|gif)"
     table = rf"data/(?:{'|'.join(map(re.escape, tables))})\.csv(?:\.gz)?"
     ours = re.compile(rf"{'|'.join(map(re.escape, PAGES))}|layers/{_OF_RUN}\d{{3,}}\.html|{figure}|{table}")
     below = (path for name in FOLDERS for path in (out / name).rglob("*"))

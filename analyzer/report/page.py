@@ -26,7 +26,7 @@ MOST_LAYERS = 3  # that are linked from a finding
 
 @dataclass(frozen=True, slots=True)
 class FigureOnPage:
-    """A drawn figure: ``path`` lacks the suffix, ``.png`` and ``.svg`` are there.
+    """A drawn figure: ``path`` lacks the suffix; ``.png``, ``.svg`` and ``-narrow.png`` are there.
 
     ``remark`` says what is remarkable in it.
     """
@@ -38,9 +38,15 @@ class FigureOnPage:
     remark: str = ""
 
 
+PNG, SVG, NARROW = ".png", ".svg", "-narrow.png"  # the suffixes of a figure's files; the last is for narrow screens
+
+
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What a page has inside of itself if it is a single file: style sheet, script, and figures as ``data:`` URIs."""
+    """What a page has inside of itself if it is a single file: style sheet, script, and figures as ``data:`` URIs.
+
+    ``images`` has those by the name of the file that they would be.
+    """
 
     style: str
     script: str

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analyzer.errors import ReportError
 from analyzer.model.tables import Tables
+from analyzer.report.drawing import drawn_figures
 from analyzer.report.page import Embedded, FigureOnPage, render_page
 from analyzer.report.rendering import asset
 from analyzer.report.run_report import summarize
@@ -38,29 +39,21 @@ def claim_file(path: Path, force: bool = False) -> None:
 
 def single_file(runs: Sequence[Tables]) -> bytes:
     """Return the report of these runs, which have findings and statistics, as one HTML file."""
+    from analyzer.figures import FIGURES
+
     images: dict[str, str] = {}
     figures: dict[str, list[FigureOnPage]] = {}
     for number, tables in enumerate(runs, start=1):
-        figures[tables.run] = drawn = []
-        for figure, png in _drawn(tables, number):
-            drawn.append(figure)
-            images[figure.path] = f"data:image/png;base64,{b64encode(png).decode()}"
+        drawn: dict[int, FigureOnPage] = {}
+        for place, figure, files in drawn_figures(FIGURES, tables, f"{number}-", svg=False):
+            drawn[place] = figure
+            for suffix, data in files.items():
+                images[figure.path + suffix] = f"data:image/png;base64,{b64encode(data).decode()}"
+        figures[tables.run] = [drawn[place] for place in sorted(drawn)]
     style, script = asset("report.css").decode(), asset("report.js").decode()
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
     embedded = Embedded(style, script, policy, images)
     return render_page(summarize(runs), runs, figures, {tables.run: "" for tables in runs}, embedded=embedded)
-
-
-def _drawn(tables: Tables, number: int) -> list[tuple[FigureOnPage, bytes]]:
-    from analyzer.figures import FIGURES, render_png
-
-    found = []
-    for spec in FIGURES:
-        if (figure := spec.draw(tables)) is not None:
-            remark = spec.remark(tables) if spec.remark else ""
-            on_page = FigureOnPage(spec.name, spec.title, spec.how_to_read, f"{number}-{spec.name}", remark)
-            found.append((on_page, render_png(figure)))
-    return found
 
 
 def _hash(text: str) -> str:

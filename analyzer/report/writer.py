@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyzer.engine.executors import available_cores, run_tasks
 from analyzer.report.claiming import FOLDERS, MANIFEST, Kind, stale_files
 from analyzer.report.csv_tables import Table, table_file
+from analyzer.report.drawing import drawn_figures
 from analyzer.report.page import FigureOnPage
 from analyzer.report.rendering import package_version
 from analyzer.store.files import STORE_NAME, flush_folder, report_errors, sweep, write_whole
@@ -134,7 +134,7 @@ def write_folder(folder: Folder, out: Path, provenance: Provenance) -> None:
 def draw_figures(
     figures: Sequence[FigureSpec[Any]], content: object, prefix: str, write: Callable[[str, bytes], None]
 ) -> list[FigureOnPage]:
-    """Draw each figure that has something to show, several at a time where processes can be forked.
+    """Draw each figure that has something to show, and write its files.
 
     Args:
         figures: in reading order.
@@ -145,21 +145,11 @@ def draw_figures(
     Raises:
         ReportError: a file cannot be written.
     """
-    from analyzer.figures import render
-
-    def draw(number: int) -> Iterator[tuple[int, FigureOnPage, tuple[bytes, bytes]]]:
-        spec = figures[number]
-        figure = spec.draw(content)
-        if figure is not None:
-            remark = spec.remark(content) if spec.remark else ""
-            place = f"figures/{prefix}{spec.name}"
-            yield number, FigureOnPage(spec.name, spec.title, spec.how_to_read, place, remark), render(figure)
-
     drawn: dict[int, FigureOnPage] = {}
-    with closing(run_tasks(range(len(figures)), draw, available_cores())) as results:
-        for number, figure, rendered in results:
-            for suffix, data in zip(("png", "svg"), rendered, strict=True):
-                write(f"{figure.path}.{suffix}", data)
+    with closing(drawn_figures(figures, content, f"figures/{prefix}", svg=True)) as results:
+        for number, figure, files in results:
+            for suffix, data in files.items():
+                write(figure.path + suffix, data)
             drawn[number] = figure
     return [drawn[number] for number in sorted(drawn)]
 

@@ -14,7 +14,7 @@ from analyzer.figures.compared.group_lines import Entry, entries_of
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import short_labels
 from analyzer.figures.drawing.line_panels import name_panel
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, is_narrow, new_sheet, place, sheet_width, text_room
 from analyzer.figures.drawing.style import SMALL_SIZE, plain_axes
 from analyzer.figures.drawing.ticks import is_log, linear_limits, linear_ticks, log_limits, log_ticks
 from analyzer.model.comparison import Comparison, Quantity
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
 
 _NAMES_WIDTH, _GAP, _ROW, _FOOT = 1.75, 0.35, 0.36, 0.3  # inches
+_NAMES_IF_NARROW, _TITLE = 1.2, 0.3  # inches
 _TICK_PITCH = 0.5  # inches
 
 
@@ -53,16 +54,21 @@ def final_values(comparison: Comparison) -> Figure | None:
         return None
     height = max(1.0, _ROW * len(rows) + 0.2)
     notes = [KeyLine(left_out)] if left_out else []
-    top = HEAD + 0.3
-    drawn = new_sheet(top + height + _FOOT + key_height(notes) + MARGIN)
-    width = (WIDTH - _NAMES_WIDTH - 2 * MARGIN - _GAP * (len(panels) - 1)) / len(panels)
-    labels, _ = short_labels([entry.label for entry in rows], 72 * (_NAMES_WIDTH - 0.25))
+    abreast = 1 if is_narrow() else len(panels)
+    left = _NAMES_IF_NARROW if is_narrow() else _NAMES_WIDTH
+    pitch = _TITLE + height + _FOOT
+    bottom = HEAD + -(-len(panels) // abreast) * pitch
+    drawn = new_sheet(bottom + key_height(notes) + MARGIN)
+    width = (sheet_width() - left - 2 * MARGIN - _GAP * (abreast - 1)) / abreast
+    labels, _ = short_labels([entry.label for entry in rows], 72 * (left - 0.25))
     for index, (quantity, values) in enumerate(panels):
-        axes = place(drawn, MARGIN + _NAMES_WIDTH + index * (width + _GAP), top, width, height)
+        line, column = divmod(index, abreast)
+        start = MARGIN + left + column * (width + _GAP)
+        axes = place(drawn, start, HEAD + _TITLE + line * pitch, width, height)
         _draw_panel(axes, quantity, rows, values, width)
-        axes.set_yticks(np.arange(len(rows)), labels if index == 0 else [""] * len(rows), parse_math=False)
+        axes.set_yticks(np.arange(len(rows)), labels if column == 0 else [""] * len(rows), parse_math=False)
         axes.tick_params(axis="y", length=0, labelsize=SMALL_SIZE)
-    draw_key(drawn, MARGIN, top + height + _FOOT, WIDTH - 2 * MARGIN, notes)
+    draw_key(drawn, MARGIN, bottom, text_room(), notes)
     return drawn
 
 

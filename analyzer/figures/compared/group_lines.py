@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, draw_checkpoint_axis
 from analyzer.figures.drawing.keys import KeyLine
 from analyzer.figures.drawing.labels import short_labels
-from analyzer.figures.drawing.line_panels import KEY_TEXT, KEY_WIDTH, LineSheet, draw_line, finish_panel
+from analyzer.figures.drawing.line_panels import KEY_TEXT, LineSheet, draw_line, finish_panel
 from analyzer.figures.drawing.style import LOOKS, MEAN_LOOK, Look
 from analyzer.figures.drawing.ticks import is_log, linear_limits, log_limits
 from analyzer.model.comparison import Band, Comparison, Quantity
@@ -84,7 +84,7 @@ def group_figure(comparison: Comparison, names: Sequence[str], along: str | None
     if ending:
         verb = "has" if len(ending) == 1 else "have"
         notes.insert(0, KeyLine(f"the line ends: after this, {listed(list(ending), 3)} {verb} no value", marker=_END))
-    sheet = LineSheet(len(panels), notes, KEY_WIDTH, key)
+    sheet = LineSheet(len(panels), notes, key)
     axis = _axis(comparison, [line for _, lines in panels for line in lines], along)
     for index, (quantity, lines) in enumerate(panels):
         axes = sheet.panel(index)

@@ -1,4 +1,4 @@
-"""What heat maps by layer and by role share: the panel of the mean, rings at gaps, and notes on their colors."""
+"""Draw what heat maps by layer and by role share: the panel of the mean, rings at gaps, and notes on their colors."""
 
 from __future__ import annotations
 
@@ -7,26 +7,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, draw_checkpoint_axis
 from analyzer.figures.drawing.colors import ColorScale
+from analyzer.figures.drawing.finding_marks import explained
 from analyzer.figures.drawing.heat_cells import cells
 from analyzer.figures.drawing.keys import HATCHED, KeyLine
+from analyzer.figures.drawing.layer_content import LayerContent
 from analyzer.figures.drawing.layer_table import LayerTable
 from analyzer.figures.drawing.line_panels import draw_line, finish_panel
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, place, sheet_width
 from analyzer.figures.drawing.style import GAP_MARKER, MEAN_LOOK, SOFT_INK
 from analyzer.figures.drawing.ticks import linear_limits, number_text
 
 if TYPE_CHECKING:
     from analyzer.model.run import FloatArray
-    from analyzer.model.tables import Curve
 
 MAX_HEIGHT = 9.0  # inches of a whole figure: one screen (900 pixels) at the width of the page
-STRIP, STRIP_GAP, STRIP_TOP = 0.85, 0.3, 0.25  # inches: the mean's panel, and the gaps below and above it
-STRIP_HEIGHT = STRIP + STRIP_GAP + STRIP_TOP
+_STRIP, _STRIP_GAP, _STRIP_TOP = 0.85, 0.3, 0.25  # inches: the mean's panel, and the gaps below and above it
 
 
-def color_notes(axis: CheckpointAxis, layers: Sequence[LayerTable], scales: Sequence[ColorScale]) -> list[KeyLine]:
+def heat_notes(content: LayerContent, scales: Sequence[ColorScale]) -> list[KeyLine]:
+    """Return the notes below heat maps: on marks of values, on colors, and on the numbers of findings."""
+    return [*content.notes(), *_color_notes(content.axis, content.layers, scales), *explained(content.marks)]
+
+
+def _color_notes(axis: CheckpointAxis, layers: Sequence[LayerTable], scales: Sequence[ColorScale]) -> list[KeyLine]:
     """Explain what colors are relative to, cells without a value, zeros on a log scale and values beyond it."""
     lines = []
     if -1 in cells(axis)[1] or any(np.isnan(table.values).any() for table in layers):
@@ -51,11 +58,26 @@ def _start_note(table: LayerTable) -> str:
     return f"{table.panel.name}: red is above a layer's first value, blue below it; {first}"
 
 
-def draw_mean(axes: Axes, axis: CheckpointAxis, mean: Curve, unit: str, limits: tuple[float, float]) -> None:
-    """Draw the mean over the layers as a line."""
-    finish_panel(axes, f"mean over the layers ({unit})", linear_limits(mean.values), log=False)
-    draw_line(axes, axis.positions, mean.values, MEAN_LOOK)
-    draw_checkpoint_axis(axes, axis, limits=limits, labeled=False)
+def strip_height(content: LayerContent) -> float:
+    """Return the inches below the head of a sheet that the panel of the mean needs, 0 without a mean."""
+    return _STRIP_TOP + _STRIP + _STRIP_GAP if content.mean is not None else 0.0
+
+
+def draw_strip(drawn: Figure, content: LayerContent, left: float) -> None:
+    """Draw the mean over the layers, if there is one, as a line above the maps, from ``left`` to the margin."""
+    if content.mean is None:
+        return
+    axes = place(drawn, left, HEAD + _STRIP_TOP, sheet_width() - left - 2 * MARGIN, _STRIP)
+    name = f"mean over the layers ({content.layers[0].panel.unit})"
+    finish_panel(axes, name, linear_limits(content.mean.values), log=False)
+    draw_line(axes, content.axis.positions, content.mean.values, MEAN_LOOK)
+    draw_checkpoint_axis(axes, content.axis, limits=limits_of(content.axis), labeled=False)
+
+
+def limits_of(axis: CheckpointAxis) -> tuple[float, float]:
+    """Return where the columns of a heat map begin and end."""
+    edges, _ = cells(axis)
+    return float(edges[0]), float(edges[-1])
 
 
 def draw_rings(axes: Axes, x: FloatArray, height: float) -> None:

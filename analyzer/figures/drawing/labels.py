@@ -63,6 +63,28 @@ def fitted(name: str, width: float, size: float = SMALL_SIZE) -> str:
     return "".join(head) + ELLIPSIS + "".join(reversed(tail))
 
 
+def wrapped(text: str, width: float, size: float = SMALL_SIZE) -> list[str]:
+    """Return safe text in lines no wider than ``width`` points; only a word wider than that is cut."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+            continue
+        lines += _pieces(word, width, size)
+    return lines
+
+
+def _pieces(word: str, width: float, size: float) -> list[str]:
+    """Return a word in pieces no wider than ``width`` points."""
+    pieces = [""]
+    for character in word:
+        if pieces[-1] and text_width(pieces[-1] + character, size) > width:
+            pieces.append("")
+        pieces[-1] += character
+    return pieces
+
+
 def short_labels(names: Sequence[str], width: float, size: float = SMALL_SIZE) -> tuple[list[str], str]:
     """Return a label for each name, none wider than ``width`` points, and a note on the parts that all labels lack.
 

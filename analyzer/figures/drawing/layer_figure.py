@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.finding_marks import Mark
+from analyzer.figures.drawing.layer_content import LayerContent
 from analyzer.figures.drawing.layer_heat_maps import heat_figure
 from analyzer.figures.drawing.layer_lines import line_figure
 from analyzer.figures.drawing.layer_table import LayerTable, Panel, has_content, is_negligible, layer_names, layer_table
@@ -55,11 +56,12 @@ def layer_figure(
     mean = tables.curves.get(("mean", "", layers[0].panel.metric)) if with_mean else None
     if mean is not None and not np.isfinite(mean.values).any():
         mean = None
+    content = LayerContent(tables, layers, mean, marks, gaps, remarks)
     if len(names) <= len(LOOKS):
-        return line_figure(tables, layers, mean, marks, gaps=gaps, remarks=remarks)
+        return line_figure(content)
     if len(names) > _MOST_ROWS and (tiles := role_tiles(names)):
-        return role_figure(tables, layers, tiles, mean, marks, gaps=gaps, remarks=remarks)
-    return heat_figure(tables, layers, mean, marks, gaps=gaps, remarks=remarks)
+        return role_figure(content, tiles)
+    return heat_figure(content)
 
 
 def _empty_note(table: LayerTable) -> str:

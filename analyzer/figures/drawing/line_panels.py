@@ -11,8 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from analyzer.figures.drawing.checkpoint_axis import BoolArray
+from analyzer.figures.drawing.end_labels import EndLabel, draw_end_labels, label_room
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place, size_of
+from analyzer.figures.drawing.labels import wrapped
+from analyzer.figures.drawing.sheet import (
+    HEAD,
+    MARGIN,
+    WIDTH,
+    is_narrow,
+    new_sheet,
+    place,
+    sheet_width,
+    size_of,
+    text_room,
+)
 from analyzer.figures.drawing.style import GAP_MARKER, INK, LABEL_SIZE, Look, plain_axes
 from analyzer.figures.drawing.ticks import linear_ticks, log_ticks
 
@@ -24,6 +36,7 @@ LEFT = 0.82  # for the numbers of the vertical axis
 KEY_WIDTH = 2.35
 FOOT_GAP, _PANEL_GAP = 0.52, 0.42
 _TOP = HEAD + 0.3
+SECOND_LINE = 0.16  # of the name of a panel, on narrow sheets
 _TICK_PITCH = 0.4  # the least distance from tick to tick
 
 KEY_TEXT = KEY_WIDTH * 72 - 30  # points that the key leaves for a name
@@ -32,35 +45,49 @@ _NAME = "name of the panel"  # matplotlib's label of that text
 
 
 class LineSheet:
-    """A sheet with panels of lines above each other, labels or a key at their right and notes below.
+    """A sheet with panels of lines above each other and notes below.
+
+    The lines are named at the right of the panels, at their ends or in a key; on a narrow sheet in a key below.
 
     Args:
         panels: how many panels there are.
         notes: the lines below them.
-        right: the inches at the right of the panels, for labels or a key.
-        key: the key at their right, which may be higher than the panels.
+        key: the names of the lines, with their looks.
+        at_ends: whether the lines are named at their ends.
     """
 
-    def __init__(self, panels: int, notes: Sequence[KeyLine], right: float, key: Sequence[KeyLine] = ()) -> None:
-        self._width = WIDTH - LEFT - right - 2 * MARGIN
+    def __init__(self, panels: int, notes: Sequence[KeyLine], key: Sequence[KeyLine], *, at_ends: bool = False) -> None:
         self._height = {1: 3.4, 2: 2.3}.get(panels, 1.9)
-        self._notes, self._key = notes, key
-        body = max(panels * (self._height + _PANEL_GAP) - _PANEL_GAP, key_height(key) - 0.1)
-        self._foot = _TOP + body + FOOT_GAP
-        self._drawn = new_sheet(self._foot + key_height(notes) + MARGIN)
+        self._gap, self._start = _PANEL_GAP, _TOP
+        self._notes, self._key, right = notes, key, KEY_WIDTH
+        if is_narrow():
+            self._notes, self._key, right = [*key, *notes], (), 0.0
+            self._height = min(self._height, 2.3)
+            self._gap, self._start = _PANEL_GAP + SECOND_LINE, _TOP + SECOND_LINE
+        elif at_ends:
+            self._key, right = (), label_room([line.text for line in key])
+        self._width = sheet_width() - LEFT - right - 2 * MARGIN
+        body = max(panels * (self._height + self._gap) - self._gap, key_height(self._key, KEY_WIDTH) - 0.1)
+        self._foot = self._start + body + FOOT_GAP
+        self._drawn = new_sheet(self._foot + key_height(self._notes) + MARGIN)
 
     def panel(self, index: int) -> Axes:
         """Add the panel ``index``, counted from the top."""
         return place(self._drawn, LEFT, self._top(index), self._width, self._height)
 
+    def label(self, axes: Axes, labels: Sequence[EndLabel]) -> None:
+        """Name the lines of a panel at their ends, unless the sheet is narrow, which has a key."""
+        if not is_narrow():
+            draw_end_labels(axes, labels)
+
     def finish(self) -> Figure:
         """Draw the key and the notes, and return the figure."""
         draw_key(self._drawn, WIDTH - MARGIN - KEY_WIDTH, _TOP, KEY_WIDTH, self._key)
-        draw_key(self._drawn, MARGIN, self._foot, WIDTH - 2 * MARGIN, self._notes)
+        draw_key(self._drawn, MARGIN, self._foot, text_room(), self._notes)
         return self._drawn
 
     def _top(self, index: int) -> float:
-        return _TOP + index * (self._height + _PANEL_GAP)
+        return self._start + index * (self._height + self._gap)
 
 
 def draw_line(
@@ -108,7 +135,12 @@ def share_of_height(axes: Axes, value: float) -> float:
 
 
 def name_panel(axes: Axes, name: str, above: float = 5, color: str = INK, size: float = LABEL_SIZE) -> None:
-    """Write the name of a panel ``above`` points above its top left corner."""
+    """Write the name of a panel ``above`` points above its top left corner; on a narrow sheet it may have two lines."""
+    if is_narrow():
+        figure = axes.get_figure(root=True)
+        assert figure is not None, "axes are made by place(), on a sheet"
+        room = (1 - axes.get_position().x0) * figure.get_size_inches()[0] - MARGIN
+        name = "\n".join(wrapped(name, room * 72, size))
     axes.annotate(
         name,
         (0, 1),
@@ -118,6 +150,7 @@ def name_panel(axes: Axes, name: str, above: float = 5, color: str = INK, size: 
         size=size,
         color=color,
         va="bottom",
+        linespacing=1.1,
         label=_NAME,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analyzer.figures.drawing.labels import fitted
+from analyzer.figures.drawing.layer_content import LayerContent
 from analyzer.figures.drawing.layer_heat_maps import heat_figure
 from analyzer.figures.drawing.layer_lines import line_figure
 from analyzer.figures.drawing.layer_table import Panel, layer_table
@@ -30,6 +31,6 @@ def metric_figure(tables: Tables, metric: str, names: Sequence[str]) -> Figure:
     panel = Panel(metric, title, fitted(row.unit, _UNIT_WIDTH, LABEL_SIZE), "positive")
     draw = line_figure if len(names) <= len(LOOKS) else heat_figure
     with house_style():
-        figure = draw(tables, [layer_table(tables, panel, tuple(names))], None, (), gaps=False, remarks=())
+        figure = draw(LayerContent(tables, [layer_table(tables, panel, tuple(names))]))
         draw_head(figure, title, tables.run)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from analyzer.figures.drawing.overview_panels import (
     panel_top,
     score_lines,
 )
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, new_sheet, place
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, is_narrow, new_sheet, place, sheet_width
 from analyzer.figures.drawing.spectrum_lines import EDGE_LOOK, draw_spectrum_lines
 from analyzer.figures.drawing.style import LABEL_SIZE
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 # All in inches.
 _LINES, _SPECTRA, _ALONE = 1.2, 1.35, 2.6  # heights; _ALONE without spectra
+_ALONE_IF_NARROW, _SPECTRA_IF_NARROW = 1.6, 2  # the height of lines, and the panels of spectra abreast
 _LEFT = 0.7  # for the numbers of the vertical axis
 _TICKS, _AXIS = 0.26, 0.45  # below a panel without and with a label of its axis
 
@@ -57,30 +59,68 @@ def draw_few(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> Figu
     foot = foot if any(np.isfinite(spectrum.edge).any() for spectrum in spectra) else []
     marks = overview_marks(tables, names)
     of_layers = [mark for mark in marks if {spectrum.tensor for spectrum in spectra} & {*mark.tensors}]
-    height = _LINES if spectra else _ALONE
-    first = HEAD + panel_top(marks)
-    second = (first + height + _TICKS if upper else HEAD) + panel_top(of_layers)
-    bottom = (second + _SPECTRA if spectra else first + height) + _AXIS
-    drawn = new_sheet(bottom + key_height(foot) + MARGIN / 2, SHEET_WIDTH)
-    pitch = (SHEET_WIDTH - MARGIN) / max(1, len(upper))
+    grid = _Grid.fitting(len(upper), len(spectra), panel_top(marks), panel_top(of_layers))
+    drawn = new_sheet(grid.bottom + key_height(foot) + MARGIN / 2, sheet_width(SHEET_WIDTH))
     for index, (title, lines) in enumerate(upper):
-        width = pitch - _LEFT - NAME_ROOM
-        axes = place(drawn, MARGIN + index * pitch + _LEFT - 0.1, first, width, height)
+        axes = place(drawn, *grid.lines(index))
         draw_labeled_lines(axes, title, lines, NAME_ROOM)
         draw_checkpoint_axis(axes, axis, titled=not spectra)
         draw_time_marks(axes, axis, marks)
-    pitch = (SHEET_WIDTH - MARGIN) / max(1, len(spectra))
-    labels = dict(zip(names, layer_labels(names, pitch * 72 - 10), strict=True))
+    labels = dict(zip(names, layer_labels(names, grid.pitch * 72 - 10), strict=True))
     for index, spectrum in enumerate(spectra):
-        left, name = MARGIN + index * pitch + _LEFT - 0.1, spectrum.tensor
-        axes = place(drawn, left, second, pitch - _LEFT - 0.05, _SPECTRA)
-        title = _spectrum_title(labels[name], spectrum.count, (pitch - _LEFT) * 72)
+        axes, name = place(drawn, *grid.spectrum(index)), spectrum.tensor
+        title = _spectrum_title(labels[name], spectrum.count, (grid.pitch - _LEFT) * 72)
         measured = measured_at(tables, name, "spectral_norm")
         draw_spectrum_lines(axes, axis, title, spectrum, measured, colors[name])
         draw_checkpoint_axis(axes, axis)
         draw_time_marks(axes, axis, [mark for mark in marks if name in mark.tensors])
-    draw_key(drawn, MARGIN, bottom, SHEET_WIDTH - 2 * MARGIN, foot)
+    draw_key(drawn, MARGIN, grid.bottom, sheet_width(SHEET_WIDTH) - 2 * MARGIN, foot)
     return drawn
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Where the panels are, in inches: those of lines ``lines_abreast``, below them those of spectra.
+
+    ``lines_top`` and ``spectra_top`` are above each panel, for its name and the numbers of findings.
+    """
+
+    lines_abreast: int
+    spectra_abreast: int
+    height: float
+    lines_top: float
+    spectra_top: float
+    second: float
+    bottom: float
+
+    @classmethod
+    def fitting(cls, upper: int, spectra: int, lines_top: float, spectra_top: float) -> _Grid:
+        """Return the grid of so many panels: one row of each kind, or as many as fit a narrow sheet."""
+        lines_abreast, spectra_abreast = (1, _SPECTRA_IF_NARROW) if is_narrow() else (max(1, upper), max(1, spectra))
+        height = _LINES if spectra else _ALONE_IF_NARROW if is_narrow() else _ALONE
+        last = _TICKS if spectra else _AXIS
+        second = HEAD + -(-upper // lines_abreast) * (lines_top + height + last)
+        bottom = second + -(-spectra // spectra_abreast) * (spectra_top + _SPECTRA + _AXIS)
+        return cls(lines_abreast, spectra_abreast, height, lines_top, spectra_top, second, bottom)
+
+    def lines(self, index: int) -> tuple[float, float, float, float]:
+        """Return the left, top, width and height of a panel of lines."""
+        row, column = divmod(index, self.lines_abreast)
+        pitch = (sheet_width(SHEET_WIDTH) - MARGIN) / self.lines_abreast
+        below = _TICKS if self.bottom > self.second else _AXIS
+        top = HEAD + row * (self.lines_top + self.height + below) + self.lines_top
+        return MARGIN + column * pitch + _LEFT - 0.1, top, pitch - _LEFT - NAME_ROOM, self.height
+
+    @property
+    def pitch(self) -> float:
+        """The distance from the left of a panel of singular values to that of the next one."""
+        return (sheet_width(SHEET_WIDTH) - MARGIN) / self.spectra_abreast
+
+    def spectrum(self, index: int) -> tuple[float, float, float, float]:
+        """Return the left, top, width and height of a panel of singular values."""
+        row, column = divmod(index, self.spectra_abreast)
+        top = self.second + row * (self.spectra_top + _SPECTRA + _AXIS) + self.spectra_top
+        return MARGIN + column * self.pitch + _LEFT - 0.1, top, self.pitch - _LEFT - 0.05, _SPECTRA
 
 
 def _line_panels(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> list[tuple[str, list[LabeledLine]]]:

@@ -13,7 +13,7 @@ from analyzer.figures.drawing.checkpoint_axis import CheckpointAxis, draw_checkp
 from analyzer.figures.drawing.colors import fill_color_bar
 from analyzer.figures.drawing.finding_marks import Mark, draw_time_marks
 from analyzer.figures.drawing.heat_cells import cells
-from analyzer.figures.drawing.keys import KeyLine, draw_key
+from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labeled_lines import LabeledLine, draw_labeled_lines
 from analyzer.figures.drawing.labels import fitted, text_width
 from analyzer.figures.drawing.layer_table import LayerTable, Panel, layer_table
@@ -41,7 +41,7 @@ from analyzer.figures.drawing.peer_tiles import (
     title_of,
 )
 from analyzer.figures.drawing.role_maps import Tile
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, new_sheet, place
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, is_narrow, new_sheet, place, sheet_width
 from analyzer.figures.drawing.style import INK, LABEL_SIZE
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ _LEFT, _GAP = 0.72, 0.32  # left of panels, between tiles
 _TITLE, _TICKS = 0.26, 0.24  # above a tile, and below a panel for the numbers of its axis
 _FOOT, _BAR_WIDTH, _BAR = 0.32, 2.6, 0.1
 
+_ABREAST_IF_NARROW = 3  # tiles
 _MOST_ABREAST = 3  # tiles of a quantity that have room for those of the other one beside them
 _MOST_DEPARTING = 4
 _DEPARTS, _LASTS = 3.0, 0.05  # a layer departs if its motion is so many times typical at this share of checkpoints
@@ -76,11 +77,15 @@ def draw_many(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> Fig
         return None
     marks = overview_marks(tables, names)
     tiles = peer_tiles(names)
-    top = HEAD + panel_top(marks) + _LINES + _TICKS
+    panels = _line_panels(axis, title, scores, [table for table in shown if table.panel is _MOTION], marks)
+    lines = len(panels) if is_narrow() else 1
+    top = HEAD + lines * (panel_top(marks) + _LINES + _TICKS)
     placed = list(_places(tiles, shown, top))
     bottom = max((corner[1] + corner[3] for corner, _, _ in placed), default=top) + _TICKS
-    drawn = new_sheet(bottom + _FOOT + MARGIN / 2, SHEET_WIDTH)
-    _draw_line_panels(drawn, axis, title, scores, [table for table in shown if table.panel is _MOTION], marks)
+    are_unlike = any(has_unlike_shapes(tables, [names[row] for row in tile.rows]) for tile in tiles)
+    foot = _foot(axis, are_unlike=are_unlike)
+    drawn = new_sheet(bottom + _foot_height(foot) + MARGIN / 2, sheet_width(SHEET_WIDTH))
+    _draw_line_panels(drawn, axis, panels, marks)
     edges, _ = cells(axis)
     left = min((corner[0] for corner, _, _ in placed), default=0.0)
     for corner, table, tile in placed:
@@ -95,9 +100,7 @@ def draw_many(tables: Tables, axis: CheckpointAxis, names: Sequence[str]) -> Fig
             label_rows(axes, tile, ratios.names)
         else:
             axes.set_yticks([])
-    are_unlike = any(has_unlike_shapes(tables, [names[row] for row in tile.rows]) for tile in tiles)
-    growth = "; norms by their growth, as shapes differ" if are_unlike else ""
-    _draw_foot(drawn, axis, bottom, f"color: ratio to the median of the tile's layers at that time{growth}")
+    _draw_foot(drawn, bottom, foot)
     return drawn
 
 
@@ -108,35 +111,51 @@ def _places(
     tiles: Sequence[Tile], quantities: Sequence[LayerTable], top: float
 ) -> Iterator[tuple[Corner, LayerTable, Tile]]:
     """Yield where each tile of each quantity is: quantities beside each other if there is room, else in rows."""
-    abreast = len(tiles) <= _MOST_ABREAST
+    abreast = len(tiles) <= _MOST_ABREAST and not is_narrow()
     columns = len(tiles) * (len(quantities) if abreast else 1)
-    rows = 1 if abreast else len(quantities)
+    if is_narrow():
+        columns = min(columns, _ABREAST_IF_NARROW)
+    rows = 1 if abreast or len(tiles) == 1 else len(quantities)
     height = _TALL_TILE if rows == 1 else _TILE
     names = row_labels(quantities[0].names) if tiles[0].title == ALL and quantities else []
     left = MARGIN + max([_LEFT, *(text_width(name) / 72 + 0.1 for name in names)])
-    width = (SHEET_WIDTH - left - 2 * MARGIN - columns * _GAP) / max(1, columns) + _GAP / max(1, columns)
+    width = (sheet_width(SHEET_WIDTH) - left - 2 * MARGIN - columns * _GAP) / max(1, columns) + _GAP / max(1, columns)
+    lines = -(-len(tiles) // max(1, columns))  # of a quantity, unless several are beside each other
     for number, (table, tile) in enumerate((table, tile) for table in quantities for tile in tiles):
         row, column = divmod(number, columns)
+        if not abreast:
+            row, column = divmod(number % len(tiles), columns)
+            row += number // len(tiles) * lines
         yield (left + column * (width + _GAP), top + _TITLE + row * (height + _TITLE + 0.1), width, height), table, tile
 
 
-def _draw_line_panels(
-    drawn: Figure,
+LinePanel = tuple[str, list[LabeledLine], "FloatArray | None"]  # name, lines, and the quantiles of a band
+
+
+def _line_panels(
     axis: CheckpointAxis,
     title: str,
     scores: Sequence[LabeledLine],
     motion: Sequence[LayerTable],
     marks: Sequence[Mark],
-) -> None:
-    panels: list[tuple[str, list[LabeledLine], FloatArray | None]] = [(title, list(scores), None)] if scores else []
+) -> list[LinePanel]:
+    """Return the panels of lines: the scores, and the motion of the typical layer and those that depart from it."""
+    panels: list[LinePanel] = [(title, list(scores), None)] if scores else []
     for table in motion:
         typical = _middle(100 * table.values)
         lines = [LabeledLine("median", axis.positions, typical[1], INK, width=2.0), *_departing(axis, table, marks)]
         panels.append((f"{moved_title(axis)}; gray: middle 80 % of the layers", lines, typical))
-    pitch = (SHEET_WIDTH - MARGIN) / max(1, len(panels))
+    return panels
+
+
+def _draw_line_panels(drawn: Figure, axis: CheckpointAxis, panels: Sequence[LinePanel], marks: Sequence[Mark]) -> None:
+    """Draw the panels beside each other, on a narrow sheet below each other."""
+    abreast = 1 if is_narrow() else max(1, len(panels))
+    pitch = (sheet_width(SHEET_WIDTH) - MARGIN) / abreast
     for index, (name, lines, band) in enumerate(panels):
-        left = MARGIN + index * pitch + _LEFT - 0.1
-        axes = place(drawn, left, HEAD + panel_top(marks), pitch - _LEFT - NAME_ROOM, _LINES)
+        row, column = divmod(index, abreast)
+        left, top = MARGIN + column * pitch + _LEFT - 0.1, HEAD + row * (panel_top(marks) + _LINES + _TICKS)
+        axes = place(drawn, left, top + panel_top(marks), pitch - _LEFT - NAME_ROOM, _LINES)
         draw_labeled_lines(axes, name, lines, NAME_ROOM, also=None if band is None else band[[0, 2]])
         if band is not None:
             known = np.isfinite(band[1])
@@ -169,8 +188,25 @@ def _departing(axis: CheckpointAxis, table: LayerTable, marks: Sequence[Mark]) -
     ]
 
 
-def _draw_foot(drawn: Figure, axis: CheckpointAxis, top: float, text: str) -> None:
-    width = SHEET_WIDTH - _BAR_WIDTH - 4 * MARGIN
-    time = fitted(axis.label, width * 72 - text_width(text) - 100)
-    draw_key(drawn, MARGIN, top, width, [KeyLine(f"time to the right: {time}; {text}")])
-    fill_color_bar(place(drawn, SHEET_WIDTH - _BAR_WIDTH - 2 * MARGIN, top + 0.03, _BAR_WIDTH, _BAR), RATIOS)
+def _foot(axis: CheckpointAxis, *, are_unlike: bool) -> list[KeyLine]:
+    """Return the note on time and colors."""
+    growth = "; norms by their growth, as shapes differ" if are_unlike else ""
+    text = f"color: ratio to the median of the tile's layers at that time{growth}"
+    time = fitted(axis.label, max(60.0, _foot_width() * 72 - text_width(text) - 100))
+    return [KeyLine(f"time to the right: {time}; {text}")]
+
+
+def _foot_width() -> float:
+    return sheet_width(SHEET_WIDTH) - (2 * MARGIN if is_narrow() else _BAR_WIDTH + 4 * MARGIN)
+
+
+def _foot_height(foot: Sequence[KeyLine]) -> float:
+    return _FOOT + key_height(foot, _foot_width()) if is_narrow() else _FOOT
+
+
+def _draw_foot(drawn: Figure, top: float, foot: Sequence[KeyLine]) -> None:
+    """Write the note, and draw the color bar beside it or, on a narrow sheet, above it."""
+    below = _FOOT if is_narrow() else 0.0
+    draw_key(drawn, MARGIN, top + below, _foot_width(), foot)
+    left = sheet_width(SHEET_WIDTH) - _BAR_WIDTH - 2 * MARGIN
+    fill_color_bar(place(drawn, left, top + 0.03, _BAR_WIDTH, _BAR), RATIOS)

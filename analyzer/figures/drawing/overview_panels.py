@@ -11,6 +11,8 @@ from analyzer.figures.drawing.checkpoint_axis import BoolArray, CheckpointAxis
 from analyzer.figures.drawing.finding_marks import NUMBERS_HEIGHT, Mark, marks_for
 from analyzer.figures.drawing.labeled_lines import LabeledLine
 from analyzer.figures.drawing.labels import short_labels
+from analyzer.figures.drawing.line_panels import SECOND_LINE
+from analyzer.figures.drawing.sheet import is_narrow
 from analyzer.figures.drawing.style import LOOKS
 from analyzer.model.network import block_label
 from analyzer.model.score_names import accuracies, is_share, losses
@@ -34,7 +36,7 @@ _DASHES = ("-", "-", "--", "--")
 
 def panel_top(marks: Sequence[Mark]) -> float:
     """Return the inches above a panel for its name and the numbers of its findings."""
-    return _NAME_HEIGHT + (_NUMBERS_HEIGHT if marks else 0.0)
+    return _NAME_HEIGHT + (_NUMBERS_HEIGHT if marks else 0.0) + (SECOND_LINE if is_narrow() else 0.0)
 
 
 def layer_labels(names: Sequence[str], width: float) -> list[str]:

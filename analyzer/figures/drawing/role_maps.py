@@ -4,44 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analyzer.figures.drawing.checkpoint_axis import checkpoint_axis, draw_checkpoint_axis
+from analyzer.figures.drawing.checkpoint_axis import draw_checkpoint_axis
 from analyzer.figures.drawing.colors import ColorScale, fill_color_bar, meaning, scale_of
-from analyzer.figures.drawing.finding_marks import NUMBERS_HEIGHT, Mark, draw_row_marks, explained, times_only
+from analyzer.figures.drawing.finding_marks import NUMBERS_HEIGHT, draw_row_marks, times_only
 from analyzer.figures.drawing.heat_cells import POOLED, cells, draw_cells, is_pooled
 from analyzer.figures.drawing.heat_sheet import (
     MAX_HEIGHT,
-    STRIP,
-    STRIP_HEIGHT,
-    STRIP_TOP,
-    color_notes,
-    draw_mean,
     draw_rings,
+    draw_strip,
+    heat_notes,
+    limits_of,
+    strip_height,
 )
 from analyzer.figures.drawing.keys import KeyLine, draw_key, key_height
 from analyzer.figures.drawing.labels import fitted
-from analyzer.figures.drawing.layer_table import LayerTable, gap_steps, notes
+from analyzer.figures.drawing.layer_content import LayerContent
+from analyzer.figures.drawing.layer_table import LayerTable
 from analyzer.figures.drawing.line_panels import FOOT_GAP, LEFT, name_panel
-from analyzer.figures.drawing.sheet import HEAD, MARGIN, WIDTH, new_sheet, place
+from analyzer.figures.drawing.sheet import HEAD, MARGIN, is_narrow, new_sheet, place, sheet_width, text_room
 from analyzer.figures.drawing.style import INK, LABEL_SIZE, SMALL_SIZE, SOFT_INK, plain_axes
 from analyzer.model.network import OTHER, depth_of, role_of
-
-if TYPE_CHECKING:
-    from analyzer.model.tables import Curve, Tables
 
 # All in inches.
 _LEFT, _GAP = 0.6, 0.34  # left of the first tile, and between tiles
 _BAND_HEAD, _TITLE = 0.42, 0.22  # a panel's name and color bar, and a tile's title
 _TICKS = 0.12  # below the tiles of a row
 _BAR_WIDTH = 3.2
-_MIN_TILE, _MAX_TILE = 0.45, 2.4  # the height of a tile
+_MIN_TILE, _MAX_TILE, _TILE_IF_NARROW = 0.45, 2.4, 1.0  # the height of a tile
+_BAR_IF_NARROW = 0.36
 
-_MOST_ABREAST = 8  # tiles
+_MOST_ABREAST, _ABREAST_IF_NARROW = 8, 3  # tiles
 _LEAST_SHARE = 0.5  # of the layers have a role and a depth; if fewer do, the tiles would explain little
 _LABEL_PITCH = 11.0  # points from one block's number to the next
 _ORDER = ("qkv", "q", "k", "v", "o", "router", "gate", "up", "down")
@@ -94,44 +90,25 @@ def _place_in_block(role: str) -> tuple[int, str]:
     return _ORDER.index(plain) if plain in _ORDER else len(_ORDER), role
 
 
-def role_figure(
-    tables: Tables,
-    layers: Sequence[LayerTable],
-    tiles: Sequence[Tile],
-    mean: Curve | None,
-    marks: Sequence[Mark],
-    *,
-    gaps: bool,
-    remarks: Sequence[str],
-) -> Figure:
-    """Draw every layer as a row of its role's tile, one row of tiles for each panel, at most one screen high.
+def role_figure(content: LayerContent, tiles: Sequence[Tile]) -> Figure:
+    """Draw every layer as a row of its role's tile, rows of tiles for each panel, at most one screen high if wide.
 
     Args:
-        tables: the run.
-        layers: the values of each panel, with the same names in all of them.
-        tiles: the arrangement of the layers.
-        mean: the curve to draw in a panel above the tiles, None for none.
-        marks: the findings to mark.
-        gaps: whether to mark columns after a gap with a ring.
-        remarks: notes to write under the panels.
+        content: the layers.
+        tiles: their arrangement.
     """
-    axis = checkpoint_axis(tables)
+    axis, layers, marks = content.axis, content.layers, content.marks
     scales = [scale_of(table) for table in layers]
-    over = axis.positions[gap_steps(tables, axis, layers)] if gaps else np.zeros(0)
+    over = axis.positions[content.over_gaps]
     foot = [KeyLine(f"one tile for each role: blocks downward, time to the right; {_NOTE}")]
-    foot += [*notes(tables, axis, layers, gaps=gaps, remarks=remarks), *color_notes(axis, layers, scales)]
-    foot += explained(marks)
-    of_time = times_only(marks, layers[0].names)
-    start = HEAD + (STRIP_HEIGHT if mean is not None else 0.0)
+    foot += heat_notes(content, scales)
+    of_time = times_only(marks, content.names)
+    start = HEAD + strip_height(content)
     grid = _Grid.fitting(tiles, len(layers), start, len(foot) + 1, _TITLE + (NUMBERS_HEIGHT / 72 if of_time else 0.0))
     if is_pooled(max(len(tile.rows) for tile in tiles), len(cells(axis)[1]), grid.width, grid.height):
         foot.append(POOLED)
     drawn = new_sheet(grid.bottom + FOOT_GAP + key_height(foot) + MARGIN)
-    edges, _ = cells(axis)
-    limits = (float(edges[0]), float(edges[-1]))
-    if mean is not None:
-        strip = place(drawn, LEFT, HEAD + STRIP_TOP, WIDTH - LEFT - 2 * MARGIN, STRIP)
-        draw_mean(strip, axis, mean, layers[0].panel.unit, limits)
+    draw_strip(drawn, content, LEFT)
     for panel, (table, scale) in enumerate(zip(layers, scales, strict=True)):
         _draw_panel_head(drawn, table, scale, grid.top(panel))
         for index, tile in enumerate(tiles):
@@ -140,11 +117,11 @@ def role_figure(
             _finish_tile(axes, tile, grid, index)
             last = panel == len(layers) - 1 and index + grid.abreast >= len(tiles)
             if last:
-                draw_checkpoint_axis(axes, axis, limits=limits)
-            draw_row_marks(axes, axis, marks, [layers[0].names[row] for row in tile.rows], of_time)
+                draw_checkpoint_axis(axes, axis, limits=limits_of(axis))
+            draw_row_marks(axes, axis, marks, [content.names[row] for row in tile.rows], of_time)
             if over.size:
                 draw_rings(axes, over, grid.height)
-    draw_key(drawn, MARGIN, grid.bottom + FOOT_GAP, WIDTH - 2 * MARGIN, foot)
+    draw_key(drawn, MARGIN, grid.bottom + FOOT_GAP, text_room(), foot)
     return drawn
 
 
@@ -163,9 +140,11 @@ class _Grid:
     @classmethod
     def fitting(cls, tiles: Sequence[Tile], panels: int, start: float, notes: int, title: float) -> _Grid:
         """Return the grid that fills the page's width and leaves room for the notes below."""
-        lines = -(-len(tiles) // _MOST_ABREAST)
+        lines = -(-len(tiles) // (_ABREAST_IF_NARROW if is_narrow() else _MOST_ABREAST))
         abreast = -(-len(tiles) // lines)
-        width = (WIDTH - _LEFT - 2 * MARGIN - (abreast - 1) * _GAP) / abreast
+        width = (sheet_width() - _LEFT - 2 * MARGIN - (abreast - 1) * _GAP) / abreast
+        if is_narrow():
+            return cls(abreast, lines, panels, start, title, width, _TILE_IF_NARROW)
         room = MAX_HEIGHT - start - FOOT_GAP - key_height([KeyLine("")] * notes) - MARGIN
         height = room / panels / lines - _BAND_HEAD / lines - title - _TICKS
         return cls(abreast, lines, panels, start, title, width, min(max(height, _MIN_TILE), _MAX_TILE))
@@ -177,28 +156,34 @@ class _Grid:
 
     def top(self, panel: int) -> float:
         """Return where the head of a panel begins."""
-        return self.start + panel * (_BAND_HEAD + self.lines * (self.title + self.height + _TICKS))
+        return self.start + panel * (_band_head() + self.lines * (self.title + self.height + _TICKS))
 
     def corner(self, panel: int, index: int) -> tuple[float, float]:
         """Return the left and the top of a tile."""
         line, column = divmod(index, self.abreast)
-        top = self.top(panel) + _BAND_HEAD + self.title + line * (self.title + self.height + _TICKS)
+        top = self.top(panel) + _band_head() + self.title + line * (self.title + self.height + _TICKS)
         return _LEFT + column * (self.width + _GAP), top
 
 
+def _band_head() -> float:
+    """Return the inches above the tiles of a panel: for its name and, on a narrow sheet below it, its color bar."""
+    return _BAND_HEAD + (_BAR_IF_NARROW if is_narrow() else 0.0)
+
+
 def _draw_panel_head(drawn: Figure, table: LayerTable, scale: ColorScale, top: float) -> None:
-    """Write the name of a panel and draw its color bar beside it."""
-    left = WIDTH - 2 * MARGIN - _BAR_WIDTH
-    bar = place(drawn, left, top + 0.04, _BAR_WIDTH, 0.12)
+    """Write the name of a panel, and draw its color bar beside it or, on a narrow sheet, below."""
+    width = sheet_width()
+    left = 2 * MARGIN if is_narrow() else width - 2 * MARGIN - _BAR_WIDTH
+    bar = place(drawn, left, top + (_BAND_HEAD if is_narrow() else 0.04), min(_BAR_WIDTH, width - 4 * MARGIN), 0.12)
     fill_color_bar(bar, scale)
     height = drawn.get_size_inches()[1]
-    room = (left - MARGIN - 0.2) * 72
+    room = (text_room() if is_narrow() else left - MARGIN - 0.2) * 72
     for text, size, color, below in (
         (table.panel.name, LABEL_SIZE, INK, 0.08),
         (meaning(table.panel, scale), SMALL_SIZE, SOFT_INK, 0.26),
     ):
         y = 1 - (top + below) / height
-        drawn.text(MARGIN / WIDTH, y, fitted(text, room, size), size=size, color=color, va="center")
+        drawn.text(MARGIN / width, y, fitted(text, room, size), size=size, color=color, va="center")
 
 
 def _finish_tile(axes: Axes, tile: Tile, grid: _Grid, index: int) -> None:

@@ -15,6 +15,7 @@ from figure_tables import BLOCK, make_tables, with_marks
 from legibility import HOSTILE, drawn_texts, problems
 
 from analyzer.figures import FIGURES, render
+from analyzer.figures.drawing.sheet import NARROW_WIDTH, is_narrow
 from analyzer.model.tables import Tables
 
 
@@ -41,6 +42,14 @@ def test_every_size_is_legible(spec, layers, marked):
     tables = make_tables(layers, missing=(17,) if marked else ())
     figure = spec.draw(with_marks(tables) if marked else tables)
     assert problems(figure) == []
+
+
+@pytest.mark.parametrize("layers", full_count([1, 4, 10, 11, 60, 300], [4, 11, 300]))
+def test_every_figure_is_legible_on_a_narrow_screen(spec, layers):
+    figure = spec.draw_narrow(with_marks(make_tables(layers, missing=(17,))))
+    assert figure.get_size_inches()[0] == NARROW_WIDTH
+    assert problems(figure) == []
+    assert not is_narrow()
 
 
 @pytest.mark.parametrize("checkpoints", full_count([1, 2, 3, 1000], [1, 2]))
@@ -118,6 +127,7 @@ def test_hostile_names(spec, many):
         for metric, rows in tables.correlations.items()
     }
     hostile = dataclasses.replace(tables, scalars=scalars, change_pairs=pairs, correlations=related)
+    assert problems(spec.draw_narrow(hostile)) == []
     figure = spec.draw(hostile)
     assert problems(figure) == []
     _, svg = render(figure)

@@ -112,8 +112,8 @@ def test_the_folder_holds_exactly_what_the_contract_names(plain):
     folder, _, outcome = plain
     assert outcome.code == 3  # one layer is not finite
     figures = sorted(path.name for path in (folder / "figures").iterdir())
-    drawn = sorted({name.rpartition(".")[0] for name in figures})
-    assert figures == sorted(f"{name}.{kind}" for name in drawn for kind in ("png", "svg"))
+    drawn = sorted({name.rpartition(".")[0].removesuffix("-narrow") for name in figures})
+    assert figures == sorted(f"{name}{kind}" for name in drawn for kind in (".png", ".svg", "-narrow.png"))
     assert {"accuracy", "step_distance", "condition_number"} <= set(drawn) <= {spec.name for spec in FIGURES}
     assert sorted(path.name for path in (folder / "data").iterdir()) == sorted(f"{name}.csv" for name in HEADERS)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -476,7 +476,7 @@ def test_fault_16_no_name_becomes_a_path(hostile):
     assert names <= {"figures", "data", "layers", "index.html", "explore.html", "report.css", "summary.json", *SCRIPTS,
                      "manifest.json", "measurements.sqlite", *(f"{name}.csv" for name in HEADERS),
                      *(f"{number:03d}.html" for number in range(1, len(HOSTILE) + 1)),
-                     *(f"{spec.name}.{kind}" for spec in FIGURES for kind in ("png", "svg"))}  # fmt: skip
+                     *(spec.name + kind for spec in FIGURES for kind in (".png", ".svg", "-narrow.png"))}  # fmt: skip
     assert not Path("/tmp/weightlapse_escape").exists()
 
 
@@ -619,8 +619,8 @@ def test_a_stale_figure_of_our_own_goes(make_run, tmp_path):
     store = tmp_path / "s.sqlite"
     measurements = measured(make_run(), store)
     (tmp_path / "report/figures").mkdir(parents=True)
-    for suffix in ("png", "svg"):
-        (tmp_path / f"report/figures/accuracy.{suffix}").write_text("old")
+    for suffix in (".png", ".svg", "-narrow.png"):
+        (tmp_path / f"report/figures/accuracy{suffix}").write_text("old")
     specs = (FigureSpec("accuracy", "t", "h.", 1, lambda tables: None),)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("analyzer.figures.FIGURES", specs)

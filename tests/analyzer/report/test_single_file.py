@@ -18,8 +18,8 @@ def test_the_file_has_everything_inside_and_is_the_same_from_python(make_run, tm
     outcome = weightlapse("report", store, "--single-file", "--out", tmp_path / "one.html")
     assert (outcome.code, outcome.out) == (0, f"{tmp_path / 'one.html'}\n"), outcome.err
     text = (tmp_path / "one.html").read_text(encoding="utf-8")
-    assert not re.findall(r'(?:href|src)="(?!#|data:image/png;base64,)', text)
-    assert text.count("<figure") == text.count("data:image/png;base64,") > 3
+    assert not re.findall(r'(?:href|src|srcset)="(?!#|data:image/png;base64,)', text)
+    assert 2 * text.count("<figure") == text.count("data:image/png;base64,") > 6  # wide and narrow
     assert re.search(r"Content-Security-Policy\" content=\"default-src &#39;none&#39;", text)
     assert len(text) < 8e6
     analyzer.write_report(measurements, tmp_path / "two.html", single_file=True)
