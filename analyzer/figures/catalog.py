@@ -30,6 +30,7 @@ class FigureSpec(Generic[Content]):
         name: the stem of the figure's file names.
         title: a few plain words, drawn at the top of the figure.
         how_to_read: the caption, one or two sentences for a newcomer.
+        how_to_read_this: returns a further sentence of the caption that applies to this run or comparison.
         order: the figure's position among the figures of its kind.
         draw: returns the figure, or None if there is nothing to show.
         how_to_read_groups: for a comparison, further sentences of the caption about means and ranges; they apply if
@@ -45,6 +46,11 @@ class FigureSpec(Generic[Content]):
     draw: Draw[Content]
     how_to_read_groups: str = ""
     remark: Callable[[Content], str] | None = None
+    how_to_read_this: Callable[[Content], str] | None = None
+
+    def caption(self, content: Content) -> str:
+        """Return the caption without the remark."""
+        return f"{self.how_to_read} {self.how_to_read_this(content)}" if self.how_to_read_this else self.how_to_read
 
     def draw_narrow(self, content: Content) -> Figure | None:
         """Return the figure for narrow screens, None if there is nothing to show."""
@@ -83,6 +89,7 @@ class Catalog(Generic[Content]):
         how_to_read: str,
         how_to_read_groups: str = "",
         remark: Callable[[Content], str] | None = None,
+        how_to_read_this: Callable[[Content], str] | None = None,
     ) -> Callable[[Draw[Content]], FigureSpec[Content]]:
         """Add the decorated function as a figure.
 
@@ -101,7 +108,9 @@ class Catalog(Generic[Content]):
                     "that one can be found from the other; rename the function or the module"
                 )
             name = function.__name__
-            return self.add(FigureSpec(name, title, how_to_read, order, function, how_to_read_groups, remark))
+            return self.add(
+                FigureSpec(name, title, how_to_read, order, function, how_to_read_groups, remark, how_to_read_this)
+            )
 
         return register
 

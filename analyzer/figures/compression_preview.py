@@ -1,4 +1,4 @@
-"""What share of each layer's weights a cut in rank or pruning would keep, at the end of the run."""
+"""Show what share of each layer's weights a cut in rank or pruning would keep, at the end of the run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CUT = 0.95  # the share of ‖W‖² that findings about a cut in rank keep
 
 @dataclass(frozen=True, slots=True)
 class _Preview:
-    """What a compression keeps: shares of ‖W‖², (layers, choices), at the first and at the last checkpoint."""
+    """Holds what a compression keeps: shares of ‖W‖², (layers, choices), at the first and at the last checkpoint."""
 
     title: str
     choices: tuple[str, ...]

@@ -19,15 +19,29 @@ _MATRICES = (
 )
 
 
+def _matrices(tables: Tables) -> str:
+    """Explain the lower panels."""
+    if len(layer_names(tables, _MATRICES)) > _MOST_LAYERS:
+        return (
+            "Each matrix is a row, colored by its ratio to the median of its peers, so that one that behaves "
+            "differently stands out."
+        )
+    if not tables.spectra:
+        return "Each matrix has a line of its own color."
+    return (
+        "Every singular value of a matrix is a line, colored if it is larger than noise alone would make it; of a "
+        "large matrix the lines are the largest ones, and the bands cover the others."
+    )
+
+
 @REPORT.figure(
     order=5,
     title="The run at a glance",
     how_to_read=(
         "The scores, how far the weights moved from checkpoint to checkpoint, and the weight matrices themselves, all "
-        "over the same time; the numbers are those of the findings above. Of a few matrices every singular value is a "
-        "line, colored if it is larger than noise alone would make it; of many matrices each is a row, colored by its "
-        "ratio to the median of its peers, so that one that behaves differently stands out."
+        "over the same time; the numbers are those of the findings above."
     ),
+    how_to_read_this=_matrices,
 )
 def overview(tables: Tables) -> Figure | None:
     """Draw the run on a sheet that fits a screen, None if there are fewer than two checkpoints or no numbers."""

@@ -37,7 +37,7 @@ def drawn_figures(
             return
         remark = spec.remark(content) if spec.remark else ""
         files = dict(zip((PNG, SVG), render(wide), strict=True)) if svg else {PNG: render_png(wide)}
-        on_page = FigureOnPage(spec.name, spec.title, spec.how_to_read, f"{place}{spec.name}", remark)
+        on_page = FigureOnPage(spec.name, spec.title, spec.caption(content), f"{place}{spec.name}", remark)
         yield number, on_page, {**files, NARROW: render_png(narrow)}
 
     gc.freeze()  # matplotlib's cyclic garbage makes collections frequent; they need not go through what is read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -26,29 +26,66 @@ MOST_VALUES = 40  # singular values that are drawn one by one; of more, evenly c
 
 @dataclass(frozen=True, slots=True)
 class CurveChart:
-    """A chart of one or a few metrics of a layer: ``lines`` are (metric, name in the key)."""
+    """A chart of one or a few metrics of a layer.
+
+    Attributes:
+        title: what it shows.
+        unit: its unit.
+        lines: (metric, name in the key).
+        figures: the figures whose findings it marks, because it shows what they are about.
+        log: whether its axis is logarithmic.
+    """
 
     title: str
     unit: str
     lines: tuple[tuple[str, str], ...]
+    figures: frozenset[str]
     log: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FirstPage:
+    """Says what to link to on the first page: the anchor of the run, and the numbers of the figures by their names."""
+
+    anchor: str = "run-1"
+    figures: Mapping[str, int] = field(default_factory=dict)
+
+
+_MOTION = frozenset(("step_distance", "changed_fraction", "update_cosine", "update_rank", "rotation_and_growth"))
+_SPECTRUM = frozenset(("condition_number", "rank", "alpha", "outliers", "spectrum_through_time"))
 CHARTS = (
-    CurveChart("Relative step", "‖ΔW‖/‖W‖ since the previous checkpoint", (("relative_step_distance", ""),), log=True),
-    CurveChart("Condition number κ", "σ₁/σₙ, a ratio", (("condition_number", ""),), log=True),
-    CurveChart("Ranks", "number of directions", (("effective_rank", "effective"), ("stable_rank", "stable"))),
+    CurveChart(
+        "Relative step",
+        "‖ΔW‖/‖W‖ since the previous checkpoint",
+        (("relative_step_distance", ""),),
+        _MOTION,
+        log=True,
+    ),
+    CurveChart(
+        "Condition number κ", "σ₁/σₙ, a ratio", (("condition_number", ""),), frozenset(("condition_number",)), log=True
+    ),
+    CurveChart(
+        "Ranks",
+        "number of directions",
+        (("effective_rank", "effective"), ("stable_rank", "stable")),
+        frozenset(("rank",)),
+    ),
     CurveChart(
         "Norm and distance from the start",
         "Frobenius norm, weight units",
         (("frobenius_norm", "‖W‖"), ("initial_distance", "‖W − W₀‖")),
+        frozenset(("norm", "initial_distance", "rotation_and_growth")),
     ),
-    CurveChart("Tail exponent α", "of the eigenvalues", (("alpha", ""),)),
+    CurveChart("Tail exponent α", "of the eigenvalues", (("alpha", ""),), frozenset(("alpha",))),
     CurveChart(
-        "Zeros", "share of elements", (("zero_fraction", "exactly zero"), ("near_zero_fraction", "below 10⁻³ rms"))
+        "Zeros",
+        "share of elements",
+        (("zero_fraction", "exactly zero"), ("near_zero_fraction", "below 10⁻³ rms")),
+        frozenset(("sparsity", "dead_rows_and_columns", "pruning_mask")),
     ),
 )
-OTHER_TENSORS = CurveChart("Other tensors of the layer", "Frobenius norm, weight units", ())
+OTHER_TENSORS = CurveChart("Other tensors of the layer", "Frobenius norm, weight units", (), frozenset(("norm",)))
+_OF_ONE_CHART = _SPECTRUM.union(*(chart.figures for chart in CHARTS))
 MOST_LINES = 2
 
 
@@ -56,6 +93,7 @@ def layer_pages(
     tables: Tables,
     folder: str,
     measurements: str,
+    first_page: FirstPage = FirstPage(),
     animations: Mapping[str, str] = MappingProxyType({}),
     *,
     explore: bool = True,
@@ -66,6 +104,7 @@ def layer_pages(
         tables: the run.
         folder: where its pages are, ``layers/`` or a folder below it.
         measurements: the name of the file with all measurements.
+        first_page: what to link to on the first page.
         animations: paths of animations in the report by the layer's name.
         explore: whether there is an interactive page to link to.
     """
@@ -74,7 +113,6 @@ def layer_pages(
     intervals = _intervals(tables)
     newest = newest_file([tables])
     for layer in layers:
-        marks = [mark for number in layer.findings for mark in intervals.get(number, ())]
         content = rendered(
             "layer.html",
             tables=tables,
@@ -82,11 +120,9 @@ def layer_pages(
             root="../" * folder.count("/"),
             neighbors=_neighbors(layers, layer),
             findings=[findings[number - 1] for number in layer.findings],
-            charts=[
-                *_spectrum_chart(tables, layer, marks),
-                *(one for spec in CHARTS for one in _chart(tables, spec, _curves(tables, layer, spec), marks)),
-                *_chart(tables, OTHER_TENSORS, _norms_beside(tables, layer), marks),
-            ],
+            anchor=first_page.anchor,
+            figures=first_page.figures,
+            charts=list(_charts(tables, layer, intervals)),
             animation=animations.get(layer.row.name),
             numbers=_numbers(tables, layer),
             measurements=measurements,
@@ -94,6 +130,20 @@ def layer_pages(
             explore=f"explore.html#layer={quote(printable(layer.row.name, 120))}" if explore else "",
         )
         yield f"{folder}{layer.file}", content
+
+
+def _charts(tables: Tables, layer: Layer, intervals: Mapping[int, Sequence[Interval]]) -> Iterator[dict[str, Any]]:
+    """Yield the charts of a layer; each marks the findings about what it shows, and those that are of no chart."""
+
+    def marks(figures: frozenset[str]) -> list[Interval]:
+        about = {number: tables.findings[number - 1].figure for number in layer.findings}
+        numbers = [number for number, name in about.items() if name in figures or name not in _OF_ONE_CHART]
+        return [mark for number in numbers for mark in intervals.get(number, ())]
+
+    yield from _spectrum_chart(tables, layer, marks(_SPECTRUM))
+    for spec in CHARTS:
+        yield from _chart(tables, spec, _curves(tables, layer, spec), marks(spec.figures))
+    yield from _chart(tables, OTHER_TENSORS, _norms_beside(tables, layer), marks(OTHER_TENSORS.figures))
 
 
 def _intervals(tables: Tables) -> dict[int, list[Interval]]:

@@ -43,7 +43,7 @@ PNG, SVG, NARROW = ".png", ".svg", "-narrow.png"  # the suffixes of a figure's f
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What a page has inside of itself if it is a single file: style sheet, script, and figures as ``data:`` URIs.
+    """Holds what is inside of a page that is a single file: style sheet, script, and figures as ``data:`` URIs.
 
     ``images`` has those by the name of the file that they would be.
     """

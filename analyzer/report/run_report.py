@@ -14,7 +14,7 @@ from analyzer.model.score_names import best_place
 from analyzer.model.tables import Tables, is_expert, is_tested
 from analyzer.report import csv_tables
 from analyzer.report.explore import explore_files
-from analyzer.report.layer_pages import layer_pages
+from analyzer.report.layer_pages import FirstPage, layer_pages
 from analyzer.report.layers import layers_of
 from analyzer.report.page import DataFiles, FigureOnPage, render_page
 from analyzer.report.rendering import asset
@@ -69,14 +69,15 @@ def _files(
     yield "report.css", asset("report.css")
     yield "report.js", asset("report.js")
     folders = {tables.run: f"layers/{_prefix(tables, runs)}" for tables in runs}
-    for tables in runs:
+    for number, (tables, its) in enumerate(zip(runs, drawn, strict=True), start=1):
         animations = {}
         for layer in layers_of(tables):
             if (tables.run, layer.row.name) in animated:
                 animations[layer.row.name] = f"figures/{_prefix(tables, runs)}{ANIMATION}-{layer.number:03d}.gif"
                 yield animations[layer.row.name], spectrum_animation(tables, layer.row.name)
         measurements = data.names["measurements"]
-        yield from layer_pages(tables, folders[tables.run], measurements, animations, explore=explore)
+        first_page = FirstPage(f"run-{number}", {one.name: place for place, one in enumerate(its, start=1)})
+        yield from layer_pages(tables, folders[tables.run], measurements, first_page, animations, explore=explore)
     if explore:
         yield from explore_files(runs, folders)
     figures = {tables.run: its for tables, its in zip(runs, drawn, strict=True)}

@@ -38,7 +38,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What a report contains beside the usual.
+    """Says what a report contains beside the usual.
 
     Attributes:
         explore: whether to write the interactive page.

@@ -42,7 +42,7 @@ from analyzer.statistics.stationary import POSITIVE_SCALES, logarithms
 from analyzer.statistics.trends import Trend, trend_over
 
 FEWEST_PAIRS_FOR_TREND = 10  # a trend of seven parameters leaves too little of fewer
-STRONGEST = 10  # tensors of each metric and score that are always among the leading pairs
+STRONGEST = 3  # tensors of each metric and score that are always among the leading pairs
 SIGNIFICANT = 0.05  # the largest q-value of a significant pair
 FEWEST_BEYOND_PERIOD = 12  # points beyond the parameters of a trend with a period
 

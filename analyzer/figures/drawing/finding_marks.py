@@ -110,7 +110,7 @@ def draw_time_marks(axes: Axes, axis: CheckpointAxis, marks: Sequence[Mark], *, 
         marks: the findings.
         numbered: whether to write the numbers above the panel, whose name moves up for them.
     """
-    for mark in marks:
+    for mark in sorted(marks, key=lambda mark: -list(COLORS).index(mark.severity)):  # the serious ones on top
         left, right = float(axis.positions[mark.first]), float(axis.positions[mark.last])
         if left == right:
             tag(axes.axvline(left, color=mark.color, linewidth=1.2, dashes=(4, 2), zorder=1.5), mark)

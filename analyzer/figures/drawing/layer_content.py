@@ -1,4 +1,4 @@
-"""What a figure of layers shows, whether it draws them as lines, as rows of a heat map or as tiles."""
+"""Collect what a figure of layers shows, whether it draws them as lines, as rows of a heat map or as tiles."""
 
 from __future__ import annotations
 

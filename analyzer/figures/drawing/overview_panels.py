@@ -1,4 +1,4 @@
-"""What the overviews of few and of many layers share: the sheet, the panel of scores, the panel of motion."""
+"""Build what the overviews of few and of many layers share: the sheet, the panel of scores, the panel of motion."""
 
 from __future__ import annotations
 

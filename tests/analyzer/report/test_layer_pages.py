@@ -12,7 +12,7 @@ from curve_tables import tables_of
 from analyzer.model.run import Finding
 from analyzer.model.spectra import spectrum_through_time
 from analyzer.model.tables import MetricRow, Tables, TensorRow
-from analyzer.report.layer_pages import layer_pages
+from analyzer.report.layer_pages import FirstPage, layer_pages
 from analyzer.report.layers import layers_of
 
 METRICS = ("relative_step_distance", "condition_number", "effective_rank", "stable_rank", "frobenius_norm",
@@ -74,9 +74,25 @@ def test_findings_are_on_the_pages_of_their_layers_with_their_numbers_and_marked
     assert [path for path, page in pages.items() if "The head is odd." in page] == ["layers/005.html"]
     assert [path for path, page in pages.items() if "A bias is odd." in page] == ["layers/003.html"]
     head = pages["layers/005.html"]
-    assert '<span class="badge">1</span>' in head
-    assert head.count('<g class="mark serious">') == head.count('<svg class="chart"') == 8
+    assert '<a class="badge" href="../index.html#run-1-finding-1">1</a>' in head
+    assert head.count('<svg class="chart"') == 8
+    assert head.count('<g class="mark serious">') == 2  # in the spectrum and in κ, which show what it is about
     assert "mark" not in "".join(re.findall('class="([^"]*)"', pages["layers/001.html"]))
+
+
+def test_a_finding_about_what_no_chart_shows_is_marked_in_all_of_them():
+    tables = network(2, 6)
+    about = replace(tables.findings[0], figure="accuracy")
+    head = pages_of(replace(tables, findings=(about, *tables.findings[1:])))["layers/005.html"]
+    assert head.count('<g class="mark serious">') == head.count('<svg class="chart"') == 8
+
+
+def test_a_finding_links_to_its_figure_on_the_first_page():
+    first = FirstPage("run-2", {"condition_number": 7})
+    pages = layer_pages(network(2, 6), "layers/02-b/", "measurements.csv", first)
+    head = dict(pages)["layers/02-b/005.html"].decode()
+    assert '<a href="../../index.html#run-2-condition_number">Figure 7</a>' in head
+    assert "Figure" not in pages_of(network(2, 6))["layers/005.html"]
 
 
 def test_a_finding_about_the_bias_of_an_unnamed_module_is_of_no_layer():
