@@ -1,4 +1,4 @@
-"""Say what is remarkable about a figure in this run: one sentence each, computed from the values that the figure shows."""
+"""Say what is remarkable about a figure in this run: one sentence each, computed from the values that it shows."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from analyzer.model.tables import Tables
+from analyzer.report.relations import MOST_RELATED, RELATED_METRICS
 from analyzer.statistics.correlating import Correlations
 from analyzer.store.reader import Reader
 
@@ -196,11 +197,15 @@ def _correlations(tables: Tables) -> Iterator[Row]:
 
 
 def _leading_correlations(tables: Tables) -> Iterator[Row]:
-    """Yield the rows of the table ``correlations`` that matter; without statistics there are none."""
+    """Yield the rows of the table ``correlations`` that matter; without statistics there are none.
+
+    Those that the page shows are among them.
+    """
+    shown = {metric: MOST_RELATED for metric, _ in RELATED_METRICS}
     found = tables.correlations
     fields = attrgetter(*HEADERS["correlations"].split(",")[1:])
     return (
-        (fields(row) for metric in found for row in found.leading(metric))
+        (fields(row) for metric in found for row in found.leading(metric, shown.get(metric)))
         if isinstance(found, Correlations)
         else iter(())
     )

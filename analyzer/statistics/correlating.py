@@ -66,11 +66,12 @@ class Correlations(Mapping[str, tuple[Correlation, ...]]):
     def __getitem__(self, metric: str) -> tuple[Correlation, ...]:
         return tuple(self._rows(metric, np.ones((len(self._members[metric]), len(self._names)), dtype=bool)))
 
-    def leading(self, metric: str) -> Iterator[Correlation]:
+    def leading(self, metric: str, strongest: int | None = None) -> Iterator[Correlation]:
         """Yield the rows of the pairs that matter, all rows of each.
 
-        These are all pairs of means and totals, the significant pairs (q ≤ 0.05), and for each score the strongest:
-        those of the tensors with the largest coefficients without trend, or as they are where that is not known.
+        These are all pairs of means and totals, the significant pairs (q ≤ 0.05), and for each score the
+        ``strongest``, by default :data:`STRONGEST`: those of the tensors with the largest coefficients without trend,
+        or as they are where that is not known.
         """
         members = self._members[metric]
         tested, as_is = self._grids[WITHOUT_TREND, 0], self._grids[AS_IS, 0]
@@ -81,7 +82,7 @@ class Correlations(Mapping[str, tuple[Correlation, ...]]):
         others = int(np.count_nonzero(~of_tensors))
         ranks = np.argsort(np.argsort(-strength, axis=0, kind="stable"), axis=0, kind="stable")
         significant = (tested.q_value[members] <= SIGNIFICANT).any(axis=2)
-        return self._rows(metric, significant | (ranks < others + STRONGEST))
+        return self._rows(metric, significant | (ranks < others + (STRONGEST if strongest is None else strongest)))
 
     def _rows(self, metric: str, chosen: BoolArray) -> Iterator[Correlation]:
         """Yield the rows of the pairs in a mask (series of the metric, scores)."""

@@ -48,6 +48,7 @@ MEAN_LOOK = Look("#000000", "-", "o", 2.6)
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": ["sans-serif"],
+    "font.sans-serif": [FONT, "Bitstream Vera Sans", "Verdana", "sans-serif"],  # an SVG repeats them at each text
     "text.parse_math": False,  # names come from checkpoints: a "$" in them is a dollar sign
     "axes.unicode_minus": True,
     "figure.facecolor": "white",

@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 from figure_parts import DRAW, data_lines, texts
-from figure_tables import make_tables
+from figure_tables import make_tables, with_marks
 from legibility import problems
 from matplotlib.collections import LineCollection
 
+from analyzer.figures import FIGURES
 from analyzer.model.run import Finding
 
 MANY = 96
@@ -127,3 +128,11 @@ def test_without_spectra_the_lines_remain():
     figure = draw(tables)
     assert problems(figure) == []
     assert any(text.startswith("moved per epoch") for text in texts(figure))
+
+
+def test_the_caption_describes_only_what_is_drawn():
+    (spec,) = (spec for spec in FIGURES if spec.name == "overview")
+    few, many = make_tables(4), make_tables(60)
+    assert "singular value of a matrix is a line" in spec.caption(few) and "row" not in spec.caption(few)
+    assert "Each matrix is a row" in spec.caption(many) and "singular" not in spec.caption(many)
+    assert "numbers" not in spec.caption(few) and "numbers" in spec.caption(with_marks(few))
