@@ -54,7 +54,7 @@ _LEFT, _GAP = 0.72, 0.32  # left of panels, between tiles
 _TITLE, _TICKS = 0.26, 0.24  # above a tile, and below a panel for the numbers of its axis
 _FOOT, _BAR_WIDTH, _BAR = 0.32, 2.6, 0.1
 
-_ABREAST_IF_NARROW = 3  # tiles
+_ABREAST_IF_NARROW = 2  # tiles
 _MOST_ABREAST = 3  # tiles of a quantity that have room for those of the other one beside them
 _MOST_DEPARTING = 4
 _DEPARTS, _LASTS = 3.0, 0.05  # a layer departs if its motion is so many times typical at this share of checkpoints

@@ -35,7 +35,7 @@ _BAND_HEAD, _TITLE = 0.42, 0.22  # a panel's name and color bar, and a tile's ti
 _TICKS = 0.12  # below the tiles of a row
 _BAR_WIDTH = 3.2
 _MIN_TILE, _MAX_TILE, _TILE_IF_NARROW = 0.45, 2.4, 1.0  # the height of a tile
-_BAR_IF_NARROW = 0.36
+_BAR_IF_NARROW, _RINGS = 0.36, 0.08
 
 _MOST_ABREAST, _ABREAST_IF_NARROW = 8, 3  # tiles
 _LEAST_SHARE = 0.5  # of the layers have a role and a depth; if fewer do, the tiles would explain little
@@ -104,7 +104,9 @@ def role_figure(content: LayerContent, tiles: Sequence[Tile]) -> Figure:
     foot += heat_notes(content, scales)
     of_time = times_only(marks, content.names)
     start = HEAD + strip_height(content)
-    grid = _Grid.fitting(tiles, len(layers), start, len(foot) + 1, _TITLE + (NUMBERS_HEIGHT / 72 if of_time else 0.0))
+    rings = _RINGS if over.size and is_narrow() else 0.0  # a narrow tile has no room for them beside its title
+    title = _TITLE + rings + (NUMBERS_HEIGHT / 72 if of_time else 0.0)
+    grid = _Grid.fitting(tiles, len(layers), start, len(foot) + 1, title)
     if is_pooled(max(len(tile.rows) for tile in tiles), len(cells(axis)[1]), grid.width, grid.height):
         foot.append(POOLED)
     drawn = new_sheet(grid.bottom + FOOT_GAP + key_height(foot) + MARGIN)
@@ -114,7 +116,7 @@ def role_figure(content: LayerContent, tiles: Sequence[Tile]) -> Figure:
         for index, tile in enumerate(tiles):
             axes = place(drawn, *grid.corner(panel, index), grid.width, grid.height)
             draw_cells(axes, axis, table, scale, tile.rows)
-            _finish_tile(axes, tile, grid, index)
+            _finish_tile(axes, tile, grid, index, above=4 + 72 * rings)
             last = panel == len(layers) - 1 and index + grid.abreast >= len(tiles)
             if last:
                 draw_checkpoint_axis(axes, axis, limits=limits_of(axis))
@@ -186,11 +188,11 @@ def _draw_panel_head(drawn: Figure, table: LayerTable, scale: ColorScale, top: f
         drawn.text(MARGIN / width, y, fitted(text, room, size), size=size, color=color, va="center")
 
 
-def _finish_tile(axes: Axes, tile: Tile, grid: _Grid, index: int) -> None:
-    """Write the title of a tile, and the numbers of its blocks at the left of the first tile of a row."""
+def _finish_tile(axes: Axes, tile: Tile, grid: _Grid, index: int, *, above: float) -> None:
+    """Write the title of a tile above it, and the numbers of its blocks at the left of the first tile of a row."""
     plain_axes(axes, grid=False)
     axes.set_xticks([])
-    name_panel(axes, fitted(tile.title, (grid.width + 0.6 * _GAP) * 72, SMALL_SIZE), 4, size=SMALL_SIZE)
+    name_panel(axes, fitted(tile.title, (grid.width + 0.6 * _GAP) * 72, SMALL_SIZE), above, size=SMALL_SIZE)
     shown = labeled_rows(tile, grid.height) if index % grid.abreast == 0 else []
     axes.set_yticks([row + 0.5 for _, row in shown], [str(depth) for depth, _ in shown], size=SMALL_SIZE, color=INK)
     if shown:
