@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from figure_parts import DRAW, data_lines, texts
-from figure_tables import make_tables, with_marks
+from figure_tables import make_tables
 from legibility import problems
 from matplotlib.collections import LineCollection
 
@@ -135,4 +135,6 @@ def test_the_caption_describes_only_what_is_drawn():
     few, many = make_tables(4), make_tables(60)
     assert "singular value of a matrix is a line" in spec.caption(few) and "row" not in spec.caption(few)
     assert "Each matrix is a row" in spec.caption(many) and "singular" not in spec.caption(many)
-    assert "numbers" not in spec.caption(few) and "numbers" in spec.caption(with_marks(few))
+    finding = Finding("r", "warning", "Odd.", few.tensors[0].name, (few.checkpoints[3].name,))
+    assert "numbers" not in spec.caption(few)
+    assert "numbers" in spec.caption(dataclasses.replace(few, findings=(finding,)))
