@@ -199,13 +199,12 @@ def _correlations(tables: Tables) -> Iterator[Row]:
 def _leading_correlations(tables: Tables) -> Iterator[Row]:
     """Yield the rows of the table ``correlations`` that matter; without statistics there are none.
 
-    Those that the page shows are among them.
+    Those that the page shows are among them. Lags are explored for the metrics that it shows only.
     """
     shown = {metric: MOST_RELATED for metric, _ in RELATED_METRICS}
     found = tables.correlations
+    if not isinstance(found, Correlations):
+        return
     fields = attrgetter(*HEADERS["correlations"].split(",")[1:])
-    return (
-        (fields(row) for metric in found for row in found.leading(metric, shown.get(metric)))
-        if isinstance(found, Correlations)
-        else iter(())
-    )
+    for metric in found:
+        yield from (fields(row) for row in found.leading(metric, shown.get(metric)) if row.lag == 0 or metric in shown)

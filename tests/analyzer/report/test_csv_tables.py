@@ -108,12 +108,15 @@ def test_all_correlations_are_listed_on_request(make_run, tmp_path: Path, monkey
     monkeypatch.setattr("analyzer.report.writer.draw_figures", lambda *_: [])
     monkeypatch.setattr("analyzer.statistics.correlating.STRONGEST", 1)
     out = tmp_path / "report"
-    folder = make_run(random_walk(14))
-    counts, pages = [], []
+    folder = make_run(random_walk(30))
+    counts, pages, explored = [], [], []
     for options in ((), ("--all-correlations",)):
         assert weightlapse("report", folder, "--out", out, *options).code == 0
-        counts.append(len(read_csv(out / "data/correlations.csv")))
+        rows = read_csv(out / "data/correlations.csv")
+        counts.append(len(rows))
+        explored.append({row["metric"] for row in rows if row["lag"] != "0"})
         pages.append("--all-correlations" in (out / "index.html").read_text(encoding="utf-8"))
     assert counts[0] < counts[1] and pages == [True, False]
+    assert explored[0] == {"step_distance", "condition_number"} < explored[1]
     outcome = weightlapse("report", folder, "--single-file", "--all-correlations")
     assert outcome.code == 2 and "--all-correlations" in outcome.err
