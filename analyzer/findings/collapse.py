@@ -105,8 +105,7 @@ def change_of_task(tables: Tables) -> Collapse | None:
     Overfitting is gradual, and a network that falls apart loses its training score as well. The fall comes at once if
     one interval has half of it, or if the training score falls there and recovers. A held-out accuracy that falls less
     than a collapse counts from where the training accuracy falls at once, if that regains `REGAINED_ANEW` of its fall.
-    one interval has half of it, or if the training score falls there and recovers. It holds if it ends below its best
-    by at most half of that fall (`HELD`).
+    It holds if it ends below its best by at most half of that fall (`HELD`).
 
     Returns:
         None if there is no such collapse, or no training score of the same kind.
@@ -126,7 +125,8 @@ def change_of_task(tables: Tables) -> Collapse | None:
         drop = _merit(tested, fall.before) - _merit(tested, fall.since)
         if drop >= SUDDEN * whole:
             return fall
-        restart = _restart(trained, max(0, fall.best - 1), fall.since)  # the best may be the first of the new task
+        both = _where_known(trained, tested)
+        restart = _restart(both, max(0, fall.best - 1), fall.since)  # the best may be the first of the new task
         return None if restart is None else replace(fall, before=restart[0], since=restart[1])
     return None
 
@@ -134,7 +134,9 @@ def change_of_task(tables: Tables) -> Collapse | None:
 def _lost_since_restart(tested: Score, trained: Score) -> Collapse | None:
     """Return how an accuracy on held-out data falls to the end from where one on training data starts anew, or None."""
     places = np.flatnonzero(np.isfinite(tested.values) & np.isfinite(trained.values))
-    restart = _restart(trained, int(places[0]), int(places[-1])) if len(places) >= FEWEST_CHECKPOINTS else None
+    if len(places) < FEWEST_CHECKPOINTS:
+        return None
+    restart = _restart(_where_known(trained, tested), int(places[0]), int(places[-1]))
     if restart is None:
         return None
     before, since = restart
@@ -147,6 +149,11 @@ def _lost_since_restart(tested: Score, trained: Score) -> Collapse | None:
         return None
     best = int(places[np.argmax(known[places <= before])])
     return Collapse(tested, best, before, since, int(places[-1]))
+
+
+def _where_known(score: Score, other: Score) -> Score:
+    """Return a score without its values where another one has none."""
+    return replace(score, values=np.where(np.isfinite(other.values), score.values, np.nan))
 
 
 def _lost(score: Score) -> float:
