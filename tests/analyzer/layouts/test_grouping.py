@@ -40,7 +40,7 @@ def test_two_networks_in_one_folder_are_two_runs(tmp_path: Path) -> None:
     assert runs(tmp_path / "gan") == {"gan/net_G_A": generators, "gan/net_G_B": others}
     first, second = analyzer.open_runs(tmp_path / "gan")
     assert unplaced(first) == ["latest_net_G_A.safetensors"] and not second.unplaced
-    assert "net_G_A (3), net_G_B (3)" in found(first, "several_series")[0].sentence
+    assert "net_G_A (3) and net_G_B (3)" in found(first, "several_series")[0].sentence
 
 
 def test_series_of_one_folder_are_measured_apart(tmp_path: Path) -> None:
