@@ -13,7 +13,7 @@ from math import isinf
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.formats import FileIndex
+from analyzer.formats import FileIndex, require_short_name
 from analyzer.formats.impostors import reject_impostor
 from analyzer.model.names import natural_key
 from analyzer.model.run import Part, TensorInfo
@@ -162,6 +162,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _declared(path: str, name: str, entry: Any) -> _Declared:
+    require_short_name(path, name)
     where = f"{path}: tensor {name!r}"
     if isinstance(entry, list) and len(entry) == 3:  # the reference library also accepts a list of the fields
         entry = dict(zip(FIELDS, entry, strict=True))
