@@ -159,3 +159,54 @@ def test_fault_51_a_long_name_of_a_tensor_is_refused_with_the_file(tmp_path, suf
     assert str(path) in str(caught.value) and len(str(caught.value)) < 500 + len(str(path))
     kept = named_file(tmp_path / f"kept{suffix}", "n" * (1023 if suffix == ".pt" else 1024))
     assert len(weights_of(str(kept)).tensors) == 1
+
+
+# -------------------------------------------------------------------------------------------------------------- JSON
+
+JSON_MEGABYTES = full_count(30, 9)
+LISTS = b"[],"
+
+
+def filled(unit: bytes) -> bytes:
+    return (unit * (JSON_MEGABYTES * 1_000_000 // len(unit))).rstrip(b",")
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b"[1],", b'{"a":1},'])
+def test_fault_50_a_header_of_nothing_but_lists(tmp_path, unit):
+    header = b'{"__metadata__":{},"a":[' + filled(unit) + b"]}"
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    (result,) = measured(path)
+    assert "lists and objects" in result["refused"]
+    assert result["megabytes"] < 120 + 3 * JSON_MEGABYTES, result
+
+
+def test_fault_50_a_sidecar_of_nothing_but_lists(tmp_path):
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    (folder / "model.safetensors.index.json").write_bytes(b'{"weight_map":[' + filled(LISTS) + b"]}")
+    (result,) = measured(folder)
+    assert "lists and objects" in result["refused"]
+    assert result["megabytes"] < 120 + 3 * JSON_MEGABYTES, result
+
+
+@pytest.mark.parametrize("form", ["[%s]", "%s"])
+def test_fault_50_a_log_of_nothing_but_lists(tmp_path, form):
+    from analyzer.layouts.scores.sidecars import read_scores
+
+    path = tmp_path / "log.jsonl"
+    lists = filled(LISTS).decode()
+    path.write_text(form % (lists if form == "[%s]" else lists.replace(",", "\n")))
+    with pytest.raises(CheckpointError, match="lists and objects"):
+        read_scores(str(path))
+
+
+def test_fault_50_a_header_of_many_tensors_and_a_long_log_are_read(tmp_path):
+    """They take more memory than most texts of their size."""
+    from analyzer.formats.json_texts import SMALL_MEMORY, require_modest
+
+    tensors = SMALL_MEMORY // 250
+    header = ",".join(f'"{n}":{{"dtype":"F32","shape":[],"data_offsets":[{n},{n}]}}' for n in range(tensors))
+    assert len(header) > SMALL_MEMORY // 6
+    require_modest("a header", header)
+    require_modest("a log", '{"step":1,"loss":0.5}\n' * (SMALL_MEMORY // 100))
