@@ -70,7 +70,7 @@ def _show_usage(error: click.ClickException) -> int:
     """Print a wrong usage on stderr, with the untrusted characters of the arguments escaped; return the exit code."""
     from analyzer.model.names import printable
 
-    error.message = printable(error.message)
+    error.message = printable(error.message)  # type: ignore[misc]  # Final, but read only when it is shown
     with suppress(OSError):
         error.show()
     return error.exit_code
