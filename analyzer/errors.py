@@ -18,7 +18,11 @@ class ArgumentError(WeightlapseError):
 
 
 class NoCheckpointsError(WeightlapseError):
-    """No series of checkpoints was found."""
+    """No series of checkpoints was found; the message may have several lines, none of which contains a line break."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
 
 
 class LayoutError(WeightlapseError):
@@ -43,6 +47,10 @@ class UnreadableStoreError(StoreError):
 
 class ReportError(WeightlapseError):
     """A report folder cannot be written at the requested path."""
+
+
+class OutputError(WeightlapseError):
+    """Standard output is closed, or takes no more."""
 
 
 class DeviceError(WeightlapseError):

@@ -18,6 +18,7 @@ SCHEMA_VERSION = 2
 ROWS_SHOWN = 12
 FINDINGS_SHOWN = 12
 MOST_SCORES = 3
+LONGEST_HEADING = 40  # characters of a score's name
 DTYPES_SHOWN = 2
 PLACES = ("epoch", "step", "tokens")
 HEADER_BYTES = 1000  # of names, shapes and alignment in a file, and for each tensor in it
@@ -129,7 +130,7 @@ def _run_text(audit: Audit) -> str:
     run = audit.run
     count = f"{len(run.checkpoints)} checkpoint{'s' if len(run.checkpoints) != 1 else ''}"
     lines = [
-        f"{printable(run.name)}: {count}, read as {run.layout}, ordered by {run.ordered_by}",
+        f"{printable(run.name)}: {count}, read as {run.layout}, ordered by {printable(run.ordered_by)}",
         "",
         *_table(audit),
         "",
@@ -148,7 +149,15 @@ def _table(audit: Audit) -> list[str]:
     checkpoints = audit.run.checkpoints
     scores = leading(dict.fromkeys(name for one in checkpoints for name in one.scores))[:MOST_SCORES]
     places = [unit for unit in PLACES if any(getattr(one, unit) is not None for one in checkpoints)]
-    header = ["checkpoint", *places, *scores, "tensors", "dtype", "MB", *(["hash"] if audit.contents else [])]
+    header = [
+        "checkpoint",
+        *places,
+        *(printable(name, LONGEST_HEADING) for name in scores),
+        "tensors",
+        "dtype",
+        "MB",
+        *(["hash"] if audit.contents else []),
+    ]
     left_out, half = len(checkpoints) - ROWS_SHOWN, ROWS_SHOWN // 2
     shown = (*checkpoints[:half], *checkpoints[-half:]) if left_out > 0 else checkpoints
     rows = [header, *(_row(audit, one, places, scores) for one in shown)]

@@ -9,7 +9,9 @@ is kept).
 
 from __future__ import annotations
 
+import errno
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -44,13 +46,13 @@ def main() -> NoReturn:
         say("Interrupted.")
         code = EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        code = _show_usage(error)
     except ArgumentError as error:
         say(f"Error: {error}")
         code = EXIT_USAGE
     except NoCheckpointsError as error:
-        say(f"Error: {error}")
+        for line in (f"Error: {error.lines[0]}", *error.lines[1:]):
+            say(line)
         code = EXIT_NOTHING_FOUND
     except WeightlapseError as error:
         say(f"Error: {error}")
@@ -58,4 +60,26 @@ def main() -> NoReturn:
     except MemoryError:
         say("Error: not enough memory. Run fewer tasks at a time (--jobs 1).")
         code = EXIT_FAILED
+    except OSError as error:  # that no layer below could explain better
+        say(f"Error: {_described(error)}")
+        code = EXIT_FAILED
     sys.exit(code)
+
+
+def _show_usage(error: click.ClickException) -> int:
+    """Print a wrong usage on stderr, with the untrusted characters of the arguments escaped; return the exit code."""
+    from analyzer.model.names import printable
+
+    error.message = printable(error.message)  # type: ignore[misc]  # Final, but read only when it is shown
+    with suppress(OSError):
+        error.show()
+    return error.exit_code
+
+
+def _described(error: OSError) -> str:
+    """Return an error of the operating system with the path, the cause and the remedy."""
+    cause = error.strerror or str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{where}{cause}. Allow more open files (ulimit -n), or run fewer tasks at a time (--jobs 1)."
+    return f"{where}{cause}. Check the disk, the rights and the limits of this session, then run again."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.cli.options import files_option, layout_option
-from analyzer.cli.terminal import EXIT_SERIOUS, progress, say
+from analyzer.cli.terminal import EXIT_SERIOUS, answer_text, progress, say
 
 if TYPE_CHECKING:
     from analyzer.auditing.accepting import Acceptance
@@ -70,8 +70,8 @@ def audit_command(
     for notice in notices:
         say(f"Notice: {notice}")
     if as_json:
-        click.echo(json.dumps(as_json_object(audits, found.refused), indent=1, allow_nan=False))
+        answer_text(json.dumps(as_json_object(audits, found.refused), indent=1, allow_nan=False))
     else:
-        click.echo(as_text(audits, found.refused))
+        answer_text(as_text(audits, found.refused))
     serious = any(finding.severity == "serious" for one in audits for finding in one.counted)
     return EXIT_SERIOUS if serious or found.refused else 0

@@ -11,7 +11,7 @@ import click
 
 from analyzer.cli.measure import exit_code, measure_prepared, prepare, show_plan
 from analyzer.cli.options import MeasureOptions, force_option, measure_options, out_option
-from analyzer.cli.terminal import say
+from analyzer.cli.terminal import answer, say
 
 if TYPE_CHECKING:
     from analyzer.model.run import Finding
@@ -54,7 +54,7 @@ def compare_command(reports: tuple[str, ...], out: str | None, force: bool, opti
     comparison = workflow.compare(
         [stores[path] for path in reports], str(folder), force=force, arguments=arguments, asked=reports, only=only
     )
-    click.echo(folder / "index.html")
+    answer(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s.")
     return exit_code([(None, refused), *((run.name, run.tables.findings) for run in comparison.runs)])
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from analyzer.cli.measure import exit_code
+from analyzer.cli.terminal import answer, write_out
 
 
 @click.command("export")
@@ -28,7 +28,7 @@ def export_command(path: str, kind: str, out: str | None) -> int:
         from analyzer.store.files import write_whole
 
         write_whole(Path(out), data)
-        click.echo(out)
+        answer(out)
     else:
-        sys.stdout.buffer.write(data)
+        write_out(data)
     return exit_code([*found.items()])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzer.cli.options import MeasureOptions, measure_options
-from analyzer.cli.terminal import EXIT_SERIOUS, progress, say, show_findings
+from analyzer.cli.terminal import EXIT_SERIOUS, answer, answer_text, progress, say, show_findings
 from analyzer.store.files import STORE_NAME
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def measure_command(paths: tuple[str, ...], shard: str | None, options: MeasureO
         return show_plan(prepared)
     started = perf_counter()
     done = measure_prepared(prepared)
-    click.echo(prepared.store)
+    answer(prepared.store)
     checkpoints = sum(one.checkpoints for one in done.values())
     count = f"{_counted(checkpoints, 'checkpoint')} measured" if checkpoints else "all was measured before"
     say(f"Done in {perf_counter() - started:.1f} s ({count}).")
@@ -96,17 +96,17 @@ def show_plan(prepared: Prepared) -> int:
 
     families = ", ".join(dict.fromkeys(metric.row.family for metric in prepared.request.metrics))
     for audit, ahead in workflow.plan(prepared.found.runs, prepared.store, prepared.request):
-        click.echo(as_text([audit]))
+        answer_text(as_text([audit]))
         if not ahead.tensors:
-            click.echo(f"Plan: nothing, all of {families} is in {prepared.store}.")
+            answer(f"Plan: nothing, all of {families} is in {prepared.store}.")
             continue
         time = f", roughly {ahead.seconds:.2g} s" if ahead.seconds > WORTH_SAYING else ""
-        click.echo(
+        answer(
             f"Plan: {families} of {_counted(ahead.tensors, 'tensor')} at {_counted(ahead.checkpoints, 'checkpoint')}, "
             f"{size_text(ahead.bytes)} to read, {ahead.jobs} at a time{time}. Into {prepared.store}."
         )
     if prepared.found.refused:
-        click.echo(as_text([], prepared.found.refused))
+        answer_text(as_text([], prepared.found.refused))
     return 0
 
 

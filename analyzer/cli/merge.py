@@ -6,7 +6,7 @@ import click
 
 from analyzer.cli.measure import exit_code
 from analyzer.cli.options import metrics_from_option
-from analyzer.cli.terminal import EXIT_SERIOUS, say
+from analyzer.cli.terminal import EXIT_SERIOUS, answer, say
 
 
 @click.command("merge")
@@ -26,7 +26,7 @@ def merge_command(stores: tuple[str, ...], store: str, metrics_from: str | None)
     if metrics_from:
         load_metrics_file(metrics_from)
     missing = workflow.merge(stores, store)
-    click.echo(store)
+    answer(store)
     for one in missing:
         say(f"Warning: {one}; measure it and merge again.")
     return EXIT_SERIOUS if missing else exit_code([*workflow.find(store).items()])

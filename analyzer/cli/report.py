@@ -20,7 +20,7 @@ from analyzer.cli.options import (
     parse_time,
     reject_measure_options,
 )
-from analyzer.cli.terminal import say
+from analyzer.cli.terminal import answer, say
 from analyzer.store.files import STORE_NAME
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def report_command(
             raise click.UsageError(f"{paths[0]} is a store, which does not grow; name the folder of the checkpoints")
         folder = Path(out) if out else stored.parent if stored.name == STORE_NAME else Path("reports") / stored.stem
         found = draw(str(stored), str(folder))
-        click.echo(folder / "index.html")
+        answer(folder / "index.html")
         return exit_code([*found.items()])
     update = partial(_measure_and_draw, paths, out, force, options, draw)
     if follows:
@@ -112,7 +112,7 @@ def _measure_and_draw(
     done = measure_prepared(prepared, force)
     seconds = {"find": round(prepared_at - started, 3), "measure": round(perf_counter() - prepared_at, 3)}
     found = draw(prepared.store, str(folder), only=done, seconds=seconds)
-    click.echo(folder / "index.html")
+    answer(folder / "index.html")
     say(f"Done in {perf_counter() - started:.1f} s (measuring {seconds['measure']:.1f} s).")
     return exit_code([(None, prepared.found.refused), *found.items()])
 
@@ -127,7 +127,7 @@ def _single_file(paths: tuple[str, ...], out: str | None, force: bool, options: 
         name = stored.parent.name if stored.name == STORE_NAME else stored.stem
         file = Path(out) if out else Path("reports") / f"{name}.html"
         found = workflow.report_file(str(stored), str(file), force=force)
-        click.echo(file)
+        answer(file)
         return exit_code([*found.items()])
     prepared = prepare(paths, options)
     if options.dry_run:
@@ -135,5 +135,5 @@ def _single_file(paths: tuple[str, ...], out: str | None, force: bool, options: 
     done = measure_prepared(prepared)
     file = Path(out) if out else prepared.folder.with_name(f"{prepared.folder.name}.html")
     found = workflow.report_file(prepared.store, str(file), force=force, only=done)
-    click.echo(file)
+    answer(file)
     return exit_code([(None, prepared.found.refused), *found.items()])

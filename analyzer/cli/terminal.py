@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -19,11 +20,66 @@ LINE_SECONDS = 30.0  # between lines about progress where there is no terminal
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, with untrusted characters escaped and logins removed from addresses."""
+    """Print a line on stderr, with untrusted characters escaped and logins removed from addresses.
+
+    A standard error that cannot be written is nobody's to be told of: the exit code still says how the command ended.
+    """
     from analyzer.model.names import printable
     from analyzer.sources.faults import without_logins
 
-    click.echo("\n".join(printable(line) for line in without_logins(text).split("\n")), err=True)
+    try:
+        click.echo(printable(without_logins(text)), err=True)
+    except (OSError, ValueError):  # full, or closed
+        _silence(sys.stderr)
+
+
+def answer(line: object) -> None:
+    """Print a line on stdout, such as the path of a result, with untrusted characters escaped.
+
+    Raises:
+        OutputError: standard output is closed, or takes no more.
+    """
+    from analyzer.model.names import printable
+
+    answer_text(printable(str(line)))
+
+
+def answer_text(text: str) -> None:
+    """Print text on stdout in which all that is untrusted is escaped already.
+
+    Raises:
+        OutputError: standard output is closed, or takes no more.
+    """
+    write_out(f"{text}\n".encode(getattr(sys.stdout, "encoding", None) or "utf-8", "backslashreplace"))
+
+
+def write_out(data: bytes) -> None:
+    """Write all of ``data`` to stdout; an unbuffered one (``python -u``) may take it in parts.
+
+    Raises:
+        OutputError: standard output is closed, or takes no more.
+    """
+    from analyzer.errors import OutputError
+
+    left, cause = memoryview(data), "it is closed or takes no more"
+    try:
+        while sys.stdout is not None and (taken := sys.stdout.buffer.write(left)) is not None:
+            left = left[taken:]
+            if not left:
+                sys.stdout.buffer.flush()
+                return
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
+    _silence(sys.stdout)
+    raise OutputError(f"standard output: cannot be written: {cause}. Send it to a file with enough room.")
+
+
+def _silence(stream: TextIO | None) -> None:
+    """Let a stream that failed go nowhere; the interpreter flushes it at its end, and would report that failure."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
+        os.close(nowhere)
 
 
 @contextmanager

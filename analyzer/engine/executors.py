@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -69,28 +69,59 @@ def run_in_processes(
     """Yield the results of all tasks as they arrive, from ``jobs`` forked processes that take the tasks in order.
 
     Closing the iterator (or Ctrl-C in the consumer) ends the processes at once; they also end when this process does.
+    Threads do the work where the system refuses the processes.
 
     Raises:
         WorkerError: a process was killed from outside, for example by the system when memory ran out.
         Exception: the exception of a task, after the others have stopped.
     """
-    context = multiprocessing.get_context("fork")
-    pipes = [context.Pipe() for _ in range(jobs)]
-    processes = [context.Process(target=_serve_pipe, args=(n, pipes, tasks, work), daemon=True) for n in range(jobs)]
-    with threadpool_limits(limits=1), _without_interrupts(), warnings.catch_warnings():
-        # The threads that Python 3.12 warns about are those of a BLAS, which handles a fork itself.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for process in processes:
-            process.start()
-    for _, end in pipes:
-        end.close()
     try:
-        yield from _gather({ours: process for (ours, _), process in zip(pipes, processes, strict=True)}, len(tasks))
+        processes = _forked(tasks, work, jobs)
+    except OSError:  # this session may have no more processes, or no more open files for pipes
+        yield from run_in_threads(tasks, work, jobs)
+        return
+    try:
+        yield from _gather(processes, len(tasks))
     finally:
-        for (ours, _), process in zip(pipes, processes, strict=True):
-            process.kill()
-            process.join()
+        _end(processes)
+
+
+def _forked(
+    tasks: Sequence[TaskT], work: Callable[[TaskT], Iterator[ResultT]], jobs: int
+) -> dict[Connection, ForkProcess]:
+    """Return new processes by the connection to each.
+
+    Raises:
+        OSError: not all could be started; none is left then.
+    """
+    context = multiprocessing.get_context("fork")
+    pipes: list[tuple[Connection, Connection]] = []
+    started: dict[Connection, ForkProcess] = {}
+    try:
+        pipes += (context.Pipe() for _ in range(jobs))
+        with threadpool_limits(limits=1), _without_interrupts(), warnings.catch_warnings():
+            # The threads that Python 3.12 warns about are those of a BLAS, which handles a fork itself.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for number, (ours, _) in enumerate(pipes):
+                process = context.Process(target=_serve_pipe, args=(number, pipes, tasks, work), daemon=True)
+                process.start()
+                started[ours] = process
+    except OSError:
+        _end(started)
+        for ours, _ in pipes:
             ours.close()
+        raise
+    finally:
+        for _, theirs in pipes:
+            theirs.close()
+    return started
+
+
+def _end(processes: dict[Connection, ForkProcess]) -> None:
+    for connection, process in processes.items():
+        process.kill()
+        process.join()
+        connection.close()
 
 
 def _gather(processes: dict[Connection, ForkProcess], tasks: int) -> Iterator[Any]:
@@ -198,11 +229,17 @@ def run_in_threads(
     results: queue.Queue[_Message] = queue.Queue(maxsize=8 * jobs)
     stop = threading.Event()
     with threadpool_limits(limits=1):
-        # Daemons: a running decomposition must not keep the process alive after Ctrl-C.
-        for _ in range(jobs):
-            threading.Thread(target=_serve, args=(waiting, work, results, stop), daemon=True).start()
+        running = 0
         try:
-            yield from _receive(results, jobs)
+            # Daemons: a running decomposition must not keep the process alive after Ctrl-C.
+            with suppress(RuntimeError):  # the system refuses more threads
+                for _ in range(jobs):
+                    threading.Thread(target=_serve, args=(waiting, work, results, stop), daemon=True).start()
+                    running += 1
+            if not running:
+                for task in tasks:
+                    yield from work(task)
+            yield from _receive(results, running)
         finally:
             stop.set()
             while not results.empty():  # a thread that waits to deliver a result can then see that it should stop

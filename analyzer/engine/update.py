@@ -142,8 +142,8 @@ def bring_up_to_date(
         if tasks or (request.shard and not store.measured_metrics(run.name)):
             store.begin(run.name, request.asked)
     total = sum(task.bytes for task in tasks)
-    writer = store.writer(run.name, {metric.row.name: metric.needs for metric in metrics})
-    _collect(store, writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
+    new_writer = partial(store.writer, run.name, {metric.row.name: metric.needs for metric in metrics})
+    _collect(store, new_writer, run_tasks(tasks, work, jobs, may_fork=request.device == "cpu"), total, progress)
     if request.shard is None:
         derive(store, run.name, metrics)
     return Summary(total, _checkpoints(tasks), tuple(gone))
@@ -178,15 +178,25 @@ def _outdated(store: Store, run: Run, metrics: Sequence[Metric]) -> Iterator[Row
 
 
 def _collect(
-    store: Store, writer: Writer, observations: Iterator[Observation], total: int, progress: Progress | None
+    store: Store,
+    new_writer: Callable[[], Writer],
+    observations: Iterator[Observation],
+    total: int,
+    progress: Progress | None,
 ) -> None:
     """Store observations as they arrive, one batch per transaction; an interruption stores the last batch too."""
     batch: list[Observation] = []
     done, last = 0, time.monotonic()
+    writer = new_writer()
 
     def write() -> None:
-        with store.transaction():
-            writer.add(batch)
+        nonlocal writer
+        try:
+            with store.transaction():
+                writer.add(batch)
+        except BaseException:
+            writer = new_writer()  # the ids that it knew may have been rolled back
+            raise
         batch.clear()
 
     try:

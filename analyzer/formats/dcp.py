@@ -15,7 +15,7 @@ from math import isfinite, prod
 import numpy as np
 
 from analyzer.errors import CheckpointError
-from analyzer.formats import FileIndex
+from analyzer.formats import FileIndex, require_short_name
 from analyzer.formats.pickle_calls import Calls
 from analyzer.formats.pickle_trees import Record
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
@@ -27,7 +27,8 @@ from analyzer.sources import Source, is_inside, join, open_source
 
 METADATA = ".metadata"
 MOST_BOXES = 4096  # of one tensor; they are compared pairwise
-MOST_BOXES_IN_ALL = 1_000_000
+# Each chunk is stored somewhere, so a file has about as many as storage locations, unless tensors share a list of them.
+CHUNKS_PER_PLACE, MORE_CHUNKS = 2, 10_000
 LARGEST_SCALAR = 64 << 10  # bytes of an entry that may be a plain number or string
 
 _MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
@@ -81,7 +82,7 @@ def read_index(folder: str) -> FileIndex:
         source.verify_unchanged()
         stamps = [source.stamp]
     try:
-        declared, scalars = _declarations(value)
+        declared, scalars = _declarations(path, value)
     except ValueError as error:
         raise CheckpointError(
             f"{path}: {error}. Save the checkpoint again, or convert it on the machine that wrote it: "
@@ -191,7 +192,7 @@ def _tensor(declared: _Declared, found: Mapping[_Box, TensorInfo]) -> TensorInfo
 # ------------------------------------------------------------------------------------------- content of .metadata
 
 
-def _declarations(value: object) -> tuple[list[_Declared], list[_Box]]:
+def _declarations(path: str, value: object) -> tuple[list[_Declared], list[_Box]]:
     """Return the declared tensors, and the boxes of all other entries.
 
     Raises:
@@ -206,15 +207,17 @@ def _declarations(value: object) -> tuple[list[_Declared], list[_Box]]:
         raise ValueError("it has two storage locations for one entry")
     declared: list[_Declared] = []
     scalars: list[_Box] = []
-    count = 0
+    left = CHUNKS_PER_PLACE * len(places) + MORE_CHUNKS
     for name, entry in entries.items():
         if not isinstance(name, str):
             raise ValueError("a tensor's name is not a string")
+        require_short_name(path, name)
         if isinstance(entry, Record) and entry.name == "TensorStorageMetadata":
-            declared.append(_declare(name, entry, places))
-            count += len(declared[-1].boxes)
-            if count > MOST_BOXES_IN_ALL:
-                raise ValueError(f"it has more than {MOST_BOXES_IN_ALL} chunks")
+            chunks = _chunks(name, entry)
+            left -= len(chunks)
+            if left < 0:
+                raise ValueError(f"its tensors have many more chunks than its {len(places)} storage locations")
+            declared.append(_declare(name, entry, chunks, places))
         elif (place := places.get((name, _ANYWHERE))) and not place[3]:
             scalars.append(_Box(name, (), (), *place[:3]))
     return declared, scalars
@@ -240,7 +243,19 @@ def _place(index: object, info: object) -> tuple[_Key, _Place]:
     return key_of_box, (file, begin, length, bool(where.get("transform_descriptors")))
 
 
-def _declare(name: str, entry: Record, places: Mapping[_Key, _Place]) -> _Declared:
+def _chunks(name: str, entry: Record) -> list[object]:
+    """Return the chunks of a declared tensor.
+
+    Raises:
+        ValueError: they are not a list.
+    """
+    chunks = _fields(entry, "TensorStorageMetadata").get("chunks")
+    if not isinstance(chunks, list):
+        raise ValueError(f"{printable(name, 80)!r} has no list of chunks")
+    return chunks
+
+
+def _declare(name: str, entry: Record, chunks: Sequence[object], places: Mapping[_Key, _Place]) -> _Declared:
     """Return one declared tensor; a gap, an overlap or an unknown encoding makes it unsupported.
 
     Raises:
@@ -250,9 +265,7 @@ def _declare(name: str, entry: Record, places: Mapping[_Key, _Place]) -> _Declar
     properties = fields.get("properties")
     state = properties.state if isinstance(properties, Record) else None
     first = state[0] if isinstance(state, tuple) and state else state.get("dtype") if isinstance(state, dict) else None
-    dtype, shape, chunks = dtype_name(first), sizes(fields.get("size")), fields.get("chunks")
-    if not isinstance(chunks, list):
-        raise ValueError(f"{printable(name, 80)!r} has no list of chunks")
+    dtype, shape = dtype_name(first), sizes(fields.get("size"))
     unsupported = f"{dtype}: {UNREADABLE[dtype][1]}" if dtype in UNREADABLE else None
     if len(shape) > MOST_DIMENSIONS:
         unsupported = f"{len(shape)} dimensions are more than {MOST_DIMENSIONS}"

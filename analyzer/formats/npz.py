@@ -11,7 +11,7 @@ import zlib
 from math import prod
 
 from analyzer.errors import CheckpointError
-from analyzer.formats import FileIndex
+from analyzer.formats import FileIndex, require_short_name
 from analyzer.formats.zips import DEFLATED, Archive, Entry
 from analyzer.model.names import natural_key
 from analyzer.model.run import Checksum, Part, TensorInfo
@@ -68,6 +68,7 @@ def read_index(path: str) -> FileIndex:
 def _tensor(source: Source, archive: Archive, entry: Entry) -> TensorInfo:
     """Index one array from its header."""
     name = entry.name.removesuffix(".npy")
+    require_short_name(archive.path, name)
     begin = archive.locate(entry)
     if entry.method == DEFLATED:
         _require_plausible(archive, entry)

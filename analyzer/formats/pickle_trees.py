@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,9 @@ from analyzer.model.run import TensorInfo
 
 MOST_VALUES = 10_000_000  # in the expanded tree, where a shared list counts once per reference
 DEEPEST = 64
+# Containers in the file itself, each of which takes some hundred bytes here: a small pickle may have a fixed number,
+# a larger one as many as the dictionaries of an optimizer's state.
+SMALL_COUNT, BYTES_PER_CONTAINER = 500_000, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,18 @@ class ModuleTree(dict[str, object]):
     """
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause the search for unreachable cycles while millions of values are made: it takes most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 _SAFE_KEYS = (str, bool, float, type(None), Record)
 
 
@@ -51,17 +68,23 @@ def as_key(key: object, target: dict[Any, Any]) -> object:
     return Unknown(f"key {len(target)}, a {type(key).__name__}")
 
 
-def tree(path: str, value: object) -> object:
+def tree(path: str, value: object, size: int) -> object:
     """Convert a value of :func:`analyzer.formats.pickles.interpret` to a tree that can be walked safely.
 
     The tree is finite, has at most :data:`DEEPEST` levels and no cycle, and consists of None, bool, int, float, str,
     tuple, list, dict (also for an object of a subclass), TensorInfo, :class:`ModuleTree` for a module of torch, and
     :class:`Unknown` for everything else.
 
+    Args:
+        path: the file, for messages.
+        value: what the pickle describes.
+        size: the bytes of the file, which bound what may come of it.
+
     Raises:
-        CheckpointError: expanded, the tree would have more than :data:`MOST_VALUES` values.
+        CheckpointError: expanded, the tree would have more than :data:`MOST_VALUES` values, or it has more containers
+            than its size explains.
     """
-    return _Walker(path).convert(value, 0)[0]
+    return _Walker(path, SMALL_COUNT + size // BYTES_PER_CONTAINER).convert(value, 0)[0]
 
 
 def _plain_key(key: object, number: int) -> object:
@@ -98,11 +121,15 @@ def _module_parts(record: Record) -> Iterator[list[tuple[str, object]]]:
         yield [pair for pair in named if pair[0] not in left_out] if part == "_buffers" else named
 
 
+_LEAVES = frozenset({bool, int, float, str, TensorInfo, Unknown})
+
+
 class _Walker:
     """Converts a graph of containers to a tree; each container is converted once."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, most_containers: int) -> None:
         self.path = path
+        self.most_containers = most_containers
         self.count = 0
         self.open: set[int] = set()
         self.done: dict[int, tuple[object, int, int]] = {}
@@ -122,6 +149,8 @@ class _Walker:
             return (result, height) if depth + height <= DEEPEST else (Unknown("nested too deeply"), 0)
         if depth >= DEEPEST:
             return Unknown("nested too deeply"), 0
+        if not isinstance(value, Record) and not value:
+            return type(value)(), 1
         before = self.count
         self.open.add(id(value))
         if isinstance(value, Record):
@@ -134,13 +163,21 @@ class _Walker:
         return result, height
 
     def _container(self, value: list[Any] | tuple[Any, ...] | dict[Any, Any], depth: int) -> tuple[object, int]:
-        inner = [self.convert(item, depth) for item in (value.values() if isinstance(value, dict) else value)]
-        height = 1 + max((height for _, height in inner), default=0)
-        results = (result for result, _ in inner)
+        results: list[object] = []
+        height = 0
+        for item in value.values() if isinstance(value, dict) else value:
+            if item is None or type(item) in _LEAVES:  # nearly all values; a call for each takes ten times as long
+                self.count += 1
+                results.append(item)
+                continue
+            result, its_height = self.convert(item, depth)
+            results.append(result)
+            height = max(height, its_height)
+        height += 1
         if isinstance(value, dict):
             keys = (_plain_key(key, number) for number, key in enumerate(value))
             return dict(zip(keys, results, strict=True)), height
-        return (list(results) if isinstance(value, list) else tuple(results)), height
+        return (results if isinstance(value, list) else tuple(results)), height
 
     def _module(self, record: Record, depth: int) -> tuple[object, int]:
         """Convert a module; one with two parts of one name becomes a placeholder, because one would hide the other."""
@@ -163,6 +200,11 @@ class _Walker:
 
     def _add(self, count: int) -> None:
         self.count += count
+        if len(self.done) > self.most_containers:
+            raise CheckpointError(
+                f"{self.path}: its pickle has more than {self.most_containers} lists and dictionaries, like an attack; "
+                "save model.state_dict() alone"
+            )
         if self.count > MOST_VALUES:
             raise CheckpointError(
                 f"{self.path}: its pickle expands to more than {MOST_VALUES} values; save model.state_dict() alone"

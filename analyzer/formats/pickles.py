@@ -17,20 +17,29 @@ from typing import Any
 from analyzer.errors import CheckpointError
 from analyzer.formats.pickle_calls import PLAIN_CALLS, Calls
 from analyzer.formats.pickle_texts import decimal, python_2_text, quoted, raw_unicode
-from analyzer.formats.pickle_trees import Record, Unknown, as_key
+from analyzer.formats.pickle_trees import Record, Unknown, as_key, uncollected
 from analyzer.model.run import TensorInfo
 
 PICKLE_LIMIT = 256 << 20
-MEMORY_LIMIT = 1 << 30  # bytes that the values may take; one byte of a pickle can request two hundred
+# Bytes that the values may take, approximately. One byte of a pickle can request two hundred; the files of state dicts
+# and optimizers take 8 for each of theirs, those of pickled modules or long histories of scores about 19.
+SMALL_MEMORY, MEMORY_PER_BYTE, MEMORY_LIMIT = 160 << 20, 20, 1 << 30
+# Opcodes that are carried out: no writer needs fewer than two bytes for each.
+SMALL_WORK, BYTES_PER_OPERATION = 1_000_000, 2
 LONGEST_INTEGER = 64  # bytes
 LONGEST_NUMBER = 400  # characters
+MOST_ARGUMENTS = 64  # of a function that is known; those of torch take ten
 LONGEST_NAME = 300  # characters of a global's name
-_LIST, _DICT, _MEMO, _SLOT, _ITEM, _OBJECT = 64, 232, 100, 8, 100, 256  # bytes, approximately
+_LIST, _DICT, _MEMO, _SLOT, _REFERENCE, _PAIR, _OBJECT = 64, 64, 64, 8, 24, 100, 256  # bytes, approximately
 _NEWEST_PROTOCOL = 5
 
 
 def interpret(
-    path: str, data: bytes | bytearray, calls: Calls, persistent: Callable[[object], object] | None = None
+    path: str,
+    data: bytes | bytearray,
+    calls: Calls,
+    persistent: Callable[[object], object] | None = None,
+    size: int = 0,
 ) -> object:
     """Return the value that a pickle describes.
 
@@ -40,17 +49,19 @@ def interpret(
         calls: replacements by global name (``module.name``). They receive the file's untrusted arguments, so they must
             check them, and raise ValueError for those they do not accept.
         persistent: resolves a persistent id; without it, a placeholder is used.
+        size: the bytes of the file that the pickle is in, which bound the memory that its values may take.
 
     Returns:
         None, bool, int, float, str, bytes, tuple, list (for sets too), dict, :class:`Unknown`, :class:`Record`, and
         what ``calls`` and ``persistent`` return. Containers may be nested to any depth, or contain themselves.
 
     Raises:
-        CheckpointError: the pickle is invalid, or needs too much memory.
+        CheckpointError: the pickle is invalid, or needs more memory or work than its size explains.
     """
-    machine = _Machine(bytes(data), {**PLAIN_CALLS, **calls}, persistent)
+    machine = _Machine(bytes(data), {**PLAIN_CALLS, **calls}, persistent, max(size, len(data)))
     try:
-        return machine.run()
+        with uncollected():
+            return machine.run()
     except CheckpointError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
@@ -63,7 +74,7 @@ def interpret(
 class _Machine:
     """The stack machine; ``stack`` contains the values above the topmost mark, ``held`` their bytes, approximately."""
 
-    def __init__(self, data: bytes, calls: Calls, persistent: Callable[[object], object] | None) -> None:
+    def __init__(self, data: bytes, calls: Calls, persistent: Callable[[object], object] | None, size: int) -> None:
         self.data = data
         self.calls = calls
         self.persistent = persistent
@@ -72,12 +83,17 @@ class _Machine:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, object] = {}
         self.held = 0
+        self.most_held = min(MEMORY_LIMIT, max(SMALL_MEMORY, MEMORY_PER_BYTE * size))
 
     def run(self) -> object:
         data, operations = self.data, _OPERATIONS
-        while self.position < len(data):
-            code = data[self.position]
-            self.position += 1
+        most = SMALL_WORK + len(data) // BYTES_PER_OPERATION
+        for _ in range(most):
+            position = self.position
+            if position >= len(data):
+                raise ValueError("it is truncated")
+            code = data[position]
+            self.position = position + 1
             if code == _STOP:
                 if self.position != len(data):
                     raise ValueError(f"{len(data) - self.position} bytes follow its end")
@@ -86,9 +102,12 @@ class _Machine:
             if operation is None:
                 raise ValueError(f"unknown opcode {code}")
             operation(self)
-            if self.held > MEMORY_LIMIT:
-                raise ValueError(f"its values take more than {MEMORY_LIMIT >> 20} MiB")
-        raise ValueError("it is truncated")
+            if self.held > self.most_held:
+                raise self.too_large()
+        raise ValueError(f"it has more than {most} operations, like an attack")
+
+    def too_large(self) -> ValueError:
+        return ValueError(f"its values take more than {self.most_held >> 20} MiB, like an attack")
 
     # ------------------------------------------------------------------------------------------------ arguments
 
@@ -116,6 +135,15 @@ class _Machine:
     def push(self, value: object, bytes_held: int = 32) -> None:
         self.stack.append(value)
         self.held += bytes_held + _SLOT
+
+    def push_constant(self, value: object) -> None:
+        self.stack.append(value)
+        self.held += _SLOT
+
+    def push_small_integer(self) -> None:
+        """Push an integer of one byte, which the interpreter of Python has ready."""
+        self.stack.append(self.take(1)[0])
+        self.held += _SLOT
 
     def push_text(self, text: str) -> None:
         self.push(text, getsizeof(text))
@@ -172,7 +200,8 @@ class _Machine:
     def get(self, key: int) -> None:
         if key not in self.memo:
             raise ValueError(f"the memo has no entry {key}")
-        self.push(self.memo[key], 0)
+        self.stack.append(self.memo[key])
+        self.held += _REFERENCE
 
     # ------------------------------------------------------------------------------------------------ containers
 
@@ -186,7 +215,7 @@ class _Machine:
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        self.held += _ITEM * len(items)
+        self.held += _PAIR * len(items) // 2
         if len(items) % 2:
             raise ValueError("a key has no value")
         if isinstance(target, Record) and target.items is None:
@@ -195,6 +224,8 @@ class _Machine:
         content = target.items if isinstance(target, Record) else target
         if isinstance(content, dict):
             for key, value in zip(items[::2], items[1::2], strict=True):
+                if not isinstance(key, str):  # a placeholder may take its place
+                    self.held += _PAIR
                 content[as_key(key, content)] = value
         elif not isinstance(target, _INERT):
             raise ValueError(f"keys are set on a {type(target).__name__}")
@@ -209,7 +240,7 @@ class _Machine:
     def push_global(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a global's name is not a string")
-        full_name = f"{module}.{name}"[:LONGEST_NAME]
+        full_name = f"{module[:LONGEST_NAME]}.{name[:LONGEST_NAME]}"[:LONGEST_NAME]
         self.push(Unknown(full_name), 2 * getsizeof(full_name))
 
     def push_global_lines(self) -> None:
@@ -240,14 +271,21 @@ class _Machine:
         if not isinstance(function, (Unknown, Record)) or not isinstance(arguments, tuple):
             raise ValueError("something other than a function is called")
         known = self.calls.get(function.name) if isinstance(function, Unknown) else None
-        for argument in arguments if known else ():
-            self.held += next((weight * len(argument) for kind, weight in _WEIGHTS if isinstance(argument, kind)), 0)
-        if self.held > MEMORY_LIMIT:
-            raise ValueError(f"its values take more than {MEMORY_LIMIT >> 20} MiB")
+        if known:
+            self.charge(arguments)
         try:
             self.push(known(*arguments) if known else Record(function.name, arguments), _OBJECT)
         except TypeError:
             raise ValueError(f"{function.name} does not take {len(arguments)} arguments") from None
+
+    def charge(self, arguments: tuple[object, ...]) -> None:
+        """Count what a function may build from its arguments, or read of them, before it is called."""
+        if len(arguments) > MOST_ARGUMENTS:
+            raise ValueError(f"a function is called with {len(arguments)} arguments")
+        for argument in arguments:
+            self.held += next((weight * len(argument) for kind, weight in _WEIGHTS if isinstance(argument, kind)), 0)
+        if self.held > self.most_held:
+            raise self.too_large()
 
     def build(self) -> None:
         """Keep the state of an inert object; discard it for all other values."""
@@ -271,7 +309,7 @@ class _Machine:
 
 _INERT = (Unknown, Record, TensorInfo)
 # Bytes per item that a function may allocate or read for an argument of each type.
-_WEIGHTS: tuple[tuple[type[Sized], int], ...] = ((tuple, _SLOT), (str, 1), (list, _ITEM), (dict, _ITEM), (bytes, 1))
+_WEIGHTS: tuple[tuple[type[Sized], int], ...] = ((tuple, 32), (str, 1), (list, _PAIR), (dict, _PAIR), (bytes, 1))
 
 
 _Operation = Callable[[_Machine], None]
@@ -283,7 +321,7 @@ def _operations() -> list[_Operation | None]:
     nothing: _Operation = lambda _: None  # noqa: E731
     constants: dict[bytes, object] = {b"N": None, b"\x88": True, b"\x89": False}
     by_code: dict[bytes, _Operation] = {
-        code: partial(lambda value, machine: machine.push(value), value) for code, value in constants.items()
+        code: partial(lambda value, machine: machine.push_constant(value), value) for code, value in constants.items()
     } | {
         b"(": M.push_mark,
         b"0": M.pop,
@@ -294,7 +332,7 @@ def _operations() -> list[_Operation | None]:
         b"L": lambda m: m.push_number_line(decimal),
         b"F": lambda m: m.push_number_line(float),
         b"J": lambda m: m.push_integer(m.take(4)),
-        b"K": lambda m: m.push(m.unsigned(1)),
+        b"K": M.push_small_integer,
         b"M": lambda m: m.push(m.unsigned(2)),
         b"\x8a": lambda m: m.push_integer(m.take(m.unsigned(1))),
         b"\x8b": lambda m: m.push_integer(m.take(m.unsigned(4))),
@@ -334,7 +372,7 @@ def _operations() -> list[_Operation | None]:
         b"r": lambda m: m.put(m.unsigned(4)),
         b"\x94": lambda m: m.put(len(m.memo)),
         b"g": lambda m: m.get(int(m.line()[:10])),
-        b"h": lambda m: m.get(m.unsigned(1)),
+        b"h": lambda m: m.get(m.take(1)[0]),
         b"j": lambda m: m.get(m.unsigned(4)),
         # names, calls, states
         b"c": M.push_global_lines,

@@ -13,8 +13,9 @@ from math import isinf
 from typing import Any
 
 from analyzer.errors import CheckpointError
-from analyzer.formats import FileIndex
+from analyzer.formats import FileIndex, require_short_name
 from analyzer.formats.impostors import reject_impostor
+from analyzer.formats.json_texts import require_modest
 from analyzer.model.names import natural_key
 from analyzer.model.run import Part, TensorInfo
 from analyzer.sources import Source, open_source
@@ -101,6 +102,7 @@ def _read_header(source: Source) -> bytearray:
 
 
 def _parse_header(path: str, data: bytearray) -> dict[str, Any]:
+    require_modest(path, data)
     try:
         header = json.loads(
             data.decode("utf-8"),
@@ -109,7 +111,8 @@ def _parse_header(path: str, data: bytearray) -> dict[str, Any]:
             parse_int=_parse_integer,
             parse_float=_parse_float,
         )
-        json.dumps(header, ensure_ascii=False).encode()  # rejects lone surrogates, as the reference does
+        if b"\\u" in data:
+            json.dumps(header, ensure_ascii=False).encode()  # rejects lone surrogates, as the reference does
     except (ValueError, RecursionError) as error:
         reason = str(error) or "nested too deeply"
         raise CheckpointError(f"{path}: the safetensors header is not valid JSON: {reason}; copy it again") from None
@@ -162,6 +165,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _declared(path: str, name: str, entry: Any) -> _Declared:
+    require_short_name(path, name)
     where = f"{path}: tensor {name!r}"
     if isinstance(entry, list) and len(entry) == 3:  # the reference library also accepts a list of the fields
         entry = dict(zip(FIELDS, entry, strict=True))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from analyzer.errors import CheckpointError
 from analyzer.formats.pickle_ends import PickleReader
-from analyzer.formats.pickle_trees import Unknown, tree
+from analyzer.formats.pickle_trees import Unknown, tree, uncollected
 from analyzer.formats.pickles import interpret
 from analyzer.formats.torch_tensors import TENSOR_CALLS, Storage, sizes, storage_dtype, width_of
 from analyzer.sources import Source
@@ -37,7 +37,7 @@ def read_legacy(source: Source) -> object:
     Raises:
         CheckpointError: the file is truncated, contradicts itself, or has bytes behind its end.
     """
-    path = source.path
+    path, size = source.path, source.stamp.size
     reader = PickleReader(source)
     heads = [interpret(path, reader.next(), {}) for _ in range(3)]
     if heads[:2] != [_MAGIC, _PROTOCOL] or not isinstance(heads[2], dict):
@@ -48,7 +48,8 @@ def read_legacy(source: Source) -> object:
     interpret(path, data, {}, declared.note)
     begins = _begins(source, interpret(path, reader.next(), {}), reader.position, declared.lengths, little_endian)
     storages = _Storages(path, declared.lengths, begins, little_endian)
-    return tree(path, interpret(path, data, TENSOR_CALLS, storages.resolve))
+    with uncollected():
+        return tree(path, interpret(path, data, TENSOR_CALLS, storages.resolve, size), size)
 
 
 def _damaged(path: str, reason: str) -> CheckpointError:

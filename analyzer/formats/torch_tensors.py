@@ -18,6 +18,7 @@ MOST_DIMENSIONS = 64  # numpy's own limit
 # A tensor that repeats its elements (``expand``) may declare any size; up to this many bytes it is materialized.
 EXPANDED_LIMIT = 64 << 20
 LARGEST = 2**63 - 1
+LONGEST_DEVICE = 100  # characters
 
 # Bytes per element; the names are also numpy's or ml_dtypes'.
 DTYPES: Mapping[str, int] = {
@@ -235,8 +236,10 @@ def _sparse(_layout: object, data: object) -> object:
     return _unsupported(infos[-1].dtype, sizes(shapes[0]), "a sparse tensor")
 
 
-def _device(*arguments: object) -> str:
-    return ":".join(str(argument) for argument in arguments if isinstance(argument, (str, int)))
+def _device(kind: object, index: object = None) -> str:
+    """Return the name of a device: its kind and, where there are several, its number."""
+    known = (str(one) for one in (kind, index) if isinstance(one, (str, int)))
+    return ":".join(text[:LONGEST_DEVICE] for text in known)
 
 
 TENSOR_CALLS: Calls = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from analyzer.errors import CheckpointError, NotACheckpointError
 from analyzer.formats.impostors import reject_impostor
-from analyzer.formats.pickle_trees import tree
+from analyzer.formats.pickle_trees import tree, uncollected
 from analyzer.formats.pickles import PICKLE_LIMIT, interpret
 from analyzer.formats.torch_legacy import is_legacy, read_legacy
 from analyzer.formats.torch_tensors import TENSOR_CALLS, Storage, sizes, storage_dtype, width_of
@@ -73,7 +73,8 @@ def read_object(source: Source, begin: int, length: int) -> object:
         raise archive.error(f"its byte order is {byteorder!r}")
     data = archive.read(archive.entries[f"{folder}/data.pkl"], PICKLE_LIMIT)
     storages = _storages(archive, f"{folder}/data/", byteorder == b"big")
-    return tree(source.path, interpret(source.path, data, TENSOR_CALLS, storages))
+    with uncollected():
+        return tree(source.path, interpret(source.path, data, TENSOR_CALLS, storages, length), length)
 
 
 def _require_zip(source: Source, begin: int, length: int) -> None:

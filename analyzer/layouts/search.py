@@ -58,7 +58,7 @@ def find_runs(path: str, layout: str | None = None, files: Sequence[str] = ()) -
     with cached_listings():
         runs = _search(Folder(path, tuple(files)), layout, 0, unusable)
     if not runs and unusable:
-        raise NoCheckpointsError("\n".join(str(error) for error in unusable))
+        raise NoCheckpointsError(*map(str, unusable))
     if not runs and layout is not None and (fitting := _fitting_layouts(path)):
         raise NoCheckpointsError(
             f"{path}: --layout {layout} does not fit; it means {LAYOUTS[layout].LOOKS_LIKE}. The folder can be read as "
@@ -70,10 +70,10 @@ def find_runs(path: str, layout: str | None = None, files: Sequence[str] = ()) -
             "the folders below; correct the pattern"
         )
     if not runs:
-        known = "".join(f"\n  {module.NAME:<12} {module.LOOKS_LIKE}" for module in LAYOUTS.values())
         raise NoCheckpointsError(
-            f"{path}: no checkpoints found, here or in the folders below; name the folder that contains them.\n"
-            f"Layouts that weightlapse reads, by the name that --layout accepts:{known}"
+            f"{path}: no checkpoints found, here or in the folders below; name the folder that contains them.",
+            "Layouts that weightlapse reads, by the name that --layout accepts:",
+            *(f"  {module.NAME:<12} {module.LOOKS_LIKE}" for module in LAYOUTS.values()),
         )
     return FoundRuns(with_distinct_names(path, runs), [_unusable_run(error) for error in unusable])
 

@@ -15,12 +15,13 @@ import aiohttp
 from fsspec.implementations.http import HTTPFileSystem
 
 from analyzer.errors import CheckpointError
-from analyzer.sources.faults import WholeFileError
+from analyzer.sources.faults import ShortAnswerError, WholeFileError, redacted
 
 CONNECTING_SECONDS = 15.0
 STALLED_SECONDS = 30.0  # without a single byte
 LONGEST_PAGE = 64 << 20  # bytes of links, enough for some hundred thousand
 
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
 _LINK = re.compile(r"""<a\s[^<>]{0,500}?href\s{0,9}=\s{0,9}(?:"([^"<>]{1,4000})"|'([^'<>]{1,4000})')""", re.IGNORECASE)
 
 
@@ -70,9 +71,29 @@ async def _page(response: aiohttp.ClientResponse, url: str) -> str:
     return page.decode("utf-8", "ignore")
 
 
+def _require_range(url: str, content_range: str, start: int, end: int) -> None:
+    """Check which bytes a server states to send, before it sends them.
+
+    Raises:
+        CheckpointError: others than requested, or of a file that does not have them.
+        ShortAnswerError: fewer than requested.
+    """
+    stated = _CONTENT_RANGE.fullmatch(content_range.strip())
+    first, last, total = stated.groups() if stated else ("-1", "-1", "*")
+    if int(first) != start or int(last) >= end or (total != "*" and int(total) < end):
+        raise CheckpointError(
+            f"{redacted(url)}: the server sends another part than bytes {start} to {end - 1} "
+            f"(Content-Range: {content_range[:80]!r}); copy the run to this machine, or use another server"
+        )
+    if int(last) < end - 1:
+        raise ShortAnswerError(content_range[:80])
+
+
 def _require_part(response: aiohttp.ClientResponse, start: int, end: int) -> None:
     """Raise WholeFileError unless the body is the requested part (which may happen to be the whole file)."""
-    is_part = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+    is_part = response.status == 206
+    if is_part:
+        _require_range(str(response.url), response.headers.get("Content-Range", ""), start, end)
     is_all = response.status == 200 and start == 0 and response.content_length == end
     if not is_part and not is_all:
         raise WholeFileError(f"status {response.status}")

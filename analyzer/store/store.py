@@ -37,7 +37,10 @@ class Store(Reader):
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: the measurements cannot be written: {error}") from error
+            raise StoreError(
+                f"{self.path}: the measurements cannot be written: {error}. What was measured before is kept; make "
+                "room there, or name another file with --store"
+            ) from error
 
     def put_run(self, run: Run, tensors: Iterable[TensorRow], metrics: Iterable[MetricRow]) -> list[str]:
         """Record a run as it is now, and return the checkpoints that are no longer in its folder.

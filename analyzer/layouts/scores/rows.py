@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from analyzer.errors import CheckpointError
+from analyzer.formats.json_texts import require_modest
 from analyzer.layouts.scores.tables import is_place
 from analyzer.layouts.scores.writers import as_logged, is_trainer_state, trainer_rows
 from analyzer.sources import open_source, read_text
@@ -56,9 +57,11 @@ def read_json(path: str) -> Any:
     """Read a JSON file; NaN and Infinity are accepted.
 
     Raises:
-        CheckpointError: the file cannot be read or is not JSON.
+        CheckpointError: the file cannot be read, is not JSON, or would take much more memory than its size explains.
     """
-    return _parse(path, read_text(path))
+    text = read_text(path)
+    require_modest(path, text)
+    return _parse(path, text)
 
 
 def _looks_like_csv(text: str) -> bool:
@@ -82,6 +85,7 @@ def _csv_rows(path: str, text: str) -> Iterator[Row]:
 
 
 def _json_rows(path: str, text: str) -> list[dict[str, Any]]:
+    require_modest(path, text)
     whole = _whole(path, text)
     if is_trainer_state(whole):
         return trainer_rows(whole)

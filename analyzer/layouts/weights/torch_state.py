@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.errors import CheckpointError, NotACheckpointError
-from analyzer.formats import FileIndex
+from analyzer.formats import FileIndex, require_short_name
 from analyzer.formats.pickle_trees import ModuleTree, Unknown
 from analyzer.formats.torch_zip import TorchFile, read_torch
 from analyzer.layouts.weights.containers import WEIGHTS, Choice, TopLevel, is_random_state, only_tensors
@@ -185,6 +185,7 @@ class _Collected:
         for name, value in tree.items():
             if not isinstance(name, str):
                 continue
+            require_short_name(self.path, f"{prefix}{name}")
             if isinstance(value, TensorInfo):
                 yield f"{prefix}{name}", value
             elif only_tensors(value, 0, self.known):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -187,3 +190,45 @@ def test_threads_and_processes_give_the_same_bits(make_run, tmp_path):
 
 def test_there_is_a_core():
     assert available_cores() >= 1
+
+
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+@pytest.mark.parametrize("allowed", [0, 2])
+def test_fault_56_threads_do_the_work_where_the_system_refuses_processes(monkeypatch, allowed):
+    forked = []
+
+    def refused(fork=os.fork):
+        if len(forked) >= allowed:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        forked.append(fork())
+        return forked[-1]
+
+    monkeypatch.setattr(os, "fork", refused)
+    before = open_files()
+    results = run_in_processes(range(20), lambda task: iter([task, -task]), 4)
+    assert sorted(results) == sorted([*range(20), *(-task for task in range(20))])
+    assert len(forked) == allowed
+    gc.collect()
+    assert open_files() <= before + 4  # what multiprocessing itself opened for the one refused
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_fault_56_few_open_files_are_no_error():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 6, hard))
+    try:
+        assert sorted(run_in_processes(range(9), lambda task: iter([task]), 8)) == list(range(9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_fault_56_without_any_thread_the_tasks_run_one_after_the_other(monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert list(run_in_threads(range(5), lambda task: iter([task]), 3)) == list(range(5))

@@ -300,3 +300,40 @@ def test_filesystems_are_shared_by_threads(server: Server) -> None:
         thread.start()
         thread.join()
     assert len({id(one) for one in found}) == 1
+
+
+@pytest.mark.parametrize(
+    "stated",
+    ["bytes 0-999/3000000", "bytes 100000-102500/3000000", "bytes 100000-100999/1500", "bytes 100000-100999", "none"],
+)
+def test_fault_58_a_server_that_lies_about_the_part_is_a_named_error(stated: str) -> None:
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        if handler.command == "HEAD":
+            return 200, {"Content-Length": "3000000", "Accept-Ranges": "bytes"}, b""
+        return 206, {"Content-Range": stated}, bytes(1000)
+
+    with (
+        Server(answer) as served,
+        open_source(f"{served.url}/data") as source,
+        pytest.raises(CheckpointError, match="/data: the server sends another part"),
+    ):
+        source.read(100_000, 1000)
+    RangeHTTPFileSystem.clear_instance_cache()
+
+
+def test_fault_58_redirects_without_end_are_a_named_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "WAITS", (0.01, 0.01))
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        return 302, {"Location": f"{handler.path}x"}, b""
+
+    started = time.monotonic()
+    with (
+        Server(answer) as served,
+        pytest.raises(CheckpointError, match=r"/data: .*[Rr]edirect"),
+        open_source(f"{served.url}/data") as source,
+    ):
+        source.read(100_000, 1000)
+    assert time.monotonic() - started < 10
+    assert len(served.served) < 100
+    RangeHTTPFileSystem.clear_instance_cache()
