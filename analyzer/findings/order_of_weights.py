@@ -60,7 +60,7 @@ def exchanged_checkpoints(tables: Tables) -> Iterator[Draft]:
         yield Draft(
             "warning",
             f"{capitalized(places(tables, [first, second]))} are in each other's place: if they are exchanged, "
-            f" the path of the weights from and to them is {times(1 / ratio)} shorter. Their files were "
+            f"the path of the weights from and to them is {times(1 / ratio)} shorter. Their files were "
             "probably renamed or exchanged; rename them, or expect wrong steps at both.",
             places=[first, second],
             evidence={"path_after_exchange": ratio},
