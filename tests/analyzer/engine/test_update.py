@@ -97,7 +97,7 @@ def test_observations_are_stored_when_more_than_a_second_has_passed_and_at_the_e
             now[0] += seconds
             yield SimpleNamespace(bytes=number)
 
-    measuring._collect(store, writer, observations(), 15, lambda done, total: told.append((done, total)))
+    measuring._collect(store, lambda: writer, observations(), 15, lambda done, total: told.append((done, total)))
     assert sizes == batches
     assert told == [(0, 15), (1, 15), (3, 15), (6, 15), (10, 15), (15, 15)]
 
@@ -111,5 +111,5 @@ def test_an_interruption_stores_what_was_observed():
 
     writer = SimpleNamespace(add=lambda batch: sizes.append(len(batch)))
     with pytest.raises(KeyboardInterrupt):
-        measuring._collect(SimpleNamespace(transaction=nullcontext), writer, observations(), 1, None)
+        measuring._collect(SimpleNamespace(transaction=nullcontext), lambda: writer, observations(), 1, None)
     assert sizes == [1]
