@@ -142,7 +142,10 @@ def _with_palette(pixels: npt.NDArray[np.uint32]) -> Image.Image:
         palette = np.vstack([colors[:_EXACT], np.array(few.getpalette(), dtype=np.uint8).reshape(-1, 3)])
     place_of = np.zeros(1 << 24, dtype=np.uint8)
     place_of[found] = places
-    indexed = Image.fromarray(place_of[pixels])
+    numbers = np.zeros(pixels.shape, dtype=np.uint8)
+    others = pixels != found[0]  # most of a figure is background, the first color
+    numbers[others] = place_of[pixels[others]]
+    indexed = Image.fromarray(numbers)
     indexed.putpalette(palette.tobytes())
     return indexed
 
