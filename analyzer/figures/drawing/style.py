@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,17 @@ _SETTINGS: dict[Any, Any] = {
     "hatch.linewidth": 0.6,
 }
 _DEFAULTS: dict[Any, Any] = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
-_LOCK = threading.RLock()
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Let a forked process draw although a thread that it does not have was drawing when it was forked."""
+    global _lock  # noqa: PLW0603 - a lock cannot be set free by another thread
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager
@@ -70,7 +81,7 @@ def house_style() -> Iterator[None]:
 
     These settings are global, so only one thread at a time may draw.
     """
-    with _LOCK, mpl.rc_context({**_DEFAULTS, **_SETTINGS}):
+    with _lock, mpl.rc_context({**_DEFAULTS, **_SETTINGS}):
         yield
 
 
