@@ -67,7 +67,8 @@ def test_the_folder_holds_exactly_what_it_should(compared):
     ]  # fmt: skip
     assert sorted(path.name for path in (compared / "data").iterdir()) == sorted(f"{name}.csv" for name in HEADERS)
     figures = sorted(path.name for path in (compared / "figures").iterdir())
-    assert figures == sorted(f"{spec.name}.{kind}" for spec in COMPARED for kind in ("png", "svg"))
+    kinds = (".png", ".svg", "-narrow.png")
+    assert figures == sorted(f"{spec.name}{kind}" for spec in COMPARED for kind in kinds)
     manifest = json.loads((compared / "manifest.json").read_bytes())
     assert manifest["kind"] == "comparison"
     present = sorted(path.relative_to(compared).as_posix() for path in compared.rglob("*") if path.is_file())
