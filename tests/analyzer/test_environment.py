@@ -101,7 +101,7 @@ def test_fault_59_a_sigint_at_any_moment_ends_with_130_within_two_seconds(make_r
     process = python("-m", "analyzer", "measure", str(folder), "--store", "whole.sqlite", "--jobs", "2")
     process.communicate(timeout=120)
     whole, codes = time.monotonic() - started, []
-    for number in range(full_count(100, 20)):
+    for number in range(full_count(100, 8)):
         store = f"{number}.sqlite"
         process = python("-m", "analyzer", "measure", str(folder), "--store", store, "--jobs", "2")
         # Before Python has installed its handler, the signal ends any process.
